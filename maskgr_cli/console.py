@@ -1,0 +1,84 @@
+"""Rich: tables, progress bars, the error line. The only file that decides how output looks.
+
+Results (tables) go to standard output; progress, notes and errors go to standard error, so that
+`maskgr eval > table.txt` keeps just the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def error(message: str) -> None:
+    """Print an error for a person: a red "error:" and the message as it is."""
+    err.print(Text.assemble(("error: ", "bold red"), message))
+
+
+def note(message: str) -> None:
+    """Print one line of what was done or chosen."""
+    err.print(Text(message))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
+    """Print a table: first column left, the others right; None is shown as "—"."""
+    shown = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*("—" if cell is None else str(cell) for cell in row))
+    out.print(shown)
+
+
+class _Task:
+    def __init__(self, bars: Bars, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def update(self, completed: float, note: str = "") -> None:
+        self._bars.update(self._task, completed=completed, note=note)
+
+    def advance(self, amount: float = 1) -> None:
+        self._bars.advance(self._task, amount)
+
+
+class RichProgress:
+    """`pipelines.progress.Progress` on a terminal: one live bar a task, with rate and time left."""
+
+    def say(self, message: str) -> None:
+        note(message)
+
+    @contextmanager
+    def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[_Task]:
+        amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
+        columns = [
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            *amounts,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        ]
+        with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+            yield _Task(bars, bars.add_task(description, total=total, note=""))

@@ -1,0 +1,11 @@
+"""The two ways a command can fail: by the user's input (exit code 2) or by a fault of ours (exit code 1)."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Input that cannot be used: one message that names the value, the file and what to do next.
+
+    The command line shows the message without a traceback and exits with code 2. Everything else that
+    escapes a command is a fault of maskgr and exits with code 1.
+    """

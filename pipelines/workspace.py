@@ -1,0 +1,188 @@
+"""Where artifacts lie, which one a command means, and what is stale.
+
+WORKSPACE/
+    workspace.json                      the data set last downloaded or imported
+    downloads/NAME/                     files as fetched, with their checksums
+    datasets/NAME/interactions.parquet  items.parquet  sequences.parquet
+    datasets/NAME/embeddings/E.parquet
+    datasets/NAME/sids/S.parquet        S.quality.parquet
+    runs/RUN/config.json                model.safetensors  history.parquet  state/
+    runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+
+ENVIRONMENT = "MASKGR_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The artifacts of one data set."""
+
+    name: str
+    path: Path
+
+    @property
+    def interactions(self) -> Path:
+        return self.path / "interactions.parquet"
+
+    @property
+    def items(self) -> Path:
+        return self.path / "items.parquet"
+
+    @property
+    def sequences(self) -> Path:
+        return self.path / "sequences.parquet"
+
+    def embeddings(self, name: str) -> Path:
+        return self.path / "embeddings" / f"{checked_name(name)}.parquet"
+
+    def sids(self, name: str) -> Path:
+        return self.path / "sids" / f"{checked_name(name)}.parquet"
+
+    def quality(self, sids: str) -> Path:
+        return self.path / "sids" / f"{checked_name(sids)}.quality.parquet"
+
+    @property
+    def all_embeddings(self) -> list[Path]:
+        return sorted((self.path / "embeddings").glob("[!.]*.parquet"))
+
+    @property
+    def all_sids(self) -> list[Path]:
+        return sorted(p for p in (self.path / "sids").glob("[!.]*.parquet") if not p.name.endswith(".quality.parquet"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """The artifacts of one training run."""
+
+    name: str
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.parquet"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    def evaluation(self, decoding: str) -> Path:
+        return self.path / "eval" / checked_name(decoding)
+
+    @property
+    def evaluations(self) -> list[Path]:
+        return sorted(p.parent for p in (self.path / "eval").glob("*/metrics.parquet"))
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One folder of artifacts."""
+
+    root: Path
+
+    @staticmethod
+    def find(option: Path | None = None) -> Workspace:
+        """The workspace a command means: the option, else MASKGR_WORKSPACE, else ./data.
+
+        Raises:
+            UserError: that path is a file.
+        """
+        root = Path(option or os.environ.get(ENVIRONMENT) or "data")
+        if root.exists() and not root.is_dir():
+            raise UserError(f"The workspace {root} is a file. Name a folder with --workspace or {ENVIRONMENT}.")
+        return Workspace(root)
+
+    def downloads(self, name: str) -> Path:
+        return self.root / "downloads" / checked_name(name)
+
+    def dataset(self, name: str) -> Dataset:
+        """The place of a data set, whether or not it exists yet."""
+        return Dataset(name, self.root / "datasets" / checked_name(name))
+
+    @property
+    def datasets(self) -> list[Dataset]:
+        return [self.dataset(p.parent.name) for p in sorted((self.root / "datasets").glob("*/sequences.parquet"))]
+
+    def use(self, dataset: str) -> None:
+        """Make `dataset` the one that commands take when none is named."""
+        artifacts.write_json(self.root / "workspace.json", {"dataset": dataset})
+
+    def require_dataset(self, name: str | None = None) -> Dataset:
+        """The named data set, else the one last downloaded or imported.
+
+        Raises:
+            UserError: there is none of that name, or none at all.
+        """
+        have = [d.name for d in self.datasets]
+        if name is None:
+            current = self.root / "workspace.json"
+            name = artifacts.read_json(current).get("dataset") if current.exists() else None
+            if name not in have and have:
+                raise UserError(f"Name the data set to use with --dataset: {self.root} holds {', '.join(have)}.")
+            if name not in have:
+                raise UserError(f"No data set in {self.root}. Run `maskgr download beauty` or `maskgr import NAME …` first.")
+        if name not in have:
+            raise UserError(
+                f"No data set {name!r} in {self.root} (it holds {', '.join(have) or 'none'}). "
+                f"Run `maskgr download {name}` or `maskgr import {name} …` first."
+            )
+        return self.dataset(name)
+
+    def run(self, name: str) -> Run:
+        """The place of a run, whether or not it exists yet."""
+        return Run(name, self.root / "runs" / checked_name(name))
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, oldest first."""
+        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("*/config.json")]
+        return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
+
+    def require_run(self, name: str | None = None) -> Run:
+        """The named run, else the newest one.
+
+        Raises:
+            UserError: there is none of that name, or none at all.
+        """
+        runs = self.runs
+        if name is None:
+            if not runs:
+                raise UserError(f"No trained run in {self.root / 'runs'}. Run `maskgr train` first.")
+            return runs[-1]
+        for run in runs:
+            if run.name == name:
+                return run
+        raise UserError(
+            f"No run {name!r} in {self.root / 'runs'} (it holds {', '.join(r.name for r in runs) or 'none'}). "
+            "Run `maskgr train` first or name another with --run."
+        )
+
+
+def checked_name(name: str) -> str:
+    """`name` if it can be a folder's name.
+
+    Raises:
+        UserError: it is empty or holds anything but letters, digits, dot, dash, plus and underscore.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
+        raise UserError(
+            f"{name!r} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
+        )
+    return name
