@@ -20,6 +20,7 @@ app = typer.Typer(
     name="maskgr",
     help="Generative recommendation by masked diffusion over semantic IDs (MaskGR, arXiv 2511.23021).",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # as Rich markup, "[default: …]" would vanish from help texts
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -6,8 +6,11 @@ Results (tables) go to standard output; progress, notes and errors go to standar
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -27,12 +30,29 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+WORKER_ERRORS = "MASKGR_WORKER_ERRORS"  # in processes started by `launch.relaunch`: the folder for their errors
+FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
+
+
+def _console(**options: bool) -> Console:
+    """A console that prints text as it is: names and paths may hold brackets and colons."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+out = _console()
+if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+    out.width = FILE_WIDTH
+err = _console(stderr=True, soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """Print an error for a person: a red "error:" and the message as it is."""
+    """Print an error for a person: a red "error:" and the message as it is.
+
+    A process that `launch.relaunch` started leaves it to its parent, so that many processes print one error.
+    """
+    if folder := os.environ.get(WORKER_ERRORS):
+        Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
+        return
     err.print(Text.assemble(("error: ", "bold red"), message))
 
 
@@ -70,15 +90,15 @@ class RichProgress:
 
     @contextmanager
     def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[_Task]:
-        amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
+        amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit, markup=False)]
         columns = [
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             *amounts,
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         ]
         with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
             yield _Task(bars, bars.add_task(description, total=total, note=""))

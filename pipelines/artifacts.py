@@ -111,7 +111,7 @@ def write(
     provenance = {
         "stage": kind,
         "version": __version__,
-        "commit": _commit(),
+        "commit": commit(),
         "config": _plain(config),
         "inputs": {n: {"path": os.path.relpath(p, path.parent), "sha256": digest(p)} for n, p in (inputs or {}).items()},
         "sha256": _table_digest(table),
@@ -137,12 +137,12 @@ def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = N
     """
     try:
         table = pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
+        _validate(path, kind, table, columns)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. {hint}".rstrip()) from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is not a readable Parquet file ({reason}). Remove it and make it again. {hint}".rstrip()) from None
-    _validate(path, kind, table, columns)
     return table
 
 
@@ -150,9 +150,10 @@ def provenance(path: Path) -> dict[str, Any] | None:
     """The provenance inside an artifact; None where the file is missing, unreadable or not maskgr's."""
     try:
         metadata = pq.read_schema(path).metadata or {}
-        return json.loads(metadata[PROVENANCE_KEY])
+        found = json.loads(metadata[PROVENANCE_KEY])
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
+    return found if {"config", "inputs", "sha256"} <= found.keys() else None
 
 
 def digest(path: Path) -> str:
@@ -269,7 +270,7 @@ def machine() -> str:
 
 
 @functools.cache
-def _commit() -> str | None:
+def commit() -> str | None:
     """The git commit of the code that runs, with "+" where files differ from it; None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():

@@ -17,7 +17,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import artifacts
 from pipelines.errors import UserError
 
 ENVIRONMENT = "MASKGR_WORKSPACE"
@@ -59,6 +58,22 @@ class Dataset:
     def all_sids(self) -> list[Path]:
         return sorted(p for p in (self.path / "sids").glob("[!.]*.parquet") if not p.name.endswith(".quality.parquet"))
 
+    def require_embeddings(self, name: str | None = None) -> Path:
+        """The named embeddings, else the newest ones.
+
+        Raises:
+            UserError: there are none of that name, or none at all.
+        """
+        have = self.all_embeddings
+        if name is None and have:
+            return max(have, key=lambda path: path.stat().st_mtime_ns)
+        if name is None or not self.embeddings(name).exists():
+            which = "No embeddings" if name is None else f"No embeddings {name!r}"
+            raise UserError(
+                f"{which} in {self.path / 'embeddings'} (it holds {', '.join(p.stem for p in have) or 'none'}). Run `maskgr embed` first."
+            )
+        return self.embeddings(name)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -88,7 +103,7 @@ class Run:
 
     @property
     def evaluations(self) -> list[Path]:
-        return sorted(p.parent for p in (self.path / "eval").glob("*/metrics.parquet"))
+        return sorted(p.parent for p in (self.path / "eval").glob("[!.]*/metrics.parquet"))
 
 
 @dataclass(frozen=True)
@@ -122,6 +137,8 @@ class Workspace:
 
     def use(self, dataset: str) -> None:
         """Make `dataset` the one that commands take when none is named."""
+        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+
         artifacts.write_json(self.root / "workspace.json", {"dataset": dataset})
 
     def require_dataset(self, name: str | None = None) -> Dataset:
@@ -130,6 +147,8 @@ class Workspace:
         Raises:
             UserError: there is none of that name, or none at all.
         """
+        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+
         have = [d.name for d in self.datasets]
         if name is None:
             current = self.root / "workspace.json"

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Tests do many small products: on a busy machine two threads that wait for each other took ten times as long as one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pyarrow as pa
 import pytest

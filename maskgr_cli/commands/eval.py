@@ -1,9 +1,48 @@
-"""`maskgr eval`."""
+"""`maskgr eval`: recommendations for every user, measured."""
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
+
+from maskgr_cli import console, launch
+from maskgr_cli.allocator import keep_freed_memory
+from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, RunOption, WorkspaceOption, config_options
+from pipelines.decode.config import Decoding
+from pipelines.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.command("eval")(evaluate)
+
+
+@config_options(Decoding)
+def evaluate(
+    settings: dict[str, Any],
+    run: RunOption = None,
+    split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
+    tokens: Annotated[int, typer.Option(min=1, help="Most tokens in one forward pass; bounds the memory, changes no result.")] = 16384,
+    gpus: GpusOption = None,
+    processes: ProcessesOption = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Decode the next item of every user by beam search and print Recall and NDCG."""
+    decoding = Decoding(**settings)
+    place = Workspace.find(workspace)
+    chosen = place.require_run(run)
+    if run is None and not launch.is_worker():
+        console.note(f"Run: {chosen.name} (the newest; --run takes another).")
+    if launch.relaunch(gpus, processes):
+        return
+    keep_freed_memory()
+    from pipelines.evaluate.run import evaluate_run
+
+    found = evaluate_run(place, chosen, decoding, launch.progress(), split=split, tokens=tokens, force=force)
+    if launch.is_first():
+        from maskgr_cli.metrics_table import show_metrics
+
+        rows = [(chosen.name, found.metrics), ("popularity", found.popularity)]
+        show_metrics(rows, f"{split.capitalize()} · {found.description}", "popularity: most popular items the user has not seen")
+        console.note(f"Ranks, recommendations and metrics: {found.folder}")

@@ -1,9 +1,119 @@
-"""`maskgr show`."""
+"""`maskgr show`: what lies in the workspace and what is stale, or one run in full."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from maskgr_cli import console
+from maskgr_cli.metrics_table import show_metrics
+from maskgr_cli.options import WorkspaceOption
+from pipelines.workspace import Run, Workspace
+
+if TYPE_CHECKING:
+    from pipelines.overview import DatasetView, RunView
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.command()(show)
+
+
+def show(
+    run: Annotated[str | None, typer.Argument(help="Show this run's configuration and evaluations in full.", show_default=False)] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """List data sets, embeddings, SIDs and runs with their headline metrics, and say what is stale."""
+    found = Workspace.find(workspace)
+    if run is not None:
+        _show_run(found.require_run(run))
+        return
+    from pipelines.overview import overview
+
+    view = overview(found)
+    if not (view.datasets or view.runs):
+        console.out.print(f"The workspace {found.root} is empty. Begin with `maskgr download ml-100k` or `maskgr import NAME …`.")
+        return
+    _show_datasets(view.datasets)
+    _show_runs(view.runs)
+
+
+def _show_datasets(datasets: list[DatasetView]) -> None:
+    _table(
+        "Data sets",
+        ["data set", "users", "items", "interactions"],
+        [(d.name + " (current)" * d.current, _count(d.users), _count(d.items), _count(d.interactions), d.stale) for d in datasets],
+    )
+    _table(
+        "Embeddings",
+        ["embeddings", "data set", "items", "width", "type"],
+        [(e.name, d.name, _count(e.items), e.width, e.dtype, e.stale) for d in datasets for e in d.embeddings],
+    )
+    _table(
+        "Semantic IDs",
+        ["SIDs", "data set", "layers m", "codes V", "digits H", "collisions"],
+        [
+            (s.name, d.name, s.digits and s.digits - 1, s.codebook, s.digits, _share(s.collisions, s.items), s.stale)
+            for d in datasets
+            for s in d.sids
+        ],
+    )
+
+
+def _show_runs(runs: list[RunView]) -> None:
+    _table(
+        "Runs",
+        ["run", "model", "preset", "data set", "SIDs", "state", "validation R@10"],
+        [
+            (r.name, *(r.config.get(key) for key in ("model", "preset", "dataset", "sids", "state")), _percent(r.best), r.stale)
+            for r in runs
+        ],
+    )
+    _table(
+        "Evaluations (percent)",
+        ["run", "decoding", "users", "R@10", "N@10"],
+        [
+            (r.name, e.name, _count(e.users), _percent(e.metrics.get(("recall", 10))), _percent(e.metrics.get(("ndcg", 10))), e.stale)
+            for r in runs
+            for e in r.evaluations
+        ],
+    )
+
+
+def _show_run(run: Run) -> None:
+    from pipelines import artifacts
+
+    console.table(f"Run {run.name}", ["setting", "value"], list(_flat(artifacts.read_json(run.config))))
+    evaluations = [(folder.name, artifacts.read(folder / "metrics.parquet", "metrics")) for folder in run.evaluations]
+    if evaluations:
+        show_metrics(evaluations, f"Evaluations of {run.name}")
+    else:
+        console.out.print(f"No evaluation yet. Run `maskgr eval --run {run.name}`.")
+
+
+def _table(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:
+    """Print rows that end with the reason for being stale; that column is left out where nothing is."""
+    stale = any(row[-1] for row in rows)
+    if rows:
+        console.table(title, columns + ["stale"] * stale, rows if stale else [row[:-1] for row in rows])
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            yield from _flat(entry, f"{prefix}{key}.")
+        else:
+            yield prefix + key, entry
+
+
+def _count(number: int | None) -> str | None:
+    return None if number is None else f"{number:,}"
+
+
+def _share(part: int | None, whole: int | None) -> str | None:
+    return f"{part:,} ({part / whole:.1%})" if part is not None and whole else None
+
+
+def _percent(fraction: float | None) -> str | None:
+    return None if fraction is None else f"{100 * fraction:.2f}"

@@ -1,9 +1,66 @@
-"""`maskgr tokenize`."""
+"""`maskgr tokenize`: semantic IDs of the items, and how good they are."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from maskgr_cli import console
+from maskgr_cli.options import DatasetOption, ForceOption, WorkspaceOption, config_options
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.command()(tokenize)
+
+
+@config_options(TokenizeConfig, layers="--sids")
+def tokenize(
+    settings: dict[str, Any],
+    dataset: DatasetOption = None,
+    embedding: Annotated[str | None, typer.Option(help="Embeddings to cluster.", show_default="the newest")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the SIDs.", show_default="EMBEDDING-MxV")] = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Turn item embeddings into semantic IDs and print their quality report."""
+    config = TokenizeConfig(**settings)
+    from pipelines.tokenize.build import build_sids
+
+    data = Workspace.find(workspace).require_dataset(dataset)
+    path = build_sids(data, config, console.RichProgress(), embedding=embedding, name=name, force=force)
+    show_quality(f"{path.stem} of {data.name}", data.quality(path.stem))
+
+
+def show_quality(title: str, report: Path) -> None:
+    """Print a quality report: a row per layer, and a caption about whole SIDs."""
+    from pipelines import artifacts
+
+    rows = artifacts.read(report, "quality").to_pylist()
+    values = {(row["level"], row["measure"]): row["value"] for row in rows}
+    layers = range(max(row["level"] for row in rows) + 1)
+    collisions, items = values[-1, "collisions"], values[-1, "items"]
+    console.table(
+        f"SIDs {title}: quality",
+        ["layer", "codes used", "entropy (bits)", "of log2 V", "energy left"],
+        [
+            (
+                layer + 1,
+                f"{values[layer, 'codes_used']:,.0f}",
+                f"{values[layer, 'entropy']:.2f}",
+                f"{values[layer, 'entropy_share']:.1%}",
+                f"{values[layer, 'relative_error']:.1%}",
+            )
+            for layer in layers
+        ],
+    )
+    console.out.print(
+        f"{items:,.0f} items. Before the deduplication digit {collisions:,.0f} ({collisions / items:.1%}) share their codes with another, "
+        f"at most {values[-1, 'largest_group']:,.0f} together.\n"
+        f"Ten nearest neighbours with the item's first code: {values[-1, 'neighbour_agreement']:.1%} "
+        f"(by chance {values[-1, 'chance_agreement']:.1%}).",
+        soft_wrap=True,
+    )

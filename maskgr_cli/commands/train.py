@@ -1,9 +1,75 @@
-"""`maskgr train`."""
+"""`maskgr train`: a model from sequences and semantic IDs."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Annotated, Any
+
 import typer
+
+from maskgr_cli import console, launch
+from maskgr_cli.allocator import keep_freed_memory
+from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from pipelines.models.config import ModelConfig
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.train.config import PRESETS, TrainConfig, preset as preset_values
+from pipelines.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.command()(train)
+
+
+@config_options(ModelConfig, TrainConfig)
+def train(
+    settings: dict[str, Any],
+    dataset: DatasetOption = None,
+    model: Annotated[str, typer.Option(help="Model.")] = "maskgr",
+    preset: Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESETS)}.")] = "small",
+    sids: Annotated[int, typer.Option(help="Layers m of the semantic IDs; an item has m + 1 digits.")] = 4,
+    codebook: Annotated[int, typer.Option(help="Codes V per digit.")] = 256,
+    embedding: Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run as if it had never stopped.")] = False,
+    gpus: GpusOption = None,
+    processes: ProcessesOption = None,
+    track: Annotated[str | None, typer.Option(help="Accelerate tracker to send metrics to, e.g. tensorboard.")] = None,
+    force: ForceOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train a model; semantic IDs that are missing are made first."""
+    sizes, schedule = configure(preset, settings)
+    tokenizer = TokenizeConfig(layers=sids, codebook=codebook)
+    place = Workspace.find(workspace)
+    data = place.require_dataset(dataset)
+    if dataset is None and not launch.is_worker():
+        console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
+    from pipelines.prepare import ensure_sids
+
+    made = ensure_sids(data, tokenizer, embedding, launch.progress())
+    if launch.relaunch(gpus, processes):
+        return
+    keep_freed_memory()
+    from pipelines.train.run import Plan, train_run
+
+    plan = Plan(data.name, made, model, preset, sizes, schedule)
+    run = train_run(place, plan, launch.progress(), name=name, resume=resume, force=force, track=track)
+    if launch.is_first():
+        console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval --run {run.name}")
+
+
+def configure(preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    """A preset with what was typed in its place; --steps or --minutes alone replaces the preset's whole budget.
+
+    Raises:
+        UserError: an unknown preset, or values that the configurations refuse.
+    """
+    values = preset_values(preset)
+    if {"steps", "minutes"} & settings.keys():
+        values = {name: value for name, value in values.items() if name not in ("steps", "minutes")}
+    values |= settings
+    sizes = {field.name for field in dataclasses.fields(ModelConfig)}
+    return (
+        ModelConfig(**{name: value for name, value in values.items() if name in sizes}),
+        TrainConfig(**{name: value for name, value in values.items() if name not in sizes}),
+    )

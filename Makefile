@@ -1,0 +1,50 @@
+# `make` lists the targets. PYTHON names the interpreter of the virtual environment (3.10 to 3.13).
+PYTHON ?= python3
+UV ?= uv
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: help quickstart test lint format bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: $(INSTALLED) ## Install, then download, train and evaluate on MovieLens 100K (CPU, under 12 minutes)
+	$(BIN)/maskgr download ml-100k
+	$(BIN)/maskgr train --dataset ml-100k --preset small --minutes 4
+	$(BIN)/maskgr eval
+	$(BIN)/maskgr show
+
+test: $(INSTALLED) ## Install, then run all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED) ## Put style and formatting right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## Measure training and decoding against the reference
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.decoding
+
+lock: ## Pin all dependencies anew in requirements.lock (needs uv)
+	echo torch==2.13.0 | $(UV) pip compile --quiet --universal --python-version 3.10 --no-python-downloads --extra dev \
+		--constraint - --no-header --no-annotate --no-emit-index-url pyproject.toml --output-file .lock.pins
+	{ grep '^#' requirements.lock; grep -vE '^(nvidia|cuda|triton)' .lock.pins; } > .lock.new
+	mv .lock.new requirements.lock
+	rm .lock.pins
+
+clean: ## Remove the virtual environment and what tools left behind; data/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find maskgr_cli pipelines tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit("maskgr needs Python 3.10 to 3.13, not " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

@@ -1,0 +1,53 @@
+"""How to decode: one frozen value that names itself. Light to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.errors import UserError
+
+ORDERS = ("greedy", "left-to-right", "random")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the digits of the next item are found (paper, sections 3.2 and 4.5).
+
+    Raises:
+        UserError: an order that does not exist, no beams, no evaluations.
+    """
+
+    unmask: str = field(default="greedy", metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}."})
+    nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
+    beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
+    constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
+    seed: int = field(default=0, metadata={"help": "Seed of the random order."})
+
+    def __post_init__(self) -> None:
+        if self.unmask not in ORDERS:
+            raise UserError(f"--unmask {self.unmask!r} is not an order; choose {', '.join(ORDERS)}.")
+        if self.beams < 1:
+            raise UserError(f"--beams is {self.beams}; it must be at least 1.")
+        if self.nfe is not None and self.nfe < 1:
+            raise UserError(f"--nfe is {self.nfe}; it must be at least 1.")
+
+    def split(self, digits: int) -> tuple[int, ...]:
+        """How many of the H digits each of the T evaluations reveals: as even as can be, the larger groups last.
+
+        The first evaluations see the least, so they decide the fewest digits; for H = 5 and T = 3: 1, 2, 2.
+
+        Raises:
+            UserError: more evaluations than digits.
+        """
+        T = self.nfe or digits
+        if digits < T:
+            raise UserError(f"--nfe {T} is more than the {digits} digits of an item; use 1 to {digits}.")
+        small, larger = divmod(digits, T)
+        return (small,) * (T - larger) + (small + 1,) * larger
+
+    @property
+    def name(self) -> str:
+        """A folder's name that tells decodings apart, e.g. "greedy-t3-k20-constrained"."""
+        parts = [self.unmask if self.unmask != "random" else f"random{self.seed}"]
+        parts += [f"t{self.nfe}"] if self.nfe else []
+        return "-".join((*parts, f"k{self.beams}", "constrained" if self.constrained else "unconstrained"))

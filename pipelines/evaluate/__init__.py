@@ -1,0 +1,1 @@
+"""Leave-one-out, ranks and metrics: how good the recommendations are."""

@@ -1,0 +1,101 @@
+"""Recommendations for all users of a split: length-bucketed batches through the decoder, gathered over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipelines.decode.beam import Beams, beam_search
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.protocol import Split
+from pipelines.models.maskgr import MaskGR
+from pipelines.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Recommendations:
+    """What a model recommends to the B users of a split, in the split's order, best first.
+
+    Attributes:
+        items: int64 [B, K], −1 where a beam is no item; it keeps its place.
+        scores: float32 [B, K], log-probabilities; −inf where there is no beam.
+        invalid: int64 [B], beams that are no item.
+        duplicates: int64 [B], beams merged into an equal one during the search.
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    invalid: np.ndarray
+    duplicates: np.ndarray
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among several: its number, how many there are, and the sum of an array over all of them."""
+
+    rank: int = 0
+    count: int = 1
+    total: Callable[[np.ndarray], np.ndarray] = staticmethod(lambda array: array)
+
+
+def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: int) -> list[np.ndarray]:
+    """Rows of the split in batches of similar history length, each at most `tokens` tokens in a forward pass."""
+    lengths = np.minimum(split.lengths, max_items)
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, tokens // (beams * digits * (int(lengths[order[start]]) + 1)))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+@torch.inference_mode()
+def recommend(
+    model: MaskGR,
+    split: Split,
+    index: PartialIndex,
+    decoding: Decoding,
+    progress: Progress,
+    *,
+    tokens: int = 16384,
+    processes: Processes | None = None,
+) -> Recommendations:
+    """Recommend to every user of a split.
+
+    Args:
+        model: on its device; evaluated without dropout.
+        tokens: most tokens in one forward pass; bounds the memory, changes no result.
+        processes: where several share the work, each decodes its part and all get the whole.
+    """
+    processes = processes or Processes()
+    device = next(model.parameters()).device
+    index.to(device)
+    was_training = model.training
+    model.eval()
+    B, K = len(split), decoding.beams
+    # Sums over processes gather: a row is filled by one process and zero in the others.
+    items, scores = np.zeros((B, K), np.int64), np.zeros((B, K), np.float32)
+    counts = np.zeros((2, B), np.int64)
+    batches = batch_rows(split, model.config.max_items, model.digits, K, tokens)[processes.rank :: processes.count]
+    with progress.task("Decoding", total=B, unit="users") as task:
+        for rows in batches:
+            history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
+            users = torch.as_tensor(split.users[rows], device=device).long()
+            beams = beam_search(lambda codes, h=history: model.log_probabilities(h, codes), users, index, decoding)
+            _store(beams, rows, items, scores, counts)
+            task.advance(len(rows) * processes.count)
+    model.train(was_training)
+    items, scores, counts = (processes.total(array) for array in (items, scores, counts))
+    return Recommendations(items - 1, scores, counts[0], counts[1])
+
+
+def _store(beams: Beams, rows: np.ndarray, items: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> None:
+    found = beams.items.shape[1]
+    items[rows, :found] = beams.items.cpu().numpy() + 1
+    scores[rows, :found], scores[rows, found:] = beams.scores.cpu().numpy(), -np.inf
+    counts[0, rows], counts[1, rows] = beams.invalid.cpu().numpy(), beams.duplicates.cpu().numpy()

@@ -1,0 +1,95 @@
+"""What an evaluation leaves behind: recommendations and ranks per user, and the metrics computed from them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import artifacts
+from pipelines.evaluate.metrics import metrics_table, ranks_table
+from pipelines.evaluate.protocol import Split
+
+
+def write_evaluation(
+    folder: Path,
+    *,
+    split: Split,
+    recommended: np.ndarray,
+    scores: np.ndarray,
+    invalid: np.ndarray,
+    duplicates: np.ndarray,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    seconds: float,
+) -> Path:
+    """Write recommendations.parquet, ranks.parquet and, from what ranks.parquet then holds, metrics.parquet.
+
+    The three replace the folder together; if anything fails, what was there stays as it was.
+
+    Args:
+        folder: where they will lie.
+        split: the users that were evaluated, with their targets.
+        recommended: items, best first, int [B, K]; −1 for a beam that is no item.
+        scores: log-probabilities, float [B, K].
+        invalid: beams of each user that are no item, int [B].
+        duplicates: beams of each user that repeat an earlier one, int [B].
+        config: the full configuration, seed included.
+        inputs: name → path of what the recommendations were made from.
+        seconds: wall time of making them.
+
+    Returns:
+        the folder.
+    """
+    provenance = {"config": config, "inputs": inputs, "started": time.monotonic() - seconds}
+    with _replacing(folder) as new:
+        artifacts.write(
+            new / "recommendations.parquet", "recommendations", _recommendations(split.users, recommended, scores), **provenance
+        )
+        ranks = artifacts.write(new / "ranks.parquet", "ranks", ranks_table(split, recommended, invalid, duplicates), **provenance)
+        metrics = metrics_table(artifacts.read(ranks, "ranks"), recommended.shape[1])
+        artifacts.write(new / "metrics.parquet", "metrics", metrics, **{**provenance, "inputs": {**inputs, "ranks": ranks}})
+    return folder
+
+
+def read_metrics(folder: Path) -> pa.Table:
+    """The metrics of one evaluation, an artifact of kind "metrics".
+
+    Raises:
+        UserError: there is no evaluation in `folder`, or it cannot be read.
+    """
+    return artifacts.read(folder / "metrics.parquet", "metrics", hint="Run `maskgr eval` first.")
+
+
+def _recommendations(users: np.ndarray, recommended: np.ndarray, scores: np.ndarray) -> pa.Table:
+    valid = recommended >= 0
+    offsets = pa.array(np.concatenate([[0], np.cumsum(valid.sum(axis=1))]), pa.int32())
+    lists = {"items": pa.array(recommended[valid], pa.int32()), "scores": pa.array(scores[valid], pa.float32())}
+    return pa.table({"user": pa.array(users, pa.int32()), **{n: pa.ListArray.from_arrays(offsets, v) for n, v in lists.items()}})
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, at the same depth; put it in its place if the block succeeds."""
+    new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if folder.exists():
+            folder.replace(old)
+        new.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
+        raise
+    finally:
+        shutil.rmtree(new, ignore_errors=True)

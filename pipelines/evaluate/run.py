@@ -1,0 +1,124 @@
+"""Evaluate a trained run: recommendations, ranks and metrics as artifacts, and the popularity row beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+
+from pipelines import artifacts
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.metrics import metrics_table, ranks_table
+from pipelines.evaluate.popularity import recommend_popular
+from pipelines.evaluate.protocol import Sequences, Split, histories, load_sequences, training
+from pipelines.evaluate.recommend import Processes, recommend
+from pipelines.evaluate.report import read_metrics, write_evaluation
+from pipelines.models.trained import Trained, load_run
+from pipelines.progress import Progress
+from pipelines.workspace import Run, Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Where an evaluation lies and what it found.
+
+    Attributes:
+        folder: ranks, recommendations and metrics.
+        description: what was decoded and how, in a line.
+        metrics: of the run; an artifact of kind "metrics".
+        popularity: of the most popular items that a user has not seen, for the same users and list length.
+    """
+
+    folder: Path
+    description: str
+    metrics: pa.Table
+    popularity: pa.Table
+
+
+def evaluate_run(
+    workspace: Workspace,
+    run: Run,
+    decoding: Decoding,
+    progress: Progress,
+    *,
+    split: str = "test",
+    tokens: int = 16384,
+    force: bool = False,
+) -> Evaluation:
+    """Decode recommendations for every user of a split and measure them.
+
+    Args:
+        split: "test" or "validation".
+        tokens: most tokens in one forward pass; bounds the memory.
+        force: decode again even where the evaluation is up to date.
+
+    Raises:
+        UserError: the run or its data cannot be used, or the decoding asks for more than the digits allow.
+    """
+    state = PartialState()
+    trained = load_run(workspace, run, state.device)
+    decoding.split(trained.model.digits)  # refuse before any work
+    sequences = load_sequences(trained.dataset.sequences, len(trained.catalogue.sids))
+    users = histories(sequences, split)
+    folder = run.evaluation(decoding.name if split == "test" else f"{split}-{decoding.name}")
+    config = {**dataclasses.asdict(decoding), "split": split, "run": run.name, "order": list(decoding.split(trained.model.digits))}
+    reason = artifacts.stale(folder / "metrics.parquet", config, trained.inputs)
+    if reason is None and not force:
+        progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
+    else:
+        _evaluate(trained, users, decoding, state, progress, tokens, folder, config)
+    popular = recommend_popular(training(sequences), users, len(trained.catalogue.sids), decoding.beams)
+    nobody = np.zeros(len(users), np.int32)
+    popularity = metrics_table(ranks_table(users, popular, nobody, nobody), decoding.beams)
+    return Evaluation(folder, describe(trained, decoding), read_metrics(folder), popularity)
+
+
+def describe(trained: Trained, decoding: Decoding) -> str:
+    """Data set, semantic IDs and decoding, with the digits that each evaluation reveals."""
+    H, split = trained.model.digits, decoding.split(trained.model.digits)
+    valid = "constrained" if decoding.constrained else "unconstrained"
+    reveals = "+".join(map(str, split))
+    return f"{trained.dataset.name} · {H} digits of {trained.model.codes} · {decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {valid}"
+
+
+def _evaluate(
+    trained: Trained, users: Split, decoding: Decoding, state: PartialState, progress: Progress, tokens: int, folder: Path, config: dict
+) -> None:
+    cut = users.truncated(trained.model.config.max_items)
+    if cut:
+        progress.say(
+            f"{cut:,} of {len(users):,} users have longer histories than the {trained.model.config.max_items} items the model sees."
+        )
+    index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes)
+    started = time.monotonic()
+    found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=_processes(state))
+    seconds = time.monotonic() - started
+    progress.say(f"Decoded {len(users):,} users in {seconds:.1f} s: {len(users) / seconds:,.0f} users/s.")
+    if state.is_main_process:
+        write_evaluation(
+            folder,
+            split=users,
+            recommended=found.items,
+            scores=found.scores,
+            invalid=found.invalid,
+            duplicates=found.duplicates,
+            config=config,
+            inputs=trained.inputs,
+            seconds=seconds,
+        )
+    state.wait_for_everyone()
+
+
+def _processes(state: PartialState) -> Processes:
+    def total(array: np.ndarray) -> np.ndarray:
+        return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
+
+    return Processes(state.process_index, state.num_processes, total) if state.num_processes > 1 else Processes()

@@ -1,0 +1,32 @@
+"""The shape of a model. Light to import: the command line makes options of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.errors import UserError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of a transformer over item histories (defaults: the paper's, section 4.1).
+
+    Raises:
+        UserError: a size that is not positive, a width that the heads do not divide, a dropout outside [0, 1).
+    """
+
+    layers: int = field(default=8, metadata={"help": "Transformer blocks."})
+    width: int = field(default=128, metadata={"help": "Width D of the hidden states."})
+    heads: int = field(default=8, metadata={"help": "Attention heads; must divide the width."})
+    mlp: int = field(default=3072, metadata={"help": "Hidden width of each block's MLP."})
+    dropout: float = field(default=0.1, metadata={"help": "Dropout on embeddings and on each residual branch."})
+    max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "mlp", "max_items"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
+        if self.width % (2 * self.heads):
+            raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout is {self.dropout}; it must be at least 0 and below 1.")

@@ -1,0 +1,57 @@
+"""Models by name, built from data and stored as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.models.config import ModelConfig
+from pipelines.models.maskgr import MaskGR
+
+MODELS = {"maskgr": MaskGR}
+
+
+def build(name: str, config: ModelConfig, sids: np.ndarray, codes: int) -> MaskGR:
+    """A new model.
+
+    Raises:
+        UserError: there is no model of that name.
+    """
+    if name not in MODELS:
+        raise UserError(f"--model {name!r} is unknown; choose {', '.join(MODELS)}.")
+    return MODELS[name](config, sids, codes)
+
+
+def save(model: torch.nn.Module, path: Path) -> None:
+    """Write the weights, atomically."""
+    with artifacts.atomic(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+
+
+def load(model: torch.nn.Module, path: Path) -> None:
+    """Read the weights into `model`.
+
+    Raises:
+        UserError: the file is missing, unreadable, or its tensors are not the model's.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist. Train the run again: `maskgr train`.")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}). Train the run again: `maskgr train --force`.") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            raise UserError(
+                f"{path} does not fit the run's config.json: {name} is {found.get(name, 'missing')} in the file, "
+                f"{expected.get(name, 'unknown')} in the model. Train the run again: `maskgr train --force`."
+            )
+    model.load_state_dict(weights)

@@ -1,0 +1,48 @@
+"""A trained run, ready to recommend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.models import registry
+from pipelines.models.catalogue import Catalogue, load_catalogue
+from pipelines.models.config import ModelConfig
+from pipelines.models.maskgr import MaskGR
+from pipelines.workspace import Dataset, Run, Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A run's model with its best weights, and what it was trained on."""
+
+    model: MaskGR
+    catalogue: Catalogue
+    dataset: Dataset
+    inputs: dict[str, Path]
+
+
+def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
+    """Load the best weights of a run.
+
+    Raises:
+        UserError: a file is missing or does not fit, or the run was trained on other artifacts than now lie there.
+    """
+    found = artifacts.read_json(run.config)
+    try:
+        dataset, sids, sizes = workspace.require_dataset(found["dataset"]), found["sids"], ModelConfig(**found["sizes"])
+        name, trained_on = found["model"], found["inputs"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
+    inputs = {"sequences": dataset.sequences, "sids": dataset.sids(sids)}
+    catalogue = load_catalogue(dataset, sids)
+    for key, path in inputs.items():
+        if trained_on[key]["sha256"] != artifacts.digest(path):
+            raise UserError(f"{run.path} was trained on other {key} than {path} now holds. Train it again: `maskgr train --force`.")
+    model = registry.build(name, sizes, catalogue.sids, catalogue.codes)
+    registry.load(model, run.weights)
+    return Trained(model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights})

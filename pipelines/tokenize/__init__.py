@@ -1,0 +1,1 @@
+"""Embeddings → semantic IDs, and the report on how good those IDs are."""

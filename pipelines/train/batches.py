@@ -1,0 +1,73 @@
+"""Which sequences make an optimiser step, and how a step is cut to fit the memory. Array operations only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.evaluate.protocol import Sequences, gather
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Steps over training sequences, the same whenever asked: step s is a function of the seed and s alone.
+
+    A sequence longer than `max_items` is seen through windows of `max_items` consecutive items, as many as
+    cover it once on average, drawn anew each epoch; so no interaction is cut off for good.
+    """
+
+    sequences: Sequences
+    batch_size: int
+    max_items: int
+    seed: int
+
+    @property
+    def windows(self) -> int:
+        """Windows in an epoch."""
+        return int(self._copies.sum())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in an epoch; the last one may be smaller."""
+        return -(-self.windows // self.batch_size)
+
+    @property
+    def _copies(self) -> np.ndarray:
+        return -(-self.sequences.lengths // self.max_items)
+
+    def epoch(self, number: int) -> Sequences:
+        """The windows of one epoch, shuffled."""
+        rng = np.random.default_rng([self.seed, 0, number])
+        rows = rng.permutation(np.repeat(np.arange(len(self.sequences)), self._copies))
+        spare = np.maximum(self.sequences.lengths - self.max_items, 0)[rows]
+        starts = self.sequences.offsets[rows] + rng.integers(0, spare, endpoint=True)
+        return gather(self.sequences.items, starts, np.minimum(self.sequences.lengths, self.max_items)[rows])
+
+    def steps(self, first: int) -> Iterator[tuple[int, Sequences, np.ndarray]]:
+        """From step `first` on without end: its number, the epoch's windows, the rows of the step."""
+        epoch, place = divmod(first, self.steps_per_epoch)
+        while True:
+            windows = self.epoch(epoch)
+            for step in range(place, self.steps_per_epoch):
+                rows = np.arange(step * self.batch_size, min((step + 1) * self.batch_size, len(windows)))
+                yield epoch * self.steps_per_epoch + step, windows, rows
+            epoch, place = epoch + 1, 0
+
+
+def cut(lengths: np.ndarray, micro_items: int) -> list[np.ndarray]:
+    """Cut a step into forward passes of similar lengths and about equal work.
+
+    Args:
+        lengths: items of each sequence [B], none of them 0.
+        micro_items: items in a pass; a pass may exceed it by part of one sequence.
+
+    Returns:
+        Indices into the step, longest sequences first; together they are 0 … B − 1.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    before = np.cumsum(lengths[order]) - lengths[order]
+    passes = max(1, round(int(lengths.sum()) / micro_items))
+    piece = before * passes // int(lengths.sum())
+    return np.split(order, np.flatnonzero(np.diff(piece)) + 1)

@@ -1,0 +1,114 @@
+"""How to train, and the presets. Light to import: the command line makes options of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.errors import UserError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimiser, schedule, batches, validation (defaults: the paper's, appendix A.1, where it states them).
+
+    Training ends at `steps` or after `minutes`, whichever comes first; the learning rate follows the share of
+    that budget that is used up.
+
+    Raises:
+        UserError: a value out of range, or no end to the training.
+    """
+
+    steps: int | None = field(default=None, metadata={"help": "Optimiser steps."})
+    minutes: float | None = field(default=None, metadata={"help": "Bound on the wall time, validation included."})
+    batch_size: int = field(default=8192, metadata={"help": "Sequences per optimiser step, over all processes."})
+    micro_tokens: int = field(default=16384, metadata={"help": "Most tokens in one forward pass; a step takes several."})
+    learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate of AdamW."})
+    weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
+    warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
+    final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
+    clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
+    ema: float = field(default=0.0, metadata={"help": "Decay of averaged weights, used to validate and to save; 0 for none."})
+    validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
+    validation_users: int = field(default=0, metadata={"help": "Users drawn for validation; 0 for all."})
+    validation_beams: int = field(default=10, metadata={"help": "Beams in validation."})
+    patience: int = field(default=0, metadata={"help": "Stop after so many validations without a better Recall@10; 0 for never."})
+    precision: str = field(default="auto", metadata={"help": f"Matrix products in: {', '.join(PRECISIONS)}."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, batches, masks and dropout."})
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise UserError("Training has no end: give --steps, --minutes or a --preset that has one.")
+        ranges: dict[str, tuple[float, float]] = {
+            "steps": (1, math.inf),
+            "minutes": (1e-9, math.inf),
+            "batch_size": (1, math.inf),
+            "micro_tokens": (1, math.inf),
+            "learning_rate": (1e-12, math.inf),
+            "weight_decay": (0, math.inf),
+            "warmup": (0, 1),
+            "final_rate": (0, 1),
+            "clip": (0, math.inf),
+            "ema": (0, 0.999999),
+            "validations": (1, math.inf),
+            "validation_users": (0, math.inf),
+            "validation_beams": (10, math.inf),
+            "patience": (0, math.inf),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UserError(f"--{name.replace('_', '-')} is {value}; it must be between {low:g} and {high:g}.")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision {self.precision!r} is unknown; choose {', '.join(PRECISIONS)}.")
+
+
+# A preset is the values that differ from the defaults of ModelConfig and TrainConfig, by field name.
+PRESETS: dict[str, dict[str, Any]] = {
+    # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
+    "paper": {"steps": 30_000, "validations": 150, "patience": 15, "micro_tokens": 32768},
+    # An evening on a CPU: learns several times faster per minute than the paper's sizes.
+    "small": {
+        "layers": 2,
+        "width": 128,
+        "heads": 4,
+        "mlp": 512,
+        "max_items": 50,
+        "minutes": 30.0,
+        "batch_size": 256,
+        "micro_tokens": 4096,
+        "learning_rate": 0.003,
+        "weight_decay": 0.01,
+        "validations": 8,
+        "validation_users": 2000,
+    },
+    # Seconds, to see that everything runs.
+    "smoke": {
+        "layers": 1,
+        "width": 32,
+        "heads": 2,
+        "mlp": 64,
+        "dropout": 0.0,
+        "max_items": 20,
+        "steps": 300,
+        "batch_size": 64,
+        "micro_tokens": 8192,
+        "learning_rate": 0.01,
+        "validations": 3,
+        "validation_users": 500,
+    },
+}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The values of a preset.
+
+    Raises:
+        UserError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise UserError(f"--preset {name!r} is unknown; choose {', '.join(PRESETS)}.")
+    return dict(PRESETS[name])

@@ -1,0 +1,218 @@
+"""The training loop, on Accelerate: one CPU, one GPU or many, the same steps everywhere.
+
+A step's sequences, masks and dropout depend on the seed and the step's number alone, and its loss is
+normalised over the whole step, so that neither the cut into forward passes nor a resume changes it.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from pipelines.progress import Progress
+from pipelines.train.batches import Batches, cut
+from pipelines.train.config import TrainConfig
+
+RECORD_EVERY = 20  # steps between two records of the training loss
+
+
+@dataclass
+class State:
+    """All that a resume needs besides weights and optimiser."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    validated: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    since_best: int = 0
+    history: list[tuple[int, str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """One run's model, optimiser, averaged weights and state."""
+
+    def __init__(self, model: nn.Module, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.config, self.batches, self.accelerator = config, batches, accelerator
+        self.state = State()
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        vectors = [p for p in model.parameters() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        self.ema = {n: p.detach().clone() for n, p in model.named_parameters()} if config.ema else {}
+        self.model = accelerator.prepare(model)
+        self.optimizer = accelerator.prepare(self.optimizer)
+        self.ema = {name: tensor.to(accelerator.device) for name, tensor in self.ema.items()}
+        self._reserved = 0.0  # seconds that the last validation will take
+
+    @property
+    def bare(self) -> nn.Module:
+        """The model without Accelerate's wrapping."""
+        return self.accelerator.unwrap_model(self.model)
+
+    @property
+    def used(self) -> float:
+        """Share of the budget used up, 0 to 1."""
+        config, state = self.config, self.state
+        by_steps = state.step / config.steps if config.steps else 0.0
+        by_time = state.seconds / max(1e-9, config.minutes * 60 - self._reserved) if config.minutes else 0.0
+        return min(1.0, self._agreed(max(by_steps, by_time)))
+
+    def rate(self, used: float) -> float:
+        """The learning rate: a linear rise over the warm-up, then a cosine down to `final_rate` of the peak."""
+        config = self.config
+        if used < config.warmup:
+            return config.learning_rate * max(used / config.warmup, 1e-2)
+        fall = (1 + math.cos(math.pi * (used - config.warmup) / max(1e-9, 1 - config.warmup))) / 2
+        return config.learning_rate * (config.final_rate + (1 - config.final_rate) * fall)
+
+    def fit(self, validate: Callable[[], float], checkpoint: Callable[[bool], None], progress: Progress) -> bool:
+        """Train until the budget is used up or patience ends.
+
+        Args:
+            validate: measures the model as it is (with averaged weights where they are kept).
+            checkpoint: saves; called with True where the weights are the best so far.
+
+        Returns:
+            False where Ctrl-C (or a termination signal) stopped it; the state is saved then too.
+        """
+        total, last = 1000, time.monotonic()
+        losses: list[float] = []
+        with progress.task("Training", total=total) as task, _stop_signal() as stopped:
+            for step, windows, rows in self.batches.steps(self.state.step):
+                loss, tokens = self._step(step, windows, rows)
+                losses.append(loss)
+                now = time.monotonic()
+                self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
+                self.state.seconds, last = self.state.seconds + now - last, now
+                used = self.used
+                if self.state.step % RECORD_EVERY == 0 or used >= 1:
+                    self._record(losses, used)
+                    task.update(used * total, note=self._note())
+                if self._agreed(float(bool(stopped))):
+                    checkpoint(False)
+                    return False
+                if used >= (self.state.validated + 1) / self.config.validations or used >= 1:
+                    better = self._validate(validate)
+                    self.state.seconds, last = self.state.seconds + time.monotonic() - last, time.monotonic()
+                    checkpoint(better)
+                    progress.say(self._note())
+                    if used >= 1 or (self.config.patience and self.state.since_best >= self.config.patience):
+                        return True
+        return True
+
+    def _step(self, step: int, windows, rows: np.ndarray) -> tuple[float, int]:  # noqa: ANN001
+        """One optimiser step: its loss and the tokens it took, over all processes."""
+        config, accelerator = self.config, self.accelerator
+        model, device = self.model, accelerator.device
+        items = windows.padded(rows, self.batches.max_items)  # [B, n]
+        weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]))  # [B, n, ...]
+        normaliser = float(weights.sum(dtype=np.float64)) or 1.0
+        torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.used)
+        lengths = (items >= 0).sum(1)
+        mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
+        pieces = [mine[piece] for piece in cut(lengths[mine], max(1, config.micro_tokens // self.bare.tokens_per_item))]
+        loss, scale = 0.0, accelerator.num_processes / normaliser  # gradients are averaged over processes
+        model.train()
+        for number, piece in enumerate(pieces):
+            n = int(lengths[piece].max())
+            batch = (torch.as_tensor(array[piece, -n:]).to(device, non_blocking=True) for array in (items, weights))
+            with nullcontext() if number == len(pieces) - 1 else accelerator.no_sync(model), accelerator.autocast():
+                part = model(*batch) * scale
+            accelerator.backward(part)
+            loss = loss + part.detach()
+        if config.clip:
+            accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.ema:
+            torch._foreach_lerp_(list(self.ema.values()), list(self.bare.parameters()), 1 - config.ema)
+        return float(accelerator.reduce(loss, "mean")), int(lengths.sum()) * self.bare.tokens_per_item
+
+    def _validate(self, validate: Callable[[], float]) -> bool:
+        began = time.monotonic()
+        state = self.state
+        with self.averaged():
+            value = validate()
+        state.validated = max(state.validated + 1, int(self.used * self.config.validations))
+        state.history.append((state.step, "recall@10", value))
+        self.accelerator.log({"recall@10": value}, step=state.step)
+        better = value > state.best
+        state.since_best = 0 if better else state.since_best + 1
+        if better:
+            state.best, state.best_step = value, state.step
+        self._reserved = time.monotonic() - began
+        return better
+
+    def _record(self, losses: list[float], used: float) -> None:
+        state = self.state
+        seen = {"loss": float(np.mean(losses)), "learning_rate": self.rate(used), "seconds": state.seconds, "tokens": float(state.tokens)}
+        losses.clear()
+        state.history.extend((state.step, name, value) for name, value in seen.items())
+        self.accelerator.log(seen, step=state.step)
+
+    def _note(self) -> str:
+        """Loss, speed, last validation and time left, in a line."""
+        state, recent = self.state, {name: value for _, name, value in self.state.history}
+        left = state.seconds * (1 - self.used) / max(self.used, 1e-9)
+        parts = [
+            f"step {state.step}",
+            f"loss {recent.get('loss', math.nan):.3f}",
+            f"{state.tokens / max(state.seconds, 1e-9):,.0f} tokens/s",
+        ]
+        if "recall@10" in recent:
+            parts.append(f"validation R@10 {100 * recent['recall@10']:.2f} (best {100 * state.best:.2f})")
+        return " · ".join((*parts, f"{left / 60:.1f} min left"))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the model holds the averaged weights, where they are kept."""
+        parameters = dict(self.bare.named_parameters())
+        own = {name: parameters[name].detach().clone() for name in self.ema}
+        _copy(self.ema, parameters)
+        yield
+        _copy(own, parameters)
+
+    def _agreed(self, value: float) -> float:
+        """The largest value over the processes, so that all decide alike."""
+        if self.accelerator.num_processes == 1:
+            return value
+        return float(self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max())
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, nn.Parameter]) -> None:
+    for name, tensor in source.items():
+        target[name].copy_(tensor)
+
+
+@contextmanager
+def _stop_signal() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM instead of dying of it; the second SIGINT interrupts at once."""
+    got: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        got.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are not ours to take
+        before = {}
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,236 @@
+"""A training run from artifacts to artifacts: sequences and semantic IDs in, weights and history out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from accelerate import Accelerator
+from accelerate.utils import is_bf16_available
+
+from pipelines import __version__, artifacts
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
+from pipelines.evaluate.metrics import rank_targets
+from pipelines.evaluate.protocol import histories, load_sequences, training
+from pipelines.evaluate.recommend import Processes, recommend
+from pipelines.models import registry
+from pipelines.models.catalogue import Catalogue, load_catalogue
+from pipelines.models.config import ModelConfig
+from pipelines.progress import Progress, Silent
+from pipelines.train import checkpoint
+from pipelines.train.batches import Batches
+from pipelines.train.config import TrainConfig
+from pipelines.train.loop import Trainer
+from pipelines.workspace import Dataset, Run, Workspace
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train: everything that decides the result."""
+
+    dataset: str
+    sids: str
+    model: str
+    preset: str
+    sizes: ModelConfig
+    train: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """The run's default name: what a person needs to know, and a digest of all the rest."""
+        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.dataset}-{self.model}-{self.preset}-{digest[:6]}"
+
+
+def train_run(
+    workspace: Workspace,
+    plan: Plan,
+    progress: Progress,
+    *,
+    name: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+    track: str | None = None,
+) -> Run:
+    """Train, or continue, or find it done.
+
+    Args:
+        name: of the run; the default names the plan.
+        resume: continue an interrupted run as if it had never stopped.
+        force: start again whatever is there.
+        track: an Accelerate tracker ("tensorboard", "wandb", …) that gets every recorded figure.
+
+    Raises:
+        UserError: artifacts that are missing or do not belong together; a run of that name that is another one.
+        KeyboardInterrupt: Ctrl-C; the state is saved first.
+    """
+    dataset, run = workspace.require_dataset(plan.dataset), workspace.run(name or plan.name)
+    catalogue = load_catalogue(dataset, plan.sids)
+    inputs = {"sequences": dataset.sequences, "sids": dataset.sids(plan.sids)}
+    if not force and _finished(run, plan, inputs, resume):
+        progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
+        return run
+    accelerator = _accelerator(plan.train.precision, track, run.path)
+    if not accelerator.is_main_process:
+        progress = Silent()
+    sequences = load_sequences(dataset.sequences, len(catalogue.sids))
+    torch.manual_seed(plan.train.seed)
+    model = registry.build(plan.model, plan.sizes, catalogue.sids, catalogue.codes)
+    batches = Batches(training(sequences), plan.train.batch_size, plan.sizes.max_items, plan.train.seed)
+    trainer = Trainer(model, batches, plan.train, accelerator)
+    if resume and run.state.exists():
+        checkpoint.load(trainer, run.state)
+        progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
+    session = _Session(run, plan, inputs, dataset, catalogue, trainer, progress)
+    session.announce(batches)
+    if track:
+        _start_tracker(accelerator, plan, track)
+    session.describe("running")
+    finished = trainer.fit(session.validate, session.save, progress)
+    accelerator.end_training()
+    session.describe("finished" if finished else "interrupted")
+    if not finished:
+        progress.say(f"Stopped at step {trainer.state.step}; the state is saved. Continue with: maskgr train … --resume")
+        raise KeyboardInterrupt
+    return run
+
+
+class _Session:
+    """Ties one trainer to one run's files."""
+
+    def __init__(
+        self, run: Run, plan: Plan, inputs: dict[str, Path], dataset: Dataset, catalogue: Catalogue, trainer: Trainer, progress: Progress
+    ) -> None:
+        self.run, self.plan, self.inputs, self.trainer, self.progress = run, plan, inputs, trainer, progress
+        self.began = time.monotonic()
+        everyone = histories(load_sequences(dataset.sequences, len(catalogue.sids)), "validation")
+        self.users = len(everyone)
+        self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
+        self.index = PartialIndex(catalogue.sids, catalogue.codes)
+        self.decoding = Decoding(beams=plan.train.validation_beams)
+
+    def announce(self, batches: Batches) -> None:
+        """Say what is trained on what, and what is not seen whole."""
+        accelerator, parameters = self.trainer.accelerator, sum(p.numel() for p in self.trainer.bare.parameters())
+        self.progress.say(
+            f"Training {self.run.name}: {parameters / 1e6:.2f} M parameters on {accelerator.num_processes} × {accelerator.device.type} "
+            f"({accelerator.mixed_precision if accelerator.mixed_precision != 'no' else 'fp32'}), "
+            f"{len(batches.sequences):,} users, {batches.windows:,} sequences and {batches.steps_per_epoch:,} steps an epoch."
+        )
+        if cut := batches.sequences.truncated(batches.max_items):
+            self.progress.say(
+                f"{cut:,} users have more than {batches.max_items} items: trained through random windows, validated on the last."
+            )
+        self.progress.say(f"Validation Recall@10 on {len(self.split):,} of {self.users:,} users, {self.decoding.name}.")
+
+    def validate(self) -> float:
+        """Recall@10 on the validation users, from all processes."""
+        accelerator = self.trainer.accelerator
+
+        def total(array: np.ndarray) -> np.ndarray:
+            tensor = torch.as_tensor(array, device=accelerator.device)
+            return accelerator.reduce(tensor, "sum").cpu().numpy() if accelerator.num_processes > 1 else array
+
+        processes = Processes(accelerator.process_index, accelerator.num_processes, total)
+        with accelerator.autocast():
+            found = recommend(self.trainer.bare, self.split, self.index, self.decoding, Silent(), processes=processes)
+        ranks = rank_targets(found.items[:, :10], self.split.targets)
+        return float((ranks > 0).mean())
+
+    def save(self, best: bool) -> None:
+        """Write state, history and, where they are the best, the weights; the first process only."""
+        if self.trainer.accelerator.is_main_process:
+            if best:
+                with self.trainer.averaged():
+                    registry.save(self.trainer.bare, self.run.weights)
+            checkpoint.save(self.trainer, self.run.state)
+            step, measure, value = zip(*self.trainer.state.history, strict=True) if self.trainer.state.history else ((), (), ())
+            if step:
+                table = pa.table({"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())})
+                artifacts.write(self.run.history, "history", table, config=describe(self.plan), inputs=self.inputs, started=self.began)
+        self.trainer.accelerator.wait_for_everyone()
+
+    def describe(self, state: str) -> None:
+        """Write config.json."""
+        if not self.trainer.accelerator.is_main_process:
+            return
+        done = self.trainer.state
+        value = {
+            **describe(self.plan),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "state": state,
+            "inputs": {
+                key: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)} for key, path in self.inputs.items()
+            },
+            "version": __version__,
+            "commit": artifacts.commit(),
+            "machine": artifacts.machine(),
+            "processes": self.trainer.accelerator.num_processes,
+            "steps": done.step,
+            "seconds": round(done.seconds, 1),
+            "best": {"step": done.best_step, "recall@10": done.best} if done.best >= 0 else None,
+        }
+        artifacts.write_json(self.run.config, value)
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(plan)))
+
+
+def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bool:
+    """Whether there is nothing left to train.
+
+    Raises:
+        UserError: the run exists but is another one, or stopped halfway and neither --resume nor --force is given.
+    """
+    if not run.config.exists():
+        if resume:
+            raise UserError(f"There is no run {run.name} to resume in {run.path.parent}; leave out --resume to start it.")
+        return False
+    found = artifacts.read_json(run.config)
+    changed = [key for key, value in describe(plan).items() if found.get(key) != value]
+    if changed:
+        raise UserError(f"{run.path} holds a run with other settings ({', '.join(changed)}). Choose another --name or use --force.")
+    for name, path in inputs.items():
+        if found.get("inputs", {}).get(name, {}).get("sha256") != artifacts.digest(path):
+            raise UserError(f"{run.path} was trained on other {name} than {path} now holds. Train it again with --force.")
+    if found.get("state") == "finished":
+        return True
+    if not resume:
+        raise UserError(
+            f"{run.path} was interrupted at step {found.get('steps', 0)}. Continue it with --resume, or start again with --force."
+        )
+    return False
+
+
+def _accelerator(precision: str, track: str | None, folder: Path) -> Accelerator:
+    """Accelerate with the precision asked for; "auto" is bf16 on GPUs that have it and float32 elsewhere.
+
+    Raises:
+        UserError: a tracker that Accelerate does not know or that is not installed.
+    """
+    bf16 = precision == "bf16" or (precision == "auto" and torch.cuda.is_available() and is_bf16_available())
+    try:
+        accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=str(folder))
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--track {track}: {error}. Install the tracker, e.g. `pip install maskgr[tracking]` for tensorboard.") from None
+    if track and not accelerator.log_with:
+        raise UserError(f"--track {track}: that tracker is not installed; e.g. `pip install maskgr[tracking]` for tensorboard.")
+    return accelerator
+
+
+def _start_tracker(accelerator: Accelerator, plan: Plan, track: str) -> None:
+    flat = {key: value for part in (plan.sizes, plan.train) for key, value in dataclasses.asdict(part).items() if value is not None}
+    accelerator.init_trackers("maskgr", {**flat, "dataset": plan.dataset, "sids": plan.sids, "model": plan.model, "preset": plan.preset})

@@ -1,0 +1,131 @@
+"""Beam search against exhaustive scoring: every order, every T, constrained and not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.decode.beam import beam_search, random_order
+from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
+from tests.decode.exhaustive import paths
+
+
+class RandomModel:
+    """Log-probabilities that depend on every revealed digit: a hash of (user, partial SID) seeds each table."""
+
+    def __init__(self, users: int, digits: int, codes: int) -> None:
+        self.users, self.digits, self.codes, self.evaluations = users, digits, codes, 0
+
+    def one(self, user: int, partial: tuple[int, ...]) -> np.ndarray:
+        rng = np.random.default_rng([user, *partial])
+        logits = rng.normal(size=(self.digits, self.codes)).astype(np.float32) * 2
+        return torch.as_tensor(logits).log_softmax(-1).numpy()
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        self.evaluations += 1
+        tables = [[self.one(u, tuple(beam)) for beam in beams] for u, beams in enumerate(codes.tolist())]
+        return torch.as_tensor(np.array(tables))
+
+
+def catalogue(items: int, digits: int, codes: int, seed: int = 0) -> np.ndarray:
+    """Distinct random SIDs [N, H]."""
+    numbers = np.random.default_rng(seed).choice(codes**digits, items, replace=False)
+    return np.stack(np.unravel_index(numbers, (codes,) * digits), axis=1)
+
+
+def run(model: RandomModel, sids: np.ndarray, decoding: Decoding):  # noqa: ANN201
+    return beam_search(model, torch.arange(model.users), PartialIndex(sids, model.codes), decoding)
+
+
+def oracle(model: RandomModel, user: int, decoding: Decoding) -> dict[tuple, float]:
+    order = random_order(torch.arange(model.users), model.digits, decoding.seed)[user].tolist() if decoding.unmask == "random" else None
+    return paths(lambda p: model.one(user, p), decoding.unmask, decoding.split(model.digits), order, model.digits, model.codes)
+
+
+@pytest.mark.parametrize("unmask", ORDERS)
+@pytest.mark.parametrize(("digits", "codes"), [(1, 5), (2, 4), (3, 3), (4, 2)])
+@pytest.mark.parametrize("constrained", [True, False])
+def test_a_beam_as_wide_as_the_space_is_exhaustive(unmask: str, digits: int, codes: int, constrained: bool) -> None:
+    sids = catalogue(max(2, codes**digits // 2), digits, codes)
+    of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
+    for T in range(1, digits + 1):
+        decoding = Decoding(unmask=unmask, nfe=T, beams=codes**digits, constrained=constrained, seed=3)
+        model = RandomModel(3, digits, codes)
+        found = run(model, sids, decoding)
+        assert model.evaluations == T
+        for user in range(3):
+            truth = oracle(model, user, decoding)
+            ranked = sorted(((score, of_sid.get(sid, -1)) for sid, score in truth.items()), reverse=True)
+            if constrained:
+                ranked = [entry for entry in ranked if entry[1] >= 0]
+            alive = found.scores[user].isfinite()
+            assert found.items[user][alive].tolist() == [item for _, item in ranked]
+            np.testing.assert_allclose(found.scores[user][alive], [score for score, _ in ranked], atol=1e-5)
+            assert (found.items[user][~alive] == -1).all()
+
+
+@pytest.mark.parametrize("unmask", ORDERS)
+def test_narrow_beams_return_distinct_items_of_the_catalogue(unmask: str) -> None:
+    sids = catalogue(12, 4, 6)
+    for T in range(1, 5):
+        found = run(RandomModel(5, 4, 6), sids, Decoding(unmask=unmask, nfe=T, beams=5))
+        for items, scores in zip(found.items.tolist(), found.scores, strict=True):
+            real = [i for i in items if i >= 0]
+            assert len(set(real)) == len(real) > 0
+            assert (scores.diff() <= 0).all() or scores.isinf().any()
+        assert (found.invalid == 0).all()
+
+
+def test_one_evaluation_over_several_digits_finds_the_best_combinations() -> None:
+    """T = 1 unconstrained: the K kept are the K best of all V^H, though K is far below V^H."""
+    model = RandomModel(4, 3, 8)
+    found = run(model, catalogue(100, 3, 8), Decoding(nfe=1, beams=10, constrained=False))
+    for user in range(4):
+        best = sorted(oracle(model, user, Decoding(nfe=1)).values(), reverse=True)[:10]
+        np.testing.assert_allclose(found.scores[user], best, atol=1e-5)
+
+
+def test_equal_partial_sids_are_merged_and_counted() -> None:
+    """Two beams that reveal different digits first meet again: greedy order, first digit's margin above 0.5 or not."""
+
+    def model(codes: torch.Tensor) -> torch.Tensor:
+        V = 2
+        tables = torch.full((*codes.shape, V), 0.5)
+        tables[..., 0, :] = torch.tensor([0.6, 0.4])
+        tables[..., 1, :] = torch.tensor([0.55, 0.45])
+        tables[..., 2, :] = torch.tensor([0.5, 0.5])
+        first_is_one = codes[..., 0] == 1  # then digit 2 becomes the surest of the rest
+        tables[..., 2, :] = torch.where(first_is_one[..., None], torch.tensor([0.9, 0.1]), tables[..., 2, :])
+        return tables.log()
+
+    sids = catalogue(8, 3, 2)
+    found = beam_search(model, torch.arange(1), PartialIndex(sids, 2), Decoding(beams=8))
+    assert sorted(found.items[0].tolist()) == list(range(8))
+    assert len(set(found.items[0].tolist())) == 8
+
+
+def test_unconstrained_beams_that_are_no_item_keep_their_place() -> None:
+    sids = catalogue(3, 2, 4)
+    found = run(RandomModel(2, 2, 4), sids, Decoding(beams=16, constrained=False))
+    assert found.invalid.tolist() == [13, 13]
+    assert (found.items >= 0).sum(1).tolist() == [3, 3]
+
+
+def test_random_order_belongs_to_the_user_not_the_batch() -> None:
+    everyone = random_order(torch.arange(50), 5, seed=1)
+    assert torch.equal(random_order(torch.tensor([7, 3]), 5, seed=1), everyone[[7, 3]])
+    assert not torch.equal(random_order(torch.arange(50), 5, seed=2), everyone)
+    assert torch.equal(everyone.sort(1).values, torch.arange(5).expand(50, 5))
+
+
+def test_a_split_is_as_even_as_can_be() -> None:
+    assert [Decoding(nfe=T).split(5) for T in (1, 2, 3, 4, 5)] == [(5,), (2, 3), (1, 2, 2), (1, 1, 1, 2), (1,) * 5]
+    assert Decoding().split(4) == (1, 1, 1, 1)
+    with pytest.raises(UserError, match="--nfe 6 is more than the 5 digits"):
+        Decoding(nfe=6).split(5)
+    for wrong in ({"unmask": "upwards"}, {"beams": 0}, {"nfe": 0}):
+        with pytest.raises(UserError):
+            Decoding(**wrong)

@@ -1,0 +1,29 @@
+"""The partial-SID index against a set of tuples."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.decode.index import PartialIndex
+
+
+@pytest.mark.parametrize(("digits", "codes", "items"), [(1, 3, 2), (3, 4, 20), (5, 3, 100), (7, 2, 60)])
+def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) -> None:
+    numbers = np.random.default_rng(0).choice(codes**digits, items, replace=False)
+    sids = np.stack(np.unravel_index(numbers, (codes,) * digits), axis=1)
+    index = PartialIndex(sids, codes)
+    every = torch.tensor(list(itertools.product(range(codes + 1), repeat=digits)))  # V stands for masked
+    truth = [any(all(p in (codes, s) for p, s in zip(partial, sid, strict=True)) for sid in sids.tolist()) for partial in every.tolist()]
+    assert index.valid(index.number(every)).tolist() == truth
+    full = every[(every < codes).all(1)]
+    of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
+    assert index.lookup(index.number(full)).tolist() == [of_sid.get(tuple(s), -1) for s in full.tolist()]
+
+
+def test_a_number_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="64-bit"):
+        PartialIndex(np.zeros((1, 8), dtype=np.int64), 256)

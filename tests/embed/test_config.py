@@ -1,0 +1,49 @@
+"""What the configuration resolves to and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.embed.config import EmbedConfig
+from pipelines.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name", "normalize"),
+    [
+        ("lsa", "lsa", True),
+        ("minilm", "minilm", True),
+        ("google/flan-t5-xxl", "flan-t5-xxl", False),
+        ("./my models/BERT (v2)/", "BERT-v2-", False),
+    ],
+)
+def test_encoder_gives_name_and_normalisation(encoder: str, name: str, normalize: bool) -> None:
+    config = EmbedConfig(encoder=encoder)
+    assert (config.name, config.normalize) == (name, normalize)
+    assert EmbedConfig(encoder=encoder, normalize=not normalize).normalize is not normalize
+
+
+def test_identity_is_what_the_embeddings_depend_on() -> None:
+    assert EmbedConfig(name="a").identity() == {"encoder": "lsa", "normalize": True, "dtype": "float32", "dimensions": 128, "seed": 0}
+    other = EmbedConfig(encoder="minilm", batch_size=4)
+    assert other.identity() == {"encoder": "minilm", "normalize": True, "dtype": "float32", "max_length": 512}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder": " "}, "--encoder is empty"),
+        ({"dtype": "int8"}, "--dtype int8: choose float32 or float16"),
+        ({"seed": -1}, "--seed -1"),
+        ({"dimensions": 0}, "--dimensions 0: choose 1 or more"),
+        ({"encoder": "minilm", "batch_size": 0}, "--batch-size 0: choose 1 or more"),
+        ({"encoder": "minilm", "max_length": -5}, "--max-length -5"),
+        ({"encoder": "minilm", "dimensions": 64}, "--dimensions means nothing to --encoder minilm"),
+        ({"batch_size": 8}, "--batch-size means nothing to --encoder lsa"),
+    ],
+)
+def test_refuses(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        EmbedConfig(**settings)

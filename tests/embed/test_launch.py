@@ -1,0 +1,152 @@
+"""`--gpus` and `--processes`: several real processes on the CPU, their one error, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maskgr_cli import launch
+from pipelines.embed.build import build_embeddings
+from pipelines.embed.config import EmbedConfig
+from pipelines.errors import UserError
+from pipelines.workspace import Dataset
+from tests.conftest import ROOT, ListProgress
+from tests.embed.conftest import TEXTS, write_items
+from tests.embed.test_lsa import read
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `relaunch` sets for torch goes away after each test."""
+    for name in (launch.WORKER, launch.USE_CPU, "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_two_processes_make_what_one_makes(
+    dataset: Dataset, bert: Path, progress: ListProgress, maskgr: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    run = maskgr("embed", "--encoder", bert, "--processes", 2, "--batch-size", 4, "--name", "two")
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("\n") == 1, run.stderr  # the first process speaks, alone
+    assert run.stderr.startswith("Embedded 30 items of toy")
+    build_embeddings(dataset, EmbedConfig(encoder=str(bert), name="one"), progress)
+    np.testing.assert_allclose(read(dataset, "two"), read(dataset, "one"), atol=1e-6)
+    assert not list(dataset.path.glob("embeddings/.*"))
+
+
+def test_an_error_in_the_processes_comes_out_once(
+    dataset: Dataset, maskgr: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "hollow").mkdir()
+    run = maskgr("embed", "--encoder", tmp_path / "hollow", "--processes", 2)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"error: {tmp_path / 'hollow'} holds no model")
+    assert run.stderr.count("\n") == 1, run.stderr
+    assert not dataset.embeddings("hollow").exists()
+
+
+def test_ctrl_c_reaches_the_processes(dataset: Dataset, bert: Path, tmp_path: Path) -> None:
+    write_items(dataset, TEXTS * 300)
+    command = [sys.executable, "-m", "maskgr_cli.app", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        end = time.monotonic() + 60
+        while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")) and time.monotonic() < end:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=40)
+    assert run.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.count("\n") <= 1, errors
+    kept = list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy"))
+    time.sleep(0.2)
+    assert 0 < len(kept) < 9000
+    assert list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")) == kept, "a process goes on"
+    assert not list(tmp_path.glob("maskgr-*"))
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (0, "--gpus 4: PyTorch sees 0 GPUs on this machine. Run without --gpus to use the CPU."),
+        (1, "--gpus 4: PyTorch sees 1 GPU on this machine. Run with --gpus 1, or without --gpus to use the CPU."),
+        (2, "--gpus 4: PyTorch sees 2 GPUs on this machine. Run with --gpus 2, or without --gpus to use the CPU."),
+    ],
+)
+def test_too_few_gpus(found: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    with pytest.raises(UserError) as raised:
+        launch.relaunch(4, None)
+    assert str(raised.value) == message
+
+
+def test_gpus_and_processes_exclude_each_other() -> None:
+    with pytest.raises(UserError, match="--gpus and --processes exclude each other"):
+        launch.relaunch(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "visible", "expected"),
+    [
+        (None, None, "3,5", (None, "3,5")),
+        (0, None, "3,5", ("true", "")),
+        (None, 1, "3,5", ("true", "")),
+        (1, None, "3,5", (None, "3")),
+        (1, None, None, (None, "0")),
+    ],
+)
+def test_one_process_stays_here(
+    gpus: int | None, processes: int | None, visible: str | None, expected: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert launch.relaunch(gpus, processes) is False
+    assert (os.environ.get(launch.USE_CPU), os.environ["CUDA_VISIBLE_DEVICES"]) == expected
+
+
+def test_a_worker_starts_no_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(launch.WORKER, "1")
+    assert launch.relaunch(None, 2) is False
+
+
+def failure(exitcode: int, timestamp: int = 0) -> Any:
+    return SimpleNamespace(exitcode=exitcode, timestamp=timestamp)
+
+
+def test_the_user_error_is_the_one_to_tell(tmp_path: Path) -> None:
+    (tmp_path / "0").write_text("connection lost")
+    (tmp_path / "1").write_text("item 7 is broken")
+    with pytest.raises(UserError, match="item 7 is broken"):
+        launch._raise({0: failure(1, 5), 1: failure(2, 6)}, tmp_path, 2)
+
+
+def test_a_killed_process_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Process 2 of 2 was killed, most likely for want of memory"):
+        launch._raise({0: failure(1, 6), 1: failure(-9, 5)}, tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "message", "code"), [(1, "maskgr failed: ValueError", 1), (-11, "Process 1 of 2 ended with exit code -11.", 139)]
+)
+def test_other_failures_keep_their_exit_code(
+    exitcode: int, message: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if exitcode > 0:
+        (tmp_path / "0").write_text(message)
+    with pytest.raises(SystemExit) as raised:
+        launch._raise({0: failure(exitcode)}, tmp_path, 2)
+    assert raised.value.code == code
+    assert capsys.readouterr().err == f"error: {message}\n"

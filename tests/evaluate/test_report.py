@@ -1,0 +1,104 @@
+"""What an evaluation leaves on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.evaluate import report
+from pipelines.evaluate.metrics import metrics_table
+from pipelines.evaluate.protocol import Split
+
+FILES = ["metrics.parquet", "ranks.parquet", "recommendations.parquet"]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> dict[str, Any]:
+    source = tmp_path / "source.json"
+    source.write_text("{}")
+    rng = np.random.default_rng(0)
+    split = Split(np.zeros(20, np.int32), np.arange(21), np.arange(20, dtype=np.int32), rng.integers(0, 30, 20).astype(np.int32))
+    recommended = np.argsort(rng.random((20, 30)), axis=1)[:, :10].astype(np.int32)
+    recommended[3] = -1
+    recommended[4, 2] = -1
+    return {
+        "split": split,
+        "recommended": recommended,
+        "scores": -np.sort(rng.random((20, 10)), axis=1).astype(np.float32),
+        "invalid": (recommended < 0).sum(axis=1),
+        "duplicates": np.zeros(20, int),
+        "config": {"seed": 1, "beams": 10},
+        "inputs": {"weights": source},
+        "seconds": 2.5,
+    }
+
+
+def test_three_files_that_agree(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
+    assert sorted(p.name for p in folder.iterdir()) == FILES
+    given = artifacts.read(folder / "recommendations.parquet", "recommendations").to_pylist()
+    for row, items, scores in zip(given, arguments["recommended"], arguments["scores"], strict=True):
+        assert row["items"] == items[items >= 0].tolist()  # invalid beams are dropped
+        assert row["scores"] == scores[items >= 0].tolist()
+    ranks = artifacts.read(folder / "ranks.parquet", "ranks")
+    for rank, target, items in zip(ranks["rank"].to_pylist(), arguments["split"].targets, arguments["recommended"], strict=True):
+        assert (rank is None and target not in items) or items[rank - 1] == target
+    assert report.read_metrics(folder).equals(metrics_table(ranks, list_length=10))
+
+
+def test_provenance_survives_the_rename(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
+    for name in FILES:
+        assert artifacts.stale(folder / name) is None
+        assert artifacts.stale(folder / name, arguments["config"], arguments["inputs"]) is None
+        assert artifacts.provenance(folder / name)["seconds"] == pytest.approx(2.5, abs=1)
+    assert "ranks" in artifacts.provenance(folder / "metrics.parquet")["inputs"]
+    arguments["inputs"]["weights"].write_text("new")
+    assert artifacts.stale(folder / "metrics.parquet") == "its weights changed"
+
+
+def test_a_second_evaluation_replaces_the_first_whole(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    folder = tmp_path / "eval" / "greedy"
+    report.write_evaluation(folder, **arguments)
+    found = arguments["split"].targets[:, None]
+    report.write_evaluation(folder, **{**arguments, "recommended": np.repeat(found, 10, axis=1)})
+    assert report.read_metrics(folder)["value"][0].as_py() == 1.0
+    assert [p.name for p in folder.parent.iterdir()] == ["greedy"]
+    assert sorted(p.name for p in folder.iterdir()) == FILES
+
+
+@pytest.mark.parametrize("failure", ["metrics", "rename", "interrupt"])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, arguments: dict[str, Any], failure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    error = KeyboardInterrupt if failure == "interrupt" else OSError
+    replace = Path.replace
+
+    def refuse(*_: object) -> None:
+        raise error("no space left")
+
+    def refuse_the_new(self: Path, target: Path) -> Path:
+        return refuse() if self.is_dir() and target == folder and self.name.endswith(".tmp") else replace(self, target)
+
+    if failure == "metrics":
+        monkeypatch.setattr(report, "metrics_table", refuse)
+    else:
+        monkeypatch.setattr(Path, "replace", refuse_the_new)
+    with pytest.raises(error):
+        report.write_evaluation(folder, **{**arguments, "invalid": np.zeros(20, int)})
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert [p.name for p in folder.parent.iterdir()] == ["greedy"]
+
+
+def test_nothing_appears_where_there_was_nothing(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    folder = tmp_path / "eval" / "greedy"
+    with pytest.raises(UserError):
+        report.write_evaluation(folder, **{**arguments, "invalid": np.full(20, 11)})
+    assert list(folder.parent.iterdir()) == []
+    with pytest.raises(UserError, match="Run `maskgr eval` first"):
+        report.read_metrics(folder)

@@ -1,0 +1,100 @@
+"""What a person sees: tables, notes, errors and progress bars."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from maskgr_cli import console
+from tests.conftest import ROOT
+
+BRACKETS = "[bold]name[/bold] :smile: [/oops]"  # Rich markup and emoji codes, were they read as such
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """A terminal of 200 columns in place of standard error."""
+    screen = io.StringIO()
+    fake = Console(file=screen, force_terminal=True, width=200, highlight=False, markup=False, emoji=False, color_system=None)
+    monkeypatch.setattr(console, "err", fake)
+    return screen
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={"PATH": "", "PYTHONIOENCODING": "utf-8", **environment}
+    )
+
+
+def test_results_go_to_standard_output_and_the_rest_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("Title", ["system", "R@5"], [["popularity", 1.5], ["maskgr", None]], "a caption")
+    console.note("a note")
+    console.error("bad value")
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].strip() == "Title" and lines[-1].strip() == "a caption"
+    assert "│ popularity │ 1.5 │" in lines and "│ maskgr     │   — │" in lines  # first column left, others right, None a dash
+    assert err.splitlines() == ["a note", "error: bad value"]
+
+
+def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(BRACKETS, ["system", BRACKETS], [[BRACKETS, 1]], BRACKETS)
+    console.note(BRACKETS)
+    console.error(BRACKETS)
+    out, err = capsys.readouterr()
+    assert out.count(BRACKETS) == 4 and err.count(BRACKETS) == 2
+
+
+def test_long_messages_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error("a/very/long/path " * 30)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_table_in_a_file_is_wide_unless_told_otherwise() -> None:
+    code = "from maskgr_cli import console; console.table('', ['x' * 60, 'y' * 60], [])"
+    assert "x" * 60 in run(code).stdout
+    assert "x" * 60 not in run(code, COLUMNS="80").stdout
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("users", "3/10 users"), ("bytes", "3/10 bytes")])
+def test_a_task_shows_what_is_done_and_the_note(terminal: io.StringIO, unit: str, expected: str) -> None:
+    with console.RichProgress().task(f"Work {BRACKETS}", 10, unit) as task:
+        task.advance(2)
+        task.update(3, note=f"loss 3.2 {BRACKETS}")
+    shown = terminal.getvalue()
+    assert expected in shown and BRACKETS in shown and "loss" in shown
+
+
+def test_tasks_nest_and_messages_pass_above_them(terminal: io.StringIO) -> None:
+    progress = console.RichProgress()
+    with progress.task("Training", None, "steps") as outer:
+        with progress.task("Validating", 5, "users") as inner:
+            inner.advance(5)
+            progress.say("validated")
+        outer.advance()
+    assert "validated\n" in terminal.getvalue()
+
+
+def test_without_a_terminal_only_messages_appear(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = console.RichProgress()
+    with progress.task("Work", 10, "users") as task:
+        task.advance(10)
+        progress.say("half way")
+    assert capsys.readouterr() == ("", "half way\n")
+
+
+def test_an_error_inside_a_task_passes_through(terminal: io.StringIO) -> None:
+    with pytest.raises(KeyError), console.RichProgress().task("Work", 10, "users"):
+        raise KeyError
+    assert "\x1b[?25h" in terminal.getvalue()  # the cursor is back
+
+
+def test_help_keeps_what_stands_in_brackets(maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    shown = maskgr("tokenize", "--help", COLUMNS="200")
+    assert shown.returncode == 0
+    assert shown.stdout.count("[default:") >= 5

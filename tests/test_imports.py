@@ -1,0 +1,79 @@
+"""The walls of the house: who may import whom, and what must not be loaded to show a help text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
+
+CORE = {"errors", "progress", "artifacts", "workspace"}
+MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
+    **dict.fromkeys(["download", "embed", "tokenize", "models", "overview", *CORE], set()),
+    "decode": {"models"},
+    "evaluate": {"models", "decode"},
+    "train": {"models", "decode", "evaluate"},
+    "ablate": {"download", "embed", "tokenize", "models", "train", "decode", "evaluate"},
+}
+LIGHT = {"artifacts", "workspace", "models", "train", "decode", "evaluate"}  # also run where neither of these is installed
+HEAVY = {"torch", "polars", "pyarrow", "sklearn", "faiss", "transformers", "accelerate"}
+INTERFACE = {"maskgr_cli", "typer", "click", "rich", "argparse"}
+
+
+def imports(file: Path) -> set[str]:
+    """All that a file imports, at its top and inside functions, as dotted names of modules or their members."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(file: Path) -> str:
+    return file.relative_to(ROOT / "pipelines").parts[0].removesuffix(".py")
+
+
+def name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("file", PIPELINES, ids=name)
+def test_pipelines_know_nothing_of_the_command_line(file: Path) -> None:
+    assert not {i for i in imports(file) if i.split(".")[0] in INTERFACE}
+    called = {n.func.id for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    assert not called & {"print", "input", "exit", "quit"}
+    assert not imports(file) & {"sys.argv", "sys.exit"}
+
+
+@pytest.mark.parametrize("file", [f for f in PIPELINES if room(f) != "__init__"], ids=name)
+def test_stages_keep_out_of_other_stages(file: Path) -> None:
+    others = {tuple(i.split(".")[1:]) for i in imports(file) if i.startswith("pipelines.")}
+    rooms = {parts[0] for parts in others} - CORE - {room(file), "__version__"}
+    assert rooms <= MAY_IMPORT[room(file)]
+    assert not {
+        parts for parts in others if parts[0] != room(file) and any(part.startswith("_") for part in parts if part != "__version__")
+    }
+
+
+@pytest.mark.parametrize("file", [f for f in PIPELINES if room(f) in LIGHT], ids=name)
+def test_training_and_evaluation_need_no_stage_before_them(file: Path) -> None:
+    assert not {i for i in imports(file) if i.split(".")[0] in {"polars", "faiss", "transformers"}}
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    code = "import json, sys, maskgr_cli.app; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert not HEAVY & set(json.loads(done.stdout))
+
+
+def test_every_room_is_known_here() -> None:
+    assert {room(f) for f in PIPELINES} - {"__init__"} <= MAY_IMPORT.keys()

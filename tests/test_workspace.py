@@ -1,0 +1,112 @@
+"""Which artifact a command means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.workspace import Workspace, checked_name
+from tests.conftest import write_toy
+
+
+def touch(path: Path, when: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    os.utime(path, ns=(when, when))
+    return path
+
+
+def test_option_before_environment_before_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASKGR_WORKSPACE", raising=False)
+    assert Workspace.find().root == Path("data")
+    monkeypatch.setenv("MASKGR_WORKSPACE", str(tmp_path / "env"))
+    assert Workspace.find().root == tmp_path / "env"
+    assert Workspace.find(tmp_path / "option").root == tmp_path / "option"
+    file = touch(tmp_path / "file")
+    with pytest.raises(UserError, match="file is a file. Name a folder with --workspace or MASKGR_WORKSPACE"):
+        Workspace.find(file)
+
+
+@pytest.mark.parametrize("name", ["beauty", "ml-100k", "lsa-4x256", "a.b_c+d", "7", "_x"])
+def test_names_that_can_be_folders(name: str) -> None:
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "-x", ".hidden", "a b", "a\n", "ü"])
+def test_names_that_cannot(workspace: Workspace, name: str) -> None:
+    for use in (checked_name, workspace.dataset, workspace.run, workspace.downloads, workspace.dataset("d").sids):
+        with pytest.raises(UserError, match="cannot be a name"):
+            use(name)
+
+
+def test_the_data_set_last_used_unless_named(workspace: Workspace) -> None:
+    with pytest.raises(UserError, match="No data set in .*Run `maskgr download beauty` or `maskgr import NAME"):
+        workspace.require_dataset()
+    write_toy(workspace, name="one")
+    write_toy(workspace, name="two")
+    assert [d.name for d in workspace.datasets] == ["one", "two"]
+    assert workspace.require_dataset().name == "two"
+    assert workspace.require_dataset("one").name == "one"
+    workspace.use("one")
+    assert workspace.require_dataset().name == "one"
+    with pytest.raises(UserError, match="No data set 'three' in .*it holds one, two.*maskgr download three"):
+        workspace.require_dataset("three")
+    workspace.use("gone")
+    with pytest.raises(UserError, match="Name the data set to use with --dataset: .* holds one, two"):
+        workspace.require_dataset()
+    (workspace.root / "workspace.json").unlink()
+    with pytest.raises(UserError, match="Name the data set to use"):
+        workspace.require_dataset()
+
+
+def test_the_newest_run_unless_named(workspace: Workspace) -> None:
+    with pytest.raises(UserError, match="No trained run in .*runs. Run `maskgr train` first"):
+        workspace.require_run()
+    touch(workspace.run("b").config, when=3)
+    touch(workspace.run("a").config, when=5)
+    touch(workspace.run("c").config, when=4)
+    workspace.run("empty").path.mkdir()
+    assert [run.name for run in workspace.runs] == ["b", "c", "a"]
+    assert workspace.require_run().name == "a"
+    assert workspace.require_run("b").path == workspace.root / "runs" / "b"
+    with pytest.raises(UserError, match="No run 'empty' in .*it holds b, c, a.*--run"):
+        workspace.require_run("empty")
+
+
+def test_the_newest_embeddings_unless_named(workspace: Workspace) -> None:
+    dataset = workspace.dataset("toy")
+    with pytest.raises(UserError, match="No embeddings in .*it holds none.*Run `maskgr embed` first"):
+        dataset.require_embeddings()
+    touch(dataset.embeddings("new"), when=2)
+    touch(dataset.embeddings("old"), when=1)
+    touch(dataset.path / "embeddings" / ".new.parquet.12.tmp.parquet", when=3)
+    assert dataset.require_embeddings() == dataset.embeddings("new")
+    assert dataset.require_embeddings("old") == dataset.embeddings("old")
+    with pytest.raises(UserError, match="No embeddings 'bert' in .*it holds new, old"):
+        dataset.require_embeddings("bert")
+
+
+def test_listings_leave_out_reports_and_unfinished_files(workspace: Workspace) -> None:
+    dataset, run = workspace.dataset("toy"), workspace.run("r")
+    for path in (dataset.sids("b"), dataset.sids("a"), dataset.quality("a"), dataset.path / "sids" / ".c.parquet"):
+        touch(path)
+    for folder in ("greedy", ".greedy.7.tmp"):
+        touch(run.path / "eval" / folder / "metrics.parquet")
+    run.evaluation("empty").mkdir()
+    assert dataset.all_sids == [dataset.sids("a"), dataset.sids("b")]
+    assert run.evaluations == [run.evaluation("greedy")]
+
+
+def test_a_damaged_workspace_file_is_named(workspace: Workspace) -> None:
+    write_toy(workspace)
+    (workspace.root / "workspace.json").write_text("{")
+    with pytest.raises(UserError, match="workspace.json cannot be read as JSON"):
+        workspace.require_dataset()
+    assert workspace.require_dataset("toy").name == "toy"
+    artifacts.write_json(workspace.root / "workspace.json", {})
+    with pytest.raises(UserError, match="Name the data set to use with --dataset"):
+        workspace.require_dataset()

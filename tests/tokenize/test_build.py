@@ -1,0 +1,199 @@
+"""The tokenize stage on a real workspace: what it writes, what it skips, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.tokenize.build import build_sids
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.workspace import Dataset, Workspace
+from tests.conftest import ListProgress, write_toy
+
+SMALL = TokenizeConfig(layers=2, codebook=8)
+
+
+def embed(dataset: Dataset, vectors: np.ndarray, name: str = "lsa") -> Path:
+    table = pa.table({"item": pa.array(range(len(vectors)), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)})
+    return artifacts.write(dataset.embeddings(name), "embeddings", table, config={}, inputs={"items": dataset.items})
+
+
+def grouped(seed: int = 0, items: int = 60) -> np.ndarray:
+    """Six well separated groups of ten, as the toy's texts have it: float32 [items, 8]."""
+    rng = np.random.default_rng(seed)
+    return (np.repeat(10 * np.eye(6, 8), items // 6, axis=0) + rng.normal(0, 0.5, (items, 8))).astype(np.float32)
+
+
+@pytest.fixture
+def dataset(toy: Workspace) -> Dataset:
+    data = toy.dataset("toy")
+    embed(data, grouped())
+    return data
+
+
+def read_sids(path: Path) -> np.ndarray:
+    return artifacts.matrix(artifacts.read(path, "sids"), "sid", path)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_sids_are_unique_and_of_the_declared_type(dataset: Dataset, progress: ListProgress, dtype: Any) -> None:
+    embed(dataset, grouped().astype(dtype))
+    path = build_sids(dataset, SMALL, progress)
+    assert path == dataset.sids("lsa-2x8")
+    assert pq.read_schema(path).field("sid").type == pa.list_(pa.int16(), 3)
+    sids = read_sids(path)
+    assert sids.shape == (60, 3)
+    assert len(np.unique(sids, axis=0)) == 60
+    assert 0 <= sids.min() <= sids.max() < 8
+    assert len({tuple(np.unique(sids[g : g + 10, 0])) for g in range(0, 60, 10)}) >= 4  # groups have codes of their own
+    quality = artifacts.read(dataset.quality("lsa-2x8"), "quality")
+    assert quality["level"].to_pylist().count(-1) == 5
+
+
+def test_normalise_clusters_directions(dataset: Dataset, progress: ListProgress) -> None:
+    vectors = grouped()
+    plain = read_sids(build_sids(dataset, TokenizeConfig(2, 8, normalise=True), progress))
+    embed(dataset, vectors * np.linspace(0.1, 9, 60, dtype=np.float32)[:, None])
+    assert np.array_equal(read_sids(build_sids(dataset, TokenizeConfig(2, 8, normalise=True), progress)), plain)
+    assert not np.array_equal(read_sids(build_sids(dataset, SMALL, progress)), plain)
+
+
+def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) -> None:
+    def said(config: TokenizeConfig = SMALL, **options: Any) -> str:
+        build_sids(dataset, config, progress, **options)
+        return progress.messages[-1]
+
+    assert said() == "Making SIDs lsa-2x8 of toy from its embeddings lsa."
+    first = read_sids(dataset.sids("lsa-2x8"))
+    assert "up to date" in said()
+    assert "again (as asked)" in said(force=True)
+    assert "its configuration changed (iterations)" in said(TokenizeConfig(2, 8, iterations=3))
+    dataset.quality("lsa-2x8").unlink()
+    assert "again (its configuration changed" in said()
+    dataset.quality("lsa-2x8").unlink()
+    assert "again (lsa-2x8.quality.parquet does not exist)" in said()
+    assert np.array_equal(read_sids(dataset.sids("lsa-2x8")), first)
+    embed(dataset, grouped(seed=1))
+    assert "again (its embeddings changed)" in said()
+    assert "SIDs lsa-2x8-s7 of toy" in said(TokenizeConfig(2, 8, seed=7))
+    embed(dataset, grouped(seed=2), name="other")
+    assert "SIDs other-2x8 of toy from its embeddings other." in said()  # the newest embeddings
+    assert "SIDs mine of toy from its embeddings lsa." in said(embedding="lsa", name="mine")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"layers": 0}, "--sids is 0; it must be at least 1"),
+        ({"codebook": 1}, "--codebook is 1; it must be at least 2 and at most 32767"),
+        ({"codebook": 32768}, "--codebook is 32768"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"iterations": 0}, "--iterations is 0"),
+        ({"layers": 7}, "--sids 7 with --codebook 256 makes more partial SIDs than 64 bits count"),
+    ],
+)
+def test_settings_out_of_range(options: dict[str, int], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        TokenizeConfig(**options)
+
+
+def test_largest_settings_are_accepted() -> None:
+    assert TokenizeConfig(layers=6).layers == 6
+    assert TokenizeConfig(layers=3, codebook=32767).codebook == 32767
+
+
+EQUAL = np.ones((60, 4), np.float32)
+TOO_MANY = {
+    "zero": (0 * EQUAL, "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or more"),
+    "equal": (EQUAL, "60 items .* embeddings are equal: give them distinct texts"),
+    "close": (grouped(), "[0-9]+ items .* Use more layers \\(--sids 2\\), a larger --codebook, or better embeddings"),
+}
+
+
+@pytest.mark.parametrize("case", TOO_MANY)
+def test_more_equal_items_than_codes(dataset: Dataset, progress: ListProgress, case: str) -> None:
+    kept = build_sids(dataset, TokenizeConfig(1, 32), progress, name="kept")
+    before = kept.read_bytes()
+    vectors, message = TOO_MANY[case]
+    embed(dataset, vectors)
+    with pytest.raises(UserError, match=message):
+        build_sids(dataset, TokenizeConfig(1, 4), progress, name="kept")
+    assert kept.read_bytes() == before
+    assert [p.name for p in sorted(kept.parent.iterdir())] == ["kept.parquet", "kept.quality.parquet"]
+
+
+def test_hundreds_of_items_without_text_fit_in_the_codebook(workspace: Workspace, progress: ListProgress) -> None:
+    data = write_toy(workspace, items=600).dataset("toy")
+    vectors = grouped(items=600)
+    without = np.arange(0, 600, 3)
+    vectors[without] = 0
+    embed(data, vectors)
+    sids = read_sids(build_sids(data, TokenizeConfig(2, 200), progress))
+    assert len(np.unique(sids[without, :2], axis=0)) == 1  # 200 items, told apart by the last digit alone
+    assert sids[without, 2].tolist() == list(range(200))
+
+
+def wrong_type(dataset: Dataset) -> None:
+    table = pa.table({"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(np.ones((60, 2), np.int32))})
+    artifacts.write(dataset.embeddings("lsa"), "embeddings", table, config={})
+
+
+def broken_value(dataset: Dataset, value: float) -> None:
+    vectors = grouped()
+    vectors[17, 3] = value
+    embed(dataset, vectors)
+
+
+REFUSED = {
+    "fewer rows": (lambda d: embed(d, grouped(items=54)), "has 54 rows but .*items.parquet has 60 items. Run `maskgr embed` again"),
+    "other items": (
+        lambda d: artifacts.write(
+            d.items, "items", artifacts.read(d.items, "items").append_column("note", pa.array(["new"] * 60)), config={}
+        ),
+        "made from other items than .*items.parquet now holds. Run `maskgr embed` again",
+    ),
+    "nan": (lambda d: broken_value(d, np.nan), "item 17 \\(item-17\\) holds NaN"),
+    "infinite": (lambda d: broken_value(d, np.inf), "item 17 \\(item-17\\)"),
+    "huge": (lambda d: broken_value(d, 1e30), "item 17 \\(item-17\\)"),
+    "integers": (wrong_type, "column embedding is fixed_size_list<.*int32.*expected fixed-size lists of floats"),
+    "none": (lambda d: d.embeddings("lsa").unlink(), "No embeddings in .*Run `maskgr embed` first"),
+    "not Parquet": (lambda d: d.embeddings("lsa").write_bytes(b"no"), "not a readable Parquet file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_embeddings(dataset: Dataset, progress: ListProgress, case: str) -> None:
+    spoil, message = REFUSED[case]
+    spoil(dataset)
+    with pytest.raises(UserError, match=message):
+        build_sids(dataset, SMALL, progress)
+    assert not dataset.all_sids
+
+
+def test_refused_names(dataset: Dataset, progress: ListProgress) -> None:
+    with pytest.raises(UserError, match="No embeddings 'bert' in .*it holds lsa"):
+        build_sids(dataset, SMALL, progress, embedding="bert")
+    with pytest.raises(UserError, match="cannot be named 'a.quality'"):
+        build_sids(dataset, SMALL, progress, name="a.quality")
+    with pytest.raises(UserError, match="'../x' cannot be a name"):
+        build_sids(dataset, SMALL, progress, name="../x")
+
+
+def test_a_single_item_cannot_be_told_apart(workspace: Workspace, progress: ListProgress) -> None:
+    data = write_toy(workspace, items=1).dataset("toy")
+    embed(data, np.ones((1, 4), np.float32))
+    with pytest.raises(UserError, match="holds a single item"):
+        build_sids(data, SMALL, progress)
+
+
+def test_own_embeddings_need_no_provenance(dataset: Dataset, progress: ListProgress) -> None:
+    table = artifacts.read(dataset.embeddings("lsa"), "embeddings").replace_schema_metadata(None)
+    pq.write_table(table, dataset.embeddings("own"))
+    assert build_sids(dataset, SMALL, progress, embedding="own") == dataset.sids("own-2x8")

@@ -1,0 +1,47 @@
+"""`maskgr tokenize` as a person runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from subprocess import CompletedProcess
+
+import pytest
+
+from pipelines.workspace import Workspace
+from tests.tokenize.test_build import embed, grouped
+
+
+def test_prints_the_report_and_is_the_same_in_every_process(toy: Workspace, maskgr: Callable[..., CompletedProcess[str]]) -> None:
+    dataset = toy.dataset("toy")
+    embed(dataset, grouped())
+    first = maskgr("tokenize", "--sids", 2, "--codebook", 8)
+    assert first.returncode == 0, first.stderr
+    assert "Making SIDs lsa-2x8 of toy from its embeddings lsa." in first.stderr
+    assert "entropy (bits)" in first.stdout
+    assert "60 items. Before the deduplication digit" in first.stdout
+    assert "faiss" not in first.stderr.lower()
+    before = dataset.sids("lsa-2x8").read_bytes()
+    again = maskgr("tokenize", "--sids", 2, "--codebook", 8)
+    assert "up to date" in again.stderr
+    assert again.stdout == first.stdout
+    assert dataset.sids("lsa-2x8").read_bytes() == before
+    forced = maskgr("tokenize", "--sids", 2, "--codebook", 8, "--force")
+    assert forced.stdout == first.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sids", 0), "error: --sids is 0; it must be at least 1."),
+        (("--codebook", 40000), "error: --codebook is 40000"),
+        (("--dataset", "nothing"), "error: No data set 'nothing'"),
+        ((), "Run `maskgr embed` first."),
+    ],
+)
+def test_mistakes_end_with_code_2(
+    toy: Workspace, maskgr: Callable[..., CompletedProcess[str]], arguments: tuple[object, ...], message: str
+) -> None:
+    done = maskgr("tokenize", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
