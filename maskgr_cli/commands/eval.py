@@ -23,6 +23,7 @@ def evaluate(
     run: RunOption = None,
     split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
     tokens: Annotated[int, typer.Option(min=1, help="Most tokens in one forward pass; bounds the memory, changes no result.")] = 16384,
+    precision: Annotated[str, typer.Option(help="Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.")] = "auto",
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     force: ForceOption = False,
@@ -39,7 +40,7 @@ def evaluate(
     keep_freed_memory()
     from pipelines.evaluate.run import evaluate_run
 
-    found = evaluate_run(place, chosen, decoding, launch.progress(), split=split, tokens=tokens, force=force)
+    found = evaluate_run(place, chosen, decoding, launch.progress(), split=split, tokens=tokens, precision=precision, force=force)
     if launch.is_first():
         from maskgr_cli.metrics_table import show_metrics
 

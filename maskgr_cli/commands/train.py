@@ -12,7 +12,8 @@ from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.models.config import ModelConfig
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.train.config import PRESETS, TrainConfig, preset as preset_values
+from pipelines.train.config import PRESETS, TrainConfig
+from pipelines.train.config import preset as preset_values
 from pipelines.workspace import Workspace
 
 

@@ -18,9 +18,10 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
-from pipelines.evaluate.protocol import Sequences, Split, histories, load_sequences, training
+from pipelines.evaluate.protocol import Split, histories, load_sequences, training
 from pipelines.evaluate.recommend import Processes, recommend
 from pipelines.evaluate.report import read_metrics, write_evaluation
+from pipelines.models.precision import autocast
 from pipelines.models.trained import Trained, load_run
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
@@ -51,6 +52,7 @@ def evaluate_run(
     *,
     split: str = "test",
     tokens: int = 16384,
+    precision: str = "auto",
     force: bool = False,
 ) -> Evaluation:
     """Decode recommendations for every user of a split and measure them.
@@ -58,6 +60,7 @@ def evaluate_run(
     Args:
         split: "test" or "validation".
         tokens: most tokens in one forward pass; bounds the memory.
+        precision: of matrix products, see `models.precision`; scores are float32 in any.
         force: decode again even where the evaluation is up to date.
 
     Raises:
@@ -69,7 +72,13 @@ def evaluate_run(
     sequences = load_sequences(trained.dataset.sequences, len(trained.catalogue.sids))
     users = histories(sequences, split)
     folder = run.evaluation(decoding.name if split == "test" else f"{split}-{decoding.name}")
-    config = {**dataclasses.asdict(decoding), "split": split, "run": run.name, "order": list(decoding.split(trained.model.digits))}
+    config = {
+        **dataclasses.asdict(decoding),
+        "split": split,
+        "run": run.name,
+        "precision": precision,
+        "reveals": list(decoding.split(trained.model.digits)),
+    }
     reason = artifacts.stale(folder / "metrics.parquet", config, trained.inputs)
     if reason is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
@@ -86,7 +95,8 @@ def describe(trained: Trained, decoding: Decoding) -> str:
     H, split = trained.model.digits, decoding.split(trained.model.digits)
     valid = "constrained" if decoding.constrained else "unconstrained"
     reveals = "+".join(map(str, split))
-    return f"{trained.dataset.name} · {H} digits of {trained.model.codes} · {decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {valid}"
+    how = f"{decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {valid}"
+    return f"{trained.dataset.name} · {H} digits of {trained.model.codes} codes · {how}"
 
 
 def _evaluate(
@@ -99,7 +109,8 @@ def _evaluate(
         )
     index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes)
     started = time.monotonic()
-    found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=_processes(state))
+    with autocast(config["precision"], state.device):
+        found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=_processes(state))
     seconds = time.monotonic() - started
     progress.say(f"Decoded {len(users):,} users in {seconds:.1f} s: {len(users) / seconds:,.0f} users/s.")
     if state.is_main_process:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from accelerate import Accelerator
-from accelerate.utils import is_bf16_available
+from accelerate import Accelerator, PartialState
 
 from pipelines import __version__, artifacts
 from pipelines.decode.config import Decoding
@@ -27,6 +26,7 @@ from pipelines.evaluate.recommend import Processes, recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue, load_catalogue
 from pipelines.models.config import ModelConfig
+from pipelines.models.precision import uses_bf16
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
 from pipelines.train.batches import Batches
@@ -216,12 +216,12 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
 
 
 def _accelerator(precision: str, track: str | None, folder: Path) -> Accelerator:
-    """Accelerate with the precision asked for; "auto" is bf16 on GPUs that have it and float32 elsewhere.
+    """Accelerate with the precision and the tracker asked for.
 
     Raises:
         UserError: a tracker that Accelerate does not know or that is not installed.
     """
-    bf16 = precision == "bf16" or (precision == "auto" and torch.cuda.is_available() and is_bf16_available())
+    bf16 = uses_bf16(precision, PartialState().device)
     try:
         accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=str(folder))
     except (ValueError, ImportError) as error:

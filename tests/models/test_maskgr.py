@@ -1,0 +1,103 @@
+"""MaskGR against its formulas written out plainly, and the test that every model passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.decode.beam import beam_search
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
+from pipelines.models import registry
+from pipelines.models.config import ModelConfig
+from pipelines.models.maskgr import MaskGR
+
+N, H, V = 30, 3, 8
+SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6)
+SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
+
+
+@pytest.fixture
+def model() -> MaskGR:
+    torch.manual_seed(0)
+    return registry.build("maskgr", SIZES, SIDS, V).eval()
+
+
+def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
+    """Per sequence, per masked digit: −log softmax over that digit's V codes at that position, times 1/t."""
+    items = np.array([[-1, -1, 3, 7], [5, 2, 9, 4]])
+    weights = model.draw(items, np.random.default_rng(1))
+    expected = 0.0
+    for row, weight in zip(items, weights, strict=True):
+        real = [i for i in row if i >= 0]
+        weight = weight[-len(real) :].reshape(-1)
+        tokens = [h * V + SIDS[i, h] for i in real for h in range(H)]
+        seen = torch.tensor([[model.mask if w else t for t, w in zip(tokens, weight, strict=True)]])
+        hidden = model.hidden(seen, torch.arange(len(tokens)))
+        for position, w in enumerate(weight):
+            if w:
+                h = position % H
+                logp = (hidden[position] @ model.head[h]).log_softmax(-1)
+                expected -= float(w) * logp[tokens[position] - h * V].item()
+    assert (weights[0, :2] == 0).all()
+    assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_is_masked_cannot_be_seen(model: MaskGR) -> None:
+    """Changing a masked digit's true code changes the targets only: hidden states depend on visible tokens."""
+    history = torch.tensor([[1, 2, 3]])
+    codes = torch.full((1, 1, H), V)
+    base = model.log_probabilities(history, codes)
+    revealed = codes.clone()
+    revealed[..., 1] = 4
+    assert not torch.allclose(model.log_probabilities(history, revealed), base)
+    assert base.shape == (1, 1, H, V)
+    torch.testing.assert_close(base.exp().sum(-1), torch.ones(1, 1, H))
+
+
+def test_a_batch_is_its_members(model: MaskGR) -> None:
+    histories = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
+    codes = torch.randint(0, V + 1, (2, 5, H), generator=torch.Generator().manual_seed(0))
+    both = model.log_probabilities(histories, codes)
+    for row, history in enumerate([[3, 7], [5, 2, 9, 4]]):
+        for beam in range(5):
+            alone = model.log_probabilities(torch.tensor([history]), codes[row : row + 1, beam : beam + 1])
+            torch.testing.assert_close(alone[0, 0], both[row, beam], atol=1e-5, rtol=1e-5)
+
+
+def test_save_and_load_change_nothing(model: MaskGR, tmp_path: Path) -> None:
+    registry.save(model, tmp_path / "model.safetensors")
+    torch.manual_seed(9)
+    other = registry.build("maskgr", SIZES, SIDS, V).eval()
+    registry.load(other, tmp_path / "model.safetensors")
+    index, users = PartialIndex(SIDS, V), torch.arange(2)
+    history = torch.tensor([[-1, 4], [8, 1]])
+    found = [beam_search(lambda c, m=m: m.log_probabilities(history, c), users, index, Decoding(beams=5)) for m in (model, other)]
+    assert torch.equal(found[0].items, found[1].items)
+    assert torch.equal(found[0].scores, found[1].scores)
+
+
+def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    registry.save(registry.build("maskgr", ModelConfig(layers=2, width=32, heads=2, mlp=32), SIDS, V), path)
+    with pytest.raises(UserError, match=r"does not fit .*\(.*32.*\) in the file"):
+        registry.load(model, path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        registry.load(model, path)
+    with pytest.raises(UserError, match="does not exist"):
+        registry.load(model, tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match="'gru' is unknown"):
+        registry.build("gru", SIZES, SIDS, V)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"layers": 0}, {"width": 15}, {"width": 20, "heads": 4, "mlp": 0}, {"dropout": 1.0}, {"heads": 3}, {"max_items": 0}]
+)
+def test_impossible_sizes_are_refused(wrong: dict) -> None:
+    with pytest.raises(UserError, match="--"):
+        ModelConfig(**wrong)

@@ -1,0 +1,67 @@
+"""The shared blocks: layouts, attention, rotary positions, dropout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipelines.models.config import ModelConfig
+from pipelines.models.transformer import Dropout, Encoder, Layout, attention, rotary, turn
+
+SMALL = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0)
+
+
+def test_layout_and_back() -> None:
+    real = torch.tensor([[False, True, True], [True, True, True]])
+    layout = Layout.of(real)
+    x = torch.randn(5, 4)
+    rows = layout.padded(x)
+    assert rows.shape == (2, 3, 4)
+    assert (rows[0, 0] == 0).all()
+    assert torch.equal(layout.flat(rows), x)
+    assert layout.index(torch.tensor([1, 2, 3, 5])).tolist() == [0, 1, 2, 4]
+    assert Layout.of(real[1:]).where is None
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_plain_attention_is_the_fused_one(masked: bool) -> None:
+    q, k, v = (torch.randn(3, 2, 7, 8) for _ in range(3))
+    mask = torch.ones(3, 1, 1, 7, dtype=torch.bool)
+    mask[0, ..., :3] = not masked
+    fused = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    plain = attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
+    torch.testing.assert_close(plain.float(), fused, atol=0.03, rtol=0.03)  # bfloat16 keeps 8 bits
+
+
+def test_rotary_positions_are_relative() -> None:
+    cos, sin = rotary(20, 8, torch.device("cpu"), torch.float32)
+    q, k = torch.randn(8), torch.randn(8)
+    at = [turn(x.expand(1, 1, 20, 8), cos, sin)[0, 0] for x in (q, k)]
+    scores = at[0] @ at[1].T  # [20, 20]
+    for distance in (0, 3, 7):
+        diagonal = scores.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
+
+
+def test_padding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(SMALL).eval()
+    x = torch.randn(4, 16)
+    alone = encoder(x, Layout.of(torch.ones(1, 4, dtype=torch.bool)), torch.arange(4))
+    real = torch.tensor([[False, False, True, True, True, True], [True] * 6])
+    both = encoder(torch.cat((x, torch.randn(6, 16))), Layout.of(real), torch.arange(10))
+    torch.testing.assert_close(both[:4], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_drops_at_its_rate_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(0)
+    dropout, x = Dropout(rate), torch.ones(1001, 999)
+    y = dropout(x)
+    dropped = (y == 0).float()
+    assert abs(dropped.mean() - rate) < 0.002
+    assert torch.allclose(y[y > 0], torch.tensor(1 / (1 - rate)))
+    for near in (dropped[:, 1:] * dropped[:, :-1], dropped[:, 4:] * dropped[:, :-4]):  # neighbours are independent
+        assert abs(near.mean() - rate**2) < 0.002
+    assert dropout.eval()(x) is x

@@ -1,0 +1,56 @@
+"""Steps: every interaction is seen, the same whenever asked, cut without loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.evaluate.protocol import Sequences
+from pipelines.train.batches import Batches, cut
+
+LENGTHS = np.array([1, 3, 5, 5, 12, 40])
+SEQUENCES = Sequences(np.arange(LENGTHS.sum(), dtype=np.int32), np.concatenate([[0], np.cumsum(LENGTHS)]))
+
+
+def epoch(batches: Batches, number: int) -> list[list[int]]:
+    rows = []
+    first = number * batches.steps_per_epoch
+    for step, windows, chosen in batches.steps(first):
+        if step >= first + batches.steps_per_epoch:
+            return rows
+        rows += [[i for i in row if i >= 0] for row in windows.padded(chosen, batches.max_items).tolist()]
+    return rows
+
+
+def test_an_epoch_holds_short_sequences_once_and_windows_of_long_ones() -> None:
+    batches = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0)
+    assert batches.windows == 1 + 1 + 1 + 1 + 3 + 8
+    for number in range(3):
+        rows = epoch(batches, number)
+        assert len(rows) == batches.windows
+        short = sorted(row for row in rows if row[0] < LENGTHS[:4].sum())
+        assert short == [list(range(0, 1)), list(range(1, 4)), list(range(4, 9)), list(range(9, 14))]
+        assert all(row == list(range(row[0], row[0] + 5)) for row in rows if row[0] >= 14)  # consecutive items of one user
+    seen = {item for number in range(60) for row in epoch(batches, number) for item in row}
+    assert seen == set(range(LENGTHS.sum()))  # no interaction is cut off for good
+
+
+def test_a_step_does_not_depend_on_where_training_began() -> None:
+    batches = Batches(SEQUENCES, batch_size=4, max_items=5, seed=3)
+    through = batches.steps(0)
+    for step, windows, rows in (next(through) for _ in range(12)):
+        again, other, same = next(batches.steps(step))
+        assert again == step
+        assert np.array_equal(other.padded(same, 5), windows.padded(rows, 5))
+    assert epoch(batches, 0) != epoch(batches, 1)
+    assert epoch(Batches(SEQUENCES, 4, 5, seed=4), 0) != epoch(batches, 0)
+
+
+@pytest.mark.parametrize("micro", [1, 7, 30, 10_000])
+def test_a_cut_loses_nothing_and_keeps_to_its_size(micro: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 25, 100)
+    pieces = cut(lengths, micro)
+    assert sorted(np.concatenate(pieces).tolist()) == list(range(100))
+    assert all(lengths[piece].sum() <= 1.5 * micro + 2 * lengths.max() for piece in pieces)
+    ordered = lengths[np.concatenate(pieces)]
+    assert (np.diff(ordered) <= 0).all()

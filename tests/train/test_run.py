@@ -1,0 +1,240 @@
+"""Training from artifacts to artifacts: it learns, it resumes as if never stopped, it refuses what does not fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from pipelines import artifacts
+from pipelines.decode.config import Decoding
+from pipelines.errors import UserError
+from pipelines.evaluate.protocol import load_sequences, training
+from pipelines.evaluate.run import evaluate_run
+from pipelines.models import registry
+from pipelines.models.catalogue import load_catalogue
+from pipelines.train import loop
+from pipelines.train.batches import Batches
+from pipelines.train.config import PRESETS, TrainConfig, preset
+from pipelines.train.run import train_run
+from pipelines.workspace import Run, Workspace
+from tests.conftest import ListProgress
+from tests.train.conftest import plan, write_sids
+
+
+def losses(run: Run) -> dict[int, float]:
+    rows = artifacts.read(run.history, "history").to_pylist()
+    return {row["step"]: row["value"] for row in rows if row["measure"] == "loss"}
+
+
+@pytest.fixture(autouse=True)
+def every_step_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "RECORD_EVERY", 1)
+
+
+def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    """Item i is followed by item i + 1: after seconds of training the next item is nearly always first."""
+    run = train_run(toy, plan(sids, steps=600, layers=2, width=64, mlp=128, dropout=0.0, learning_rate=0.005, batch_size=64), progress)
+    found = evaluate_run(toy, run, Decoding(beams=10), progress, precision="fp32")
+    values = {(r["metric"], r["k"]): r["value"] for r in found.metrics.to_pylist()}
+    popular = {(r["metric"], r["k"]): r["value"] for r in found.popularity.to_pylist()}
+    assert values["recall", 5] > 0.8
+    assert values["ndcg", 5] > 0.5
+    assert values["invalid_rate", None] == 0
+    assert popular["recall", 5] < 0.3
+    best = json.loads(run.config.read_text())["best"]
+    assert best["recall@10"] == max(r["value"] for r in artifacts.read(run.history, "history").to_pylist() if r["measure"] == "recall@10")
+    assert json.loads(run.config.read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_resumed_run_is_one_that_never_stopped(
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, ema: float
+) -> None:
+    whole = train_run(toy, plan(sids, ema=ema), progress, name="whole")
+    step = loop.Trainer._step
+
+    def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[float, int]:
+        if number == 6:
+            loop.signal.raise_signal(loop.signal.SIGINT)
+        return step(self, number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(toy, plan(sids, ema=ema), progress, name="halves")
+    halves = toy.run("halves")
+    assert json.loads(halves.config.read_text())["state"] == "interrupted"
+    with pytest.raises(UserError, match="--resume"):
+        train_run(toy, plan(sids, ema=ema), progress, name="halves")
+    train_run(toy, plan(sids, ema=ema), progress, name="halves", resume=True)
+    assert "Resumed halves at step 7." in progress.messages
+    one, two = losses(whole), losses(halves)
+    assert list(one) == list(two) == list(range(1, 13))
+    np.testing.assert_allclose(list(two.values()), list(one.values()), rtol=1e-5)
+    first, second = load_file(whole.weights), load_file(halves.weights)
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str) -> None:
+    gradients = []
+    for micro_tokens in (24, 100_000):
+        config = plan(sids, micro_tokens=micro_tokens, dropout=0.0)
+        catalogue = load_catalogue(toy.require_dataset(), sids)
+        torch.manual_seed(0)
+        model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes)
+        batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
+        trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
+        got: list[torch.Tensor] = []
+        trainer.optimizer.optimizer.register_step_pre_hook(lambda optimizer, *_, got=got: got.extend(
+            p.grad.clone() for group in optimizer.param_groups for p in group["params"]
+        ))  # fmt: skip
+        loss, tokens = trainer._step(*next(batches.steps(0)))
+        gradients.append((loss, got))
+        assert tokens == 32 * 6 * 3
+    assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
+    for a, b in zip(gradients[0][1], gradients[1][1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_the_learning_rate_rises_and_falls(toy: Workspace, sids: str) -> None:
+    config = TrainConfig(steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2)
+    trainer = object.__new__(loop.Trainer)
+    trainer.config = config
+    assert trainer.rate(0.05) == pytest.approx(0.5)
+    assert trainer.rate(0.1) == pytest.approx(1.0)
+    assert trainer.rate(0.55) == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 2)) / 2)
+    assert trainer.rate(1.0) == pytest.approx(0.2)
+
+
+def test_patience_stops_and_keeps_the_best(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.3, 0.5, 0.4, 0.2, 0.9])
+    monkeypatch.setattr("pipelines.train.run._Session.validate", lambda self: next(values))
+    run = train_run(toy, plan(sids, steps=100, validations=10, patience=2), progress)
+    best = json.loads(run.config.read_text())["best"]
+    assert best == {"step": 20, "recall@10": 0.5}
+    assert max(losses(run)) == 40
+
+
+def test_minutes_bound_the_wall_time(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    run = train_run(toy, plan(sids, steps=None, minutes=0.05, validations=4), progress)
+    found = json.loads(run.config.read_text())
+    assert 0.5 * 3 < found["seconds"] < 3 + 1.5
+    rates = [r["value"] for r in artifacts.read(run.history, "history").to_pylist() if r["measure"] == "learning_rate"]
+    assert rates[-1] < 0.1 * max(rates)  # the schedule reached its end
+
+
+def test_averaged_weights_are_what_is_validated_and_saved(toy: Workspace, sids: str) -> None:
+    config = plan(sids, ema=0.5)
+    catalogue = load_catalogue(toy.require_dataset(), sids)
+    model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes)
+    batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
+    trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
+    expected = model.head.detach().clone()
+    steps = batches.steps(0)
+    for _ in range(3):
+        trainer._step(*next(steps))
+        expected = 0.5 * expected + 0.5 * model.head.detach()
+    own = model.head.detach().clone()
+    with trainer.averaged():
+        torch.testing.assert_close(model.head.detach(), expected)
+    assert torch.equal(model.head.detach(), own)
+
+
+def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, maskgr: Callable) -> None:
+    """The same losses, validation and metrics, whoever does the work."""
+    dataset = toy.require_dataset()
+    write_embedding(dataset)
+    options = ["--preset", "smoke", "--steps", 8, "--validations", 2, "--validation-users", 0, "--sids", 2, "--codebook", 16]
+    for count in (1, 2):
+        done = maskgr("train", *options, "--processes", count, "--name", f"by-{count}", "--precision", "fp32")
+        assert done.returncode == 0, done.stderr
+        done = maskgr("eval", "--run", f"by-{count}", "--processes", count, "--beams", 10, "--precision", "fp32")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("popularity") == 2  # the row and the caption, once
+    one, two = (load_file(toy.run(f"by-{count}").weights) for count in (1, 2))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
+    metrics = [artifacts.read(toy.run(f"by-{n}").evaluation("greedy-k10-constrained") / "ranks.parquet", "ranks") for n in (1, 2)]
+    assert metrics[0].num_rows == metrics[1].num_rows == 200
+    same = np.mean(np.array(metrics[0]["rank"].to_pylist(), object) == np.array(metrics[1]["rank"].to_pylist(), object))
+    assert same > 0.95
+
+
+def write_embedding(dataset) -> None:  # noqa: ANN001
+    """Vectors that cluster by tens."""
+    import pyarrow as pa
+
+    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    vectors += 5 * np.eye(8, dtype=np.float32)[np.arange(60) // 10]
+    table = pa.table({"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)})
+    artifacts.write(dataset.embeddings("toy"), "embeddings", table, config={}, inputs={"items": dataset.items})
+
+
+def test_what_does_not_fit_is_refused_and_kept(toy: Workspace, sids: str, progress: ListProgress, tmp_path: Path) -> None:
+    run = train_run(toy, plan(sids), progress, name="run")
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match=r"other settings \(train\)"):
+        train_run(toy, plan(sids, seed=1), progress, name="run")
+    train_run(toy, plan(sids), progress, name="run")
+    assert "is trained already" in progress.messages[-1]
+    with pytest.raises(UserError, match="no run fresh to resume"):
+        train_run(toy, plan(sids), progress, name="fresh", resume=True)
+    with pytest.raises(UserError, match="--nfe 4 is more than the 3 digits"):
+        evaluate_run(toy, run, Decoding(nfe=4), progress)
+    run.state.write_bytes(b"not a checkpoint")
+    config = json.loads(run.config.read_text())
+    artifacts.write_json(run.config, {**config, "state": "interrupted"})
+    with pytest.raises(UserError, match="cannot be resumed from"):
+        train_run(toy, plan(sids), progress, name="run", resume=True)
+    for file in (run.state, run.config):
+        file.write_bytes(before[file])
+    assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
+    write_sids(toy, sids, digits=4)
+    for act in (lambda: evaluate_run(toy, run, Decoding(), progress), lambda: train_run(toy, plan(sids), progress, name="run")):
+        with pytest.raises(UserError, match="trained on other sids"):
+            act()
+    run.weights.write_bytes(before[run.weights][:50])
+    with pytest.raises(UserError):
+        evaluate_run(toy, run, Decoding(), progress)
+
+
+def test_sids_of_other_items_are_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    dataset = toy.require_dataset()
+    items = artifacts.read(dataset.items, "items")
+    artifacts.write(dataset.items, "items", items.slice(0, 59), config={})
+    with pytest.raises(UserError, match=r"SIDs of other items \(60\) than .* now does \(59\)"):
+        train_run(toy, plan(sids), progress)
+
+
+def test_a_tracker_gets_the_figures_or_is_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    with pytest.raises(UserError, match="--track nosuch"):
+        train_run(toy, plan(sids), progress, track="nosuch")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"steps": 0}, "--steps is 0"),
+        ({"learning_rate": -1.0}, "--learning-rate is -1"),
+        ({"warmup": 2.0}, "--warmup"),
+        ({"steps": None}, "no end"),
+    ],
+)
+def test_impossible_schedules_are_refused(wrong: dict, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        TrainConfig(**{"steps": 5, **wrong})
+
+
+def test_presets_are_complete_and_named() -> None:
+    assert set(PRESETS) == {"paper", "small", "smoke"}
+    with pytest.raises(UserError, match="'large' is unknown; choose paper, small, smoke"):
+        preset("large")
