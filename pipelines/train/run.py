@@ -81,7 +81,7 @@ def train_run(
     if not force and _finished(run, plan, inputs, resume):
         progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
         return run
-    accelerator = _accelerator(plan.train.precision, track, run.path)
+    accelerator = start_accelerate(plan.train.precision, track, run.path)
     if not accelerator.is_main_process:
         progress = Silent()
     sequences = load_sequences(dataset.sequences, len(catalogue.sids))
@@ -92,6 +92,9 @@ def train_run(
     if resume and run.state.exists():
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
+    elif accelerator.is_main_process:
+        for file in (run.state, run.weights, run.history):  # of an earlier training: none of it belongs to this one
+            file.unlink(missing_ok=True)
     session = _Session(run, plan, inputs, dataset, catalogue, trainer, progress)
     session.announce(batches)
     if track:
@@ -113,7 +116,7 @@ class _Session:
         self, run: Run, plan: Plan, inputs: dict[str, Path], dataset: Dataset, catalogue: Catalogue, trainer: Trainer, progress: Progress
     ) -> None:
         self.run, self.plan, self.inputs, self.trainer, self.progress = run, plan, inputs, trainer, progress
-        self.began = time.monotonic()
+        self.began, self.created = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         everyone = histories(load_sequences(dataset.sequences, len(catalogue.sids)), "validation")
         self.users = len(everyone)
         self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
@@ -159,6 +162,7 @@ class _Session:
             if step:
                 table = pa.table({"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())})
                 artifacts.write(self.run.history, "history", table, config=describe(self.plan), inputs=self.inputs, started=self.began)
+            self.describe("running")
         self.trainer.accelerator.wait_for_everyone()
 
     def describe(self, state: str) -> None:
@@ -168,7 +172,7 @@ class _Session:
         done = self.trainer.state
         value = {
             **describe(self.plan),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "created": self.created,
             "state": state,
             "inputs": {
                 key: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)} for key, path in self.inputs.items()
@@ -215,7 +219,7 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
     return False
 
 
-def _accelerator(precision: str, track: str | None, folder: Path) -> Accelerator:
+def start_accelerate(precision: str, track: str | None = None, folder: Path | None = None) -> Accelerator:
     """Accelerate with the precision and the tracker asked for.
 
     Raises:
@@ -223,7 +227,7 @@ def _accelerator(precision: str, track: str | None, folder: Path) -> Accelerator
     """
     bf16 = uses_bf16(precision, PartialState().device)
     try:
-        accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=str(folder))
+        accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder))
     except (ValueError, ImportError) as error:
         raise UserError(f"--track {track}: {error}. Install the tracker, e.g. `pip install maskgr[tracking]` for tensorboard.") from None
     if track and not accelerator.log_with:

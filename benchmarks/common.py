@@ -1,0 +1,98 @@
+"""Rates of several sides, measured in turn in processes of their own, and their ratio."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from maskgr_cli import console
+from maskgr_cli.allocator import keep_freed_memory
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.prepare import ensure_sids
+from pipelines.progress import Silent
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.workspace import Dataset, Workspace
+
+RESULTS = Path(__file__).parent / "results"
+DEFAULT = "reference, glibc's own allocator settings"
+
+
+def dataset(name: str = "beauty") -> tuple[Dataset, str]:
+    """The data set of a benchmark and the name of its semantic IDs (4 × 256), made where missing."""
+    found = Workspace.find().require_dataset(name)
+    return found, ensure_sids(found, TokenizeConfig(), None, Silent())
+
+
+def rate(work: Callable[[], int], seconds: float) -> float:
+    """Units of work a second: one call to warm up, then calls until the time is over."""
+    work()
+    units, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        units += work()
+    return units / (time.perf_counter() - began)
+
+
+def compare(module: str, sides: dict[str, Callable[[], Callable[[], int]]], unit: str, first: str) -> None:
+    """Run a benchmark: as the parent, all sides in turn; as a child, one side.
+
+    Args:
+        module: the benchmark's name under `benchmarks`.
+        sides: name → a function that sets up the work; the work returns how many units it did.
+        unit: what is counted, e.g. "sequences".
+        first: the side whose ratio to the others is printed.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
+    parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--save", action="store_true", help=f"write the figures to benchmarks/results/{module}.json")
+    parser.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        if options.side != DEFAULT:
+            keep_freed_memory()
+        measured = rate(sides[options.side](), options.seconds)
+        print(json.dumps({"rate": measured, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        return
+    try:
+        dataset()
+    except UserError as error:
+        sys.exit(f"{error}\nThe benchmarks run on Beauty: import or download it as `beauty`.")
+    found: dict[str, list[dict]] = {side: [] for side in sides}
+    for _ in range(options.rounds):
+        for side in sides:
+            command = [sys.executable, "-m", f"benchmarks.{module}", "--side", side, "--seconds", str(options.seconds)]
+            found[side].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+    _show(found, unit, first)
+    if options.save:
+        shown = shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
+        value = {"command": shown, "unit": f"{unit}/s", "machine": artifacts.machine(), "commit": artifacts.commit(), "measured": found}
+        artifacts.write_json(RESULTS / f"{module}.json", {**value, "ratios": ratios(found, first)})
+
+
+def ratios(found: dict[str, list[dict]], first: str) -> dict[str, float]:
+    """How much faster `first` is than each other side: the median over the rounds of the ratio within a round."""
+    return {
+        side: statistics.median(a["rate"] / b["rate"] for a, b in zip(found[first], rounds, strict=True))
+        for side, rounds in found.items()
+        if side != first
+    }
+
+
+def _show(found: dict[str, list[dict]], unit: str, first: str) -> None:
+    ahead = ratios(found, first)
+    rows = []
+    for side, rounds in found.items():
+        rates = sorted(r["rate"] for r in rounds)
+        spread = f"{rates[0]:.1f}–{rates[-1]:.1f}"
+        peak = f"{max(r['peak_mib'] for r in rounds):.0f} MiB"
+        rows.append((side, f"{statistics.median(rates):.1f}", spread, peak, f"{ahead[side]:.1f}×" if side in ahead else None))
+    console.table(f"{unit}/s", ["side", "median", "range", "peak memory", f"{first} is faster by"], rows, artifacts.machine())

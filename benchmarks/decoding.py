@@ -1,0 +1,73 @@
+"""Users a second in beam search at the paper's sizes on Beauty: maskgr against one forward per beam."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from benchmarks.common import DEFAULT, compare, dataset
+from benchmarks.reference import ReferenceModel, reference_beam_search
+from maskgr_cli.commands.train import configure
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.protocol import histories, load_sequences
+from pipelines.evaluate.recommend import recommend
+from pipelines.models import registry
+from pipelines.models.catalogue import load_catalogue
+from pipelines.models.precision import autocast
+from pipelines.progress import Silent
+
+BEAMS, USERS, REFERENCE_BATCH = 10, 64, 32
+
+
+def ours(precision: str) -> Callable[[], int]:
+    data, sids = dataset()
+    catalogue = load_catalogue(data, sids)
+    sizes, _ = configure("paper", {})
+    model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes).eval()
+    index, decoding = PartialIndex(catalogue.sids, catalogue.codes), Decoding(beams=BEAMS)
+    test = histories(load_sequences(data.sequences), "test")
+    seeds = itertools.count()
+
+    def work() -> int:
+        users = test.sample(USERS, next(seeds))
+        with autocast(precision, torch.device("cpu")):
+            recommend(model, users, index, decoding, Silent())
+        return USERS
+
+    return work
+
+
+def reference() -> Callable[[], int]:
+    data, sids = dataset()
+    catalogue = load_catalogue(data, sids)
+    digits = np.concatenate((catalogue.sids, np.full((1, catalogue.digits), -1)))  # item −1: no item
+    model = ReferenceModel()
+    test = histories(load_sequences(data.sequences), "test")
+    seeds = itertools.count()
+
+    def work() -> int:
+        users = test.sample(REFERENCE_BATCH, next(seeds))
+        items = users.padded(np.arange(REFERENCE_BATCH), 23)
+        items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), axis=1)  # items first
+        reference_beam_search(model, torch.as_tensor(digits[items]), BEAMS)
+        return REFERENCE_BATCH
+
+    return work
+
+
+if __name__ == "__main__":
+    compare(
+        "decoding",
+        {
+            "maskgr, auto precision": lambda: ours("auto"),
+            "maskgr, fp32": lambda: ours("fp32"),
+            "reference": reference,
+            DEFAULT: reference,
+        },
+        unit="users",
+        first="maskgr, auto precision",
+    )

@@ -1,0 +1,71 @@
+"""Training sequences a second at the paper's sizes on Beauty: maskgr against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from benchmarks.common import DEFAULT, compare, dataset
+from benchmarks.reference import ReferenceModel, reference_training_step
+from maskgr_cli.commands.train import configure
+from pipelines.evaluate.protocol import load_sequences, training
+from pipelines.models import registry
+from pipelines.models.catalogue import load_catalogue
+from pipelines.train.batches import Batches
+from pipelines.train.loop import Trainer
+from pipelines.train.run import start_accelerate
+
+SEQUENCES = 512  # a step's, for both sides; the paper's 8,192 would only make the measurement longer
+REFERENCE_BATCH = 64  # in one pass, so that the reference fits any machine
+
+
+def ours(precision: str) -> Callable[[], int]:
+    data, sids = dataset()
+    catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
+    sizes, schedule = configure("paper", {"batch_size": SEQUENCES, "micro_tokens": 4096, "precision": precision})
+    model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes)
+    batches = Batches(training(sequences), schedule.batch_size, sizes.max_items, seed=0)
+    trainer = Trainer(model, batches, schedule, start_accelerate(precision))
+    steps = batches.steps(0)
+
+    def work() -> int:
+        step, windows, rows = next(steps)
+        trainer._step(step, windows, rows)
+        return len(rows)
+
+    return work
+
+
+def reference() -> Callable[[], int]:
+    data, sids = dataset()
+    catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
+    batches = Batches(training(sequences), REFERENCE_BATCH, 24, seed=0)
+    digits = np.concatenate((catalogue.sids, np.full((1, catalogue.digits), -1)))  # item −1: no item
+    model = ReferenceModel()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.005, weight_decay=0.001)
+    steps = batches.steps(0)
+
+    def work() -> int:
+        _, windows, rows = next(steps)
+        items = windows.padded(rows, 24)
+        items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), axis=1)  # items first
+        reference_training_step(model, optimizer, torch.as_tensor(digits[items]))
+        return len(rows)
+
+    return work
+
+
+if __name__ == "__main__":
+    compare(
+        "training",
+        {
+            "maskgr, auto precision": lambda: ours("auto"),
+            "maskgr, fp32": lambda: ours("fp32"),
+            "reference": reference,
+            DEFAULT: reference,
+        },
+        unit="sequences",
+        first="maskgr, auto precision",
+    )

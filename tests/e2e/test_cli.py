@@ -1,0 +1,154 @@
+"""The program as a person runs it: real processes, what they print, what they leave, how they fail."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.workspace import Workspace
+from tests.conftest import ROOT
+
+Maskgr = Callable[..., subprocess.CompletedProcess[str]]
+TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
+
+
+def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskgr) -> None:
+    trained = maskgr(*TRAIN, "--steps", 40, "--name", "first")
+    assert trained.returncode == 0, trained.stderr
+    for said in ("Data set: toy", "No embeddings of toy yet", "Semantic IDs lsa-2x16 of toy must be made", "Trained first"):
+        assert said in trained.stderr
+    measured = maskgr("eval", "--unmask", "greedy", "--nfe", 3)
+    assert measured.returncode == 0, measured.stderr
+    assert "Run: first (the newest" in measured.stderr
+    assert re.search(r"Decoded 200 users in .* users/s", measured.stderr)
+    assert "3 evaluations (1+1+1 digits)" in measured.stdout
+
+    folder = toy.run("first").evaluation("greedy-t3-k20-constrained")
+    ranks = artifacts.read(folder / "ranks.parquet", "ranks")["rank"].to_pylist()
+    found = {(r["metric"], r["k"]): r["value"] for r in artifacts.read(folder / "metrics.parquet", "metrics").to_pylist()}
+    for k in (5, 10, 20):
+        hits = [r for r in ranks if r is not None and r <= k]
+        assert found["recall", k] == pytest.approx(len(hits) / 200)
+        assert found["ndcg", k] == pytest.approx(sum(1 / math.log2(r + 1) for r in hits) / 200)
+        assert f"{100 * len(hits) / 200:.2f}" in measured.stdout
+    assert ("recall", 40) not in found  # 20 beams cannot tell
+
+    again = maskgr("eval", "--unmask", "greedy", "--nfe", 3)
+    assert "is evaluated already" in again.stderr
+    assert again.stdout == measured.stdout
+    for other in (["--unmask", "random"], ["--unmask", "left-to-right", "--no-constrained"], ["--split", "validation", "--nfe", 1]):
+        done = maskgr("eval", *other, "--beams", 10)
+        assert done.returncode == 0, done.stderr
+    assert len(toy.run("first").evaluations) == 4
+    shown = maskgr("show")
+    assert shown.returncode == 0, shown.stderr
+    for word in ("toy (current)", "lsa-2x16", "first", "greedy-t3-k20-constrained", "validation-greedy-t1-k10-constrained"):
+        assert word in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*TRAIN, "--sids", 0], "--sids is 0; it must be at least 1"),
+        ([*TRAIN, "--preset", "large"], "--preset 'large' is unknown; choose paper, small, smoke"),
+        ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
+        ([*TRAIN, "--gpus", 4], r"--gpus 4: PyTorch sees 0 GPUs on this machine.*without --gpus"),
+        ([*TRAIN, "--width", 15], "--width 15 must be a multiple"),
+        ([*TRAIN, "--embedding", "none"], "none"),
+        ([*TRAIN, "--dataset", "books"], "No data set 'books' in .* holds toy"),
+        ([*TRAIN, "--resume"], "to resume"),
+        ([*TRAIN, "--precision", "fp8"], "--precision 'fp8' is unknown"),
+        ([*TRAIN, "--name", "a/b"], "'a/b' cannot be a name"),
+        (["eval"], "No trained run in .* Run `maskgr train` first"),
+        (["eval", "--run", "none"], "No run 'none'"),
+        (["eval", "--unmask", "upwards"], "'upwards' is not an order; choose greedy, left-to-right, random"),
+        (["eval", "--nfe", 0], "--nfe is 0"),
+        (["eval", "--beams", 0], "--beams is 0"),
+    ],
+    ids=lambda value: " ".join(map(str, value[-2:])) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr, arguments: list, message: str) -> None:
+    failed = maskgr(*arguments, CUDA_VISIBLE_DEVICES="")
+    assert failed.returncode == 2, failed.stderr
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert re.search(message, errors[0])
+    assert "Traceback" not in failed.stderr
+    assert not toy.runs
+
+
+def test_no_data_set_says_how_to_get_one(maskgr: Maskgr) -> None:
+    failed = maskgr("train")
+    assert failed.returncode == 2
+    assert "maskgr download beauty" in failed.stderr
+
+
+def test_damaged_artifacts_are_named(toy: Workspace, maskgr: Maskgr) -> None:
+    maskgr(*TRAIN, "--steps", 5, "--name", "run")
+    run, dataset = toy.run("run"), toy.require_dataset()
+    for file, command, message in (
+        (run.weights, ["eval"], "is not a readable safetensors file"),
+        (run.config, ["eval"], "cannot be read as JSON"),
+        (dataset.sequences, ["eval"], "trained on other sequences|not a readable Parquet"),
+        (dataset.sids("lsa-2x16"), ["eval"], "not a readable Parquet"),
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        failed = maskgr(*command)
+        assert failed.returncode == 2, failed.stderr
+        assert str(file.name) in failed.stderr
+        assert re.search(message, failed.stderr)
+        file.write_bytes(whole)
+    assert maskgr("eval").returncode == 0
+
+
+def test_debug_shows_the_traceback(workspace: Workspace, maskgr: Maskgr) -> None:
+    assert "Traceback" in maskgr("--debug", "eval").stderr
+    assert "Traceback" in maskgr("eval", MASKGR_DEBUG="1").stderr
+
+
+def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, tmp_path: Path) -> None:
+    options = [*TRAIN, "--steps", 1200, "--validations", 60, "--name", "long"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(toy.root)}
+
+    def start(*more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "maskgr_cli.app", *map(str, options), *more]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
+        while not toy.run("long").state.exists() or "validation R@10" not in process.stderr.readline():
+            assert process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    process = start()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert re.search(r"Stopped at step \d+; the state is saved. Continue with: .*--resume", said)
+    found = json.loads(toy.run("long").config.read_text())
+    assert found["state"] == "interrupted"
+    stopped = found["steps"]
+    refused = maskgr(*options)
+    assert refused.returncode == 2
+    assert f"was interrupted at step {stopped}" in refused.stderr
+
+    process = start("--resume")
+    process.kill()
+    process.communicate()
+    found = json.loads(toy.run("long").config.read_text())
+    assert stopped < found["steps"] < 1200
+    done = maskgr(*options, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Resumed long at step \d+", done.stderr)
+    assert json.loads(toy.run("long").config.read_text())["state"] == "finished"
+    assert maskgr("eval").returncode == 0
