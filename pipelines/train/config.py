@@ -76,7 +76,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minutes": 30.0,
         "batch_size": 256,
         "micro_tokens": 2048,
-        "learning_rate": 0.003,
+        "learning_rate": 0.002,
         "weight_decay": 0.01,
         "validations": 6,
         "validation_users": 1000,
