@@ -26,3 +26,24 @@ class ImportConfig:
     def __post_init__(self) -> None:
         if self.min_count < 0:
             raise UserError(f"--min-count is {self.min_count}; it must be 0 or more.")
+
+
+@dataclass(frozen=True)
+class DownloadConfig:
+    """Where the files of a public data set come from, and how it is filtered.
+
+    Raises:
+        UserError: a negative count, both a mirror and local files, a mirror that is no web address.
+    """
+
+    mirror: str | None = field(default=None, metadata={"help": "Web address of a folder to try first for every file."})
+    local: str | None = field(default=None, metadata={"help": "Take the files from this folder, or this archive, instead."})
+    min_count: int = field(default=5, metadata={"help": "Drop users and items with fewer interactions, until none is left. [default: 5]"})
+
+    def __post_init__(self) -> None:
+        if self.min_count < 0:
+            raise UserError(f"--min-count is {self.min_count}; it must be 0 or more.")
+        if self.mirror and self.local:
+            raise UserError("--mirror and --from exclude each other: --from reads files already on disk.")
+        if self.mirror and not self.mirror.startswith(("http://", "https://")):
+            raise UserError(f"--mirror {self.mirror!r} is not a web address; it begins with http:// or https://.")
