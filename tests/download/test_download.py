@@ -1,0 +1,208 @@
+"""Public data sets from a local server, a folder and an archive: what arrives, what is refused, what stays intact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines import artifacts
+from pipelines.download import fetch as fetching
+from pipelines.download.amazon import parse
+from pipelines.download.build import download_dataset
+from pipelines.download.config import DownloadConfig
+from pipelines.download.fetch import Unreachable, fetch
+from pipelines.download.sources import DATASETS, File
+from pipelines.errors import UserError
+from pipelines.workspace import Workspace
+from tests.conftest import ListProgress
+from tests.download.conftest import ITEMS, USERS, Site, amazon_files, ml_1m, ml_100k, recbole
+
+BYTES = bytes(range(256)) * 3000
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "WAIT_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize("habit", [{}, {"cut": 100_000}, {"cut": 300_000, "deaf": 1}, {"fail": 2}, {"cut": 0}], ids=str)
+def test_what_arrives_is_what_was_sent(site: Site, tmp_path: Path, progress: ListProgress, habit: dict) -> None:
+    site.files["data.bin"], site.habit = BYTES, dict(habit)
+    path = fetch(File("data.bin", (f"{site.address}/data.bin",)), tmp_path, None, progress)
+    assert path.read_bytes() == BYTES
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checksums.json", "data.bin"]
+    if habit == {"cut": 100_000}:
+        assert site.asked[1] == ("data.bin", "bytes=100000-")
+    before = len(site.asked)
+    assert fetch(File("data.bin", (f"{site.address}/data.bin",)), tmp_path, None, progress) == path
+    assert len(site.asked) == before  # on disk: not asked for again
+
+
+def test_a_transfer_that_broke_off_goes_on_later(
+    site: Site, tmp_path: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["data.bin"], site.habit = BYTES, {"cut": 500_000}
+    file = File("data.bin", (f"{site.address}/data.bin",))
+    monkeypatch.setattr(fetching, "TRIES", 1)
+    with pytest.raises(Unreachable):
+        fetch(file, tmp_path, None, progress)
+    assert "the connection broke after 500,000 of 768,000 bytes" in progress.messages[-1]
+    assert (tmp_path / "data.bin.part").stat().st_size == 500_000
+    assert fetch(file, tmp_path, None, progress).read_bytes() == BYTES
+    assert site.asked[-1] == ("data.bin", "bytes=500000-")
+
+
+def test_a_file_that_changed_meanwhile_is_begun_again(
+    site: Site, tmp_path: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["data.bin"], site.habit = BYTES, {"cut": 500_000}
+    file = File("data.bin", (f"{site.address}/data.bin",))
+    monkeypatch.setattr(fetching, "TRIES", 1)
+    with pytest.raises(Unreachable):
+        fetch(file, tmp_path, None, progress)
+    site.files["data.bin"] = BYTES[::-1]
+    assert fetch(file, tmp_path, None, progress).read_bytes() == BYTES[::-1]
+
+
+def test_dead_addresses_are_passed_over_quickly(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+    site.files["data.bin"] = BYTES
+    addresses = ("http://127.0.0.1:9/data.bin", f"{site.address}/other.bin", f"{site.address}/data.bin")
+    fetch(File("data.bin", addresses), tmp_path, None, progress)
+    assert len(progress.messages) == 2
+    assert "no connection" in progress.messages[0]
+    assert "HTTP status 404" in progress.messages[1]
+    assert [name for name, _ in site.asked] == ["other.bin", "data.bin"]  # one try each
+
+
+def test_a_file_that_is_not_the_first_accepted_is_refused(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+    site.files["data.bin"] = BYTES
+    file = File("data.bin", (f"{site.address}/data.bin",))
+    path = fetch(file, tmp_path, None, progress)
+    path.write_bytes(BYTES[:-1])
+    with pytest.raises(UserError, match=r"data.bin is not the file that was accepted first: .*767,999 bytes.*768,000 bytes"):
+        fetch(file, tmp_path, None, progress)
+    path.unlink()
+    site.files["data.bin"] = b"another file"
+    with pytest.raises(UserError, match="not the file that was accepted first"):
+        fetch(file, tmp_path, None, progress)
+
+
+def text_of(workspace: Workspace, name: str) -> dict[str, str]:
+    items = artifacts.read(workspace.dataset(name).items, "items")
+    return dict(zip(items["item_id"].to_pylist(), items["text"].to_pylist(), strict=True))
+
+
+def check(workspace: Workspace, name: str, user: str) -> None:
+    """The eight users with the eight items each, in order of time."""
+    sequences = artifacts.read(workspace.dataset(name).sequences, "sequences")
+    items = artifacts.read(workspace.dataset(name).items, "items")["item_id"].to_pylist()
+    assert len(sequences) == USERS
+    assert len(items) == ITEMS
+    row = sequences["user_id"].to_pylist().index(user)
+    assert [items[i][-1] for i in sequences["items"][row].as_py()] == [str((1 + i) % ITEMS + ("B" not in items[0])) for i in range(ITEMS)]
+
+
+def test_amazon(site: Site, workspace: Workspace, progress: ListProgress) -> None:
+    site.files = amazon_files()
+    download_dataset(workspace, "beauty", DownloadConfig(mirror=site.address), progress)
+    check(workspace, "beauty", "U1")
+    texts = text_of(workspace, "beauty")
+    assert texts["B003"] == 'Soap "No. 3" – it\'s good. Beauty, Bath. It cleans.. $4.5'  # title, categories, description, price
+    assert texts["B007"] == "Beauty"
+    assert workspace.require_dataset().name == "beauty"
+    download_dataset(workspace, "beauty", DownloadConfig(mirror=site.address), progress)
+    assert "beauty is up to date" in progress.messages[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "data", "text"),
+    [
+        ("ml-1m", "ml-1m.zip", ml_1m, "Amélie 3, The. 1993. Comedy, Film-Noir"),
+        ("ml-100k", "ml-100k.zip", ml_100k, "Amélie 3. 1993. Action, Thriller, Western"),
+        ("ml-100k", "recbole-1.2.1-py3-none-any.whl", recbole, 'Amélie "3". 1993. Comedy, Children\'s'),
+    ],
+)
+def test_movielens_from_disk(
+    workspace: Workspace, progress: ListProgress, tmp_path: Path, name: str, file: str, data: Callable[[], bytes], text: str
+) -> None:
+    (tmp_path / file).write_bytes(data())
+    for place in (tmp_path, tmp_path / file):  # the folder or the archive itself
+        download_dataset(workspace, name, DownloadConfig(local=str(place)), progress)
+    check(workspace, name, "2")
+    assert text_of(workspace, name)["4"] == text
+
+
+@pytest.mark.parametrize(
+    "line", [b"__import__('os').system('touch /tmp/owned')", b"{'asin': open('/etc/passwd')}", b"[1, 2]", b"{", b"\xff"]
+)
+def test_a_line_is_never_evaluated(line: bytes) -> None:
+    with pytest.raises(UserError, match="line 7 is neither a JSON object nor a Python literal"):
+        parse(line, Path("meta.json.gz"), 7)
+
+
+def test_both_forms_of_a_line() -> None:
+    assert parse(b'{"asin": "B1", "price": null}', Path("m"), 1) == {"asin": "B1", "price": None}
+    assert parse(b"{'asin': 'B1', 'price': None}", Path("m"), 1) == {"asin": "B1", "price": None}
+
+
+def damaged() -> list:
+    reviews, meta = amazon_files().values()
+    return [
+        pytest.param(
+            "beauty", {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta}, "not a whole gzip file", id="cut gzip"
+        ),
+        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta}, "holds no reviews", id="empty"),
+        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta}, "not a whole gzip", id="a web page"),
+        pytest.param("beauty", {"reviews_Beauty_5.json.gz": reviews}, "does not hold .*meta_Beauty.json.gz", id="one file missing"),
+        pytest.param(
+            "beauty", {"reviews_Beauty_5.json.gz": meta, "meta_Beauty.json.gz": meta}, "line 1: no usable 'reviewerID'", id="wrong file"
+        ),
+        pytest.param("ml-1m", {"ml-1m.zip": ml_1m()[:-60]}, "not a whole archive", id="cut zip"),
+        pytest.param("ml-1m", {"ml-1m.zip": ml_100k()}, "has no ml-1m/ratings.dat", id="another archive"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "files", "message"), damaged())
+def test_damaged_files_are_refused(maskgr: Callable, workspace: Workspace, tmp_path: Path, name: str, files: dict, message: str) -> None:
+    (tmp_path / "files").mkdir()
+    for file, data in files.items():
+        (tmp_path / "files" / file).write_bytes(data)
+    failed = maskgr("download", name, "--from", tmp_path / "files")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: ")
+    assert pl.Series([failed.stderr]).str.contains(message)[0], failed.stderr
+    assert not workspace.datasets
+
+
+def test_the_command_and_its_mistakes(site: Site, maskgr: Callable, workspace: Workspace, tmp_path: Path) -> None:
+    site.files = amazon_files()
+    done = maskgr("download", "beauty", "--mirror", site.address)
+    assert done.returncode == 0, done.stderr
+    for word in ("22,363", "12,101", "198,502", "99.93%", "difference", "64"):
+        assert word in done.stdout  # the paper's row, and the difference
+    before = {p: p.read_bytes() for p in workspace.root.rglob("*") if p.is_file()}
+    for arguments, message in (
+        (["books"], "choose beauty, sports, toys, ml-1m, ml-100k"),
+        (["beauty", "--from", tmp_path / "nowhere"], "nowhere does not exist"),
+        (["beauty", "--mirror", "ftp://x"], "is not a web address"),
+        (["beauty", "--min-count", -1], "--min-count is -1"),
+        (["beauty", "--min-count", 1000], "No interaction of beauty is left by --min-count 1000"),
+        (["toys", "--mirror", "http://127.0.0.1:9"], "No source of toys could be reached.*--from"),
+    ):
+        failed = maskgr("download", *arguments)
+        assert failed.returncode == 2, failed.stderr
+        assert pl.Series([failed.stderr.replace("\n", " ")]).str.contains(message)[0], failed.stderr
+    assert {p: p.read_bytes() for p in workspace.root.rglob("*") if p.is_file()} == before
+    checksums = json.loads((workspace.downloads("beauty") / "checksums.json").read_text())
+    assert set(checksums) == set(site.files)
+
+
+def test_every_data_set_has_a_source_for_each_file() -> None:
+    for editions in DATASETS.values():
+        for edition in editions:
+            for file in edition.files:
+                assert all(a.startswith("pip:") or a.endswith(f"/{file.name}") for a in file.addresses)

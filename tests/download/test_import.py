@@ -1,0 +1,170 @@
+"""A person's own files: filters and order against plain Python, formats and columns, mistakes."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipelines import artifacts
+from pipelines.download.config import ImportConfig
+from pipelines.download.tabular import import_dataset
+from pipelines.workspace import Dataset, Workspace
+from tests.conftest import ROOT, ListProgress
+
+
+def load(dataset: Dataset) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """user_id → item_ids in order, and item_id → text."""
+    items = artifacts.read(dataset.items, "items")
+    names = items["item_id"].to_pylist()
+    sequences = artifacts.read(dataset.sequences, "sequences")
+    users = dict(zip(sequences["user_id"].to_pylist(), sequences["items"].to_pylist(), strict=True))
+    return {u: [names[i] for i in row] for u, row in users.items()}, dict(zip(names, items["text"].to_pylist(), strict=True))
+
+
+def core(rows: list[tuple[str, str, int]], k: int) -> list[tuple[str, str, int]]:
+    """The k-core by its definition, one removal at a time."""
+    while True:
+        users, items = Counter(u for u, _, _ in rows), Counter(i for _, i, _ in rows)
+        bad = next((r for r in rows if users[r[0]] < k or items[r[1]] < k), None)
+        if bad is None:
+            return rows
+        rows = [r for r in rows if r != bad]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_filter_and_order_are_those_of_plain_python(workspace: Workspace, progress: ListProgress, tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    pairs = {(f"u{rng.randrange(25)}", f"i{rng.randrange(15)}") for _ in range(160)}
+    rows = [(u, i, rng.randrange(5)) for u, i in sorted(pairs)]  # many ties
+    rng.shuffle(rows)
+    pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(tmp_path / "log.csv")
+    dataset = import_dataset(workspace, "own", ImportConfig(min_count=5), progress, interactions=tmp_path / "log.csv")
+    kept = core(rows, 5)
+    expected = {u: [i for _, i, _ in sorted((r for r in kept if r[0] == u), key=lambda r: r[2])] for u, _, _ in kept}  # sorted is stable
+    found, texts = load(dataset)
+    assert found == expected
+    assert list(found) == list(dict.fromkeys(u for u, _, _ in kept))  # users in order of appearance
+    assert list(texts) == list(dict.fromkeys(i for _, i, _ in kept))
+    assert len(kept) > 20
+
+
+ROWS = [
+    ("ann", "x", 3),
+    ("ann", "y", 1),
+    ("bob", "y", 5),
+    ("ann", "z", 2),
+    ("bob", "x", 4),
+    ("bob", "w", 6),
+    ("bob", "w", 6),
+    ("cy", "x", 1),
+]
+LOG = pl.DataFrame(ROWS, schema=["user_id", "item_id", "timestamp"], orient="row")
+ITEMS = pl.DataFrame(
+    {"item_id": ["z", "y", "x", "unused"], "title": ["Zed", "", "Ex"] + ["-"], "tags": [["a", "b"], None, [], ["c"]], "price": [1.0] * 4}
+)
+EXPECTED = {"ann": ["y", "z", "x"], "bob": ["x", "y", "w"]}
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet", "csv.gz", "jsonl.gz"])
+@pytest.mark.parametrize(
+    "names", [("user_id", "item_id", "timestamp"), ("reviewerID", "asin", "unixReviewTime"), ("userId", "movieId", "Date")]
+)
+def test_formats_and_common_names(workspace: Workspace, progress: ListProgress, tmp_path: Path, form: str, names: tuple) -> None:
+    log = LOG.rename(dict(zip(LOG.columns, names, strict=True)))
+    if names[2] == "Date":
+        log = log.with_columns(pl.format("2020-01-0{}T10:00:00Z", pl.col("Date")))
+    plain = tmp_path / f"log.{form.removesuffix('.gz')}"
+    {"csv": log.write_csv, "tsv": lambda p: log.write_csv(p, separator="\t"), "jsonl": log.write_ndjson, "parquet": log.write_parquet}[
+        form.removesuffix(".gz")
+    ](plain)
+    path = tmp_path / f"log.{form}"
+    if form.endswith(".gz"):
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    ITEMS.write_parquet(tmp_path / "items.parquet")
+    dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=path, items=tmp_path / "items.parquet")
+    sequences, texts = load(dataset)
+    assert sequences == EXPECTED
+    assert texts == {"z": "Zed. a, b", "y": "", "x": "Ex", "w": ""}  # order of the items file, then what it lacks
+    said = " ".join(progress.messages)
+    assert "Dropped 1 users with fewer than 3 items" in said
+    assert "1 of 4 items are not in the items file, e.g. w" in said
+    assert "2 of 4 items have no text" in said
+
+
+def test_named_columns_and_what_is_up_to_date(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
+    log, items = tmp_path / "log.csv", tmp_path / "items.jsonl"
+    LOG.rename({"user_id": "who", "item_id": "what", "timestamp": "when"}).write_csv(log)
+    ITEMS.rename({"item_id": "what"}).write_ndjson(items)
+    config = ImportConfig(user_column="who", item_column="what", time_column="when", text_columns="tags,price")
+    dataset = import_dataset(workspace, "own", config, progress, interactions=log, items=items)
+    assert load(dataset)[0] == EXPECTED
+    assert load(dataset)[1]["z"] == "a, b. 1.0"
+    written = dataset.sequences.stat().st_mtime_ns
+    import_dataset(workspace, "own", config, progress, interactions=log, items=items)
+    assert "own is up to date" in progress.messages[-1]
+    assert dataset.sequences.stat().st_mtime_ns == written
+    LOG.head(3).vstack(LOG.tail(5)).rename({"user_id": "who", "item_id": "what", "timestamp": "when"}).sort("who").write_csv(log)
+    import_dataset(workspace, "own", config, progress, interactions=log, items=items)
+    assert dataset.sequences.stat().st_mtime_ns > written
+    assert artifacts.stale(dataset.sequences) is None
+
+
+def mistakes() -> list:
+    log = LOG.write_csv()
+    return [
+        ("missing", None, None, "log.csv does not exist"),
+        ("format", "log.xlsx", log, "of no known format"),
+        ("empty", "log.csv", "user_id,item_id,timestamp\n", "holds no rows"),
+        ("nothing", "log.csv", "", "cannot be read as .csv|holds no rows"),
+        ("user column", "log.csv", log.replace("user_id", "name"), "no column of users .* it has name, item_id, timestamp.*--user-column"),
+        ("time column", "log.csv", log.replace("timestamp", "when"), "no column of times .*--time-column"),
+        ("times", "log.csv", log.replace(",5\n", ",soon\n"), "column timestamp holds 'soon' in row 2"),
+        ("no times", "log.csv", log.replace(",5\n", ",\n"), "column timestamp has no value in 1 rows, first in row 2"),
+        ("null ids", "log.csv", log.replace("bob,w", ",w"), "column user_id has no value in 2 rows, first in row 5"),
+        ("short users", "log.csv", "\n".join(log.splitlines()[:3]), "Every user of own has fewer than 3 items"),
+        ("parquet", "log.parquet", "PAR1 not really", "cannot be read as .parquet"),
+        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "cannot be read as .csv"),
+    ]
+
+
+@pytest.mark.parametrize(("file", "data", "message"), [m[1:] for m in mistakes()], ids=[m[0] for m in mistakes()])
+def test_a_mistake_is_one_line_and_changes_nothing(
+    toy: Workspace, maskgr: Callable, tmp_path: Path, file: str | None, data: str | bytes | None, message: str
+) -> None:
+    path = tmp_path / (file or "log.csv")
+    if data is not None:
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    before = {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()}
+    failed = maskgr("import", "own", "--interactions", path)
+    assert failed.returncode == 2, failed.stderr
+    errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, failed.stderr
+    assert pl.Series(errors).str.contains(message)[0], failed.stderr
+    assert {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()} == before
+
+
+def test_repeated_items_and_impossible_names(maskgr: Callable, tmp_path: Path) -> None:
+    LOG.write_csv(tmp_path / "log.csv")
+    pl.concat((ITEMS, ITEMS.head(1))).write_ndjson(tmp_path / "items.jsonl")
+    failed = maskgr("import", "own", "--interactions", tmp_path / "log.csv", "--items", tmp_path / "items.jsonl")
+    assert failed.returncode == 2
+    assert "item id 'z' stands in several rows" in failed.stderr
+    failed = maskgr("import", "../own", "--interactions", tmp_path / "log.csv")
+    assert failed.returncode == 2
+    assert "cannot be a name" in failed.stderr
+
+
+@pytest.mark.parametrize(("name", "counts"), [("beauty", "22,363 │ 12,101 │      198,502"), ("sports", "35,598 │ 18,357 │      296,337")])
+def test_the_development_data_imports_as_it_is(maskgr: Callable, name: str, counts: str) -> None:
+    folder = ROOT.parent / "shared" / "data" / name
+    if not folder.exists():
+        pytest.skip("the development data is not part of the repository")
+    done = maskgr("import", name, "--interactions", folder / "interactions.parquet", "--items", folder / "items.parquet")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(counts) == 2  # ours and the paper's
