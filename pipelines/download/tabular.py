@@ -182,13 +182,16 @@ def _times(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
         number = column.cast(pl.Float64, strict=False)
         if not number.null_count():
             return number
-        column = _parsed(column)
-    if not column.dtype.is_temporal() or column.null_count():
-        rows = column.is_null().arg_true()
-        row = int(rows[0]) if len(rows) else 0
-        raise UserError(
-            f"{path}: column {name} holds {table[name][row]!r} in row {row}, which is no time. Use numbers or ISO dates, or --time-column."
-        )
+        text, column = column, _parsed(column)
+        wrong = (number.is_null() & column.is_null()).arg_true()
+        if len(wrong) or column.null_count():
+            row = wrong[0] if len(wrong) else column.is_null().arg_true()[0]
+            raise UserError(
+                f"{path}: column {name} holds {text[row]!r} in row {row}, which is no time like the others. "
+                "Use numbers or ISO dates, or another --time-column."
+            )
+    if not column.dtype.is_temporal():
+        raise UserError(f"{path}: column {name} holds {column.dtype} values, which are no times. Name another with --time-column.")
     return column.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
 
 

@@ -40,7 +40,7 @@ def core(rows: list[tuple[str, str, int]], k: int) -> list[tuple[str, str, int]]
 @pytest.mark.parametrize("seed", range(6))
 def test_filter_and_order_are_those_of_plain_python(workspace: Workspace, progress: ListProgress, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    pairs = {(f"u{rng.randrange(25)}", f"i{rng.randrange(15)}") for _ in range(160)}
+    pairs = {(f"u{rng.randrange(25)}", f"i{rng.randrange(15)}") for _ in range(240)}
     rows = [(u, i, rng.randrange(5)) for u, i in sorted(pairs)]  # many ties
     rng.shuffle(rows)
     pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(tmp_path / "log.csv")
