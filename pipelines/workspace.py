@@ -6,7 +6,7 @@ WORKSPACE/
     datasets/NAME/interactions.parquet  items.parquet  sequences.parquet
     datasets/NAME/embeddings/E.parquet
     datasets/NAME/sids/S.parquet        S.quality.parquet
-    runs/RUN/config.json                model.safetensors  history.parquet  state/
+    runs/RUN/config.json                model.safetensors  history.parquet  state.safetensors
     runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
 """
 
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def state(self) -> Path:
-        return self.path / "state"
+        return self.path / "state.safetensors"
 
     def evaluation(self, decoding: str) -> Path:
         return self.path / "eval" / checked_name(decoding)

@@ -10,6 +10,7 @@ import typer
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.config import PRESETS, TrainConfig
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
 @config_options(ModelConfig, TrainConfig)
 def train(
+    context: typer.Context,
     settings: dict[str, Any],
     dataset: DatasetOption = None,
     model: Annotated[str, typer.Option(help="Model.")] = "maskgr",
@@ -31,7 +33,9 @@ def train(
     codebook: Annotated[int, typer.Option(help="Codes V per digit.")] = 256,
     embedding: Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run as if it had never stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped.")
+    ] = False,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     track: Annotated[str | None, typer.Option(help="Accelerate tracker to send metrics to, e.g. tensorboard.")] = None,
@@ -39,24 +43,38 @@ def train(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train a model; semantic IDs that are missing are made first."""
-    sizes, schedule = configure(preset, settings)
-    tokenizer = TokenizeConfig(layers=sids, codebook=codebook)
     place = Workspace.find(workspace)
-    data = place.require_dataset(dataset)
-    if dataset is None and not launch.is_worker():
-        console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-    from pipelines.prepare import ensure_sids
+    if resume:
+        _refuse(context, allowed={"resume", "name", "gpus", "processes", "track", "workspace"})
+    else:
+        sizes, schedule = configure(preset, settings)
+        tokenizer = TokenizeConfig(layers=sids, codebook=codebook)
+        data = place.require_dataset(dataset)
+        if dataset is None and not launch.is_worker():
+            console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
+        from pipelines.prepare import ensure_sids
 
-    made = ensure_sids(data, tokenizer, embedding, launch.progress())
+        made = ensure_sids(data, tokenizer, embedding, launch.progress())
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
-    from pipelines.train.run import Plan, train_run
+    from pipelines.train.run import Plan, train_run, unfinished
 
-    plan = Plan(data.name, made, model, preset, sizes, schedule)
+    if resume:
+        run, plan = unfinished(place, name)
+        name = run.name
+    else:
+        plan = Plan(data.name, made, model, preset, sizes, schedule)
     run = train_run(place, plan, launch.progress(), name=name, resume=resume, force=force, track=track)
     if launch.is_first():
         console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval --run {run.name}")
+
+
+def _refuse(context: typer.Context, allowed: set[str]) -> None:
+    typed = [name for name in context.params if name not in allowed and context.get_parameter_source(name).name == "COMMANDLINE"]
+    if typed:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
+        raise UserError(f"--resume takes its settings from the run; leave out {options}.")
 
 
 def configure(preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:

@@ -65,14 +65,15 @@ def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, pr
 def _fetch(choices: tuple[Edition, ...], folder: Path, config: DownloadConfig, progress: Progress) -> tuple[Edition, list[Path]]:
     """The first edition all of whose files are on disk already or can be fetched."""
     kept = [e for e in choices if all((folder / file.name).exists() for file in e.files)]
+    failures = []
     for edition in kept or choices:
         try:
             return edition, [fetch(file, folder, config.mirror, progress) for file in edition.files]
-        except Unreachable:
-            continue
+        except Unreachable as error:
+            failures.append(str(error))
     raise UserError(
-        f"No source of {folder.name} could be reached. Bring {_wanted(choices)} here by other means "
-        "and name the folder with --from, or give a --mirror."
+        f"No source of {folder.name} could be reached ({'; '.join(failures)}). "
+        f"Bring {_wanted(choices)} here by other means and name the folder with --from, or give a --mirror."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,11 @@ CONNECT_SECONDS = 10
 WAIT_SECONDS = 0.5  # before the second try; doubled for each further one
 BLOCK = 1 << 18
 RECORD = "checksums.json"
+MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".whl": b"PK"}
 
 
 class Unreachable(Exception):
-    """None of a file's addresses gave it."""
+    """None of a file's addresses gave it; the message says which were tried and why they failed."""
 
 
 class _Gone(Exception):
@@ -42,21 +42,23 @@ def fetch(file: File, folder: Path, mirror: str | None, progress: Progress) -> P
         mirror: a folder's web address to try before the file's own ones.
 
     Raises:
-        Unreachable: no address gave the file; each failure was said.
+        Unreachable: no address gave the file; each failure was said too.
         UserError: the bytes are not those accepted before.
     """
     target = folder / file.name
     if not target.exists():
         addresses = ([f"{mirror.rstrip('/')}/{file.name}"] if mirror else []) + list(file.addresses)
         folder.mkdir(parents=True, exist_ok=True)
+        failures = []
         for address in addresses:
             try:
                 (_pip if address.startswith(PIP) else _http)(address, target, progress)
                 break
             except (_Gone, OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
-                progress.say(f"{address}: {_reason(error)}.")
+                failures.append(f"{address}: {_reason(error)}")
+                progress.say(f"{failures[-1]}.")
         else:
-            raise Unreachable(file.name)
+            raise Unreachable("; ".join(failures))
     return check(target, folder)
 
 
@@ -95,16 +97,17 @@ def _http(address: str, target: Path, progress: Progress) -> None:
     for attempt in range(TRIES):
         try:
             _transfer(address, part, progress)
+            if not _begins_right(part, target.suffix):
+                part.unlink()
+                raise _Gone(f"what it sent is no {target.suffix} file")
             part.replace(target)
             return
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
                 raise _Gone(f"HTTP status {error.code}") from None
             failure: Exception = error
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, (socket.gaierror, ConnectionRefusedError)):
-                raise _Gone(f"no connection ({error.reason})") from None
-            failure = error
+        except urllib.error.URLError as error:  # before the first byte: another try soon would wait in vain again
+            raise _Gone(f"no connection ({error.reason})") from None
         except (OSError, http.client.HTTPException) as error:
             failure = error
         if attempt + 1 < TRIES:
@@ -118,11 +121,12 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
     Raises:
         OSError: the connection broke or fewer bytes came than were announced.
     """
-    validator = part.with_name(f"{part.name}.etag")
-    have = part.stat().st_size if part.exists() and validator.exists() else 0
+    validator = part.with_name(f"{part.name}.etag")  # where the part came from, and which version of the file it was
+    came_from, _, tag = validator.read_text(encoding="utf-8").partition("\n") if validator.exists() else ("", "", "")
+    have = part.stat().st_size if part.exists() and came_from == address else 0
     headers = {"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"}
     if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": validator.read_text(encoding="utf-8")}
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
     try:
         response = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=CONNECT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -134,8 +138,8 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
         have = have if response.status == 206 else 0
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         validator.unlink(missing_ok=True)
-        if tag:
-            validator.write_text(tag, encoding="utf-8")
+        if tag and not tag.startswith("W/"):  # a weak tag does not promise the same bytes
+            validator.write_text(f"{address}\n{tag}", encoding="utf-8")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with open(part, "ab" if have else "wb") as out, progress.task(part.name.removesuffix(".part"), total, "bytes") as task:
@@ -146,6 +150,12 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
     if total is not None and have != total:
         raise OSError(f"the connection broke after {have:,} of {total:,} bytes")
     validator.unlink(missing_ok=True)
+
+
+def _begins_right(path: Path, suffix: str) -> bool:
+    """Whether a file begins as its kind does; a web page sent in its place does not."""
+    with open(path, "rb") as file:
+        return suffix not in MAGIC or file.read(2) == MAGIC[suffix]
 
 
 def _pip(address: str, target: Path, progress: Progress) -> None:

@@ -53,6 +53,25 @@ class Plan:
         return f"{self.dataset}-{self.model}-{self.preset}-{digest[:6]}"
 
 
+def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
+    """A run that was interrupted, and its plan: the one named, else the newest.
+
+    Raises:
+        UserError: there is none, or it is finished.
+    """
+    runs = [workspace.require_run(name)] if name else workspace.runs[::-1]
+    for run in runs:
+        found = artifacts.read_json(run.config)
+        if found.get("state") == "finished":
+            continue
+        try:
+            sizes, schedule = ModelConfig(**found["sizes"]), TrainConfig(**found["train"])
+            return run, Plan(found["dataset"], found["sids"], found["model"], found["preset"], sizes, schedule)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
+    raise UserError(f"There is nothing to resume: {f'run {name}' if name else f'every run in {workspace.root}'} is finished.")
+
+
 def train_run(
     workspace: Workspace,
     plan: Plan,
@@ -104,7 +123,7 @@ def train_run(
     accelerator.end_training()
     session.describe("finished" if finished else "interrupted")
     if not finished:
-        progress.say(f"Stopped at step {trainer.state.step}; the state is saved. Continue with: maskgr train … --resume")
+        progress.say(f"Stopped at step {trainer.state.step}; the state is saved. Continue with: maskgr train --resume --name {run.name}")
         raise KeyboardInterrupt
     return run
 
@@ -200,8 +219,6 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
         UserError: the run exists but is another one, or stopped halfway and neither --resume nor --force is given.
     """
     if not run.config.exists():
-        if resume:
-            raise UserError(f"There is no run {run.name} to resume in {run.path.parent}; leave out --resume to start it.")
         return False
     found = artifacts.read_json(run.config)
     changed = [key for key, value in describe(plan).items() if found.get(key) != value]
@@ -214,7 +231,8 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
         return True
     if not resume:
         raise UserError(
-            f"{run.path} was interrupted at step {found.get('steps', 0)}. Continue it with --resume, or start again with --force."
+            f"{run.path} was interrupted at step {found.get('steps', 0)}. "
+            f"Continue it with: maskgr train --resume --name {run.name}. Or start again with --force."
         )
     return False
 

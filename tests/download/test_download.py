@@ -78,6 +78,22 @@ def test_dead_addresses_are_passed_over_quickly(site: Site, tmp_path: Path, prog
     assert [name for name, _ in site.asked] == ["other.bin", "data.bin"]  # one try each
 
 
+def test_a_web_page_in_place_of_the_file_is_passed_over(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+    site.files = {"page.zip": b"<html>we moved</html>", "data.zip": ml_1m()}
+    path = fetch(File("data.zip", (f"{site.address}/page.zip", f"{site.address}/data.zip")), tmp_path, None, progress)
+    assert path.read_bytes() == site.files["data.zip"]
+    assert "what it sent is no .zip file" in progress.messages[0]
+
+
+def test_a_part_is_continued_only_from_where_it_came(
+    site: Site, tmp_path: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files, site.habit = {"a.bin": BYTES, "b.bin": BYTES}, {"cut": 500_000}
+    monkeypatch.setattr(fetching, "TRIES", 1)
+    fetch(File("data.bin", (f"{site.address}/a.bin", f"{site.address}/b.bin")), tmp_path, None, progress)
+    assert site.asked == [("a.bin", None), ("b.bin", None)]
+
+
 def test_a_file_that_is_not_the_first_accepted_is_refused(site: Site, tmp_path: Path, progress: ListProgress) -> None:
     site.files["data.bin"] = BYTES
     file = File("data.bin", (f"{site.address}/data.bin",))
@@ -194,7 +210,7 @@ def test_the_command_and_its_mistakes(site: Site, maskgr: Callable, workspace: W
         (["beauty", "--min-count", 1000], "No interaction of beauty is left by --min-count 1000"),
         (["toys", "--mirror", "http://127.0.0.1:9"], "No source of toys could be reached.*--from"),
     ):
-        failed = maskgr("download", *arguments)
+        failed = maskgr("download", *arguments, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")  # no way out
         assert failed.returncode == 2, failed.stderr
         assert pl.Series([failed.stderr.replace("\n", " ")]).str.contains(message)[0], failed.stderr
     assert {p: p.read_bytes() for p in workspace.root.rglob("*") if p.is_file()} == before

@@ -67,7 +67,8 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         ([*TRAIN, "--width", 15], "--width 15 must be a multiple"),
         ([*TRAIN, "--embedding", "none"], "none"),
         ([*TRAIN, "--dataset", "books"], "No data set 'books' in .* holds toy"),
-        ([*TRAIN, "--resume"], "to resume"),
+        (["train", "--resume"], "nothing to resume"),
+        (["train", "--resume", "--width", 32], "--resume takes its settings from the run; leave out --width"),
         ([*TRAIN, "--precision", "fp8"], "--precision 'fp8' is unknown"),
         ([*TRAIN, "--name", "a/b"], "'a/b' cannot be a name"),
         (["eval"], "No trained run in .* Run `maskgr train` first"),
@@ -122,19 +123,19 @@ def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, t
     options = [*TRAIN, "--steps", 1200, "--validations", 60, "--name", "long"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(toy.root)}
 
-    def start(*more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "maskgr_cli.app", *map(str, options), *more]
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "maskgr_cli.app", *map(str, arguments)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
         while not toy.run("long").state.exists() or "validation R@10" not in process.stderr.readline():
             assert process.poll() is None
             time.sleep(0.01)
         return process
 
-    process = start()
+    process = start(*options)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert re.search(r"Stopped at step \d+; the state is saved. Continue with: .*--resume", said)
+    assert re.search(r"Stopped at step \d+; the state is saved. Continue with: maskgr train --resume --name long", said)
     found = json.loads(toy.run("long").config.read_text())
     assert found["state"] == "interrupted"
     stopped = found["steps"]
@@ -142,12 +143,12 @@ def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, t
     assert refused.returncode == 2
     assert f"was interrupted at step {stopped}" in refused.stderr
 
-    process = start("--resume")
+    process = start("train", "--resume")
     process.kill()
     process.communicate()
     found = json.loads(toy.run("long").config.read_text())
     assert stopped < found["steps"] < 1200
-    done = maskgr(*options, "--resume")
+    done = maskgr("train", "--resume", "--name", "long")
     assert done.returncode == 0, done.stderr
     assert re.search(r"Resumed long at step \d+", done.stderr)
     assert json.loads(toy.run("long").config.read_text())["state"] == "finished"

@@ -23,7 +23,7 @@ from pipelines.models.catalogue import load_catalogue
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import PRESETS, TrainConfig, preset
-from pipelines.train.run import train_run
+from pipelines.train.run import train_run, unfinished
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan, write_sids
@@ -74,7 +74,9 @@ def test_a_resumed_run_is_one_that_never_stopped(
     assert json.loads(halves.config.read_text())["state"] == "interrupted"
     with pytest.raises(UserError, match="--resume"):
         train_run(toy, plan(sids, ema=ema), progress, name="halves")
-    train_run(toy, plan(sids, ema=ema), progress, name="halves", resume=True)
+    run, found = unfinished(toy, None)
+    assert (run.name, found) == ("halves", plan(sids, ema=ema))
+    train_run(toy, found, progress, name=run.name, resume=True)
     assert "Resumed halves at step 7." in progress.messages
     one, two = losses(whole), losses(halves)
     assert list(one) == list(two) == list(range(1, 13))
@@ -186,8 +188,8 @@ def test_what_does_not_fit_is_refused_and_kept(toy: Workspace, sids: str, progre
         train_run(toy, plan(sids, seed=1), progress, name="run")
     train_run(toy, plan(sids), progress, name="run")
     assert "is trained already" in progress.messages[-1]
-    with pytest.raises(UserError, match="no run fresh to resume"):
-        train_run(toy, plan(sids), progress, name="fresh", resume=True)
+    with pytest.raises(UserError, match="nothing to resume: run run is finished"):
+        unfinished(toy, "run")
     with pytest.raises(UserError, match="--nfe 4 is more than the 3 digits"):
         evaluate_run(toy, run, Decoding(nfe=4), progress)
     run.state.write_bytes(b"not a checkpoint")

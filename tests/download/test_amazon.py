@@ -1,0 +1,73 @@
+"""Lines of the 2014 reviews and metadata: what is read, what is skipped, what is refused and where."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.download.amazon import parse, read
+from pipelines.errors import UserError
+
+REVIEW = {"reviewerID": "U1", "asin": "B1", "overall": 4.0, "unixReviewTime": 1000}
+
+
+def files(folder: Path, reviews: list[str], metadata: list[str]) -> list[Path]:
+    paths = [folder / "reviews.json.gz", folder / "meta.json.gz"]
+    for path, lines in zip(paths, (reviews, metadata), strict=True):
+        path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    return paths
+
+
+def test_fields_become_plain_text(tmp_path: Path) -> None:
+    product = {"asin": "B1", "title": "Soap &amp;\n Water", "categories": [["Beauty", "Bath"], ["Beauty", "Skin"]], "price": 2.5}
+    interactions, items, text = read(files(tmp_path, [json.dumps(REVIEW)], [repr(product)]))
+    assert interactions.rows() == [("U1", "B1", 1000, 4.0)]
+    assert items.select("item_id", *text).rows() == [("B1", "Soap & Water", ["Beauty", "Bath", "Skin"], None, "$2.5")]
+
+
+def test_fields_of_another_type_are_no_text(tmp_path: Path) -> None:
+    product = {"asin": "B1", "title": 7, "description": ["a"], "categories": "Beauty"}
+    _, items, _ = read(files(tmp_path, [json.dumps(REVIEW)], [json.dumps(product)]))
+    assert items.rows() == [("B1", None, ["Beauty"], None, None)]
+
+
+def test_only_products_with_reviews_are_parsed(tmp_path: Path) -> None:
+    metadata = ["{'asin': 'B9', broken", "{'asin': 'B1', 'title': 'first'}"]
+    _, items, _ = read(files(tmp_path, [json.dumps(REVIEW)], metadata))
+    assert items["title"].to_list() == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"unixReviewTime": None}, "has no unixReviewTime"),
+        ({"unixReviewTime": "soon"}, "holds 'soon' as unixReviewTime"),
+        ({"reviewerID": 3}, "holds 3 as reviewerID"),
+        ({"asin": None}, "has no asin"),
+    ],
+    ids=str,
+)
+def test_a_review_without_a_field_is_named(tmp_path: Path, change: dict, message: str) -> None:
+    wrong = {k: v for k, v in (REVIEW | change).items() if v is not None}
+    paths = files(tmp_path, [json.dumps(REVIEW), "", json.dumps(wrong)], ["{'asin': 'B1'}"])
+    with pytest.raises(UserError, match=rf"reviews.json.gz, line 3 {message}"):  # blank lines count
+        read(paths)
+
+
+def test_an_empty_metadata_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="meta.json.gz is empty"):
+        read(files(tmp_path, [json.dumps(REVIEW)], []))
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"-" * 100_000 + b"1", b"{'a': 1 + 1j**9}", b"{[]: 1}"], ids=lambda line: str(line[:8]))
+def test_hostile_lines_do_not_bring_it_down(line: bytes) -> None:
+    with pytest.raises(UserError, match="line 2 is neither"):
+        parse(line, Path("meta.json.gz"), 2)
+
+
+def test_backslashes_in_literals_warn_nobody(recwarn: pytest.WarningsRecorder) -> None:
+    assert parse(rb"{'title': 'a\/b'}", Path("m"), 1) == {"title": r"a\/b"}
+    assert not recwarn.list
