@@ -47,9 +47,8 @@ def relaunch(gpus: int | None, processes: int | None) -> bool:
         return False
     if gpus is not None and processes is not None:
         raise UserError("--gpus and --processes exclude each other: --processes is for the CPU.")
-    if gpus:
-        _require_gpus(gpus)
-    else:
+    require_gpus(gpus)
+    if not gpus:
         os.environ[USE_CPU] = "true"
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     count = gpus or processes or 1
@@ -78,7 +77,14 @@ def progress() -> Progress:
     return console.RichProgress() if is_first() else Silent()
 
 
-def _require_gpus(gpus: int) -> None:
+def require_gpus(gpus: int | None) -> None:
+    """Refuse at once what `relaunch` would refuse after other work.
+
+    Raises:
+        UserError: more GPUs than PyTorch sees.
+    """
+    if not gpus:
+        return
     import torch
 
     found = torch.cuda.device_count()

@@ -16,6 +16,7 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 CORE = {"errors", "progress", "artifacts", "workspace"}
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
     **dict.fromkeys(["download", "embed", "tokenize", "models", "overview", *CORE], set()),
+    "prepare": {"embed", "tokenize"},
     "decode": {"models"},
     "evaluate": {"models", "decode"},
     "train": {"models", "decode", "evaluate"},

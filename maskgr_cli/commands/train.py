@@ -44,6 +44,7 @@ def train(
 ) -> None:
     """Train a model; semantic IDs that are missing are made first."""
     place = Workspace.find(workspace)
+    launch.require_gpus(gpus)
     if resume:
         _refuse(context, allowed={"resume", "name", "gpus", "processes", "track", "workspace"})
     else:

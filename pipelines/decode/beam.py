@@ -26,7 +26,7 @@ class Beams:
 
     items: Tensor  # int64 [B, K], −1 where the beam is no item
     scores: Tensor  # float32 [B, K], −inf where there is no beam
-    duplicates: Tensor  # int64 [B], beams merged into an equal partial SID on the way
+    duplicates: Tensor  # int64 [B], beams struck out because a better one is the same SID
 
     @property
     def invalid(self) -> Tensor:
@@ -44,6 +44,9 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     combinations of the whole evaluation, found without enumerating the product. One evaluation for all
     digits (T = 1), constrained, scores the whole catalogue instead and needs no beam.
 
+    No two beams can be the same: all children of a beam reveal the same digit, each with another code, so two
+    beams differ in the digit at which they parted. The result is checked for it all the same.
+
     Args:
         log_probabilities: the model, given the users' histories.
         users: int64 [B] user numbers; they seed the random order, so that it does not depend on the batch.
@@ -56,15 +59,15 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     if len(split) == 1 and decoding.constrained:
         return _whole_catalogue(log_probabilities(codes)[:, 0], index, decoding.beams)
     scores = torch.zeros((len(users), 1), device=users.device)
-    duplicates = torch.zeros_like(users)
     order = random_order(users, H, decoding.seed) if decoding.unmask == "random" else None
     for reveal in split:
         logp = log_probabilities(codes)  # [B, K, H, V]
         digits = _next_digits(logp, codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
-        codes, scores, merged = _reveal(logp, digits, codes, scores, index, decoding)
-        duplicates += merged
-    items = index.lookup(index.number(codes)).masked_fill(scores.isneginf(), -1)
-    return Beams(items, scores, duplicates)
+        codes, scores = _reveal(logp, digits, codes, scores, index, decoding)
+    numbers = index.number(codes)
+    repeated = _repeats(numbers) & scores.isfinite()
+    scores = scores.masked_fill(repeated, -torch.inf)
+    return Beams(index.lookup(numbers).masked_fill(scores.isneginf(), -1), scores, repeated.sum(1))
 
 
 def random_order(users: Tensor, digits: int, seed: int) -> Tensor:
@@ -88,16 +91,13 @@ def _next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None
     return urgency.masked_fill(~masked, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
 
-def _reveal(
-    logp: Tensor, digits: Tensor, codes: Tensor, scores: Tensor, index: PartialIndex, decoding: Decoding
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Reveal `digits` [B, K, R] of each beam, one after another: the next codes, scores, and beams merged [B]."""
+def _reveal(logp: Tensor, digits: Tensor, codes: Tensor, scores: Tensor, index: PartialIndex, decoding: Decoding) -> tuple[Tensor, Tensor]:
+    """Reveal `digits` [B, K, R] of each beam, one after another: the codes and scores of the K best."""
     B, K, H, V = logp.shape
     chosen = logp.gather(2, digits[..., None].expand(-1, -1, -1, V))  # [B, K, R, V]
     best = chosen.amax(-1)  # [B, K, R]
     hope = best.flip(-1).cumsum(-1).flip(-1) - best  # what the digits after each can add at most
     origin = torch.arange(K, device=codes.device).expand(B, K)  # beam of this evaluation that each beam came from
-    merged = torch.zeros(B, dtype=torch.int64, device=codes.device)
     for step in range(digits.shape[2]):
         digit = digits[:, :, step].gather(1, origin)  # [B, K']
         step_logp = chosen[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
@@ -105,17 +105,16 @@ def _reveal(
         priority = gained + hope[:, :, step].gather(1, origin)[..., None]
         base = index.number(codes) - V * index.place[digit]  # number of each parent with the digit's place emptied
         numbers = base[..., None] + index.place[digit][..., None] * torch.arange(V, device=codes.device)  # [B, K', V]
-        picked, alive, more = _best_distinct(priority.flatten(1), numbers.flatten(1), index, decoding)
+        picked, alive = _best_valid(priority.flatten(1), numbers.flatten(1), index, decoding)
         parent, code = picked // V, picked % V  # [B, K]
         codes = codes.gather(1, parent[..., None].expand(-1, -1, H)).scatter(2, digit.gather(1, parent)[..., None], code[..., None])
         scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
         origin = origin.gather(1, parent)
-        merged += more
-    return codes, scores, merged
+    return codes, scores
 
 
-def _best_distinct(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding: Decoding) -> tuple[Tensor, Tensor, Tensor]:
-    """The K best candidates of each user that are distinct and, if constrained, part of some item.
+def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding: Decoding) -> tuple[Tensor, Tensor]:
+    """The K best candidates of each user; if constrained, of those that are part of some item.
 
     Only the best few are tested, four times as many again for the users where too few of them hold: the
     result is that of testing all.
@@ -125,31 +124,26 @@ def _best_distinct(priority: Tensor, numbers: Tensor, index: PartialIndex, decod
         numbers: partial SIDs [B, C].
 
     Returns:
-        Indices [B, K] into C, best first; which of them are candidates [B, K]; equal ones passed over [B].
+        Indices [B, K] into C, best first, and which of them are candidates [B, K].
     """
     B, C = priority.shape
     keep = min(decoding.beams, C)
+    if not decoding.constrained:
+        values, picked = priority.topk(keep)
+        return picked, values > -torch.inf
     picked = torch.zeros((B, keep), dtype=torch.int64, device=priority.device)
     alive = torch.zeros((B, keep), dtype=torch.bool, device=priority.device)
-    merged = torch.zeros(B, dtype=torch.int64, device=priority.device)
     rows, width = torch.arange(B, device=priority.device), min(WIDEN * keep, C)
     while len(rows):
         values, order = priority[rows].topk(width)
-        number = numbers[rows].gather(1, order)
-        good = values > -torch.inf
-        if decoding.constrained:
-            good &= index.valid(number)
-        repeated = _repeats(number) & good
-        good &= ~repeated
-        rank = good.cumsum(1)
-        front = (good & (rank <= keep)).byte().sort(dim=1, descending=True, stable=True).indices[:, :keep]
+        good = (values > -torch.inf) & index.valid(numbers[rows].gather(1, order))
+        front = good.byte().sort(dim=1, descending=True, stable=True).indices[:, :keep]  # valid ones first, still by priority
         picked[rows], alive[rows] = order.gather(1, front), good.gather(1, front)
-        merged[rows] = (repeated & (rank < keep)).sum(1)
-        short = (rank[:, -1] < keep) & (values[:, -1] > -torch.inf)
         if width == C:
             break
+        short = (good.sum(1) < keep) & (values[:, -1] > -torch.inf)
         rows, width = rows[short], min(WIDEN * width, C)
-    return picked, alive, merged
+    return picked, alive
 
 
 def _repeats(numbers: Tensor) -> Tensor:

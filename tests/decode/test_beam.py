@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.decode.beam import beam_search, random_order
+from pipelines.decode.beam import _repeats, beam_search, random_order
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
@@ -77,6 +77,7 @@ def test_narrow_beams_return_distinct_items_of_the_catalogue(unmask: str) -> Non
             assert len(set(real)) == len(real) > 0
             assert (scores.diff() <= 0).all() or scores.isinf().any()
         assert (found.invalid == 0).all()
+        assert (found.duplicates == 0).all()
 
 
 def test_one_evaluation_over_several_digits_finds_the_best_combinations() -> None:
@@ -88,23 +89,9 @@ def test_one_evaluation_over_several_digits_finds_the_best_combinations() -> Non
         np.testing.assert_allclose(found.scores[user], best, atol=1e-5)
 
 
-def test_equal_partial_sids_are_merged_and_counted() -> None:
-    """Two beams that reveal different digits first meet again: greedy order, first digit's margin above 0.5 or not."""
-
-    def model(codes: torch.Tensor) -> torch.Tensor:
-        V = 2
-        tables = torch.full((*codes.shape, V), 0.5)
-        tables[..., 0, :] = torch.tensor([0.6, 0.4])
-        tables[..., 1, :] = torch.tensor([0.55, 0.45])
-        tables[..., 2, :] = torch.tensor([0.5, 0.5])
-        first_is_one = codes[..., 0] == 1  # then digit 2 becomes the surest of the rest
-        tables[..., 2, :] = torch.where(first_is_one[..., None], torch.tensor([0.9, 0.1]), tables[..., 2, :])
-        return tables.log()
-
-    sids = catalogue(8, 3, 2)
-    found = beam_search(model, torch.arange(1), PartialIndex(sids, 2), Decoding(beams=8))
-    assert sorted(found.items[0].tolist()) == list(range(8))
-    assert len(set(found.items[0].tolist())) == 8
+def test_equal_beams_would_be_found() -> None:
+    numbers = torch.tensor([[3, 1, 3, 2, 1, 3], [1, 2, 3, 4, 5, 6]])
+    assert _repeats(numbers).tolist() == [[False, False, True, False, True, True], [False] * 6]
 
 
 def test_unconstrained_beams_that_are_no_item_keep_their_place() -> None:

@@ -1,0 +1,41 @@
+"""What a command builds for itself, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.embed.build import build_embeddings
+from pipelines.embed.config import EmbedConfig
+from pipelines.errors import UserError
+from pipelines.prepare import ensure_sids
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.workspace import Workspace
+from tests.conftest import ListProgress
+
+SMALL = TokenizeConfig(layers=2, codebook=16)
+
+
+def test_what_is_missing_is_made_and_said(toy: Workspace, progress: ListProgress) -> None:
+    dataset = toy.require_dataset()
+    assert ensure_sids(dataset, SMALL, None, progress) == "lsa-2x16"
+    said = " ".join(progress.messages)
+    assert "No embeddings of toy yet: making lsa ones" in said
+    assert "Semantic IDs lsa-2x16 of toy must be made: lsa-2x16.parquet does not exist" in said
+    quiet = ListProgress()
+    assert ensure_sids(dataset, SMALL, None, quiet) == "lsa-2x16"
+    assert quiet.messages == []
+
+
+def test_what_changed_is_made_again_and_said(toy: Workspace, progress: ListProgress) -> None:
+    dataset = toy.require_dataset()
+    ensure_sids(dataset, SMALL, None, progress)
+    before = dataset.sids("lsa-2x16").read_bytes()
+    build_embeddings(dataset, EmbedConfig(dimensions=5), progress, force=True)
+    ensure_sids(dataset, SMALL, None, progress)
+    assert any("must be made: its embeddings changed" in message for message in progress.messages)
+    assert dataset.sids("lsa-2x16").read_bytes() != before
+
+
+def test_a_named_embedding_must_exist(toy: Workspace, progress: ListProgress) -> None:
+    with pytest.raises(UserError, match="nosuch"):
+        ensure_sids(toy.require_dataset(), SMALL, "nosuch", progress)
