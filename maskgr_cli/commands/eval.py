@@ -45,5 +45,5 @@ def evaluate(
         from maskgr_cli.metrics_table import show_metrics
 
         rows = [(chosen.name, found.metrics), ("popularity", found.popularity)]
-        show_metrics(rows, f"{split.capitalize()} · {found.description}", "popularity: most popular items the user has not seen")
+        show_metrics(rows, f"{split.capitalize()} · {found.description}", "popularity: most frequent training items, same candidates")
         console.note(f"Ranks, recommendations and metrics: {found.folder}")

@@ -21,6 +21,7 @@ class Decoding:
     nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
     beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
     constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
+    unseen: bool = field(default=False, metadata={"help": "Leave out items of the user's own history, after the search."})
     seed: int = field(default=0, metadata={"help": "Seed of the random order."})
 
     def __post_init__(self) -> None:
@@ -50,4 +51,5 @@ class Decoding:
         """A folder's name that tells decodings apart, e.g. "greedy-t3-k20-constrained"."""
         parts = [self.unmask if self.unmask != "random" else f"random{self.seed}"]
         parts += [f"t{self.nfe}"] if self.nfe else []
-        return "-".join((*parts, f"k{self.beams}", "constrained" if self.constrained else "unconstrained"))
+        parts += [f"k{self.beams}", "constrained" if self.constrained else "unconstrained"]
+        return "-".join((*parts, *(["unseen"] if self.unseen else [])))

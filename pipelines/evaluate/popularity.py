@@ -9,23 +9,25 @@ from pipelines.evaluate.protocol import Sequences, Split
 CELLS = 1 << 22  # of the user × candidate mask held at once
 
 
-def recommend_popular(training: Sequences, split: Split, n_items: int, k: int) -> np.ndarray:
-    """The most frequent training items that the user has not had yet.
-
-    This is the strong form of the reference: items of the user's own history are skipped, which the models are
-    not told to do. Items of equal count follow their number.
+def recommend_popular(training: Sequences, split: Split, n_items: int, k: int, unseen: bool) -> np.ndarray:
+    """The most frequent training items; items of equal count follow their number.
 
     Args:
         training: the training part, which alone is counted.
         split: the users' histories.
         n_items: N.
         k: K, items per user.
+        unseen: pass over items of the user's own history, as `Decoding.unseen` does for the models.
 
     Returns:
         int32 [B, K], best first; −1 in the last places where a user has had all but fewer than K items.
     """
     counts = np.bincount(training.items, minlength=n_items)
     order = np.argsort(-counts, kind="stable").astype(np.int32)  # place → item
+    if not unseen:
+        top = np.full(k, -1, dtype=np.int32)
+        top[: min(k, n_items)] = order[:k]
+        return np.tile(top, (len(split), 1))
     places = np.empty_like(order)
     places[order] = np.arange(n_items, dtype=np.int32)  # item → place
     longest = int(split.lengths.max(initial=0))

@@ -51,6 +51,13 @@ class Sequences:
         inside = places >= starts[:, None]
         return np.where(inside, self.items[np.where(inside, places, 0)], np.int32(-1))
 
+    def contains(self, items: np.ndarray) -> np.ndarray:
+        """Which of `items` [rows, K] stand in their row; bool [rows, K], False for negative ones."""
+        size = 1 + max(self.items.max(initial=0), items.max(initial=0))
+        row = np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+        asked = np.where(items >= 0, np.arange(len(self), dtype=np.int64)[:, None] * size + items, -1)
+        return np.isin(asked, row * size + self.items)
+
     def truncated(self, max_items: int) -> int:
         """How many rows `padded` cuts because they hold more than `max_items` items."""
         return int(np.count_nonzero(self.lengths > max_items))

@@ -91,7 +91,18 @@ def recommend(
             task.advance(len(rows) * processes.count)
     model.train(was_training)
     items, scores, counts = (processes.total(array) for array in (items, scores, counts))
-    return Recommendations(items - 1, scores, counts[0], counts[1])
+    items -= 1
+    if decoding.unseen:
+        items, scores = _unseen(split, items, scores)
+    return Recommendations(items, scores, counts[0], counts[1])
+
+
+def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Items and scores [B, K] without those of the users' histories; the rest moves up."""
+    seen = split.contains(items)
+    order = np.argsort(seen, axis=1, kind="stable")
+    items, scores = np.where(seen, -1, items), np.where(seen, -np.inf, scores)
+    return np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1).astype(np.float32)
 
 
 def _store(beams: Beams, rows: np.ndarray, items: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> None:

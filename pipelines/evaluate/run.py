@@ -35,7 +35,7 @@ class Evaluation:
         folder: ranks, recommendations and metrics.
         description: what was decoded and how, in a line.
         metrics: of the run; an artifact of kind "metrics".
-        popularity: of the most popular items that a user has not seen, for the same users and list length.
+        popularity: of the most popular items, for the same users, candidates and list length.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ def evaluate_run(
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:
         _evaluate(trained, users, decoding, state, progress, tokens, folder, config)
-    popular = recommend_popular(training(sequences), users, len(trained.catalogue.sids), decoding.beams)
+    popular = recommend_popular(training(sequences), users, len(trained.catalogue.sids), decoding.beams, decoding.unseen)
     nobody = np.zeros(len(users), np.int32)
     popularity = metrics_table(ranks_table(users, popular, nobody, nobody), decoding.beams)
     return Evaluation(folder, describe(trained, decoding), read_metrics(folder), popularity)
@@ -93,9 +93,10 @@ def evaluate_run(
 def describe(trained: Trained, decoding: Decoding) -> str:
     """Data set, semantic IDs and decoding, with the digits that each evaluation reveals."""
     H, split = trained.model.digits, decoding.split(trained.model.digits)
-    valid = "constrained" if decoding.constrained else "unconstrained"
+    allowed = "constrained" if decoding.constrained else "unconstrained"
+    allowed += ", unseen items" if decoding.unseen else ""
     reveals = "+".join(map(str, split))
-    how = f"{decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {valid}"
+    how = f"{decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {allowed}"
     return f"{trained.dataset.name} · {H} digits of {trained.model.codes} codes · {how}"
 
 

@@ -47,10 +47,16 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
     again = maskgr("eval", "--unmask", "greedy", "--nfe", 3)
     assert "is evaluated already" in again.stderr
     assert again.stdout == measured.stdout
+    seen = toy.require_dataset().sequences
+    done = maskgr("eval", "--unseen")
+    assert "unseen items" in done.stdout
+    kept = artifacts.read(toy.run("first").evaluation("greedy-k20-constrained-unseen") / "recommendations.parquet", "recommendations")
+    for history, items in zip(artifacts.read(seen, "sequences")["items"].to_pylist(), kept["items"].to_pylist(), strict=True):
+        assert not set(history[:-1]) & set(items)
     for other in (["--unmask", "random"], ["--unmask", "left-to-right", "--no-constrained"], ["--split", "validation", "--nfe", 1]):
         done = maskgr("eval", *other, "--beams", 10)
         assert done.returncode == 0, done.stderr
-    assert len(toy.run("first").evaluations) == 4
+    assert len(toy.run("first").evaluations) == 5
     shown = maskgr("show")
     assert shown.returncode == 0, shown.stderr
     for word in ("toy (current)", "lsa-2x16", "first", "greedy-t3-k20-constrained", "validation-greedy-t1-k10-constrained"):

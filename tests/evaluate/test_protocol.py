@@ -106,3 +106,11 @@ def test_missing_file_and_unknown_split_are_named(tmp_path: Path) -> None:
     sequences = load_sequences(write_sequences(tmp_path / "sequences.parquet", [[1, 2, 3]]))
     with pytest.raises(UserError, match="'train'; it can be validation or test"):
         histories(sequences, "train")
+
+
+def test_contains_is_membership_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    lists = [rng.integers(0, 30, n).tolist() for n in rng.integers(1, 12, 40)]
+    sequences = Sequences(np.concatenate(lists).astype(np.int32), np.cumsum([0, *map(len, lists)]))
+    asked = rng.integers(-1, 35, (40, 9))
+    assert sequences.contains(asked).tolist() == [[item in row for item in items] for row, items in zip(lists, asked.tolist(), strict=True)]
