@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.noise import masked_diffusion_weights
+from pipelines.models.noise import cut_to_next_item, masked_diffusion_weights
 from pipelines.models.transformer import Encoder, Layout
 
 
@@ -48,10 +48,18 @@ class MaskGR(nn.Module):
         """H: what an item of history costs."""
         return self.digits
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Masks and weights for one whole optimiser step: float32 [B, n, H], 0 where visible (see `noise`)."""
-        real = np.broadcast_to((items >= 0)[:, :, None], (*items.shape, self.digits))
-        return masked_diffusion_weights(real, rng)
+    def draw(self, items: np.ndarray, rng: np.random.Generator, next_item: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """What one whole optimiser step trains on.
+
+        Args:
+            items: [B, n], −1 at padding.
+            next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`).
+
+        Returns:
+            The items [B, n], and float32 [B, n, H] weights of their digits: 0 where visible, 1/t where masked.
+        """
+        items, eligible = cut_to_next_item(items, next_item, rng)
+        return items, masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng)
 
     def forward(self, items: Tensor, weights: Tensor) -> Tensor:
         """Weighted sum of the cross-entropies of the masked digits (eq. 3); divide by the step's summed weights.

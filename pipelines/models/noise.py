@@ -26,3 +26,27 @@ def masked_diffusion_weights(real: np.ndarray, rng: np.random.Generator) -> np.n
     t = np.maximum(t, FLOOR).astype(np.float32)[:, None, None]
     masked = (rng.random(real.shape, dtype=np.float32) < t) & real
     return masked / t
+
+
+def cut_to_next_item(items: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Make a share of the sequences examples of what inference asks: the next item after a clean history.
+
+    Each chosen sequence ends at one of its items from the second on, drawn evenly; only that item's digits are
+    then eligible for the mask. Unlike stratifying the rates this changes what is estimated: the likelihood of an item
+    given its past gets a larger part in the objective than equation 3 gives it.
+
+    Args:
+        items: [B, n], padded with −1 on the left.
+        share: of sequences, 0 to 1.
+
+    Returns:
+        The items, the chosen ones cut and still padded on the left, and which digits' items may be masked, bool [B, n].
+    """
+    chosen = rng.random(len(items)) < share
+    lengths = (items >= 0).sum(1)
+    ends = np.minimum(2 + (rng.random(len(items)) * np.maximum(lengths - 1, 1)).astype(np.int64), lengths)
+    place = np.arange(items.shape[1]) - np.where(chosen, lengths - ends, 0)[:, None]  # what moves to each place
+    cut = np.where(place >= 0, np.take_along_axis(items, np.maximum(place, 0), axis=1), -1)
+    eligible = cut >= 0
+    eligible[chosen, :-1] = False
+    return cut, eligible

@@ -28,6 +28,7 @@ class TrainConfig:
     weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
     warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
+    next_item: float = field(default=0.0, metadata={"help": "Share of sequences cut at a random item, only that one masked; 0: eq. 3."})
     clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
     ema: float = field(default=0.0, metadata={"help": "Decay of averaged weights, used to validate and to save; 0 for none."})
     validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
@@ -49,6 +50,7 @@ class TrainConfig:
             "weight_decay": (0, math.inf),
             "warmup": (0, 1),
             "final_rate": (0, 1),
+            "next_item": (0, 1),
             "clip": (0, math.inf),
             "ema": (0, 0.999999),
             "validations": (1, math.inf),
@@ -78,6 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "micro_tokens": 2048,
         "learning_rate": 0.002,
         "weight_decay": 0.01,
+        "next_item": 0.8,
         "validations": 6,
         "validation_users": 1000,
     },

@@ -96,7 +96,7 @@ class Trainer:
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
                 self.state.seconds, last = self.state.seconds + now - last, now
                 used = self.used
-                if self.state.step % RECORD_EVERY == 0 or used >= 1:
+                if self.state.step % RECORD_EVERY == 0 or step == 0 or used >= 1:
                     self._record(losses, used)
                     task.update(used * total, note=self._note())
                 if self._agreed(float(bool(stopped))):
@@ -116,7 +116,7 @@ class Trainer:
         config, accelerator = self.config, self.accelerator
         model, device = self.model, accelerator.device
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
-        weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]))  # [B, n, ...]
+        items, weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]), config.next_item)  # [B, n, ...]
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
         for group in self.optimizer.param_groups:

@@ -30,7 +30,7 @@ def model() -> MaskGR:
 def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
     """Per sequence, per masked digit: −log softmax over that digit's V codes at that position, times 1/t."""
     items = np.array([[-1, -1, 3, 7], [5, 2, 9, 4]])
-    weights = model.draw(items, np.random.default_rng(1))
+    items, weights = model.draw(items, np.random.default_rng(1))
     expected = 0.0
     for row, weight in zip(items, weights, strict=True):
         real = [i for i in row if i >= 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.models.noise import FLOOR, masked_diffusion_weights
+from pipelines.models.noise import FLOOR, cut_to_next_item, masked_diffusion_weights
 
 
 def draws(B: int, n: int, H: int, seeds: int) -> np.ndarray:
@@ -44,3 +44,23 @@ def test_padding_is_never_masked() -> None:
     weights = masked_diffusion_weights(real, np.random.default_rng(0))
     assert not weights[:, :3].any()
     assert weights[:, 3:].any()
+
+
+def test_next_item_examples_are_prefixes_whose_last_item_alone_may_be_masked() -> None:
+    items = np.array([[-1, -1, 1, 2, 3], [4, 5, 6, 7, 8], [-1, -1, -1, -1, 9]])
+    ends = set()
+    for seed in range(300):
+        cut, eligible = cut_to_next_item(items, 0.5, np.random.default_rng(seed))
+        for row, kept, may in zip(items.tolist(), cut.tolist(), eligible.tolist(), strict=True):
+            real, left = [i for i in row if i >= 0], [i for i in kept if i >= 0]
+            assert kept == [-1] * (5 - len(left)) + real[: len(left)]  # a prefix, padded on the left
+            assert len(left) >= min(2, len(real))
+            if may != [i >= 0 for i in kept]:
+                assert may == [False] * 4 + [True]
+                ends.add(left[-1])
+            else:
+                assert left == real
+    assert ends == {2, 3, 5, 6, 7, 8}  # a single item has no past: nothing there to tell apart
+    whole, everything = cut_to_next_item(items, 0.0, np.random.default_rng(0))
+    assert np.array_equal(whole, items)
+    assert np.array_equal(everything, items >= 0)

@@ -89,7 +89,7 @@ def test_a_resumed_run_is_one_that_never_stopped(
 def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str) -> None:
     gradients = []
     for micro_tokens in (24, 100_000):
-        config = plan(sids, micro_tokens=micro_tokens, dropout=0.0)
+        config = plan(sids, micro_tokens=micro_tokens, dropout=0.0, next_item=0.3)
         catalogue = load_catalogue(toy.require_dataset(), sids)
         torch.manual_seed(0)
         model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes)
@@ -101,7 +101,7 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str) -> N
         ))  # fmt: skip
         loss, tokens = trainer._step(*next(batches.steps(0)))
         gradients.append((loss, got))
-        assert tokens == 32 * 6 * 3
+        assert 32 * 2 * 3 < tokens < 32 * 6 * 3
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     for a, b in zip(gradients[0][1], gradients[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
