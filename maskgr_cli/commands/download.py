@@ -25,7 +25,12 @@ def download(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Fetch a public data set and turn it into user sequences."""
+    """Fetch a public data set and turn it into user sequences.
+
+    A row that repeats user, item and time of an earlier one is dropped; then users and items with fewer than
+    --min-count interactions, until none is left. A user's items stand in order of time; rows of the same time
+    keep their order in the file.
+    """
     config = DownloadConfig(**settings)
     place = Workspace.find(workspace)
     from pipelines.download.build import download_dataset

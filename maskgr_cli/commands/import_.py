@@ -29,7 +29,12 @@ def import_(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Make a data set of your own interactions and items."""
+    """Make a data set of your own interactions and items.
+
+    A row that repeats user, item and time of an earlier one is dropped; then users and items with fewer than
+    --min-count interactions, until none is left. A user's items stand in order of time; rows of the same time
+    keep their order in the file.
+    """
     config = ImportConfig(**settings)
     place = Workspace.find(workspace)
     place.dataset(name)  # refuse an impossible name at once

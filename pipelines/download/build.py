@@ -46,6 +46,8 @@ def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, pr
     if reason is None and not force:
         progress.say(f"{name} is up to date ({dataset.path}).")
     else:
+        if dataset.sequences.exists():
+            progress.say(f"Making {name} again: {reason or 'as asked'}.")
         interactions, items, text_columns = READERS[edition.reader](files)
         prepare(
             dataset,
@@ -84,10 +86,15 @@ def _from_disk(choices: tuple[Edition, ...], path: Path, folder: Path) -> tuple[
     for edition in choices:
         found = [path if path.is_file() and path.name == file.name else path / file.name for file in edition.files]
         if all(file.is_file() for file in found):
-            for file in found:
-                check(file, folder)
-                with artifacts.atomic(folder / file.name) as temporary:
-                    shutil.copyfile(file, temporary)
+            try:
+                for file in found:
+                    check(file, folder)
+                    with artifacts.atomic(folder / file.name) as temporary:
+                        shutil.copyfile(file, temporary)
+            except OSError as error:
+                raise UserError(
+                    f"{file} cannot be copied to {folder} ({error.strerror}). Check its permissions and the space left."
+                ) from None
             return edition, [folder / file.name for file in found]
     raise UserError(f"--from {path} does not hold {_wanted(choices)}.")
 

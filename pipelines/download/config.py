@@ -16,7 +16,9 @@ class ImportConfig:
     """
 
     user_column: str | None = field(default=None, metadata={"help": "Column of users. [default: found by common names]"})
-    item_column: str | None = field(default=None, metadata={"help": "Column of items, in both files. [default: found by common names]"})
+    item_column: str | None = field(
+        default=None, metadata={"help": "Column of items; in the items file a common name serves too. [default: found by common names]"}
+    )
     time_column: str | None = field(default=None, metadata={"help": "Column of times or positions. [default: found by common names]"})
     text_columns: str | None = field(
         default=None, metadata={"help": "Columns of the items file that make the text, with commas between. [default: all of text]"}

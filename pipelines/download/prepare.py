@@ -3,7 +3,8 @@
 The rules, in order:
 1. A row that repeats user, item and time of an earlier row is dropped.
 2. k-core: users and items with fewer than k interactions are dropped until none is left.
-3. Users with fewer than three items are dropped: one each is needed to train, validate and test.
+3. Users with fewer than three items are dropped (one each is needed to train, validate and test), and whoever
+   and whatever then falls below k.
 4. A user's items stand in order of time; rows of the same time keep their order in the file.
 5. Users are numbered as they first appear in the file; items in the order of the items file, then those it
    does not list as they first appear.
@@ -54,10 +55,10 @@ def prepare(
     """
     started = time.monotonic()
     when = next(name for name in TIMES if name in interactions.columns)
-    kept = _core(interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True), min_count)
+    kept = _core(interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True), min_count, min_count)
     if kept.is_empty():
         raise UserError(f"No interaction of {dataset.name} is left by --min-count {min_count}. Use a smaller one.")
-    kept = _long_enough(kept, dataset.name, progress)
+    kept = _long_enough(kept, min_count, dataset.name, progress)
     catalogue = _catalogue(kept, items, text_columns, progress)
     ordered = kept.with_row_index("row").sort(when, "row").drop("row")  # ties keep the order of the file
     sequences = (
@@ -76,21 +77,21 @@ def prepare(
     return dataset
 
 
-def _core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
-    """The largest part in which every user and every item has k interactions."""
-    while k > 1 and not interactions.is_empty():
-        enough = (pl.len().over("user_id") >= k) & (pl.len().over("item_id") >= k)
-        kept = interactions.filter(enough)
+def _core(interactions: pl.DataFrame, of_user: int, of_item: int) -> pl.DataFrame:
+    """The largest part in which every user and every item has as many interactions."""
+    while not interactions.is_empty():
+        kept = interactions.filter((pl.len().over("user_id") >= of_user) & (pl.len().over("item_id") >= of_item))
         if len(kept) == len(interactions):
             break
         interactions = kept
     return interactions
 
 
-def _long_enough(interactions: pl.DataFrame, name: str, progress: Progress) -> pl.DataFrame:
-    kept = interactions.filter(pl.len().over("user_id") >= SHORTEST)
+def _long_enough(interactions: pl.DataFrame, min_count: int, name: str, progress: Progress) -> pl.DataFrame:
+    kept = _core(interactions, max(SHORTEST, min_count), min_count)
     if kept.is_empty():
-        raise UserError(f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. Give longer histories.")
+        advice = "Give longer histories" + (f", or less than --min-count {min_count}." if min_count else ".")
+        raise UserError(f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. {advice}")
     dropped = interactions["user_id"].n_unique() - kept["user_id"].n_unique()
     if dropped:
         progress.say(f"Dropped {dropped:,} users with fewer than {SHORTEST} items: leave-one-out needs {SHORTEST}.")
@@ -117,12 +118,11 @@ def _catalogue(interactions: pl.DataFrame, items: pl.DataFrame, text_columns: li
 
 def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     """A field as a string; null where it says nothing."""
-    column = (
-        column.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
-        if isinstance(kind, pl.List)
-        else column.cast(pl.String)
-    )
-    column = column.str.strip_chars()
+    if isinstance(kind, pl.Array):
+        column, kind = column.arr.to_list(), pl.List(kind.inner)
+    if isinstance(kind, pl.List):
+        column = column.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
+    column = column.cast(pl.String).str.strip_chars()
     return pl.when(column != "").then(column)
 
 

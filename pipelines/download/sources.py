@@ -31,9 +31,13 @@ class Edition:
 
 def _amazon(category: str) -> tuple[Edition, ...]:
     """Amazon reviews of 2014: the 5-core of a category, and the products' metadata (McAuley et al. 2015)."""
-    hosts = ("https://snap.stanford.edu/data/amazon", "https://jmcauley.ucsd.edu/data/amazon", "http://snap.stanford.edu/data/amazon")
+    folders = (
+        "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon/categoryFiles",
+        "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
+    )
     names = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
-    return (Edition("amazon", tuple(File(n, tuple(f"{host}/productGraph/categoryFiles/{n}" for host in hosts)) for n in names)),)
+    return (Edition("amazon", tuple(File(n, tuple(f"{folder}/{n}" for folder in folders)) for n in names)),)
 
 
 def _movielens(name: str) -> Edition:

@@ -20,6 +20,8 @@ ITEMS = ("item_id", "item", "iid", "asin", "parent_asin", "product_id", "movie_i
 STAMPS = ("timestamp", "time", "unix_review_time", "datetime", "date", "created_at", "ts", "event_time")
 POSITIONS = ("position", "order", "index", "rank", "step")
 RATINGS = ("rating", "score", "stars", "overall")
+OWN = ("item", "item_id", "text")  # columns of the artifact: a text column so named is stored as NAME_given
+ISO = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::(\d{2}(?:\.\d+)?))?)? ?(Z|[+-]\d{2}(?::?\d{2})?)?$"
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
 
 
@@ -47,11 +49,13 @@ def import_dataset(
     inputs = {"interactions": interactions} | ({"items": items} if items else {})
     for path in inputs.values():
         _check(path)
-    recorded = dataclasses.asdict(config)
+    recorded = dataclasses.asdict(config) | {"items": items is not None}
     reason = artifacts.stale(dataset.interactions, recorded, inputs) or artifacts.stale(dataset.sequences)
-    if reason is None and not force and (items is None) == ("items" not in artifacts.provenance(dataset.interactions)["inputs"]):
+    if reason is None and not force:
         progress.say(f"{name} is up to date ({dataset.path}).")
     else:
+        if dataset.sequences.exists():
+            progress.say(f"Making {name} again: {reason or 'as asked'}.")
         table = read_interactions(interactions, config)
         described, text_columns = read_items(items, config) if items else (pl.DataFrame({"item_id": []}, schema={"item_id": pl.String}), [])
         if items is None:
@@ -76,10 +80,12 @@ def read_interactions(path: Path, config: ImportConfig) -> pl.DataFrame:
     Raises:
         UserError: see `import_dataset`.
     """
-    table = _read(path)
+    table = _read(path, config)
     user = _find(table, path, config.user_column, USERS, "users", "--user-column")
     item = _find(table, path, config.item_column, ITEMS, "items", "--item-column")
     when = _find(table, path, config.time_column, (*STAMPS, *POSITIONS), "times", "--time-column")
+    if len({user, item, when}) < 3:
+        raise UserError(f"{path}: users, items and times need a column each, not {user}, {item} and {when}.")
     named = "position" if _plain(when) in map(_plain, POSITIONS) else "timestamp"
     rating = _matching(table, RATINGS)
     columns = [_identifier(table, path, user).alias("user_id"), _identifier(table, path, item).alias("item_id")]
@@ -95,19 +101,23 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
     Raises:
         UserError: see `import_dataset`.
     """
-    table = _read(path)
-    item = _find(table, path, config.item_column, ITEMS, "items", "--item-column")
+    table = _read(path, config)
+    given = config.item_column if config.item_column in table.columns else None  # it may name the other file's column only
+    item = _find(table, path, given, (*ITEMS, "id"), "items", "--item-column, or call it item_id")
     if config.text_columns:
-        chosen = [name.strip() for name in config.text_columns.split(",")]
+        chosen = list(dict.fromkeys(name.strip() for name in config.text_columns.split(",")))
         for name in chosen:
             _find(table, path, name, (), "texts", "--text-columns")
+            if _inner(table.schema[name]).is_nested():
+                raise UserError(f"{path}: column {name} holds {table.schema[name]} values; texts must be text, numbers or lists of these.")
     else:
-        chosen = [name for name, kind in table.schema.items() if name != item and kind in (pl.String, pl.List(pl.String))]
-    table = table.with_columns(_identifier(table, path, item).alias(item)).rename({item: "item_id"} if item != "item_id" else {})
-    repeated = table.filter(pl.col("item_id").is_duplicated())
+        chosen = [name for name, kind in table.schema.items() if name != item and _inner(kind) in (pl.String, pl.Categorical, pl.Enum)]
+    ids = _identifier(table, path, item)
+    repeated = ids.filter(ids.is_duplicated())
     if len(repeated):
-        raise UserError(f"{path}: item id {repeated['item_id'][0]!r} stands in several rows. Keep one row an item.")
-    return table.select("item_id", *(name for name in chosen if name != item)), [name for name in chosen if name != item]
+        raise UserError(f"{path}: item id {repeated[0]!r} stands in several rows. Keep one row an item.")
+    fields = {name: f"{name}_given" if name in OWN else name for name in chosen if name != item}
+    return pl.DataFrame([ids.alias("item_id"), *(table[name].alias(stored) for name, stored in fields.items())]), list(fields.values())
 
 
 def _check(path: Path) -> None:
@@ -115,6 +125,10 @@ def _check(path: Path) -> None:
         raise UserError(f"{path} does not exist or is not a file. Check --interactions and --items.")
     if _format(path) not in FORMATS:
         raise UserError(f"{path} is of no known format. Use {', '.join(FORMATS)}, the text ones also with .gz.")
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from None
 
 
 def _format(path: Path) -> str:
@@ -122,21 +136,32 @@ def _format(path: Path) -> str:
     return suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
 
 
-def _read(path: Path) -> pl.DataFrame:
+def _read(path: Path, config: ImportConfig) -> pl.DataFrame:
+    """A file as a table; ids in CSV stay text as they are written ("007")."""
     kind = _format(path)
     try:
         if kind == ".parquet":
-            table = pl.read_parquet(path)
+            table = pl.read_parquet(path, glob=False)
         elif kind in (".csv", ".tsv"):
-            table = pl.read_csv(path, separator="\t" if kind == ".tsv" else ",", infer_schema_length=None)
+            separator = "\t" if kind == ".tsv" else ","
+            header = pl.read_csv(path, separator=separator, n_rows=0, infer_schema=False, glob=False).columns
+            ids = {*map(_plain, (*USERS, *ITEMS, "id")), *map(_plain, filter(None, (config.user_column, config.item_column)))}
+            texts = {name: pl.String for name in header if _plain(name) in ids}
+            table = pl.read_csv(path, separator=separator, schema_overrides=texts, infer_schema_length=None, glob=False)
         else:
-            table = pl.read_ndjson(path, infer_schema_length=None)
+            with open(path, "rb") as file:
+                table = pl.read_ndjson(file, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path} cannot be read as {kind} ({reason}). Check that the file is whole and its name fits its format.") from None
     if table.is_empty():
         raise UserError(f"{path} holds no rows; there is nothing to import.")
     return table
+
+
+def _inner(kind: pl.DataType) -> pl.DataType:
+    """What a list holds; any other type as it is."""
+    return kind.inner if isinstance(kind, (pl.List, pl.Array)) else kind
 
 
 def _plain(name: str) -> str:
@@ -161,6 +186,7 @@ def _identifier(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
     if column.dtype.is_nested() or column.dtype.is_float():
         raise UserError(f"{path}: column {name} holds {column.dtype} values; ids must be text or whole numbers.")
     column = column.cast(pl.String)
+    column = column.set(column == "", None)
     _no_nulls(column, path, name)
     return column
 
@@ -173,31 +199,29 @@ def _no_nulls(column: pl.Series, path: Path, name: str) -> None:
 
 
 def _times(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
-    """Numbers that order time; dates become seconds since 1970."""
+    """Numbers that order time, as given; dates become seconds since 1970."""
     column = table[name]
     _no_nulls(column, path, name)
-    if column.dtype.is_numeric():
-        return column
     if column.dtype == pl.String:
-        number = column.cast(pl.Float64, strict=False)
-        if not number.null_count():
-            return number
-        text, column = column, _parsed(column)
-        wrong = (number.is_null() & column.is_null()).arg_true()
-        if len(wrong) or column.null_count():
-            row = wrong[0] if len(wrong) else column.is_null().arg_true()[0]
-            raise UserError(
-                f"{path}: column {name} holds {text[row]!r} in row {row}, which is no time like the others. "
-                "Use numbers or ISO dates, or another --time-column."
-            )
-    if not column.dtype.is_temporal():
+        readings = (column.cast(pl.Int64, strict=False), column.cast(pl.Float64, strict=False), _instants(column))
+        times = min(readings, key=pl.Series.null_count)  # the first that fits best
+    else:
+        times = column
+    if isinstance(times.dtype, (pl.Date, pl.Datetime)):
+        times = times.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
+    elif not times.dtype.is_numeric():
         raise UserError(f"{path}: column {name} holds {column.dtype} values, which are no times. Name another with --time-column.")
-    return column.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
+    wrong = (~times.cast(pl.Float64).is_finite().fill_null(False)).arg_true()
+    if len(wrong):
+        raise UserError(
+            f"{path}: column {name} holds {column[wrong[0]]!r} in row {wrong[0]}, which is no time like the others. "
+            "Use numbers or ISO dates, or another --time-column."
+        )
+    return times
 
 
-def _parsed(column: pl.Series) -> pl.Series:
-    """ISO dates or datetimes; null where one does not parse."""
-    dates = column.str.strptime(pl.Date, "%Y-%m-%d", strict=False)
-    if not dates.null_count():
-        return dates
-    return column.str.replace("Z$", "").str.replace("T", " ").str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S%.f", strict=False)
+def _instants(column: pl.Series) -> pl.Series:
+    """ISO dates, with or without time of day and offset, as instants (UTC where no offset stands); null where one does not parse."""
+    day, clock, seconds, offset = column.str.extract_groups(ISO).struct.unnest().get_columns()
+    whole = day + " " + clock.fill_null("00:00") + ":" + seconds.fill_null("00") + offset.str.replace("Z", "+00:00").fill_null("+00:00")
+    return whole.str.strptime(pl.Datetime("us", "UTC"), "%Y-%m-%d %H:%M:%S%.f%#z", strict=False)

@@ -18,7 +18,8 @@ class Site:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.habit: dict[str, int] = {}  # "cut": break off after so many bytes, "fail": so many 500s first, "deaf": ignore ranges
+        self.habit: dict[str, int] = {}  # "cut": break off after so many bytes, "fail": so many 500s first, "deaf": ignore ranges,
+        # "astray": answer with another range than asked for
         self.asked: list[tuple[str, str | None]] = []
         self.address = ""
 
@@ -41,6 +42,10 @@ def site() -> Iterator[Site]:
             if start >= len(data):
                 return self.send_error(416)
             self.send_response(206 if start else 200)
+            if start and site.habit.pop("astray", None):
+                start -= 1
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             self.send_header("ETag", tag)
             self.send_header("Content-Length", str(len(data) - start))
             self.end_headers()
@@ -124,4 +129,7 @@ def recbole() -> bytes:
     movies = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     movies += "\n".join(f'{i + 1}\tAmélie "{i}"\t199{i}\tComedy Children\'s' for i in range(ITEMS)) + "\n"
     folder = "recbole/dataset_example/ml-100k/ml-100k"
-    return _zip({f"{folder}.inter": header + ratings("\t"), f"{folder}.item": movies}, "utf-8")
+    about = {"METADATA": "Metadata-Version: 2.1\nName: recbole\nVersion: 1.2.1\n", "RECORD": ""}
+    about["WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    members = {f"{folder}.inter": header + ratings("\t"), f"{folder}.item": movies}
+    return _zip(members | {f"recbole-1.2.1.dist-info/{name}": text for name, text in about.items()}, "utf-8")

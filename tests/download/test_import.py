@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import random
 from collections import Counter
@@ -12,8 +13,10 @@ import polars as pl
 import pytest
 
 from pipelines import artifacts
+from pipelines.download import tabular
 from pipelines.download.config import ImportConfig
 from pipelines.download.tabular import import_dataset
+from pipelines.errors import UserError
 from pipelines.workspace import Dataset, Workspace
 from tests.conftest import ROOT, ListProgress
 
@@ -27,25 +30,28 @@ def load(dataset: Dataset) -> tuple[dict[str, list[str]], dict[str, str]]:
     return {u: [names[i] for i in row] for u, row in users.items()}, dict(zip(names, items["text"].to_pylist(), strict=True))
 
 
-def core(rows: list[tuple[str, str, int]], k: int) -> list[tuple[str, str, int]]:
+def core(rows: list[tuple[str, str, int]], of_user: int, of_item: int) -> list[tuple[str, str, int]]:
     """The k-core by its definition, one removal at a time."""
     while True:
         users, items = Counter(u for u, _, _ in rows), Counter(i for _, i, _ in rows)
-        bad = next((r for r in rows if users[r[0]] < k or items[r[1]] < k), None)
+        bad = next((r for r in rows if users[r[0]] < of_user or items[r[1]] < of_item), None)
         if bad is None:
             return rows
         rows = [r for r in rows if r != bad]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_filter_and_order_are_those_of_plain_python(workspace: Workspace, progress: ListProgress, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "k"), [(0, 5), (1, 5), (2, 5), (3, 5), (4, 2), (5, 2), (6, 0)])
+def test_filter_and_order_are_those_of_plain_python(
+    workspace: Workspace, progress: ListProgress, tmp_path: Path, seed: int, k: int
+) -> None:
     rng = random.Random(seed)
-    pairs = {(f"u{rng.randrange(25)}", f"i{rng.randrange(15)}") for _ in range(240)}
+    items, draws = (15, 240) if k == 5 else (30, 85)  # so sparse that users with too few items take others below k
+    pairs = {(f"u{rng.randrange(25)}", f"i{rng.randrange(items)}") for _ in range(draws)}
     rows = [(u, i, rng.randrange(5)) for u, i in sorted(pairs)]  # many ties
     rng.shuffle(rows)
     pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(tmp_path / "log.csv")
-    dataset = import_dataset(workspace, "own", ImportConfig(min_count=5), progress, interactions=tmp_path / "log.csv")
-    kept = core(rows, 5)
+    dataset = import_dataset(workspace, "own", ImportConfig(min_count=k), progress, interactions=tmp_path / "log.csv")
+    kept = core(rows, max(k, 3), k)
     expected = {u: [i for _, i, _ in sorted((r for r in kept if r[0] == u), key=lambda r: r[2])] for u, _, _ in kept}  # sorted is stable
     found, texts = load(dataset)
     assert found == expected
@@ -112,7 +118,87 @@ def test_named_columns_and_what_is_up_to_date(workspace: Workspace, progress: Li
     LOG.head(3).vstack(LOG.tail(5)).rename({"user_id": "who", "item_id": "what", "timestamp": "when"}).sort("who").write_csv(log)
     import_dataset(workspace, "own", config, progress, interactions=log, items=items)
     assert dataset.sequences.stat().st_mtime_ns > written
+    assert "Making own again: its interactions changed." in progress.messages
     assert artifacts.stale(dataset.sequences) is None
+
+
+@pytest.mark.parametrize(
+    ("items", "config", "text"),
+    [
+        (ITEMS.rename({"title": "text"}), {}, "Zed. a, b"),
+        (ITEMS.rename({"item_id": "sku", "title": "item_id", "tags": "item"}), {"item_column": "sku"}, "Zed. a, b"),
+        (ITEMS.rename({"item_id": "id"}), {}, "Zed. a, b"),
+        (ITEMS, {"text_columns": "title, title"}, "Zed"),
+        (ITEMS.with_columns(pl.col("title").cast(pl.Categorical)), {}, "Zed. a, b"),
+        (ITEMS.with_columns(tags=pl.Series([["a", "b"]] * 4, dtype=pl.Array(pl.String, 2))), {}, "Zed. a, b"),
+    ],
+    ids=["text", "item and item_id", "id", "twice", "categorical", "array"],
+)
+def test_items_files_as_people_have_them(
+    workspace: Workspace, progress: ListProgress, tmp_path: Path, items: pl.DataFrame, config: dict, text: str
+) -> None:
+    LOG.rename({"item_id": config.get("item_column", "item_id")}).write_csv(tmp_path / "log[1].csv")
+    items.write_parquet(tmp_path / "items[1].parquet")
+    dataset = import_dataset(
+        workspace, "own", ImportConfig(**config), progress, interactions=tmp_path / "log[1].csv", items=tmp_path / "items[1].parquet"
+    )
+    assert load(dataset)[0] == EXPECTED
+    assert load(dataset)[1]["z"] == text
+
+
+def test_ids_in_csv_stay_as_they_are_written(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
+    LOG.with_columns(pl.col("item_id").replace({"x": "007", "y": "7", "z": "0", "w": "00"})).write_csv(tmp_path / "log.csv")
+    pl.DataFrame({"asin": ["007", "B1"], "title": ["Bond", "-"]}).write_csv(tmp_path / "items.csv")
+    dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.csv", items=tmp_path / "items.csv")
+    assert load(dataset) == ({"ann": ["7", "0", "007"], "bob": ["007", "7", "00"]}, {"007": "Bond", "7": "", "0": "", "00": ""})
+
+
+@pytest.mark.parametrize(
+    ("times", "order"),
+    [
+        (["2020-01-01T12:00:00+02:00", "2020-01-01T11:00:00Z", "2020-01-01 10:30"], "xzy"),  # 10:00, 11:00 and 10:30 UTC
+        (["2020-01-02", "2020-01-01T23:59:59.999999", "2020-01-01T23:59:59.999998"], "zyx"),
+        ([str(1_400_000_000_000_000_000 + i) for i in (2, 1, 0)], "zyx"),  # nanoseconds: too long for a float
+        (["1.5", "1e-3", "1"], "yzx"),
+    ],
+    ids=["offsets", "fractions", "nanoseconds", "floats"],
+)
+def test_times_in_text(workspace: Workspace, progress: ListProgress, tmp_path: Path, times: list[str], order: str) -> None:
+    pl.DataFrame({"user": ["ann"] * 3, "item": list("xyz"), "time": times}).write_ndjson(tmp_path / "log.jsonl")
+    dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.jsonl")
+    assert load(dataset)[0] == {"ann": list(order)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timestamp": pl.Series([1.0, float("nan")] * 4)}, "column timestamp holds nan in row 1"),
+        ({"timestamp": pl.Series([datetime.time(1)] * 8)}, "holds Time values, which are no times"),
+        ({"item_id": pl.Series(["x", ""] * 4)}, "column item_id has no value in 4 rows, first in row 1"),
+        ({"item_id": pl.Series([1.5] * 8)}, "ids must be text or whole numbers"),
+    ],
+    ids=["nan", "time of day", "empty id", "float id"],
+)
+def test_values_that_mean_nothing(workspace: Workspace, progress: ListProgress, tmp_path: Path, change: dict, message: str) -> None:
+    LOG.with_columns(**change).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match=message):
+        import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.parquet")
+
+
+def test_one_column_is_not_two(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
+    LOG.write_csv(tmp_path / "log.csv")
+    with pytest.raises(UserError, match="need a column each, not item_id, item_id and timestamp"):
+        import_dataset(workspace, "own", ImportConfig(user_column="item_id"), progress, interactions=tmp_path / "log.csv")
+
+
+def test_a_file_that_may_not_be_read(workspace: Workspace, progress: ListProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    LOG.write_csv(tmp_path / "log.csv")
+    monkeypatch.setattr(tabular, "open", refuse, raising=False)
+    with pytest.raises(UserError, match=r"log.csv cannot be read \(Permission denied\)"):
+        import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.csv")
 
 
 def mistakes() -> list:
