@@ -20,8 +20,9 @@ def save(trainer: Trainer, path: Path) -> None:
     """Write the trainer's whole state, atomically."""
     tensors = {f"model.{name}": tensor for name, tensor in trainer.bare.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in trainer.ema.items()}
-    for number, moments in trainer.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+    for place, optimizer in enumerate(trainer.optimizers):
+        for number, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     state = json.dumps(dataclasses.asdict(trainer.state))
     with artifacts.atomic(path) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"state": state})
@@ -52,8 +53,9 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     average = part("average.")
     for name, tensor in trainer.ema.items():
         tensor.copy_(average[name])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in part("optimizer.").items():
-        number, moment = name.split(".", 1)
-        moments.setdefault(int(number), {})[moment] = tensor
-    trainer.optimizer.load_state_dict({**trainer.optimizer.state_dict(), "state": moments})
+    for place, optimizer in enumerate(trainer.optimizers):
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part(f"optimizer.{place}.").items():
+            number, moment = name.split(".", 1)
+            moments.setdefault(int(number), {})[moment] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})

@@ -8,6 +8,8 @@ from typing import Any
 
 from pipelines.errors import UserError
 
+OPTIMIZERS = ("adamw", "muon")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -24,7 +26,8 @@ class TrainConfig:
     minutes: float | None = field(default=None, metadata={"help": "Bound on the wall time, validation included."})
     batch_size: int = field(default=8192, metadata={"help": "Sequences per optimiser step, over all processes."})
     micro_tokens: int = field(default=16384, metadata={"help": "Most tokens in one forward pass; a step takes several."})
-    learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate of AdamW."})
+    optimizer: str = field(default="adamw", metadata={"help": f"Optimiser: {', '.join(OPTIMIZERS)} (for the blocks' matrices)."})
+    learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate."})
     weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
     warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
@@ -41,6 +44,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UserError("Training has no end: give --steps, --minutes or a --preset that has one.")
+        if self.optimizer not in OPTIMIZERS:
+            raise UserError(f"--optimizer {self.optimizer!r} is unknown; choose {', '.join(OPTIMIZERS)}.")
         ranges: dict[str, tuple[float, float]] = {
             "steps": (1, math.inf),
             "minutes": (1e-9, math.inf),
@@ -78,7 +83,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minutes": 30.0,
         "batch_size": 256,
         "micro_tokens": 2048,
-        "learning_rate": 0.002,
+        "optimizer": "muon",
+        "learning_rate": 0.003,
         "weight_decay": 0.01,
         "next_item": 0.8,
         "validations": 6,

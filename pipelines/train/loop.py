@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, cut
 from pipelines.train.config import TrainConfig
+from pipelines.train.optimizers import optimizers
 
 RECORD_EVERY = 20  # steps between two records of the training loss
 
@@ -45,13 +46,9 @@ class Trainer:
     def __init__(self, model: nn.Module, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        vectors = [p for p in model.parameters() if p.ndim < 2]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self.ema = {n: p.detach().clone() for n, p in model.named_parameters()} if config.ema else {}
+        self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
-        self.optimizer = accelerator.prepare(self.optimizer)
         self.ema = {name: tensor.to(accelerator.device) for name, tensor in self.ema.items()}
         self._reserved = 0.0  # seconds that the last validation will take
 
@@ -119,8 +116,9 @@ class Trainer:
         items, weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]), config.next_item)  # [B, n, ...]
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.used)
+        rate = self.rate(self.used)
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = rate
         lengths = (items >= 0).sum(1)
         mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
         pieces = [mine[piece] for piece in cut(lengths[mine], max(1, config.micro_tokens // self.bare.tokens_per_item))]
@@ -135,8 +133,9 @@ class Trainer:
             loss = loss + part.detach()
         if config.clip:
             accelerator.clip_grad_norm_(model.parameters(), config.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if self.ema:
             torch._foreach_lerp_(list(self.ema.values()), list(self.bare.parameters()), 1 - config.ema)
         return float(accelerator.reduce(loss, "mean")), int(lengths.sum()) * self.bare.tokens_per_item

@@ -54,11 +54,11 @@ def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProg
     assert json.loads(run.config.read_text())["state"] == "finished"
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize(("ema", "optimizer"), [(0.0, "muon"), (0.9, "adamw")])
 def test_a_resumed_run_is_one_that_never_stopped(
-    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, ema: float
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, ema: float, optimizer: str
 ) -> None:
-    whole = train_run(toy, plan(sids, ema=ema), progress, name="whole")
+    whole = train_run(toy, plan(sids, ema=ema, optimizer=optimizer), progress, name="whole")
     step = loop.Trainer._step
 
     def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[float, int]:
@@ -69,13 +69,13 @@ def test_a_resumed_run_is_one_that_never_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train_run(toy, plan(sids, ema=ema), progress, name="halves")
+            train_run(toy, plan(sids, ema=ema, optimizer=optimizer), progress, name="halves")
     halves = toy.run("halves")
     assert json.loads(halves.config.read_text())["state"] == "interrupted"
     with pytest.raises(UserError, match="--resume"):
-        train_run(toy, plan(sids, ema=ema), progress, name="halves")
+        train_run(toy, plan(sids, ema=ema, optimizer=optimizer), progress, name="halves")
     run, found = unfinished(toy, None)
-    assert (run.name, found) == ("halves", plan(sids, ema=ema))
+    assert (run.name, found) == ("halves", plan(sids, ema=ema, optimizer=optimizer))
     train_run(toy, found, progress, name=run.name, resume=True)
     assert "Resumed halves at step 7." in progress.messages
     one, two = losses(whole), losses(halves)
@@ -96,7 +96,7 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str) -> N
         batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
         trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
         got: list[torch.Tensor] = []
-        trainer.optimizer.optimizer.register_step_pre_hook(lambda optimizer, *_, got=got: got.extend(
+        trainer.optimizers[0].optimizer.register_step_pre_hook(lambda optimizer, *_, got=got: got.extend(
             p.grad.clone() for group in optimizer.param_groups for p in group["params"]
         ))  # fmt: skip
         loss, tokens = trainer._step(*next(batches.steps(0)))
@@ -228,6 +228,7 @@ def test_a_tracker_gets_the_figures_or_is_refused(toy: Workspace, sids: str, pro
         ({"steps": 0}, "--steps is 0"),
         ({"learning_rate": -1.0}, "--learning-rate is -1"),
         ({"warmup": 2.0}, "--warmup"),
+        ({"optimizer": "sgd"}, "--optimizer 'sgd'"),
         ({"steps": None}, "no end"),
     ],
 )
