@@ -56,7 +56,7 @@ class MaskGR(nn.Module):
             next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`).
 
         Returns:
-            The items [B, n], and float32 [B, n, H] weights of their digits: 0 where visible, 1/t where masked.
+            The items [B, n], and float32 [B, n, H] weights of their digits: 0 where visible.
         """
         items, eligible = cut_to_next_item(items, next_item, rng)
         return items, masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng)
