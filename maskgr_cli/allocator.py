@@ -12,8 +12,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 def keep_freed_memory() -> bool:
     """Tell glibc to serve large blocks from the heap and not to shrink it; False where the C library is another.
 
-    Measured on two cores: 3,100 → 19,000 tokens/s in a training step (MALLOC_MMAP_MAX_ and
-    MALLOC_TRIM_THRESHOLD_ do the same from outside).
+    MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ do the same from outside. `python -m benchmarks.training` measures the
+    reference with and without: 12.7 against 7.7 sequences/s on two cores.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False

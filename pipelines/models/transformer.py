@@ -30,7 +30,7 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention of [B, A, L, D/A]; `mask` is boolean, False where not to look.
 
-    PyTorch's fused kernel, except for bfloat16 on the CPU, where plain matrix products measured 4 to 8 times
+    PyTorch's fused kernel, except for bfloat16 on the CPU, where plain matrix products measured 2 to 8 times
     faster at these lengths (`python -m benchmarks.attention`).
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
@@ -42,7 +42,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """Dropout; on the CPU from 16 random bits an element, three times as fast as PyTorch's (`python -m benchmarks.attention`)."""
+    """Dropout; on the CPU from 16 random bits an element, two to three times as fast as PyTorch's (`python -m benchmarks.attention`)."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
