@@ -133,7 +133,7 @@ class Workspace:
 
     @property
     def datasets(self) -> list[Dataset]:
-        return [self.dataset(p.parent.name) for p in sorted((self.root / "datasets").glob("*/sequences.parquet"))]
+        return [self.dataset(p.parent.name) for p in sorted((self.root / "datasets").glob("[!.]*/sequences.parquet"))]
 
     def use(self, dataset: str) -> None:
         """Make `dataset` the one that commands take when none is named."""
@@ -171,7 +171,7 @@ class Workspace:
     @property
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("*/config.json")]
+        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json")]
         return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
 
     def require_run(self, name: str | None = None) -> Run:

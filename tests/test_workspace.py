@@ -43,6 +43,13 @@ def test_names_that_cannot(workspace: Workspace, name: str) -> None:
             use(name)
 
 
+def test_what_a_killed_command_leaves_is_no_data_set_and_no_run(toy: Workspace) -> None:
+    touch(toy.root / "datasets" / ".toy-x1y2" / "sequences.parquet")
+    touch(toy.root / "runs" / ".r-x1y2" / "config.json")
+    assert [d.name for d in toy.datasets] == ["toy"]
+    assert toy.runs == []
+
+
 def test_the_data_set_last_used_unless_named(workspace: Workspace) -> None:
     with pytest.raises(UserError, match="No data set in .*Run `maskgr download beauty` or `maskgr import NAME"):
         workspace.require_dataset()

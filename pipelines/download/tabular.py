@@ -49,6 +49,8 @@ def import_dataset(
     inputs = {"interactions": interactions} | ({"items": items} if items else {})
     for path in inputs.values():
         _check(path)
+    if config.text_columns and items is None:
+        raise UserError(f"--text-columns {config.text_columns} names columns of an items file. Give it with --items.")
     recorded = dataclasses.asdict(config) | {"items": items is not None}
     reason = artifacts.stale(dataset.interactions, recorded, inputs) or artifacts.stale(dataset.sequences)
     if reason is None and not force:
@@ -116,8 +118,16 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
     repeated = ids.filter(ids.is_duplicated())
     if len(repeated):
         raise UserError(f"{path}: item id {repeated[0]!r} stands in several rows. Keep one row an item.")
-    fields = {name: f"{name}_given" if name in OWN else name for name in chosen if name != item}
+    fields = {name: _stored(name, chosen) for name in chosen if name != item}
     return pl.DataFrame([ids.alias("item_id"), *(table[name].alias(stored) for name, stored in fields.items())]), list(fields.values())
+
+
+def _stored(name: str, chosen: list[str]) -> str:
+    """The column of the artifact that holds a text column: its name, unless the artifact means something else by it."""
+    stored = name
+    while stored in OWN or (stored != name and stored in chosen):
+        stored += "_given"
+    return stored
 
 
 def _check(path: Path) -> None:

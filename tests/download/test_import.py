@@ -127,12 +127,13 @@ def test_named_columns_and_what_is_up_to_date(workspace: Workspace, progress: Li
     [
         (ITEMS.rename({"title": "text"}), {}, "Zed. a, b"),
         (ITEMS.rename({"item_id": "sku", "title": "item_id", "tags": "item"}), {"item_column": "sku"}, "Zed. a, b"),
+        (ITEMS.with_columns(pl.lit("1").alias("text"), pl.lit("2").alias("text_given")), {}, "Zed. a, b. 1. 2"),
         (ITEMS.rename({"item_id": "id"}), {}, "Zed. a, b"),
         (ITEMS, {"text_columns": "title, title"}, "Zed"),
         (ITEMS.with_columns(pl.col("title").cast(pl.Categorical)), {}, "Zed. a, b"),
         (ITEMS.with_columns(tags=pl.Series([["a", "b"]] * 4, dtype=pl.Array(pl.String, 2))), {}, "Zed. a, b"),
     ],
-    ids=["text", "item and item_id", "id", "twice", "categorical", "array"],
+    ids=["text", "item and item_id", "text and text_given", "id", "twice", "categorical", "array"],
 )
 def test_items_files_as_people_have_them(
     workspace: Workspace, progress: ListProgress, tmp_path: Path, items: pl.DataFrame, config: dict, text: str
@@ -185,6 +186,31 @@ def test_values_that_mean_nothing(workspace: Workspace, progress: ListProgress, 
         import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.parquet")
 
 
+@pytest.mark.parametrize("kind", ["interactions", "items", "sequences"])
+def test_a_write_that_fails_leaves_the_old_set(
+    toy: Workspace, progress: ListProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    write = artifacts.write
+
+    def full(path: Path, stage: str, *rest: object, **named: object) -> Path:
+        if stage == kind:
+            raise OSError(28, "No space left on device")
+        return write(path, stage, *rest, **named)
+
+    LOG.write_csv(tmp_path / "log.csv")
+    before = {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()}
+    monkeypatch.setattr(artifacts, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        import_dataset(toy, "toy", ImportConfig(), progress, interactions=tmp_path / "log.csv")
+    assert {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()} == before
+
+
+def test_text_columns_need_an_items_file(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
+    LOG.write_csv(tmp_path / "log.csv")
+    with pytest.raises(UserError, match="--text-columns title names columns of an items file. Give it with --items"):
+        import_dataset(workspace, "own", ImportConfig(text_columns="title"), progress, interactions=tmp_path / "log.csv")
+
+
 def test_one_column_is_not_two(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
     LOG.write_csv(tmp_path / "log.csv")
     with pytest.raises(UserError, match="need a column each, not item_id, item_id and timestamp"):
@@ -213,7 +239,7 @@ def mistakes() -> list:
         ("times", "log.csv", log.replace(",5\n", ",soon\n"), "column timestamp holds 'soon' in row 2"),
         ("no times", "log.csv", log.replace(",5\n", ",\n"), "column timestamp has no value in 1 rows, first in row 2"),
         ("null ids", "log.csv", log.replace("bob,w", ",w"), "column user_id has no value in 2 rows, first in row 5"),
-        ("short users", "log.csv", "\n".join(log.splitlines()[:3]), "Every user of own has fewer than 3 items"),
+        ("short users", "log.csv", "\n".join(log.splitlines()[:3]), "Every user of toy has fewer than 3 items"),
         ("parquet", "log.parquet", "PAR1 not really", "cannot be read as .parquet"),
         ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "cannot be read as .csv"),
     ]
@@ -227,7 +253,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(
     if data is not None:
         path.write_bytes(data if isinstance(data, bytes) else data.encode())
     before = {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()}
-    failed = maskgr("import", "own", "--interactions", path)
+    failed = maskgr("import", "toy", "--interactions", path)  # a data set that is there already
     assert failed.returncode == 2, failed.stderr
     errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, failed.stderr
