@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
@@ -41,15 +44,24 @@ def rate(work: Callable[[], int], seconds: float) -> float:
     return units / (time.perf_counter() - began)
 
 
-def compare(module: str, sides: dict[str, Callable[[], Callable[[], int]]], unit: str, first: str) -> None:
+def items_first(digits: np.ndarray, items: np.ndarray) -> torch.Tensor:
+    """Digits [B, n, H] of items padded on the left, as the reference wants them: items first, −1 after them."""
+    none = np.full((1, digits.shape[1]), -1)
+    items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), axis=1)
+    return torch.as_tensor(np.concatenate((digits, none))[items])
+
+
+def compare(module: str, ours: Callable[[str], Callable[[], int]], reference: Callable[[], Callable[[], int]], unit: str) -> None:
     """Run a benchmark: as the parent, all sides in turn; as a child, one side.
 
     Args:
         module: the benchmark's name under `benchmarks`.
-        sides: name → a function that sets up the work; the work returns how many units it did.
+        ours: sets up maskgr's work in a precision; the work returns how many units it did.
+        reference: sets up the reference's work.
         unit: what is counted, e.g. "sequences".
-        first: the side whose ratio to the others is printed.
     """
+    first = "maskgr, auto precision"
+    sides = {first: lambda: ours("auto"), "maskgr, fp32": lambda: ours("fp32"), "reference": reference, DEFAULT: reference}
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")

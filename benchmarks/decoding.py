@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks.common import DEFAULT, compare, dataset
+from benchmarks.common import compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_beam_search
 from maskgr_cli.commands.train import configure
 from pipelines.decode.config import Decoding
@@ -44,30 +44,18 @@ def ours(precision: str) -> Callable[[], int]:
 def reference() -> Callable[[], int]:
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
-    digits = np.concatenate((catalogue.sids, np.full((1, catalogue.digits), -1)))  # item −1: no item
     model = ReferenceModel()
     test = histories(load_sequences(data.sequences), "test")
     seeds = itertools.count()
 
     def work() -> int:
         users = test.sample(REFERENCE_BATCH, next(seeds))
-        items = users.padded(np.arange(REFERENCE_BATCH), 23)
-        items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), axis=1)  # items first
-        reference_beam_search(model, torch.as_tensor(digits[items]), BEAMS)
+        recent = users.padded(np.arange(REFERENCE_BATCH), 23)
+        reference_beam_search(model, items_first(catalogue.sids, recent), BEAMS)
         return REFERENCE_BATCH
 
     return work
 
 
 if __name__ == "__main__":
-    compare(
-        "decoding",
-        {
-            "maskgr, auto precision": lambda: ours("auto"),
-            "maskgr, fp32": lambda: ours("fp32"),
-            "reference": reference,
-            DEFAULT: reference,
-        },
-        unit="users",
-        first="maskgr, auto precision",
-    )
+    compare("decoding", ours, reference, unit="users")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
-from benchmarks.common import DEFAULT, compare, dataset
+from benchmarks.common import compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_training_step
 from maskgr_cli.commands.train import configure
 from pipelines.evaluate.protocol import load_sequences, training
@@ -42,30 +41,17 @@ def reference() -> Callable[[], int]:
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
     batches = Batches(training(sequences), REFERENCE_BATCH, 24, seed=0)
-    digits = np.concatenate((catalogue.sids, np.full((1, catalogue.digits), -1)))  # item −1: no item
     model = ReferenceModel()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.005, weight_decay=0.001)
     steps = batches.steps(0)
 
     def work() -> int:
         _, windows, rows = next(steps)
-        items = windows.padded(rows, 24)
-        items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), axis=1)  # items first
-        reference_training_step(model, optimizer, torch.as_tensor(digits[items]))
+        reference_training_step(model, optimizer, items_first(catalogue.sids, windows.padded(rows, 24)))
         return len(rows)
 
     return work
 
 
 if __name__ == "__main__":
-    compare(
-        "training",
-        {
-            "maskgr, auto precision": lambda: ours("auto"),
-            "maskgr, fp32": lambda: ours("fp32"),
-            "reference": reference,
-            DEFAULT: reference,
-        },
-        unit="sequences",
-        first="maskgr, auto precision",
-    )
+    compare("training", ours, reference, unit="sequences")

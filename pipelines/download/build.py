@@ -12,7 +12,7 @@ from pipelines import artifacts
 from pipelines.download import amazon, movielens
 from pipelines.download.config import DownloadConfig
 from pipelines.download.fetch import Unreachable, accept, check, fetch
-from pipelines.download.prepare import prepare
+from pipelines.download.prepare import is_current, prepare
 from pipelines.download.sources import Edition, editions
 from pipelines.errors import UserError
 from pipelines.progress import Progress
@@ -42,12 +42,7 @@ def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, pr
     edition, files = _from_disk(choices, Path(config.local), folder) if config.local else _fetch(choices, folder, config, progress)
     dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
     recorded = {"reader": edition.reader, "min_count": config.min_count}  # not mirror and local: the bytes count, not their way
-    reason = artifacts.stale(dataset.interactions, recorded, inputs) or artifacts.stale(dataset.sequences)
-    if reason is None and not force:
-        progress.say(f"{name} is up to date ({dataset.path}).")
-    else:
-        if dataset.sequences.exists():
-            progress.say(f"Making {name} again: {reason or 'as asked'}.")
+    if not is_current(dataset, recorded, inputs, force, progress):
         interactions, items, text_columns = READERS[edition.reader](files)
         prepare(
             dataset,

@@ -77,6 +77,17 @@ def prepare(
     return dataset
 
 
+def is_current(dataset: Dataset, config: dict[str, Any], inputs: dict[str, Path], force: bool, progress: Progress) -> bool:
+    """Whether a data set already is what these files and settings make; says so, or why it is made again."""
+    reason = artifacts.stale(dataset.interactions, config, inputs) or artifacts.stale(dataset.sequences)
+    if reason is None and not force:
+        progress.say(f"{dataset.name} is up to date ({dataset.path}).")
+        return True
+    if dataset.sequences.exists():
+        progress.say(f"Making {dataset.name} again: {reason or 'as asked'}.")
+    return False
+
+
 def _core(interactions: pl.DataFrame, of_user: int, of_item: int) -> pl.DataFrame:
     """The largest part in which every user and every item has as many interactions."""
     while not interactions.is_empty():

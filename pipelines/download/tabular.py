@@ -7,9 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines import artifacts
 from pipelines.download.config import ImportConfig
-from pipelines.download.prepare import prepare
+from pipelines.download.prepare import is_current, prepare
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
@@ -52,12 +51,7 @@ def import_dataset(
     if config.text_columns and items is None:
         raise UserError(f"--text-columns {config.text_columns} names columns of an items file. Give it with --items.")
     recorded = dataclasses.asdict(config) | {"items": items is not None}
-    reason = artifacts.stale(dataset.interactions, recorded, inputs) or artifacts.stale(dataset.sequences)
-    if reason is None and not force:
-        progress.say(f"{name} is up to date ({dataset.path}).")
-    else:
-        if dataset.sequences.exists():
-            progress.say(f"Making {name} again: {reason or 'as asked'}.")
+    if not is_current(dataset, recorded, inputs, force, progress):
         table = read_interactions(interactions, config)
         described, text_columns = read_items(items, config) if items else (pl.DataFrame({"item_id": []}, schema={"item_id": pl.String}), [])
         if items is None:

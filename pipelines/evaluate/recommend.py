@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 
 from pipelines.decode.beam import Beams, beam_search
 from pipelines.decode.config import Decoding
@@ -24,7 +26,7 @@ class Recommendations:
         items: int64 [B, K], −1 where a beam is no item; it keeps its place.
         scores: float32 [B, K], log-probabilities; −inf where there is no beam.
         invalid: int64 [B], beams that are no item.
-        duplicates: int64 [B], beams merged into an equal one during the search.
+        duplicates: int64 [B], beams struck out because a better one is the same SID.
     """
 
     items: np.ndarray
@@ -40,6 +42,16 @@ class Processes:
     rank: int = 0
     count: int = 1
     total: Callable[[np.ndarray], np.ndarray] = staticmethod(lambda array: array)
+
+    @staticmethod
+    def started() -> Processes:
+        """The processes that were started together, as Accelerate knows them."""
+        state = PartialState()
+
+        def total(array: np.ndarray) -> np.ndarray:
+            return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
+
+        return Processes(state.process_index, state.num_processes, total) if state.num_processes > 1 else Processes()
 
 
 def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: int) -> list[np.ndarray]:

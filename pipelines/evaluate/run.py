@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
 
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
@@ -111,7 +109,7 @@ def _evaluate(
     index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes)
     started = time.monotonic()
     with autocast(config["precision"], state.device):
-        found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=_processes(state))
+        found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=Processes.started())
     seconds = time.monotonic() - started
     progress.say(f"Decoded {len(users):,} users in {seconds:.1f} s: {len(users) / seconds:,.0f} users/s.")
     if state.is_main_process:
@@ -127,10 +125,3 @@ def _evaluate(
             seconds=seconds,
         )
     state.wait_for_everyone()
-
-
-def _processes(state: PartialState) -> Processes:
-    def total(array: np.ndarray) -> np.ndarray:
-        return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
-
-    return Processes(state.process_index, state.num_processes, total) if state.num_processes > 1 else Processes()

@@ -49,6 +49,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
+        """x of any shape; in training some of it zero and the rest scaled up."""
         if not self.training or not self.rate:
             return x
         if x.device.type != "cpu":

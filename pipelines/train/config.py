@@ -73,7 +73,7 @@ class TrainConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
     "paper": {"steps": 30_000, "validations": 150, "patience": 15, "micro_tokens": 32768},
-    # An evening on a CPU: learns several times faster per minute than the paper's sizes.
+    # An evening on a CPU.
     "small": {
         "layers": 2,
         "width": 128,

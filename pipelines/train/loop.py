@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from pipelines.evaluate.protocol import Sequences
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, cut
 from pipelines.train.config import TrainConfig
@@ -108,7 +109,7 @@ class Trainer:
                         return True
         return True
 
-    def _step(self, step: int, windows, rows: np.ndarray) -> tuple[float, int]:  # noqa: ANN001
+    def _step(self, step: int, windows: Sequences, rows: np.ndarray) -> tuple[float, int]:
         """One optimiser step: its loss and the tokens it took, over all processes."""
         config, accelerator = self.config, self.accelerator
         model, device = self.model, accelerator.device

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import Accelerator, PartialState
@@ -21,7 +20,7 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.metrics import rank_targets
-from pipelines.evaluate.protocol import histories, load_sequences, training
+from pipelines.evaluate.protocol import Sequences, histories, load_sequences, training
 from pipelines.evaluate.recommend import Processes, recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue, load_catalogue
@@ -32,7 +31,7 @@ from pipelines.train import checkpoint
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
 from pipelines.train.loop import Trainer
-from pipelines.workspace import Dataset, Run, Workspace
+from pipelines.workspace import Run, Workspace
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def train_run(
     elif accelerator.is_main_process:
         for file in (run.state, run.weights, run.history):  # of an earlier training: none of it belongs to this one
             file.unlink(missing_ok=True)
-    session = _Session(run, plan, inputs, dataset, catalogue, trainer, progress)
+    session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     session.announce(batches)
     if track:
         _start_tracker(accelerator, plan, track)
@@ -132,11 +131,18 @@ class _Session:
     """Ties one trainer to one run's files."""
 
     def __init__(
-        self, run: Run, plan: Plan, inputs: dict[str, Path], dataset: Dataset, catalogue: Catalogue, trainer: Trainer, progress: Progress
+        self,
+        run: Run,
+        plan: Plan,
+        inputs: dict[str, Path],
+        sequences: Sequences,
+        catalogue: Catalogue,
+        trainer: Trainer,
+        progress: Progress,
     ) -> None:
         self.run, self.plan, self.inputs, self.trainer, self.progress = run, plan, inputs, trainer, progress
         self.began, self.created = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        everyone = histories(load_sequences(dataset.sequences, len(catalogue.sids)), "validation")
+        everyone = histories(sequences, "validation")
         self.users = len(everyone)
         self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
         self.index = PartialIndex(catalogue.sids, catalogue.codes)
@@ -158,15 +164,8 @@ class _Session:
 
     def validate(self) -> float:
         """Recall@10 on the validation users, from all processes."""
-        accelerator = self.trainer.accelerator
-
-        def total(array: np.ndarray) -> np.ndarray:
-            tensor = torch.as_tensor(array, device=accelerator.device)
-            return accelerator.reduce(tensor, "sum").cpu().numpy() if accelerator.num_processes > 1 else array
-
-        processes = Processes(accelerator.process_index, accelerator.num_processes, total)
-        with accelerator.autocast():
-            found = recommend(self.trainer.bare, self.split, self.index, self.decoding, Silent(), processes=processes)
+        with self.trainer.accelerator.autocast():
+            found = recommend(self.trainer.bare, self.split, self.index, self.decoding, Silent(), processes=Processes.started())
         ranks = rank_targets(found.items[:, :10], self.split.targets)
         return float((ranks > 0).mean())
 
@@ -177,8 +176,8 @@ class _Session:
                 with self.trainer.averaged():
                     registry.save(self.trainer.bare, self.run.weights)
             checkpoint.save(self.trainer, self.run.state)
-            step, measure, value = zip(*self.trainer.state.history, strict=True) if self.trainer.state.history else ((), (), ())
-            if step:
+            if self.trainer.state.history:
+                step, measure, value = zip(*self.trainer.state.history, strict=True)
                 table = pa.table({"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())})
                 artifacts.write(self.run.history, "history", table, config=describe(self.plan), inputs=self.inputs, started=self.began)
             self.describe("running")
