@@ -33,7 +33,8 @@ def embed(
     data = Workspace.find(workspace).require_dataset(dataset)
     if launch.relaunch(gpus, processes):
         return
-    from pipelines.embed.build import build_embeddings, process_state
+    from pipelines.embed.build import build_embeddings
+    from pipelines.processes import process_state
 
     build_embeddings(data, config, launch.progress(), force=force)
     if not config.is_lsa:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from pipelines import artifacts
 from pipelines.embed import batches, lsa, transformer
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
+from pipelines.processes import process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
@@ -66,20 +66,6 @@ def build_embeddings(dataset: Dataset, config: EmbedConfig, progress: Progress, 
         shutil.rmtree(parts, ignore_errors=True)
     state.wait_for_everyone()
     return path
-
-
-def process_state() -> PartialState:
-    """This process among those that were started together, and its device.
-
-    ACCELERATE_USE_CPU (set by `accelerate launch --cpu` and `maskgr … --processes`) keeps it off the GPUs. Whoever
-    waits for the others waits up to a day: a launcher ends those that would wait in vain.
-    """
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
-    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return PartialState(cpu=cpu, timeout=timedelta(days=1))
 
 
 def _encode(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from accelerate import PartialState
-from accelerate.utils import reduce
 
 from pipelines.decode.beam import Beams, beam_search
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
 from pipelines.models.maskgr import MaskGR
+from pipelines.processes import Processes
 from pipelines.progress import Progress
 
 
@@ -35,35 +33,13 @@ class Recommendations:
     duplicates: np.ndarray
 
 
-@dataclass(frozen=True)
-class Processes:
-    """This process among several: its number, how many there are, and the sum of an array over all of them."""
-
-    rank: int = 0
-    count: int = 1
-    total: Callable[[np.ndarray], np.ndarray] = staticmethod(lambda array: array)
-
-    @staticmethod
-    def started() -> Processes:
-        """The processes that were started together, as Accelerate knows them."""
-        state = PartialState()
-
-        def total(array: np.ndarray) -> np.ndarray:
-            return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
-
-        return Processes(state.process_index, state.num_processes, total) if state.num_processes > 1 else Processes()
-
-
 def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: int) -> list[np.ndarray]:
-    """Rows of the split in batches of similar history length, each at most `tokens` tokens in a forward pass."""
+    """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass."""
     lengths = np.minimum(split.lengths, max_items)
     order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, tokens // (beams * digits * (int(lengths[order[start]]) + 1)))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
+    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+    sizes = (max(1, tokens // (beams * digits * (int(lengths[group[0]]) + 1))) for group in groups)
+    return [group[start : start + size] for group, size in zip(groups, sizes, strict=True) for start in range(0, len(group), size)]
 
 
 @torch.inference_mode()

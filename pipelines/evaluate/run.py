@@ -17,10 +17,11 @@ from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
 from pipelines.evaluate.protocol import Split, histories, load_sequences, training
-from pipelines.evaluate.recommend import Processes, recommend
+from pipelines.evaluate.recommend import recommend
 from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.models.precision import autocast
 from pipelines.models.trained import Trained, load_run
+from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
 
@@ -64,7 +65,7 @@ def evaluate_run(
     Raises:
         UserError: the run or its data cannot be used, or the decoding asks for more than the digits allow.
     """
-    state = PartialState()
+    state = process_state()
     trained = load_run(workspace, run, state.device)
     decoding.split(trained.model.digits)  # refuse before any work
     sequences = load_sequences(trained.dataset.sequences, len(trained.catalogue.sids))

@@ -15,16 +15,20 @@ from pipelines.models.config import ModelConfig
 
 
 def rotary(length: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary position embedding (Su et al. 2021), each [length, width]; the halves turn together."""
+    """Rotary position embedding (Su et al. 2021) as `turn` wants it: cosines and signed sines, each [length, width].
+
+    The halves turn together; the sines of the first half are negated.
+    """
     frequency = 10000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
-    angle = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency).repeat(1, 2)  # [L, width]
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+    angle = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency)  # [L, width/2]
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat((cos, cos), dim=1).to(dtype), torch.cat((-sin, sin), dim=1).to(dtype)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply rotary positions to x [B, A, L, D/A]."""
+    """Apply rotary positions to x [..., L, D/A]."""
     left, right = x.chunk(2, dim=-1)
-    return torch.addcmul(x * cos, torch.cat((-right, left), dim=-1), sin)
+    return torch.addcmul(x * cos, torch.cat((right, left), dim=-1), sin)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -37,7 +41,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # [B, A, L, L]
     if mask is not None:
-        weights = weights.masked_fill(~mask, -torch.inf)
+        weights.masked_fill_(~mask, -torch.inf)
     return weights.softmax(-1) @ v
 
 
@@ -116,8 +120,8 @@ class Block(nn.Module):
     def attend(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> Tensor:
         """x [T, D] plus what each token gathers from the real tokens of its row."""
         qkv = layout.padded(self.qkv(self.attention_norm(x))).unflatten(2, (3, self.heads, -1))  # [B, L, 3, A, D/A]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, A, L, D/A]
-        y = attention(turn(q, *position), turn(k, *position), v, layout.mask)
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # [3, B, A, L, D/A]
+        y = attention(*turn(qkv[:2], *position), qkv[2], layout.mask)
         return x + self.dropout(self.out(layout.flat(y.transpose(1, 2).flatten(2))))
 
     def transform(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 
 from pipelines import __version__, artifacts
 from pipelines.decode.config import Decoding
@@ -21,11 +21,12 @@ from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.protocol import Sequences, histories, load_sequences, training
-from pipelines.evaluate.recommend import Processes, recommend
+from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue, load_catalogue
 from pipelines.models.config import ModelConfig
 from pipelines.models.precision import uses_bf16
+from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
 from pipelines.train.batches import Batches
@@ -242,7 +243,7 @@ def start_accelerate(precision: str, track: str | None = None, folder: Path | No
     Raises:
         UserError: a tracker that Accelerate does not know or that is not installed.
     """
-    bf16 = uses_bf16(precision, PartialState().device)
+    bf16 = uses_bf16(precision, process_state().device)
     try:
         accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder))
     except (ValueError, ImportError) as error:

@@ -17,9 +17,10 @@ import torch
 
 from pipelines import artifacts
 from pipelines.embed import transformer
-from pipelines.embed.build import build_embeddings, process_state
+from pipelines.embed.build import build_embeddings
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
+from pipelines.processes import process_state
 from pipelines.workspace import Dataset
 from tests.conftest import ListProgress
 from tests.embed.conftest import TEXTS, write_items

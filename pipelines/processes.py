@@ -1,0 +1,51 @@
+"""Several processes that share one command's work: who this one is, and sums over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+
+def process_state() -> PartialState:
+    """This process among those that were started together, and its device.
+
+    Whoever asks Accelerate first decides for the whole process, so everything that runs in several asks here:
+    without `cpu`, Accelerate 1.15 takes each of several processes on the CPU for the only one.
+    ACCELERATE_USE_CPU (set by `accelerate launch --cpu` and `maskgr … --processes`) keeps it off the GPUs. Whoever
+    waits for the others waits up to a day: a launcher ends those that would wait in vain.
+    """
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    return PartialState(cpu=cpu, timeout=timedelta(days=1))
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among several: its number, how many there are, and the sum of an array over all of them."""
+
+    rank: int = 0
+    count: int = 1
+    total: Callable[[np.ndarray], np.ndarray] = staticmethod(lambda array: array)
+
+    @staticmethod
+    def started() -> Processes:
+        """The processes that were started together, as Accelerate knows them."""
+        import torch
+        from accelerate.utils import reduce
+
+        state = process_state()
+
+        def total(array: np.ndarray) -> np.ndarray:
+            return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
+
+        return Processes(state.process_index, state.num_processes, total) if state.num_processes > 1 else Processes()
