@@ -23,7 +23,7 @@ REFERENCE_BATCH = 64  # in one pass, so that the reference fits any machine
 def ours(precision: str) -> Callable[[], int]:
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
-    sizes, schedule = configure("paper", {"batch_size": SEQUENCES, "micro_tokens": 4096, "precision": precision})
+    sizes, schedule = configure("paper", {"batch_size": SEQUENCES, "precision": precision})
     model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes)
     batches = Batches(training(sequences), schedule.batch_size, sizes.max_items, seed=0)
     trainer = Trainer(model, batches, schedule, start_accelerate(precision))

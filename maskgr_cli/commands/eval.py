@@ -22,7 +22,14 @@ def evaluate(
     settings: dict[str, Any],
     run: RunOption = None,
     split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
-    tokens: Annotated[int, typer.Option(min=1, help="Most tokens in one forward pass; bounds the memory, changes no result.")] = 16384,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most tokens in one forward pass; bounds the memory, changes no result.",
+            show_default="8,192 on a CPU, 65,536 on a GPU",
+        ),
+    ] = None,
     precision: Annotated[str, typer.Option(help="Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.")] = "auto",
     gpus: GpusOption = None,
     processes: ProcessesOption = None,

@@ -15,6 +15,8 @@ from pipelines.models.maskgr import MaskGR
 from pipelines.processes import Processes
 from pipelines.progress import Progress
 
+TOKENS = {"cpu": 8192, "cuda": 65536}  # in one forward pass
+
 
 @dataclass(frozen=True, eq=False)
 class Recommendations:
@@ -50,14 +52,14 @@ def recommend(
     decoding: Decoding,
     progress: Progress,
     *,
-    tokens: int = 16384,
+    tokens: int | None = None,
     processes: Processes | None = None,
 ) -> Recommendations:
     """Recommend to every user of a split.
 
     Args:
         model: on its device; evaluated without dropout.
-        tokens: most tokens in one forward pass; bounds the memory, changes no result.
+        tokens: most tokens in one forward pass; bounds the memory, changes no result. None takes `TOKENS` of the device.
         processes: where several share the work, each decodes its part and all get the whole.
     """
     processes = processes or Processes()
@@ -69,6 +71,7 @@ def recommend(
     # Sums over processes gather: a row is filled by one process and zero in the others.
     items, scores = np.zeros((B, K), np.int64), np.zeros((B, K), np.float32)
     counts = np.zeros((2, B), np.int64)
+    tokens = tokens or TOKENS.get(device.type, TOKENS["cuda"])
     batches = batch_rows(split, model.config.max_items, model.digits, K, tokens)[processes.rank :: processes.count]
     with progress.task("Decoding", total=B, unit="users") as task:
         for rows in batches:

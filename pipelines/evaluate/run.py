@@ -50,7 +50,7 @@ def evaluate_run(
     progress: Progress,
     *,
     split: str = "test",
-    tokens: int = 16384,
+    tokens: int | None = None,
     precision: str = "auto",
     force: bool = False,
 ) -> Evaluation:
@@ -58,7 +58,7 @@ def evaluate_run(
 
     Args:
         split: "test" or "validation".
-        tokens: most tokens in one forward pass; bounds the memory.
+        tokens: most tokens in one forward pass, see `recommend`.
         precision: of matrix products, see `models.precision`; scores are float32 in any.
         force: decode again even where the evaluation is up to date.
 
@@ -100,7 +100,14 @@ def describe(trained: Trained, decoding: Decoding) -> str:
 
 
 def _evaluate(
-    trained: Trained, users: Split, decoding: Decoding, state: PartialState, progress: Progress, tokens: int, folder: Path, config: dict
+    trained: Trained,
+    users: Split,
+    decoding: Decoding,
+    state: PartialState,
+    progress: Progress,
+    tokens: int | None,
+    folder: Path,
+    config: dict,
 ) -> None:
     cut = users.truncated(trained.model.config.max_items)
     if cut:

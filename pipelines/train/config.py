@@ -25,7 +25,9 @@ class TrainConfig:
     steps: int | None = field(default=None, metadata={"help": "Optimiser steps."})
     minutes: float | None = field(default=None, metadata={"help": "Bound on the wall time, validation included."})
     batch_size: int = field(default=8192, metadata={"help": "Sequences per optimiser step, over all processes."})
-    micro_tokens: int = field(default=16384, metadata={"help": "Most tokens in one forward pass; a step takes several."})
+    micro_tokens: int | None = field(
+        default=None, metadata={"help": "Most tokens in one forward pass; a step takes several. [default: 2,048 on a CPU, 32,768 on a GPU]"}
+    )
     optimizer: str = field(default="adamw", metadata={"help": f"Optimiser: {', '.join(OPTIMIZERS)} (for the blocks' matrices)."})
     learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate."})
     weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
@@ -72,7 +74,7 @@ class TrainConfig:
 # A preset is the values that differ from the defaults of ModelConfig and TrainConfig, by field name.
 PRESETS: dict[str, dict[str, Any]] = {
     # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
-    "paper": {"steps": 30_000, "validations": 150, "patience": 15, "micro_tokens": 32768},
+    "paper": {"steps": 30_000, "validations": 150, "patience": 15},
     # An evening on a CPU.
     "small": {
         "layers": 2,
@@ -82,9 +84,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_items": 50,
         "minutes": 30.0,
         "batch_size": 256,
-        "micro_tokens": 2048,
-        "learning_rate": 0.002,
+        "optimizer": "muon",
+        "learning_rate": 0.003,
         "weight_decay": 0.01,
+        "next_item": 0.8,
         "validations": 6,
         "validation_users": 1000,
     },
@@ -98,7 +101,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_items": 20,
         "steps": 300,
         "batch_size": 64,
-        "micro_tokens": 8192,
         "learning_rate": 0.01,
         "validations": 3,
         "validation_users": 500,

@@ -25,6 +25,7 @@ from pipelines.train.config import TrainConfig
 from pipelines.train.optimizers import optimizers
 
 RECORD_EVERY = 20  # steps between two records of the training loss
+MICRO_TOKENS = {"cpu": 2048, "cuda": 32768}  # in one forward pass: what a cache holds, what keeps a GPU busy
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Trainer:
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
         self.ema = {name: tensor.to(accelerator.device) for name, tensor in self.ema.items()}
+        self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
         self._reserved = 0.0  # seconds that the last validation will take
 
     @property
@@ -122,7 +124,7 @@ class Trainer:
             group["lr"] = rate
         lengths = (items >= 0).sum(1)
         mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
-        pieces = [mine[piece] for piece in cut(lengths[mine], max(1, config.micro_tokens // self.bare.tokens_per_item))]
+        pieces = [mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.bare.tokens_per_item))]
         loss, scale = 0.0, accelerator.num_processes / normaliser  # gradients are averaged over processes
         model.train()
         for number, piece in enumerate(pieces):
