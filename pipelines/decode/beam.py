@@ -17,6 +17,7 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 
 LogProbabilities = Callable[[Tensor], Tensor]  # codes [B, K, H], V where masked → float32 [B, K, H, V]
+CELLS = 1 << 24  # of the user × item scores held at once where the whole catalogue is scored
 WIDEN = 4  # candidates looked at first, per beam wanted; more only where too few of them hold
 
 
@@ -62,7 +63,7 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     order = random_order(users, H, decoding.seed) if decoding.unmask == "random" else None
     for reveal in split:
         logp = log_probabilities(codes)  # [B, K, H, V]
-        digits = _next_digits(logp, codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
+        digits = next_digits(logp, codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
         codes, scores = _reveal(logp, digits, codes, scores, index, decoding)
     numbers = index.number(codes)
     repeated = _repeats(numbers) & scores.isfinite()
@@ -76,7 +77,7 @@ def random_order(users: Tensor, digits: int, seed: int) -> Tensor:
     return torch.as_tensor(draws.argsort(1), device=users.device)
 
 
-def _next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None) -> Tensor:
+def next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None) -> Tensor:
     """All digits of each beam, those to unmask first in front, revealed ones at the end: int64 [B, K, H].
 
     Greedy takes the digits whose two most likely codes are furthest apart in probability (section 4.5).
@@ -155,10 +156,16 @@ def _repeats(numbers: Tensor) -> Tensor:
 
 
 def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
-    """Score every item with the log-probabilities [B, H, V] of one evaluation."""
-    B = len(logp)
-    scores = torch.zeros((B, len(index.items)), device=logp.device)
-    for h in range(index.digits):
-        scores += logp[:, h].index_select(1, index.sids[:, h])
-    best, items = scores.topk(min(beams, scores.shape[1]), dim=1)
-    return Beams(items, best, torch.zeros(B, dtype=torch.int64, device=logp.device))
+    """Score every item with the log-probabilities [B, H, V] of one evaluation, a block of the catalogue at a time."""
+    B, N = len(logp), len(index.sids)
+    items, scores = (torch.empty((B, 0), dtype=kind, device=logp.device) for kind in (torch.int64, torch.float32))
+    block = max(beams, CELLS // B)
+    for start in range(0, N, block):
+        sids = index.sids[start : start + block]
+        found = logp[:, 0].index_select(1, sids[:, 0])  # [B, block]
+        for h in range(1, index.digits):
+            found += logp[:, h].index_select(1, sids[:, h])
+        best, place = found.topk(min(beams, len(sids)), dim=1)
+        scores, order = torch.cat((scores, best), dim=1).topk(min(beams, start + len(sids)), dim=1)
+        items = torch.cat((items, place + start), dim=1).gather(1, order)
+    return Beams(items, scores, torch.zeros(B, dtype=torch.int64, device=logp.device))

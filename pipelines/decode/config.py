@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
@@ -19,6 +20,9 @@ class Decoding:
 
     unmask: str = field(default="greedy", metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}."})
     nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
+    reveal: str | None = field(
+        default=None, metadata={"help": "Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]"}
+    )
     beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
     constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
     unseen: bool = field(default=False, metadata={"help": "Leave out items of the user's own history, after the search."})
@@ -31,25 +35,40 @@ class Decoding:
             raise UserError(f"--beams is {self.beams}; it must be at least 1.")
         if self.nfe is not None and self.nfe < 1:
             raise UserError(f"--nfe is {self.nfe}; it must be at least 1.")
+        if self.reveal is not None and not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", self.reveal):
+            raise UserError(f"--reveal {self.reveal!r} is not a list of counts; write e.g. --reveal 1,2,2.")
 
     def split(self, digits: int) -> tuple[int, ...]:
-        """How many of the H digits each of the T evaluations reveals: as even as can be, the larger groups last.
+        """How many of the H digits each of the T evaluations reveals: `reveal`, else as even as can be, the larger groups last.
 
-        The first evaluations see the least, so they decide the fewest digits; for H = 5 and T = 3: 1, 2, 2.
+        The first evaluations see the least, so they decide the fewest digits; for H = 5 and T = 3: 1, 2, 2. The paper
+        takes the counts α as given (section 3.2) and does not say which it used.
 
         Raises:
-            UserError: more evaluations than digits.
+            UserError: more evaluations than digits, or counts that do not add up.
         """
+        if self.reveal is not None:
+            counts = tuple(map(int, self.reveal.split(",")))
+            if sum(counts) != digits or self.nfe not in (None, len(counts)):
+                asked = f" in --nfe {self.nfe} evaluations" if self.nfe else ""
+                raise UserError(f"--reveal {self.reveal} must add up to the {digits} digits of an item{asked}.")
+            return counts
         T = self.nfe or digits
         if digits < T:
             raise UserError(f"--nfe {T} is more than the {digits} digits of an item; use 1 to {digits}.")
         small, larger = divmod(digits, T)
         return (small,) * (T - larger) + (small + 1,) * larger
 
+    def reachable(self, digits: int) -> list[frozenset[int]] | None:
+        """The sets of revealed digits that the search can come to; None for all of them."""
+        if self.unmask != "left-to-right":
+            return None
+        return [frozenset(range(revealed)) for revealed in range(digits + 1)]
+
     @property
     def name(self) -> str:
         """A folder's name that tells decodings apart, e.g. "greedy-t3-k20-constrained"."""
         parts = [self.unmask if self.unmask != "random" else f"random{self.seed}"]
-        parts += [f"t{self.nfe}"] if self.nfe else []
+        parts += ["r" + self.reveal.replace(",", "-")] if self.reveal else [f"t{self.nfe}"] if self.nfe else []
         parts += [f"k{self.beams}", "constrained" if self.constrained else "unconstrained"]
         return "-".join((*parts, *(["unseen"] if self.unseen else [])))

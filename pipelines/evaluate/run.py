@@ -114,7 +114,8 @@ def _evaluate(
         progress.say(
             f"{cut:,} of {len(users):,} users have longer histories than the {trained.model.config.max_items} items the model sees."
         )
-    index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes)
+    index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes, decoding.reachable(trained.catalogue.digits))
+    progress.say(f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in {index.seconds:.2f} s.")
     started = time.monotonic()
     with autocast(config["precision"], state.device):
         found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=Processes.started())

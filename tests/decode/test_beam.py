@@ -10,7 +10,7 @@ from pipelines.decode.beam import _repeats, beam_search, random_order
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from tests.decode.exhaustive import paths
+from tests.decode.paths import paths
 
 
 class RandomModel:
@@ -113,6 +113,11 @@ def test_a_split_is_as_even_as_can_be() -> None:
     assert Decoding().split(4) == (1, 1, 1, 1)
     with pytest.raises(UserError, match="--nfe 6 is more than the 5 digits"):
         Decoding(nfe=6).split(5)
-    for wrong in ({"unmask": "upwards"}, {"beams": 0}, {"nfe": 0}):
+    assert Decoding(reveal="3,2").split(5) == (3, 2)
+    assert Decoding(reveal="3,2", nfe=2).name == "greedy-r3-2-k20-constrained"
+    for decoding in (Decoding(reveal="3,1"), Decoding(reveal="3,2", nfe=3)):
+        with pytest.raises(UserError, match="must add up to the 5 digits"):
+            decoding.split(5)
+    for wrong in ({"unmask": "upwards"}, {"beams": 0}, {"nfe": 0}, {"reveal": "1,0"}, {"reveal": "2;3"}):
         with pytest.raises(UserError):
             Decoding(**wrong)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 
 
@@ -22,6 +23,18 @@ def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) ->
     full = every[(every < codes).all(1)]
     of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
     assert index.lookup(index.number(full)).tolist() == [of_sid.get(tuple(s), -1) for s in full.tolist()]
+
+
+def test_only_what_an_order_reaches_is_built() -> None:
+    sids = np.unique(np.random.default_rng(0).integers(0, 5, (200, 4)), axis=0)
+    every, reached = PartialIndex(sids, 5), PartialIndex(sids, 5, Decoding(unmask="left-to-right").reachable(4))
+    distinct = [len(np.unique(sids[:, :revealed], axis=0)) for revealed in range(5)]
+    assert len(reached.partials) == sum(distinct) < len(every.partials)
+    assert reached.bytes < every.bytes
+    assert bool(torch.isin(reached.partials, every.partials).all())
+    for index in (every, reached):
+        assert (index.partials.diff() > 0).all()
+    assert Decoding(unmask="greedy").reachable(4) is Decoding(unmask="random").reachable(4) is None
 
 
 def test_a_number_that_does_not_fit_is_refused() -> None:
