@@ -25,6 +25,12 @@ class Decoding:
     )
     beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
     constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
+    guidance: float = field(
+        default=0.0, metadata={"help": "Weight w of classifier-free guidance on the history; needs a run trained with --forget."}
+    )
+    approximate: bool = field(
+        default=False, metadata={"help": "Encode histories once although the model has full attention: faster, not exact."}
+    )
     unseen: bool = field(default=False, metadata={"help": "Leave out items of the user's own history, after the search."})
     seed: int = field(default=0, metadata={"help": "Seed of the random order."})
 
@@ -35,6 +41,8 @@ class Decoding:
             raise UserError(f"--beams is {self.beams}; it must be at least 1.")
         if self.nfe is not None and self.nfe < 1:
             raise UserError(f"--nfe is {self.nfe}; it must be at least 1.")
+        if not 0 <= self.guidance < 100:
+            raise UserError(f"--guidance is {self.guidance}; it must be at least 0 and below 100.")
         if self.reveal is not None and not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", self.reveal):
             raise UserError(f"--reveal {self.reveal!r} is not a list of counts; write e.g. --reveal 1,2,2.")
 
@@ -71,4 +79,5 @@ class Decoding:
         parts = [self.unmask if self.unmask != "random" else f"random{self.seed}"]
         parts += ["r" + self.reveal.replace(",", "-")] if self.reveal else [f"t{self.nfe}"] if self.nfe else []
         parts += [f"k{self.beams}", "constrained" if self.constrained else "unconstrained"]
-        return "-".join((*parts, *(["unseen"] if self.unseen else [])))
+        parts += [f"w{self.guidance:g}"] if self.guidance else []
+        return "-".join((*parts, *(name for name in ("approximate", "unseen") if getattr(self, name))))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pipelines.decode.beam import Beams, beam_search
+from pipelines.decode.beam import Beams, LogProbabilities, beam_search
 from pipelines.decode.config import Decoding
+from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
 from pipelines.models.maskgr import MaskGR
@@ -77,8 +79,7 @@ def recommend(
         for rows in batches:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
-            beams = beam_search(lambda codes, h=history: model.log_probabilities(h, codes), users, index, decoding)
-            _store(beams, rows, items, scores, counts)
+            _store(beam_search(_expectation(model, history, decoding), users, index, decoding), rows, items, scores, counts)
             task.advance(len(rows) * processes.count)
     model.train(was_training)
     items, scores, counts = (processes.total(array) for array in (items, scores, counts))
@@ -86,6 +87,14 @@ def recommend(
     if decoding.unseen:
         items, scores = _unseen(split, items, scores)
     return Recommendations(items, scores, counts[0], counts[1])
+
+
+def _expectation(model: MaskGR, history: Tensor, decoding: Decoding) -> LogProbabilities:
+    """What the beam search asks of the model, given histories [B, n]."""
+    given = model.given(history, decoding.approximate)
+    if not decoding.guidance:
+        return given
+    return guided(given, model.given(history[:, :0], decoding.approximate), decoding.guidance)
 
 
 def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

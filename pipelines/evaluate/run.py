@@ -14,6 +14,7 @@ from accelerate import PartialState
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
 from pipelines.evaluate.protocol import Split, histories, load_sequences, training
@@ -67,7 +68,7 @@ def evaluate_run(
     """
     state = process_state()
     trained = load_run(workspace, run, state.device)
-    decoding.split(trained.model.digits)  # refuse before any work
+    _refuse(trained, decoding)
     sequences = load_sequences(trained.dataset.sequences, len(trained.catalogue.sids))
     users = histories(sequences, split)
     folder = run.evaluation(decoding.name if split == "test" else f"{split}-{decoding.name}")
@@ -89,11 +90,22 @@ def evaluate_run(
     return Evaluation(folder, describe(trained, decoding), read_metrics(folder), popularity)
 
 
+def _refuse(trained: Trained, decoding: Decoding) -> None:
+    """Raise before any work what the run cannot do."""
+    decoding.split(trained.model.digits)
+    if decoding.approximate and trained.model.prefix:
+        raise UserError("--approximate means nothing to a run with prefix attention: it encodes histories once, exactly. Leave it out.")
+    if decoding.guidance and not trained.training.get("forget"):
+        raise UserError("--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --forget 0.1")
+
+
 def describe(trained: Trained, decoding: Decoding) -> str:
     """Data set, semantic IDs and decoding, with the digits that each evaluation reveals."""
     H, split = trained.model.digits, decoding.split(trained.model.digits)
     allowed = "constrained" if decoding.constrained else "unconstrained"
     allowed += ", unseen items" if decoding.unseen else ""
+    allowed += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
+    allowed += ", histories encoded once (approximate)" if decoding.approximate else ""
     reveals = "+".join(map(str, split))
     how = f"{decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {allowed}"
     return f"{trained.dataset.name} · {H} digits of {trained.model.codes} codes · {how}"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
 
+ATTENTION = ("full", "prefix")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -20,9 +22,15 @@ class ModelConfig:
     heads: int = field(default=8, metadata={"help": "Attention heads; must divide the width."})
     mlp: int = field(default=3072, metadata={"help": "Hidden width of each block's MLP."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout on embeddings and on each residual branch."})
+    attention: str = field(
+        default="full",
+        metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
+    )
     max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
 
     def __post_init__(self) -> None:
+        if self.attention not in ATTENTION:
+            raise UserError(f"--attention {self.attention!r} is unknown; choose {' or '.join(ATTENTION)}.")
         for name in ("layers", "width", "heads", "mlp", "max_items"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

@@ -2,9 +2,17 @@
 
 Vocabulary: H·V digit codes (code c of digit h is token h·V + c), then MASK, then PAD. Digit h can only take
 digit h's codes: its logits are V wide and come from a head of its own.
+
+With full attention (the paper's) every token sees every other, so a history's hidden states depend on what is masked
+after it. With prefix attention, a variant of ours, an item sees itself and the clean items before it: training predicts
+every item of a sequence from its clean past in one pass over two streams (as block diffusion does, Arriola et al.
+2025), and decoding encodes a history once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.noise import cut_to_next_item, masked_diffusion_weights
-from pipelines.models.transformer import Encoder, Layout
+from pipelines.models.noise import cut_to_next_item, forget_history, masked_diffusion_weights
+from pipelines.models.transformer import Cache, Encoder, Layout
 
 
 class MaskGR(nn.Module):
@@ -38,6 +46,7 @@ class MaskGR(nn.Module):
         self.embedding = nn.Embedding(self.pad + 1, config.width)
         self.digit_embedding = nn.Embedding(self.digits, config.width)  # tells a MASK which digit it stands for
         self.encoder = Encoder(config)
+        self.prefix = config.attention == "prefix"
         self.head = nn.Parameter(torch.empty(self.digits, config.width, codes))
         for weight in (self.embedding.weight, self.digit_embedding.weight):
             nn.init.normal_(weight, std=config.width**-0.5)
@@ -45,19 +54,29 @@ class MaskGR(nn.Module):
 
     @property
     def tokens_per_item(self) -> int:
-        """H: what an item of history costs."""
-        return self.digits
+        """What an item of a training sequence costs: H, or with prefix attention twice that, for the two streams."""
+        return 2 * self.digits if self.prefix else self.digits
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator, next_item: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, items: np.ndarray, rng: np.random.Generator, next_item: float = 0.0, forget: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What one whole optimiser step trains on.
 
         Args:
             items: [B, n], −1 at padding.
-            next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`).
+            next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`); with prefix
+                attention every item is one already.
+            forget: share of sequences of which one item is left (see `noise.forget_history`), for guidance.
 
         Returns:
             The items [B, n], and float32 [B, n, H] weights of their digits: 0 where visible.
         """
+        items = forget_history(items, forget, rng)
+        if self.prefix:  # each item draws a rate of its own
+            real = items >= 0
+            weights = np.zeros((*items.shape, self.digits), np.float32)
+            weights[real] = masked_diffusion_weights(np.ones((real.sum(), 1, self.digits), bool), rng)[:, 0]
+            return items, weights
         items, eligible = cut_to_next_item(items, next_item, rng)
         return items, masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng)
 
@@ -71,39 +90,82 @@ class MaskGR(nn.Module):
         masked = weights > 0
         truth = self.item_tokens[items]  # [B, n, H]
         tokens = truth.masked_fill(masked, self.mask).flatten(1)  # [B, L]
-        keep = masked.flatten().nonzero().squeeze(1)  # [M]
-        keep = keep[torch.argsort(keep % self.digits, stable=True)]  # grouped by digit: one matrix product a digit
-        hidden = self.hidden(tokens, keep)  # [M, D]
+        where = masked.flatten().nonzero().squeeze(1)  # [M] into B·L
+        where = where[torch.argsort(where % self.digits, stable=True)]  # grouped by digit: one matrix product a digit
+        if self.prefix:
+            L = tokens.shape[1]
+            layout, tokens = Layout.two_streams(tokens != self.pad, self.digits), torch.cat((truth.flatten(1), tokens), dim=1)
+            hidden = self.hidden(tokens, layout, where + (where // L + 1) * L)  # [M, D]
+        else:
+            hidden = self.hidden(tokens, Layout.of(tokens != self.pad), where)
         counts = masked.flatten(0, 1).sum(0).tolist()
-        code = truth.flatten()[keep] % self.codes
-        groups = zip(hidden.split(counts), code.split(counts), weights.flatten()[keep].split(counts), self.head, strict=True)
+        code = truth.flatten()[where] % self.codes
+        groups = zip(hidden.split(counts), code.split(counts), weights.flatten()[where].split(counts), self.head, strict=True)
         return sum(F.cross_entropy((h @ head).float(), c, reduction="none") @ w for h, c, w, head in groups)
 
-    def hidden(self, tokens: Tensor, keep: Tensor) -> Tensor:
+    def hidden(self, tokens: Tensor, layout: Layout, keep: Tensor) -> Tensor:
         """Hidden states [M, D] of the tokens [B, L] whose flat indices are `keep` [M]."""
-        layout = Layout.of(tokens != self.pad)
-        place = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        x = self.embedding(layout.flat(tokens)) + self.digit_embedding(layout.flat(place) % self.digits)  # [T, D]
-        return self.encoder(x, layout, layout.index(keep))
+        return self.encoder(self._embed(layout.flat(tokens), layout.flat(self._digit(tokens))), layout, layout.index(keep))
+
+    def given(self, history: Tensor, approximate: bool = False) -> Callable[[Tensor], Tensor]:
+        """What the decoder asks: codes [B, K, S] → log-probabilities [B, K, S, V], given the histories [B, n] (−1 at padding).
+
+        Args:
+            approximate: with full attention, encode the history once, as if it did not see the masks. Faster, and not
+                what the model was trained for; with prefix attention this is exact and always done.
+        """
+        if self.prefix or approximate:
+            return partial(self.log_probabilities_after, self.remember(history))
+        return partial(self.log_probabilities, history)
 
     def log_probabilities(self, history: Tensor, codes: Tensor) -> Tensor:
-        """What the model expects at each digit of the next item, given the digits already revealed.
+        """What the model expects at each digit of what comes next, given the digits already revealed. Full attention.
 
         Args:
             history: [B, n] items, −1 at padding.
-            codes: [B, K, H] codes of each beam, V where still masked.
+            codes: [B, K, S] codes of each beam, V where still masked; S is H digits for each item that comes next.
 
         Returns:
-            float32 [B, K, H, V] log-probabilities, at revealed digits too (they mean nothing there).
+            float32 [B, K, S, V] log-probabilities, at revealed digits too (they mean nothing there).
         """
-        B, K, H = codes.shape
-        offsets = torch.arange(H, device=codes.device) * self.codes
-        target = torch.where(codes == self.codes, self.mask, codes + offsets)  # [B, K, H]
+        B, K, S = codes.shape
         past = self.item_tokens[history].flatten(1)[:, None].expand(B, K, -1)  # [B, K, n·H]
-        tokens = torch.cat((past, target), dim=2).flatten(0, 1)  # [B·K, L]
+        tokens = torch.cat((past, self._targets(codes)), dim=2).flatten(0, 1)  # [B·K, L]
         L = tokens.shape[1]
-        ends = torch.arange(B * K, device=codes.device) * L + L - H
-        keep = (ends[:, None] + torch.arange(H, device=codes.device)).flatten()
-        hidden = self.hidden(tokens, keep).view(B * K, H, -1)
-        logits = torch.einsum("bhd,hdv->bhv", hidden, self.head).float()
-        return logits.log_softmax(-1).view(B, K, H, self.codes)
+        ends = torch.arange(B * K, device=codes.device) * L + L - S
+        keep = (ends[:, None] + torch.arange(S, device=codes.device)).flatten()
+        return self._expect(self.hidden(tokens, Layout.of(tokens != self.pad), keep).view(B, K, S, -1))
+
+    def remember(self, history: Tensor) -> Cache:
+        """Encode histories [B, n] (−1 at padding) once, for `log_probabilities_after`."""
+        tokens = self.item_tokens[history].flatten(1)  # [B, L]
+        real = tokens != self.pad
+        layout = Layout.causal(real, self.digits) if self.prefix else Layout.of(real)
+        x = self._embed(layout.flat(tokens), layout.flat(self._digit(tokens)))
+        return self.encoder.remember(x, layout, None if layout.where is None else real)
+
+    def extend(self, cache: Cache, items: Tensor) -> Cache:
+        """The cache of histories that one more item [B] each has joined; exact with prefix attention."""
+        tokens = self.item_tokens[items][:, None]  # [B, 1, H]
+        return cache.extended(self.encoder.step(self._embed(tokens, self._digit(tokens)), cache)[1])
+
+    def log_probabilities_after(self, cache: Cache, codes: Tensor) -> Tensor:
+        """As `log_probabilities`, at a cost of S tokens a beam whatever the length of the history."""
+        tokens = self._targets(codes)
+        return self._expect(self.encoder.step(self._embed(tokens, self._digit(tokens)), cache)[0])
+
+    def _digit(self, tokens: Tensor) -> Tensor:
+        """Which digit each token is, by its place in the last dimension."""
+        return (torch.arange(tokens.shape[-1], device=tokens.device) % self.digits).expand_as(tokens)
+
+    def _embed(self, tokens: Tensor, digit: Tensor) -> Tensor:
+        return self.embedding(tokens) + self.digit_embedding(digit)  # [..., D]
+
+    def _targets(self, codes: Tensor) -> Tensor:
+        return torch.where(codes == self.codes, self.mask, codes + self._digit(codes) * self.codes)
+
+    def _expect(self, hidden: Tensor) -> Tensor:
+        """Hidden states [B, K, S, D] → log-probabilities [B, K, S, V]."""
+        rows = hidden.unflatten(2, (-1, self.digits)).flatten(0, 2)  # [B·K·S/H, H, D]
+        logits = torch.einsum("bhd,hdv->bhv", rows, self.head).float()
+        return logits.log_softmax(-1).view(*hidden.shape[:3], self.codes)

@@ -52,3 +52,28 @@ def cut_to_next_item(items: np.ndarray, share: float, rng: np.random.Generator) 
     eligible = cut >= 0
     eligible[chosen, :-1] = False
     return cut, eligible
+
+
+def forget_history(items: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Leave of a share of the sequences one item alone, drawn evenly: what the model expects of a user it knows nothing of.
+
+    That is the unconditional model of classifier-free guidance (Ho and Salimans 2022). Like next-item examples it changes
+    what is estimated.
+
+    Args:
+        items: [B, n], padded with −1 on the left.
+        share: of sequences, 0 to 1.
+
+    Returns:
+        The items [B, n], the one left at the right end.
+    """
+    if not share:
+        return items
+    chosen = rng.random(len(items)) < share
+    lengths = (items >= 0).sum(1)
+    place = items.shape[1] - 1 - (rng.random(len(items)) * lengths).astype(np.int64)
+    items = items.copy()
+    left = items[chosen, place[chosen]]
+    items[chosen] = -1
+    items[chosen, -1] = left
+    return items

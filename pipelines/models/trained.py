@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ class Trained:
     catalogue: Catalogue
     dataset: Dataset
     inputs: dict[str, Path]
+    training: dict[str, Any]  # its hyperparameters
 
 
 def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
@@ -35,7 +37,7 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
     found = artifacts.read_json(run.config)
     try:
         dataset, sids, sizes = workspace.require_dataset(found["dataset"]), found["sids"], ModelConfig(**found["sizes"])
-        name, trained_on = found["model"], found["inputs"]
+        name, trained_on, training = found["model"], found["inputs"], found["train"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
     inputs = {"sequences": dataset.sequences, "sids": dataset.sids(sids)}
@@ -45,4 +47,4 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
             raise UserError(f"{run.path} was trained on other {key} than {path} now holds. Train it again: `maskgr train --force`.")
     model = registry.build(name, sizes, catalogue.sids, catalogue.codes)
     registry.load(model, run.weights)
-    return Trained(model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights})
+    return Trained(model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training)

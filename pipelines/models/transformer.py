@@ -13,14 +13,16 @@ from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
 
+KeysValues = tuple[Tensor, Tensor]
 
-def rotary(length: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Rotary position embedding (Su et al. 2021) as `turn` wants it: cosines and signed sines, each [length, width].
+
+def rotary(position: Tensor, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rotary embedding (Su et al. 2021) of positions [L] as `turn` wants it: cosines and signed sines, each [L, width].
 
     The halves turn together; the sines of the first half are negated.
     """
-    frequency = 10000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
-    angle = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequency)  # [L, width/2]
+    frequency = 10000.0 ** (-torch.arange(0, width, 2, device=position.device, dtype=torch.float32) / width)
+    angle = torch.outer(position.float(), frequency)  # [L, width/2]
     cos, sin = angle.cos(), angle.sin()
     return torch.cat((cos, cos), dim=1).to(dtype), torch.cat((-sin, sin), dim=1).to(dtype)
 
@@ -72,20 +74,53 @@ class Layout:
         rows: B.
         length: L.
         where: int64 [T], flat index into B·L of each real token; None where there is no padding.
-        mask: bool [B, 1, 1, L], False at padding; None where there is none.
+        mask: bool, [B or 1, 1, L or 1, L], False where a query (third) must not see a key (last); None where all see all.
+        position: int64 [L], the position of each token of a row.
     """
 
     rows: int
     length: int
     where: Tensor | None
     mask: Tensor | None
+    position: Tensor
 
     @staticmethod
     def of(real: Tensor) -> Layout:
-        """The layout of tokens [B, L] that are real where `real` is True."""
+        """Tokens [B, L] that are real where `real` is True; each sees all real ones."""
+        B, L = real.shape
+        position = torch.arange(L, device=real.device)
         if bool(real.all()):
-            return Layout(*real.shape, None, None)
-        return Layout(*real.shape, real.flatten().nonzero().squeeze(1), real[:, None, None, :])
+            return Layout(B, L, None, None, position)
+        return Layout(B, L, real.flatten().nonzero().squeeze(1), real[:, None, None, :], position)
+
+    @staticmethod
+    def causal(real: Tensor, H: int) -> Layout:
+        """Items of H tokens each, [B, L]; a token sees the items before its own, and its own."""
+        B, L = real.shape
+        item = torch.arange(L, device=real.device) // H
+        return Layout._of_items(real, item, item[:, None] > item, item[:, None] == item, torch.arange(L, device=real.device))
+
+    @staticmethod
+    def two_streams(real: Tensor, H: int) -> Layout:
+        """Items of H tokens each, clean and then noisy: rows of 2·L tokens for `real` [B, L].
+
+        Tokens of either stream see the clean items before their own, and their own item in their own stream, so that
+        each noisy item is predicted from a clean past and no clean item sees what follows it.
+        """
+        B, L = real.shape
+        position = torch.arange(L, device=real.device).repeat(2)
+        item, clean = position // H, torch.arange(2 * L, device=real.device) < L
+        before = clean & (item[:, None] > item)
+        own = (item[:, None] == item) & (clean[:, None] == clean)
+        return Layout._of_items(real.repeat(1, 2), item, before, own, position)
+
+    @staticmethod
+    def _of_items(real: Tensor, item: Tensor, before: Tensor, own: Tensor, position: Tensor) -> Layout:
+        """A layout from which item sees which, [L, L] each; padding sees itself, so that no row of the softmax is empty."""
+        if bool(real.all()):
+            return Layout(*real.shape, None, (before | own)[None, None], position)
+        mask = (before & real[:, None, :]) | own  # [B, L, L]
+        return Layout(*real.shape, real.flatten().nonzero().squeeze(1), mask[:, None], position)
 
     def flat(self, x: Tensor) -> Tensor:
         """[B, L, ...] → [T, ...]."""
@@ -117,20 +152,74 @@ class Block(nn.Module):
         self.down = nn.Linear(config.mlp, config.width)
         self.dropout = Dropout(config.dropout)
 
-    def attend(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> Tensor:
-        """x [T, D] plus what each token gathers from the real tokens of its row."""
-        qkv = layout.padded(self.qkv(self.attention_norm(x))).unflatten(2, (3, self.heads, -1))  # [B, L, 3, A, D/A]
-        qkv = qkv.permute(2, 0, 3, 1, 4)  # [3, B, A, L, D/A]
-        y = attention(*turn(qkv[:2], *position), qkv[2], layout.mask)
-        return x + self.dropout(self.out(layout.flat(y.transpose(1, 2).flatten(2))))
+    def attend(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
+        """x [T, D] plus what each token gathers from those of its row that it sees; and keys and values [B, A, L, D/A]."""
+        q, k, v = self._heads(layout.padded(self.qkv(self.attention_norm(x))), position)
+        y = attention(q, k, v, layout.mask)
+        return x + self.dropout(self.out(layout.flat(y.transpose(1, 2).flatten(2)))), (k, v)
+
+    def step(self, x: Tensor, past: KeysValues, seen: Tensor | None, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
+        """S tokens a beam, x [B, K, S, D], that see the past of their user and each other.
+
+        Args:
+            past: keys and values [B, A, P, D/A]; the beams share them, nothing is copied.
+            seen: bool [B, P], False at padding; None where there is none.
+
+        Returns:
+            x plus what they gather; their own keys and values [B, A, K, S, D/A].
+        """
+        (B, K, S, _), P = x.shape, past[0].shape[2]
+        own = self._heads(self.qkv(self.attention_norm(x)).flatten(0, 1), position)  # each [B·K, A, S, D/A]
+        q, k, v = (part.unflatten(0, (B, K)).transpose(1, 2) for part in own)  # each [B, A, K, S, D/A]
+        q = q * q.shape[-1] ** -0.5
+        to_past = (q.flatten(2, 3) @ past[0].transpose(-1, -2)).unflatten(2, (K, S))  # [B, A, K, S, P]
+        if seen is not None:
+            to_past.masked_fill_(~seen[:, None, None, None, :], -torch.inf)
+        weights = torch.cat((to_past, q @ k.transpose(-1, -2)), dim=-1).softmax(-1)  # [B, A, K, S, P + S]
+        y = (weights[..., :P].flatten(2, 3) @ past[1]).unflatten(2, (K, S)) + weights[..., P:] @ v
+        return x + self.out(y.permute(0, 2, 3, 1, 4).flatten(3)), (k, v)
+
+    def _heads(self, qkv: Tensor, position: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """[rows, L, 3·D] → queries, keys and values, each [rows, A, L, D/A], the first two turned to their positions."""
+        qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, rows, A, L, D/A]
+        q, k = turn(qkv[:2], *position)
+        return q, k, qkv[2]
 
     def transform(self, x: Tensor) -> Tensor:
         """x [T, D] plus what the MLP adds."""
         return x + self.dropout(self.down(F.gelu(self.up(self.mlp_norm(x)))))
 
 
+@dataclass(frozen=True)
+class Cache:
+    """What B histories of P tokens leave in every block for those that come after: keys and values, [B, A, P, D/A] each.
+
+    Attributes:
+        past: a pair a block.
+        seen: bool [B, P], False at padding; None where there is none.
+    """
+
+    past: list[KeysValues]
+    seen: Tensor | None
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return self.past[0][0].shape[2]
+
+    def extended(self, new: list[KeysValues]) -> Cache:
+        """With the keys and values [B, A, 1, S, D/A] of S more tokens a user."""
+        past = [
+            tuple(torch.cat((old, more.squeeze(2)), dim=2) for old, more in zip(*pair, strict=True))
+            for pair in zip(self.past, new, strict=True)
+        ]
+        more = new[0][0].shape[3]
+        seen = None if self.seen is None else torch.nn.functional.pad(self.seen, (0, more), value=True)
+        return Cache(past, seen)
+
+
 class Encoder(nn.Module):
-    """A stack of blocks in which every real token sees every real token of its row."""
+    """A stack of blocks."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -154,14 +243,35 @@ class Encoder(nn.Module):
         Returns:
             [M, D].
         """
-        autocast = torch.is_autocast_enabled(x.device.type)
-        dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
-        position = rotary(layout.length, self.head_width, x.device, dtype)
+        position = self._rotary(layout.position, x)
         x = self.dropout(x)
         for block in self.blocks[:-1]:
-            x = block.transform(block.attend(x, layout, position))
+            x = block.transform(block.attend(x, layout, position)[0])
         last = self.blocks[-1]
-        return self.norm(last.transform(last.attend(x, layout, position).index_select(0, keep)))
+        return self.norm(last.transform(last.attend(x, layout, position)[0].index_select(0, keep)))
+
+    def remember(self, x: Tensor, layout: Layout, seen: Tensor | None) -> Cache:
+        """The keys and values of embedded real tokens [T, D]; `seen` is False at padding, [B, L]."""
+        position, past = self._rotary(layout.position, x), []
+        for block in self.blocks:
+            x, pair = block.attend(x, layout, position)
+            x = block.transform(x)
+            past.append(pair)
+        return Cache(past, seen)
+
+    def step(self, x: Tensor, cache: Cache) -> tuple[Tensor, list[KeysValues]]:
+        """Hidden states of S embedded tokens a beam, [B, K, S, D] each, that follow what the cache holds; and their keys and values."""
+        position = self._rotary(torch.arange(cache.length, cache.length + x.shape[2], device=x.device), x)
+        new = []
+        for block, past in zip(self.blocks, cache.past, strict=True):
+            x, pair = block.step(x, past, cache.seen, position)
+            x = block.transform(x)
+            new.append(pair)
+        return self.norm(x), new
+
+    def _rotary(self, position: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        autocast = torch.is_autocast_enabled(x.device.type)
+        return rotary(position, self.head_width, torch.get_autocast_dtype(x.device.type) if autocast else x.dtype)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -34,6 +34,7 @@ class TrainConfig:
     warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
     next_item: float = field(default=0.0, metadata={"help": "Share of sequences cut at a random item, only that one masked; 0: eq. 3."})
+    forget: float = field(default=0.0, metadata={"help": "Share of sequences cut to one item without a history, for eval --guidance."})
     clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
     ema: float = field(default=0.0, metadata={"help": "Decay of averaged weights, used to validate and to save; 0 for none."})
     validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
@@ -58,6 +59,7 @@ class TrainConfig:
             "warmup": (0, 1),
             "final_rate": (0, 1),
             "next_item": (0, 1),
+            "forget": (0, 1),
             "clip": (0, math.inf),
             "ema": (0, 0.999999),
             "validations": (1, math.inf),

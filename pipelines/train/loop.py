@@ -116,7 +116,7 @@ class Trainer:
         config, accelerator = self.config, self.accelerator
         model, device = self.model, accelerator.device
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
-        items, weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]), config.next_item)  # [B, n, ...]
+        items, weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]), config.next_item, config.forget)
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
         rate = self.rate(self.used)

@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.config import ModelConfig
 from pipelines.models.maskgr import MaskGR
+from pipelines.models.transformer import Layout
 
 N, H, V = 30, 3, 8
 SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6)
@@ -37,7 +38,7 @@ def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
         weight = weight[-len(real) :].reshape(-1)
         tokens = [h * V + SIDS[i, h] for i in real for h in range(H)]
         seen = torch.tensor([[model.mask if w else t for t, w in zip(tokens, weight, strict=True)]])
-        hidden = model.hidden(seen, torch.arange(len(tokens)))
+        hidden = model.hidden(seen, Layout.of(seen >= 0), torch.arange(len(tokens)))
         for position, w in enumerate(weight):
             if w:
                 h = position % H
