@@ -26,7 +26,7 @@ from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Dataset, Workspace
 
 RESULTS = Path(__file__).parent / "results"
-DEFAULT = "reference, glibc's own allocator settings"
+REFERENCE, DEFAULT = "reference", "reference, glibc's own allocator settings"
 
 
 def dataset(name: str = "beauty") -> tuple[Dataset, str]:
@@ -51,17 +51,19 @@ def items_first(digits: np.ndarray, items: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(np.concatenate((digits, none))[items])
 
 
-def compare(module: str, ours: Callable[[str], Callable[[], int]], reference: Callable[[], Callable[[], int]], unit: str) -> None:
+Setup = Callable[[], Callable[[], int]]  # sets up a side's work; the work returns how many units it did
+
+
+def compare(module: str, sides: dict[str, Setup], reference: Setup, unit: str) -> None:
     """Run a benchmark: as the parent, all sides in turn; as a child, one side.
 
     Args:
         module: the benchmark's name under `benchmarks`.
-        ours: sets up maskgr's work in a precision; the work returns how many units it did.
-        reference: sets up the reference's work.
+        sides: what is compared with the reference.
+        reference: is measured twice, with freed memory kept as all sides do, and with glibc's own settings.
         unit: what is counted, e.g. "sequences".
     """
-    first = "maskgr, auto precision"
-    sides = {first: lambda: ours("auto"), "maskgr, fp32": lambda: ours("fp32"), "reference": reference, DEFAULT: reference}
+    sides = {**sides, REFERENCE: reference, DEFAULT: reference}
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
@@ -74,37 +76,51 @@ def compare(module: str, ours: Callable[[str], Callable[[], int]], reference: Ca
         measured = rate(sides[options.side](), options.seconds)
         print(json.dumps({"rate": measured, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
         return
-    try:
-        dataset()
-    except UserError as error:
-        sys.exit(f"{error}\nThe benchmarks run on Beauty: import or download it as `beauty`.")
+    require_beauty()
     found: dict[str, list[dict]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side in sides:
             command = [sys.executable, "-m", f"benchmarks.{module}", "--side", side, "--seconds", str(options.seconds)]
             found[side].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-    _show(found, unit, first)
+    against = {name: ratios(found, name) for name in (REFERENCE, DEFAULT)}
+    _show(found, against, unit)
     if options.save:
-        shown = shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
-        value = {"command": shown, "unit": f"{unit}/s", "machine": artifacts.machine(), "commit": artifacts.commit(), "measured": found}
-        artifacts.write_json(RESULTS / f"{module}.json", {**value, "ratios": ratios(found, first)})
+        save(module, {"unit": f"{unit}/s", "measured": found, "ratios": against})
 
 
-def ratios(found: dict[str, list[dict]], first: str) -> dict[str, float]:
-    """How much faster `first` is than each other side: the median over the rounds of the ratio within a round."""
+def require_beauty() -> None:
+    """End with a word where Beauty is not in the workspace; make its semantic IDs where they are missing."""
+    try:
+        dataset()
+    except UserError as error:
+        sys.exit(f"{error}\nThe benchmarks run on Beauty: import or download it as `beauty`.")
+
+
+def save(name: str, figures: dict) -> None:
+    """Write figures with the command, the machine and the commit to benchmarks/results/NAME.json."""
+    module = Path(sys.argv[0]).stem
+    shown = shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
+    artifacts.write_json(
+        RESULTS / f"{name}.json", {"command": shown, "machine": artifacts.machine(), "commit": artifacts.commit(), **figures}
+    )
+
+
+def ratios(found: dict[str, list[dict]], reference: str) -> dict[str, float]:
+    """How much faster each side is than the reference: the median over the rounds of the ratio within a round."""
     return {
-        side: statistics.median(a["rate"] / b["rate"] for a, b in zip(found[first], rounds, strict=True))
+        side: statistics.median(a["rate"] / b["rate"] for a, b in zip(rounds, found[reference], strict=True))
         for side, rounds in found.items()
-        if side != first
+        if side not in (REFERENCE, DEFAULT)
     }
 
 
-def _show(found: dict[str, list[dict]], unit: str, first: str) -> None:
-    ahead = ratios(found, first)
+def _show(found: dict[str, list[dict]], against: dict[str, dict[str, float]], unit: str) -> None:
     rows = []
     for side, rounds in found.items():
         rates = sorted(r["rate"] for r in rounds)
         spread = f"{rates[0]:.1f}–{rates[-1]:.1f}"
         peak = f"{max(r['peak_mib'] for r in rounds):.0f} MiB"
-        rows.append((side, f"{statistics.median(rates):.1f}", spread, peak, f"{ahead[side]:.1f}×" if side in ahead else None))
-    console.table(f"{unit}/s", ["side", "median", "range", "peak memory", f"{first} is faster by"], rows, artifacts.machine())
+        times = (f"{ahead[side]:.1f}×" if side in ahead else None for ahead in against.values())
+        rows.append((side, f"{statistics.median(rates):.1f}", spread, peak, *times))
+    headers = ["side", "median", "range", "peak memory", "× reference", "× with glibc's own settings"]
+    console.table(f"{unit}/s", headers, rows, artifacts.machine())

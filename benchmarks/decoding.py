@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,15 +21,16 @@ from pipelines.models.catalogue import load_catalogue
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
 
-BEAMS, USERS, REFERENCE_BATCH = 10, 64, 32
+BEAMS, REFERENCE_BATCH = 10, 32
+USERS = 512
 
 
-def ours(precision: str) -> Callable[[], int]:
+def ours(precision: str, attention: str = "full", approximate: bool = False) -> Callable[[], int]:
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
-    sizes, _ = configure("paper", {})
+    sizes, _ = configure("paper", {"attention": attention})
     model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes).eval()
-    index, decoding = PartialIndex(catalogue.sids, catalogue.codes), Decoding(beams=BEAMS)
+    index, decoding = PartialIndex(catalogue.sids, catalogue.codes), Decoding(beams=BEAMS, approximate=approximate)
     test = histories(load_sequences(data.sequences), "test")
     seeds = itertools.count()
 
@@ -58,4 +60,10 @@ def reference() -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    compare("decoding", ours, reference, unit="users")
+    sides = {
+        "maskgr, auto precision": partial(ours, "auto"),
+        "maskgr, fp32": partial(ours, "fp32"),
+        "maskgr, histories encoded once (approximate)": partial(ours, "auto", approximate=True),
+        "maskgr, prefix attention": partial(ours, "auto", attention="prefix"),
+    }
+    compare("decoding", sides, reference, unit="users")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -54,4 +55,5 @@ def reference() -> Callable[[], int]:
 
 
 if __name__ == "__main__":
-    compare("training", ours, reference, unit="sequences")
+    sides = {"maskgr, auto precision": partial(ours, "auto"), "maskgr, fp32": partial(ours, "fp32")}
+    compare("training", sides, reference, unit="sequences")

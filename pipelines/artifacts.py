@@ -39,7 +39,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
     "sids": {"item": pa.int32(), "sid": None},
     "quality": {"level": pa.int32(), "measure": pa.string(), "value": pa.float64()},
     "history": {"step": pa.int64(), "measure": pa.string(), "value": pa.float64()},
-    "ranks": {"user": pa.int32(), "target": pa.int32(), "rank": pa.int32(), "invalid": pa.int32(), "duplicates": pa.int32()},
+    "ranks": {name: pa.int32() for name in ("user", "position", "target", "rank", "invalid", "duplicates")},
     "recommendations": {"user": pa.int32(), "items": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())},
     "metrics": {
         "metric": pa.string(),
@@ -49,8 +49,21 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         "high": pa.float64(),
         "users": pa.int64(),
     },
+    "diagnosis": {
+        "measure": pa.string(),
+        "order": pa.string(),
+        "evaluations": pa.int32(),
+        "digit": pa.int32(),
+        "revealed": pa.int32(),
+        "value": pa.float64(),
+        "users": pa.int64(),
+    },
 }
-NULLABLE = {("ranks", "rank"), ("metrics", "k"), ("metrics", "low"), ("metrics", "high")}
+NULLABLE = {
+    *(("metrics", column) for column in ("k", "low", "high")),
+    *(("diagnosis", column) for column in ("order", "evaluations", "digit", "revealed")),
+    ("ranks", "rank"),
+}
 
 
 @contextmanager

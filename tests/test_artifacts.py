@@ -129,7 +129,7 @@ def test_broken_tables_are_neither_written_nor_read(path: Path, case: str) -> No
 
 def test_ranks_may_be_null_where_the_target_is_absent(path: Path) -> None:
     numbers = pa.array([0, 0], pa.int32())
-    ranks = {"user": numbers, "target": numbers, "rank": pa.array([1, None], pa.int32()), "invalid": numbers, "duplicates": numbers}
+    ranks = dict.fromkeys(artifacts.SCHEMAS["ranks"], numbers) | {"rank": pa.array([1, None], pa.int32())}
     assert artifacts.read(artifacts.write(path, "ranks", pa.table(ranks), config={}), "ranks")["rank"].to_pylist() == [1, None]
     with pytest.raises(UserError, match="column target has no value in row 1"):
         artifacts.write(path, "ranks", pa.table({**ranks, "target": ranks["rank"]}), config={})

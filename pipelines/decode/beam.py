@@ -1,6 +1,6 @@
 """Beam search that unmasks digits in any order, several per evaluation if asked (paper, section 3.2).
 
-Shapes: B users, K beams, H digits, V codes. All beams of all users go through the model in one forward pass
+Shapes: B users, K beams, H digits an item, S digits in all, V codes. All beams of all users go through the model in one forward pass
 an evaluation. Scores are float32 sums of log-probabilities.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 
-LogProbabilities = Callable[[Tensor], Tensor]  # codes [B, K, H], V where masked → float32 [B, K, H, V]
+LogProbabilities = Callable[[Tensor], Tensor]  # codes [B, K, S], V where masked → float32 [B, K, S, V]
 CELLS = 1 << 24  # of the user × item scores held at once where the whole catalogue is scored
 WIDEN = 4  # candidates looked at first, per beam wanted; more only where too few of them hold
 
@@ -25,50 +25,64 @@ WIDEN = 4  # candidates looked at first, per beam wanted; more only where too fe
 class Beams:
     """The result for B users, best beam first."""
 
-    items: Tensor  # int64 [B, K], −1 where the beam is no item
+    items: Tensor  # int64 [B, K, k], −1 where that part of the beam is no item
     scores: Tensor  # float32 [B, K], −inf where there is no beam
-    duplicates: Tensor  # int64 [B], beams struck out because a better one is the same SID
+    duplicates: Tensor  # int64 [B], beams struck out because a better one is the same
 
     @property
     def invalid(self) -> Tensor:
-        """int64 [B]: beams that are no item of the catalogue."""
-        return ((self.items < 0) & self.scores.isfinite()).sum(1)
+        """int64 [B]: beams of which some part is no item of the catalogue."""
+        return ((self.items < 0).any(2) & self.scores.isfinite()).sum(1)
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """Beams on the way."""
+
+    codes: Tensor  # int64 [B, K, S], V where masked
+    gains: Tensor  # float32 [B, K, S], the log-probability at which each digit was revealed, 0 where masked
+    scores: Tensor  # float32 [B, K], their sum; −inf where there is no beam
 
 
 @torch.no_grad()
-def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: PartialIndex, decoding: Decoding) -> Beams:
-    """The K best items of each user.
+def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: PartialIndex, decoding: Decoding, ahead: int = 1) -> Beams:
+    """The K best continuations of each user by k items (`ahead`), S = k·H digits (paper, section 3.2; k > 1: 4.4).
 
     An evaluation that reveals several digits treats them as independent given what was visible (section 3.2):
     its digits are added one after another from the same log-probabilities. Candidates are then ranked by
     their score plus the best the evaluation's remaining digits can add, so the K kept are the K best
     combinations of the whole evaluation, found without enumerating the product. One evaluation for all
-    digits (T = 1), constrained, scores the whole catalogue instead and needs no beam.
+    digits (T = 1) of one item, constrained, scores the whole catalogue instead and needs no beam.
 
     No two beams can be the same: all children of a beam reveal the same digit, each with another code, so two
-    beams differ in the digit at which they parted. The result is checked for it all the same.
+    beams differ in the digit at which they parted. The result is checked for it all the same. Remasking may
+    lead two beams to the same SID; the better one stays.
 
     Args:
         log_probabilities: the model, given the users' histories.
         users: int64 [B] user numbers; they seed the random order, so that it does not depend on the batch.
         index: the catalogue.
-        decoding: order, evaluations, beams, constraint.
+        decoding: order, evaluations, beams, constraint, remasking.
+        ahead: k.
     """
-    H, V = index.digits, index.codes
-    split = decoding.split(H)
-    codes = torch.full((len(users), 1, H), V, device=users.device)
-    if len(split) == 1 and decoding.constrained:
+    S, V = ahead * index.digits, index.codes
+    split = decoding.split(S)
+    codes = torch.full((len(users), 1, S), V, device=users.device)
+    if len(split) == 1 and decoding.constrained and ahead == 1 and not decoding.remask:
         return _whole_catalogue(log_probabilities(codes)[:, 0], index, decoding.beams)
-    scores = torch.zeros((len(users), 1), device=users.device)
-    order = random_order(users, H, decoding.seed) if decoding.unmask == "random" else None
+    gains = torch.zeros(codes.shape, device=users.device)
+    beams = _Partial(codes, gains, gains[:, :, 0])
+    order = random_order(users, S, decoding.seed) if decoding.unmask == "random" else None
     for reveal in split:
-        logp = log_probabilities(codes)  # [B, K, H, V]
-        digits = next_digits(logp, codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
-        codes, scores = _reveal(logp, digits, codes, scores, index, decoding)
-    numbers = index.number(codes)
-    repeated = _repeats(numbers) & scores.isfinite()
-    scores = scores.masked_fill(repeated, -torch.inf)
-    return Beams(index.lookup(numbers).masked_fill(scores.isneginf(), -1), scores, repeated.sum(1))
+        logp = log_probabilities(beams.codes)  # [B, K, S, V]
+        digits = next_digits(logp, beams.codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
+        beams = _reveal(logp, digits, beams, index, decoding)
+    for _ in range(decoding.remask):
+        beams = _decide_again(log_probabilities, beams, index, decoding)
+    numbers = index.number(beams.codes.unflatten(2, (ahead, index.digits)))  # [B, K, k]
+    repeated = (numbers[:, :, None] == numbers[:, None]).all(3).tril(-1).any(2) & beams.scores.isfinite()  # [B, K]
+    scores = beams.scores.masked_fill(repeated, -torch.inf)
+    return Beams(index.lookup(numbers).masked_fill(scores.isneginf()[:, :, None], -1), scores, repeated.sum(1))
 
 
 def random_order(users: Tensor, digits: int, seed: int) -> Tensor:
@@ -92,26 +106,59 @@ def next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None)
     return urgency.masked_fill(~masked, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
 
-def _reveal(logp: Tensor, digits: Tensor, codes: Tensor, scores: Tensor, index: PartialIndex, decoding: Decoding) -> tuple[Tensor, Tensor]:
-    """Reveal `digits` [B, K, R] of each beam, one after another: the codes and scores of the K best."""
-    B, K, H, V = logp.shape
+def _reveal(logp: Tensor, digits: Tensor, beams: _Partial, index: PartialIndex, decoding: Decoding, merge: bool = False) -> _Partial:
+    """Reveal `digits` [B, K, R] of each beam, one after another, and keep the K best; `merge` where beams may meet."""
+    V, H = logp.shape[3], index.digits
     chosen = logp.gather(2, digits[..., None].expand(-1, -1, -1, V))  # [B, K, R, V]
     best = chosen.amax(-1)  # [B, K, R]
     hope = best.flip(-1).cumsum(-1).flip(-1) - best  # what the digits after each can add at most
-    origin = torch.arange(K, device=codes.device).expand(B, K)  # beam of this evaluation that each beam came from
+    origin = torch.arange(digits.shape[1], device=digits.device).expand(digits.shape[:2])  # where in `logp` each beam came from
     for step in range(digits.shape[2]):
         digit = digits[:, :, step].gather(1, origin)  # [B, K']
-        step_logp = chosen[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
-        gained = scores[..., None] + step_logp
-        priority = gained + hope[:, :, step].gather(1, origin)[..., None]
-        base = index.number(codes) - V * index.place[digit]  # number of each parent with the digit's place emptied
-        numbers = base[..., None] + index.place[digit][..., None] * torch.arange(V, device=codes.device)  # [B, K', V]
-        picked, alive = _best_valid(priority.flatten(1), numbers.flatten(1), index, decoding)
+        gain = chosen[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
+        gained = (beams.scores[..., None] + gain).flatten(1)  # [B, K'·V]
+        priority = gained + hope[:, :, step].gather(1, origin).repeat_interleave(V, dim=1)
+        place = index.place[digit % H]  # [B, K']
+        part = index.number(beams.codes.unflatten(2, (-1, H))).gather(2, (digit // H)[..., None]).squeeze(2) - V * place
+        numbers = (part[..., None] + place[..., None] * torch.arange(V, device=digit.device)).flatten(1)  # of the item it is part of
+        if merge:
+            priority = _without_repeats(priority, numbers)
+        picked, alive = _best_valid(priority, numbers, index, decoding)
         parent, code = picked // V, picked % V  # [B, K]
-        codes = codes.gather(1, parent[..., None].expand(-1, -1, H)).scatter(2, digit.gather(1, parent)[..., None], code[..., None])
-        scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
+        own = digit.gather(1, parent)[..., None]  # [B, K, 1]
+        rows = parent[..., None].expand(-1, -1, beams.codes.shape[2])
+        beams = _Partial(
+            beams.codes.gather(1, rows).scatter(2, own, code[..., None]),
+            beams.gains.gather(1, rows).scatter(2, own, gain.flatten(1).gather(1, picked)[..., None]),
+            gained.gather(1, picked).masked_fill(~alive, -torch.inf),
+        )
         origin = origin.gather(1, parent)
-    return codes, scores
+    return beams
+
+
+def _decide_again(log_probabilities: LogProbabilities, beams: _Partial, index: PartialIndex, decoding: Decoding) -> _Partial:
+    """Mask the digit of each beam that was least certain when it was revealed, and decide it anew given all the others.
+
+    Error correction by remasking (Wang et al. 2025, arXiv 2503.00307, deterministic here). The digit's new
+    log-probability takes the place of the old one, so scores become those of a walk that ends with this digit.
+    """
+    digit = beams.gains.argmin(2, keepdim=True)  # [B, K, 1]
+    masked = _Partial(
+        beams.codes.scatter(2, digit, index.codes),
+        beams.gains.scatter(2, digit, 0.0),
+        beams.scores - beams.gains.gather(2, digit).squeeze(2),
+    )
+    return _reveal(log_probabilities(masked.codes), digit, masked, index, decoding, merge=True)
+
+
+def _without_repeats(priority: Tensor, numbers: Tensor) -> Tensor:
+    """Priorities [B, C] with −inf for a candidate whose number stands under a higher priority too."""
+    order = priority.argsort(dim=1, descending=True, stable=True)
+    ranked, position = numbers.gather(1, order).sort(dim=1, stable=True)
+    again = torch.zeros_like(ranked, dtype=torch.bool)
+    again[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
+    repeated = torch.zeros_like(again).scatter(1, order.gather(1, position), again)
+    return priority.masked_fill(repeated, -torch.inf)
 
 
 def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding: Decoding) -> tuple[Tensor, Tensor]:
@@ -147,14 +194,6 @@ def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding
     return picked, alive
 
 
-def _repeats(numbers: Tensor) -> Tensor:
-    """[B, C] → bool [B, C]: the same number stands further left in the row."""
-    ordered, position = numbers.sort(dim=1, stable=True)
-    same = torch.zeros_like(ordered, dtype=torch.bool)
-    same[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    return torch.zeros_like(same).scatter(1, position, same)
-
-
 def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
     """Score every item with the log-probabilities [B, H, V] of one evaluation, a block of the catalogue at a time."""
     B, N = len(logp), len(index.sids)
@@ -168,4 +207,4 @@ def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
         best, place = found.topk(min(beams, len(sids)), dim=1)
         scores, order = torch.cat((scores, best), dim=1).topk(min(beams, start + len(sids)), dim=1)
         items = torch.cat((items, place + start), dim=1).gather(1, order)
-    return Beams(items, scores, torch.zeros(B, dtype=torch.int64, device=logp.device))
+    return Beams(items[:, :, None], scores, torch.zeros(B, dtype=torch.int64, device=logp.device))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from pipelines.errors import UserError
 
 ORDERS = ("greedy", "left-to-right", "random")
+RETRIEVALS = ("generative", "dense", "unified")
+MEANT_BY_DENSE = ("retrieval", "beams", "unseen", "seed")  # all other settings are about beams
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the digits of the next item are found (paper, sections 3.2 and 4.5).
+    """How the next item is found: digit by digit (paper, sections 3.2 and 4.5), by its text embedding, or both (3.3).
 
     Raises:
-        UserError: an order that does not exist, no beams, no evaluations.
+        UserError: an order or a way of retrieval that does not exist, no beams, no evaluations, settings of beams without any.
     """
 
+    retrieval: str = field(
+        default="generative",
+        metadata={"help": f"{', '.join(RETRIEVALS)}: beams, text embeddings, or beams re-ranked by them; the last two need train --dense."},
+    )
     unmask: str = field(default="greedy", metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}."})
     nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
     reveal: str | None = field(
@@ -25,6 +31,9 @@ class Decoding:
     )
     beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
     constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
+    remask: int = field(
+        default=0, metadata={"help": "Further evaluations after the last, each deciding anew the least certain digit of every beam."}
+    )
     guidance: float = field(
         default=0.0, metadata={"help": "Weight w of classifier-free guidance on the history; needs a run trained with --forget."}
     )
@@ -35,12 +44,20 @@ class Decoding:
     seed: int = field(default=0, metadata={"help": "Seed of the random order."})
 
     def __post_init__(self) -> None:
+        if self.retrieval not in RETRIEVALS:
+            raise UserError(f"--retrieval {self.retrieval!r} is unknown; choose {', '.join(RETRIEVALS)}.")
+        idle = [f.name for f in fields(self) if f.name not in MEANT_BY_DENSE and getattr(self, f.name) != f.default]
+        if self.retrieval == "dense" and idle:
+            options = ", ".join("--no-constrained" if name == "constrained" else f"--{name}" for name in idle)
+            raise UserError(f"--retrieval dense scores every item in one evaluation, without beams; leave out {options}.")
         if self.unmask not in ORDERS:
             raise UserError(f"--unmask {self.unmask!r} is not an order; choose {', '.join(ORDERS)}.")
         if self.beams < 1:
             raise UserError(f"--beams is {self.beams}; it must be at least 1.")
         if self.nfe is not None and self.nfe < 1:
             raise UserError(f"--nfe is {self.nfe}; it must be at least 1.")
+        if self.remask < 0:
+            raise UserError(f"--remask is {self.remask}; it must be 0 or more.")
         if not 0 <= self.guidance < 100:
             raise UserError(f"--guidance is {self.guidance}; it must be at least 0 and below 100.")
         if self.reveal is not None and not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", self.reveal):
@@ -69,6 +86,8 @@ class Decoding:
 
     def reachable(self, digits: int) -> list[frozenset[int]] | None:
         """The sets of revealed digits that the search can come to; None for all of them."""
+        if self.retrieval == "dense":
+            return [frozenset(range(digits))]
         if self.unmask != "left-to-right":
             return None
         return [frozenset(range(revealed)) for revealed in range(digits + 1)]
@@ -76,8 +95,12 @@ class Decoding:
     @property
     def name(self) -> str:
         """A folder's name that tells decodings apart, e.g. "greedy-t3-k20-constrained"."""
-        parts = [self.unmask if self.unmask != "random" else f"random{self.seed}"]
+        if self.retrieval == "dense":
+            return "-".join(("dense", f"k{self.beams}", *["unseen"] * self.unseen))
+        parts = ["unified"] * (self.retrieval == "unified")
+        parts += [self.unmask if self.unmask != "random" else f"random{self.seed}"]
         parts += ["r" + self.reveal.replace(",", "-")] if self.reveal else [f"t{self.nfe}"] if self.nfe else []
         parts += [f"k{self.beams}", "constrained" if self.constrained else "unconstrained"]
+        parts += [f"m{self.remask}"] if self.remask else []
         parts += [f"w{self.guidance:g}"] if self.guidance else []
         return "-".join((*parts, *(name for name in ("approximate", "unseen") if getattr(self, name))))

@@ -1,4 +1,4 @@
-"""The score of every item under a decoding: what a beam search is held against. For small catalogues.
+"""The score that a decoding gives to known items, and to every item: what a beam search is held against.
 
 Shapes: B users, N items, H digits, V codes.
 """
@@ -14,27 +14,42 @@ from pipelines.decode.index import PartialIndex
 
 
 @torch.no_grad()
-def score_every_item(log_probabilities: LogProbabilities, users: Tensor, index: PartialIndex, decoding: Decoding) -> Tensor:
+def walk(log_probabilities: LogProbabilities, users: Tensor, truth: Tensor, codes: int, decoding: Decoding) -> Tensor:
     """Walk each item's own path: at every evaluation reveal the digits that the order takes next, with the item's codes.
 
     The order may look at what is revealed (greedy), but given the item it leaves no choice, so each item has one path
-    and one score, the product of equation 4 (of section 3.2's approximation for T < H). A constrained beam search with
-    K = N beams must return exactly these; a narrower one may miss some, and how many is what narrow costs.
+    and one score, the product of equation 4 (of section 3.2's approximation for T < H).
 
-    Costs N beams per user in every evaluation.
+    Args:
+        log_probabilities: the model, given the users' histories.
+        users: int64 [B] user numbers; they seed the random order.
+        truth: int64 [B, N, H], semantic IDs to score for each user.
+        codes: V.
+        decoding: order and evaluations.
+
+    Returns:
+        float32 [B, N], summed log-probabilities.
+    """
+    H = truth.shape[2]
+    partial = torch.full(truth.shape, codes, device=users.device)
+    scores = torch.zeros(truth.shape[:2], device=users.device)
+    order = random_order(users, H, decoding.seed) if decoding.unmask == "random" else None
+    for reveal in decoding.split(H):
+        logp = log_probabilities(partial)  # [B, N, H, V]
+        digits = next_digits(logp, partial == codes, decoding.unmask, order)[:, :, :reveal]  # [B, N, reveal]
+        own = logp.gather(3, truth[..., None]).squeeze(3)  # [B, N, H]
+        scores = scores + own.gather(2, digits).sum(2)
+        partial = partial.scatter(2, digits, truth.gather(2, digits))
+    return scores
+
+
+def score_every_item(log_probabilities: LogProbabilities, users: Tensor, index: PartialIndex, decoding: Decoding) -> Tensor:
+    """Walk every item of a catalogue; for small ones, as it costs N beams per user in every evaluation.
+
+    A constrained beam search with K = N beams must return exactly these scores; a narrower one may miss some, and how
+    many is what narrow costs.
 
     Returns:
         float32 [B, N], summed log-probabilities by item number.
     """
-    B, (N, H) = len(users), index.sids.shape
-    codes = torch.full((B, N, H), index.codes, device=users.device)
-    scores = torch.zeros((B, N), device=users.device)
-    truth = index.sids.expand(B, N, H)
-    order = random_order(users, H, decoding.seed) if decoding.unmask == "random" else None
-    for reveal in decoding.split(H):
-        logp = log_probabilities(codes)  # [B, N, H, V]
-        digits = next_digits(logp, codes == index.codes, decoding.unmask, order)[:, :, :reveal]  # [B, N, reveal]
-        own = logp.gather(3, truth[..., None]).squeeze(3)  # [B, N, H]
-        scores = scores + own.gather(2, digits).sum(2)
-        codes = codes.scatter(2, digits, truth.gather(2, digits))
-    return scores
+    return walk(log_probabilities, users, index.sids.expand(len(users), -1, -1), index.codes, decoding)

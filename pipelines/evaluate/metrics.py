@@ -1,7 +1,7 @@
 """Ranks of the targets, and what they average to: Recall@k, NDCG@k, invalid and duplicate beams.
 
-Every metric is a mean over users of a number that depends on a small integer only (the target's rank, a count
-of beams), so its bootstrap distribution follows exactly from multinomial draws of that integer's histogram.
+Every metric is a mean over users of a number that depends on a few small integers only (the targets' ranks, a count
+of beams), so its bootstrap distribution follows exactly from multinomial draws of their histogram.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from pipelines.artifacts import SCHEMAS
 from pipelines.errors import UserError
 from pipelines.evaluate.protocol import Split
 
@@ -21,28 +22,39 @@ def rank_targets(recommended: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Where the target stands among the recommended items.
 
     Args:
-        recommended: item numbers, best first, int [B, K]; −1 for a beam that is no item, which keeps its place.
-        targets: int [B].
+        recommended: item numbers, best first, int [B, K] or [B, K, k]; −1 for a beam that is no item, which keeps its place.
+        targets: int [B] or [B, k].
 
     Returns:
-        int32 [B]: 1 for the first place, 0 where the target is absent. Of repeated items the first place counts.
+        int32 like `targets`: 1 for the first place, 0 where the target is absent. Of repeated items the first place counts.
     """
     hits = (recommended == targets[:, None]) & (recommended >= 0)
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int32)
 
 
 def ranks_table(split: Split, recommended: np.ndarray, invalid: np.ndarray, duplicates: np.ndarray) -> pa.Table:
-    """One row per user: target, rank (null where absent), invalid and duplicate beams; an artifact of kind "ranks"."""
-    ranks = rank_targets(recommended, split.targets)
-    columns = {"user": split.users, "target": split.targets, "rank": ranks, "invalid": invalid, "duplicates": duplicates}
-    return pa.table({n: pa.array(v, pa.int32(), mask=ranks == 0 if n == "rank" else None) for n, v in columns.items()})
+    """One row per user and target: rank (null where absent), invalid and duplicate beams; an artifact of kind "ranks".
+
+    Args:
+        split: B users with k targets each.
+        recommended: items of K beams, best first, int [B, K, k]; [B, K] where k = 1.
+        invalid: beams of each user that are no item, int [B].
+        duplicates: beams of each user that were struck out, int [B].
+    """
+    B, k = split.following.shape
+    ranks = rank_targets(recommended.reshape(B, -1, k), split.following).ravel()
+    by_user = {"user": split.users, "invalid": invalid, "duplicates": duplicates}
+    columns = {name: np.repeat(values, k) for name, values in by_user.items()}
+    columns |= {"position": np.tile(np.arange(k), B), "target": split.following.ravel(), "rank": ranks}
+    return pa.table({n: pa.array(columns[n], pa.int32(), mask=ranks == 0 if n == "rank" else None) for n in SCHEMAS["ranks"]})
 
 
 def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
     """Average the ranks of all users; an artifact of kind "metrics".
 
     There is one relevant item per user, so Recall@k is the share of users with rank ≤ k, and NDCG@k the mean of
-    1 / log2(rank + 1) over ranks ≤ k (the ideal DCG is 1). `invalid_rate` and `duplicate_rate` are shares of all
+    1 / log2(rank + 1) over ranks ≤ k (the ideal DCG is 1). Of several items ahead each has a ranking of its own, and a
+    user's figure is the mean over them (the average session recall of section 4.4). `invalid_rate` and `duplicate_rate` are shares of all
     beams. Cut-offs above `list_length` are not defined and left out.
 
     Args:
@@ -65,13 +77,14 @@ def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
     }
     share = places / list_length
     rows = [
-        *_means(_histogram(ranks, "rank", list_length), by_rank, rng),
-        *_means(_histogram(ranks, "invalid", list_length), {("invalid_rate", None): share}, rng),
-        *_means(_histogram(ranks, "duplicates", list_length), {("duplicate_rate", None): share}, rng),
+        *_means(_by_user(ranks, "rank", list_length), by_rank, rng),
+        *_means(_by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
+        *_means(_by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
     ]
+    users = len(ranks) // _ahead(ranks)
     types = {"metric": pa.string(), "k": pa.int32(), "value": pa.float64(), "low": pa.float64(), "high": pa.float64()}
     columns = {name: pa.array(values, kind) for (name, kind), values in zip(types.items(), zip(*rows, strict=True), strict=True)}
-    return pa.table({**columns, "users": pa.array([len(ranks)] * len(rows), pa.int64())})
+    return pa.table({**columns, "users": pa.array([users] * len(rows), pa.int64())})
 
 
 def bootstrap_means(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -91,21 +104,28 @@ def bootstrap_means(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Gen
 
 
 def _means(
-    histogram: np.ndarray, gains: dict[tuple[str, int | None], np.ndarray], rng: np.random.Generator
+    values: np.ndarray, gains: dict[tuple[str, int | None], np.ndarray], rng: np.random.Generator
 ) -> list[tuple[str, int | None, float, float, float]]:
+    """Each metric's mean and interval, of small integers [B, k] and what each of them adds to each metric, [list_length + 1]."""
     if not gains:
         return []
-    matrix = np.stack(list(gains.values()), axis=1)  # [bins, metrics]
+    bins, histogram = np.unique(values, axis=0, return_counts=True)  # [bins, k]
+    matrix = np.stack([gain[bins].mean(axis=1) for gain in gains.values()], axis=1)  # [bins, metrics]
     tail = (1 - CONFIDENCE) / 2
     lows, highs = np.quantile(bootstrap_means(histogram, matrix, rng), [tail, 1 - tail], axis=0)
-    values = histogram @ matrix / histogram.sum()
-    return [(*name, *map(float, found)) for name, *found in zip(gains, values, lows, highs, strict=True)]
+    means = histogram @ matrix / histogram.sum()
+    return [(*name, *map(float, found)) for name, *found in zip(gains, means, lows, highs, strict=True)]
 
 
-def _histogram(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
+def _ahead(ranks: pa.Table) -> int:
+    return int(ranks.column("position").to_numpy().max()) + 1
+
+
+def _by_user(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
+    """A column as [B, k]."""
     values = ranks.column(column).fill_null(0).to_numpy()
     wrong = (values < 0) | (values > list_length)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UserError(f"Ranks: column {column} holds {values[row]} in row {row}, but each user had {list_length} beams. Evaluate again.")
-    return np.bincount(values, minlength=list_length + 1)
+    return values.reshape(-1, _ahead(ranks))

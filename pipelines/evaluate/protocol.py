@@ -1,5 +1,7 @@
 """Leave-one-out: a user's last item tests, the second-to-last validates, the rest trains (paper, section 4.1).
 
+Leave-k-out is the same with k items at a time (k = 2: section 4.4).
+
 Sequences of many users lie in two flat arrays (compressed sparse rows); nothing here loops over users.
 """
 
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 from pipelines import artifacts
 from pipelines.errors import UserError
 
-HELD_OUT = {"validation": 2, "test": 1}  # split → how far its target lies from the end of the sequence
+HELD_OUT = {"validation": 2, "test": 1}  # split → how many times k its first target lies from the end of the sequence
 SHORTEST = 3  # one item to train on, one to validate with, one to test with
 
 
@@ -65,15 +67,25 @@ class Sequences:
 
 @dataclass(frozen=True, eq=False)
 class Split(Sequences):
-    """Histories (the rows) with the item that followed each.
+    """Histories (the rows) with the k items that followed each.
 
     Attributes:
         users: the user of each row, int32 [B].
-        targets: the item to be recommended, int32 [B].
+        following: the items to be recommended, int32 [B, k].
     """
 
     users: np.ndarray
-    targets: np.ndarray
+    following: np.ndarray
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The item that followed first, int32 [B]."""
+        return self.following[:, 0]
+
+    @property
+    def ahead(self) -> int:
+        """k."""
+        return self.following.shape[1]
 
     def sample(self, n: int, seed: int) -> Split:
         """`n` rows drawn without replacement, in their old order; the split itself where it has no more than `n`."""
@@ -81,7 +93,7 @@ class Split(Sequences):
             return self
         rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
         kept = gather(self.items, self.offsets[rows], self.lengths[rows])
-        return Split(kept.items, kept.offsets, self.users[rows], self.targets[rows])
+        return Split(kept.items, kept.offsets, self.users[rows], self.following[rows])
 
 
 def load_sequences(path: Path, n_items: int | None = None) -> Sequences:
@@ -106,26 +118,42 @@ def load_sequences(path: Path, n_items: int | None = None) -> Sequences:
     return Sequences(_checked_items(path, table, offsets, n_items), offsets)
 
 
-def training(sequences: Sequences) -> Sequences:
-    """All but each user's last two items; row r is still user r."""
-    return gather(sequences.items, sequences.offsets[:-1], sequences.lengths - max(HELD_OUT.values()))
-
-
-def histories(sequences: Sequences, split: str) -> Split:
-    """What comes before each user's target, and the target.
-
-    Args:
-        split: "validation" (target: the second-to-last item) or "test" (target: the last item; the validation
-            target then is part of the history).
+def training(sequences: Sequences, ahead: int = 1) -> Sequences:
+    """All but each user's last 2·k items; row r is still user r.
 
     Raises:
-        UserError: there is no such split.
+        UserError: a user has no item left to train on.
+    """
+    return _without_last(sequences, max(HELD_OUT.values()) * ahead, ahead)
+
+
+def histories(sequences: Sequences, split: str, ahead: int = 1) -> Split:
+    """What comes before each user's targets, and the targets.
+
+    Args:
+        split: "validation" (targets: the k items before the last k) or "test" (targets: the last k items; the
+            validation targets then are part of the history).
+        ahead: k.
+
+    Raises:
+        UserError: there is no such split, or a user has fewer than 2·k + 1 items.
     """
     if split not in HELD_OUT:
         raise UserError(f"There is no split {split!r}; it can be {' or '.join(HELD_OUT)}.")
-    back = HELD_OUT[split]
-    kept = gather(sequences.items, sequences.offsets[:-1], sequences.lengths - back)
-    return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), sequences.items[sequences.offsets[1:] - back])
+    kept = _without_last(sequences, HELD_OUT[split] * ahead, ahead)
+    following = sequences.items[(sequences.offsets[:-1] + kept.lengths)[:, None] + np.arange(ahead)]  # [B, k]
+    return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), following)
+
+
+def _without_last(sequences: Sequences, back: int, ahead: int) -> Sequences:
+    need = max(HELD_OUT.values()) * ahead + 1
+    short = int(np.count_nonzero(sequences.lengths < need))
+    if short:
+        raise UserError(
+            f"--next {ahead} needs {need} items of every user, and {short:,} users have fewer. "
+            f"Lower it, or make the data set again with --min-count {need}."
+        )
+    return gather(sequences.items, sequences.offsets[:-1], sequences.lengths - back)
 
 
 def gather(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipelines.decode.beam import Beams, LogProbabilities, beam_search
 from pipelines.decode.config import Decoding
+from pipelines.decode.dense import dense_search, reranked
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
@@ -25,10 +26,10 @@ class Recommendations:
     """What a model recommends to the B users of a split, in the split's order, best first.
 
     Attributes:
-        items: int64 [B, K], −1 where a beam is no item; it keeps its place.
-        scores: float32 [B, K], log-probabilities; −inf where there is no beam.
-        invalid: int64 [B], beams that are no item.
-        duplicates: int64 [B], beams struck out because a better one is the same SID.
+        items: int64 [B, K, k], −1 where that part of a beam is no item; it keeps its place.
+        scores: float32 [B, K], log-probabilities, or dense scores where those rank; −inf where there is no beam.
+        invalid: int64 [B], beams of which some part is no item.
+        duplicates: int64 [B], beams struck out because a better one is the same.
     """
 
     items: np.ndarray
@@ -37,13 +38,24 @@ class Recommendations:
     duplicates: np.ndarray
 
 
-def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: int) -> list[np.ndarray]:
-    """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass."""
+def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: int, once: bool = False) -> list[np.ndarray]:
+    """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass.
+
+    Args:
+        once: a history is encoded once for all its beams.
+    """
     lengths = np.minimum(split.lengths, max_items)
     order = np.argsort(-lengths, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-    sizes = (max(1, tokens // (beams * digits * (int(lengths[group[0]]) + 1))) for group in groups)
+    costs = ((1 if once else beams) * int(lengths[group[0]]) + beams * split.ahead for group in groups)  # items a user
+    sizes = (max(1, tokens // (digits * cost)) for cost in costs)
     return [group[start : start + size] for group, size in zip(groups, sizes, strict=True) for start in range(0, len(group), size)]
+
+
+def say_truncated(split: Split, max_items: int, progress: Progress) -> None:
+    """Say how many users have a longer history than the model sees."""
+    if cut := split.truncated(max_items):
+        progress.say(f"{cut:,} of {len(split):,} users have longer histories than the {max_items} items the model sees.")
 
 
 @torch.inference_mode()
@@ -69,17 +81,18 @@ def recommend(
     index.to(device)
     was_training = model.training
     model.eval()
-    B, K = len(split), decoding.beams
+    B, K, k = len(split), decoding.beams, split.ahead
     # Sums over processes gather: a row is filled by one process and zero in the others.
-    items, scores = np.zeros((B, K), np.int64), np.zeros((B, K), np.float32)
+    items, scores = np.zeros((B, K, k), np.int64), np.zeros((B, K), np.float32)
     counts = np.zeros((2, B), np.int64)
     tokens = tokens or TOKENS.get(device.type, TOKENS["cuda"])
-    batches = batch_rows(split, model.config.max_items, model.digits, K, tokens)[processes.rank :: processes.count]
+    once, beams = model.prefix or decoding.approximate, 1 if decoding.retrieval == "dense" else K
+    batches = batch_rows(split, model.config.max_items, model.digits, beams, tokens, once)[processes.rank :: processes.count]
     with progress.task("Decoding", total=B, unit="users") as task:
         for rows in batches:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
-            _store(beam_search(_expectation(model, history, decoding), users, index, decoding), rows, items, scores, counts)
+            _store(_search(model, history, users, index, decoding, k), rows, items, scores, counts)
             task.advance(len(rows) * processes.count)
     model.train(was_training)
     items, scores, counts = (processes.total(array) for array in (items, scores, counts))
@@ -87,6 +100,14 @@ def recommend(
     if decoding.unseen:
         items, scores = _unseen(split, items, scores)
     return Recommendations(items, scores, counts[0], counts[1])
+
+
+def _search(model: MaskGR, history: Tensor, users: Tensor, index: PartialIndex, decoding: Decoding, ahead: int) -> Beams:
+    """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
+    if decoding.retrieval == "dense":
+        return dense_search(model.dense_query(history), model.dense.text, decoding.beams)
+    beams = beam_search(_expectation(model, history, decoding), users, index, decoding, ahead)
+    return beams if decoding.retrieval == "generative" else reranked(beams, model.dense_query(history), model.dense.text)
 
 
 def _expectation(model: MaskGR, history: Tensor, decoding: Decoding) -> LogProbabilities:
@@ -98,11 +119,11 @@ def _expectation(model: MaskGR, history: Tensor, decoding: Decoding) -> LogProba
 
 
 def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items and scores [B, K] without those of the users' histories; the rest moves up."""
-    seen = split.contains(items)
+    """Items [B, K, k] and scores [B, K] without the beams that hold an item of the user's history; the rest moves up."""
+    seen = split.contains(items.reshape(len(items), -1)).reshape(items.shape).any(axis=2)  # [B, K]
     order = np.argsort(seen, axis=1, kind="stable")
-    items, scores = np.where(seen, -1, items), np.where(seen, -np.inf, scores)
-    return np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    items, scores = np.where(seen[..., None], -1, items), np.where(seen, -np.inf, scores)
+    return np.take_along_axis(items, order[..., None], axis=1), np.take_along_axis(scores, order, axis=1).astype(np.float32)
 
 
 def _store(beams: Beams, rows: np.ndarray, items: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> None:

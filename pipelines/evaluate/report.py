@@ -37,7 +37,7 @@ def write_evaluation(
     Args:
         folder: where they will lie.
         split: the users that were evaluated, with their targets.
-        recommended: items, best first, int [B, K]; −1 for a beam that is no item.
+        recommended: items, best first, int [B, K, k]; −1 for what is no item.
         scores: log-probabilities, float [B, K].
         invalid: beams of each user that are no item, int [B].
         duplicates: beams of each user that repeat an earlier one, int [B].
@@ -69,10 +69,12 @@ def read_metrics(folder: Path) -> pa.Table:
 
 
 def _recommendations(users: np.ndarray, recommended: np.ndarray, scores: np.ndarray) -> pa.Table:
-    valid = recommended >= 0
-    offsets = pa.array(np.concatenate([[0], np.cumsum(valid.sum(axis=1))]), pa.int32())
-    lists = {"items": pa.array(recommended[valid], pa.int32()), "scores": pa.array(scores[valid], pa.float32())}
-    return pa.table({"user": pa.array(users, pa.int32()), **{n: pa.ListArray.from_arrays(offsets, v) for n, v in lists.items()}})
+    """Whole beams only; the k items of a beam stand together."""
+    valid, k = (recommended >= 0).all(axis=2), recommended.shape[2]
+    ends = np.concatenate([[0], np.cumsum(valid.sum(axis=1))])
+    items = pa.ListArray.from_arrays(pa.array(ends * k, pa.int32()), pa.array(recommended[valid].ravel(), pa.int32()))
+    lists = {"items": items, "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[valid], pa.float32()))}
+    return pa.table({"user": pa.array(users, pa.int32()), **lists})
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
 from pipelines.evaluate.protocol import Split, histories, load_sequences, training
-from pipelines.evaluate.recommend import recommend
+from pipelines.evaluate.recommend import recommend, say_truncated
 from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.models.precision import autocast
 from pipelines.models.trained import Trained, load_run
@@ -51,6 +51,7 @@ def evaluate_run(
     progress: Progress,
     *,
     split: str = "test",
+    ahead: int | None = None,
     tokens: int | None = None,
     precision: str = "auto",
     force: bool = False,
@@ -59,6 +60,7 @@ def evaluate_run(
 
     Args:
         split: "test" or "validation".
+        ahead: items k to recommend; must be what the run was trained for, which is the default.
         tokens: most tokens in one forward pass, see `recommend`.
         precision: of matrix products, see `models.precision`; scores are float32 in any.
         force: decode again even where the evaluation is up to date.
@@ -68,47 +70,75 @@ def evaluate_run(
     """
     state = process_state()
     trained = load_run(workspace, run, state.device)
-    _refuse(trained, decoding)
+    ahead = _ahead(trained, ahead)
+    _refuse(trained, decoding, ahead)
     sequences = load_sequences(trained.dataset.sequences, len(trained.catalogue.sids))
-    users = histories(sequences, split)
-    folder = run.evaluation(decoding.name if split == "test" else f"{split}-{decoding.name}")
+    users = histories(sequences, split, ahead)
+    prefixes = [split] * (split != "test") + [f"next{ahead}"] * (ahead > 1)
+    folder = run.evaluation("-".join((*prefixes, decoding.name)))
     config = {
         **dataclasses.asdict(decoding),
         "split": split,
         "run": run.name,
         "precision": precision,
-        "reveals": list(decoding.split(trained.model.digits)),
+        "next": ahead,
+        "reveals": list(decoding.split(ahead * trained.model.digits)),
     }
     reason = artifacts.stale(folder / "metrics.parquet", config, trained.inputs)
     if reason is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:
         _evaluate(trained, users, decoding, state, progress, tokens, folder, config)
-    popular = recommend_popular(training(sequences), users, len(trained.catalogue.sids), decoding.beams, decoding.unseen)
+    popular = recommend_popular(training(sequences, ahead), users, len(trained.catalogue.sids), decoding.beams, decoding.unseen)
     nobody = np.zeros(len(users), np.int32)
+    popular = np.repeat(popular[:, :, None], ahead, axis=2)  # the same items at each place
     popularity = metrics_table(ranks_table(users, popular, nobody, nobody), decoding.beams)
-    return Evaluation(folder, describe(trained, decoding), read_metrics(folder), popularity)
+    return Evaluation(folder, describe(trained, decoding, ahead), read_metrics(folder), popularity)
 
 
-def _refuse(trained: Trained, decoding: Decoding) -> None:
+def _ahead(trained: Trained, asked: int | None) -> int:
+    """Items to recommend, k: what the run was trained for, since others' targets may have trained it."""
+    learnt = trained.training.get("next", 1)
+    if asked not in (None, learnt):
+        raise UserError(f"--next {asked}: the run was trained with --next {learnt}. Train one with: maskgr train --next {asked}")
+    return learnt
+
+
+def _refuse(trained: Trained, decoding: Decoding, ahead: int) -> None:
     """Raise before any work what the run cannot do."""
-    decoding.split(trained.model.digits)
-    if decoding.approximate and trained.model.prefix:
-        raise UserError("--approximate means nothing to a run with prefix attention: it encodes histories once, exactly. Leave it out.")
+    if decoding.retrieval != "generative" and trained.model.dense is None:
+        raise UserError(f"--retrieval {decoding.retrieval} needs a run that predicts text embeddings. Train one with: maskgr train --dense")
+    decoding.split(ahead * trained.model.digits)
+    if decoding.remask and ahead > 1:
+        raise UserError(f"--remask works on one item, not on the {ahead} of this run. Leave it out.")
+    refuse_approximate(trained, decoding)
     if decoding.guidance and not trained.training.get("forget"):
         raise UserError("--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --forget 0.1")
 
 
-def describe(trained: Trained, decoding: Decoding) -> str:
+def refuse_approximate(trained: Trained, decoding: Decoding) -> None:
+    """Raise where encoding histories once is what the run does anyway."""
+    if decoding.approximate and trained.model.prefix:
+        raise UserError("--approximate means nothing to a run with prefix attention: it encodes histories once, exactly. Leave it out.")
+
+
+def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
     """Data set, semantic IDs and decoding, with the digits that each evaluation reveals."""
-    H, split = trained.model.digits, decoding.split(trained.model.digits)
+    if decoding.retrieval == "dense":
+        what = f"dense retrieval, {decoding.beams} of {len(trained.catalogue.sids):,} items" + (", unseen items" if decoding.unseen else "")
+        return f"{trained.dataset.name} · text embeddings predicted by layer {trained.model.config.dense_depth} · {what}"
+    H, split = trained.model.digits, decoding.split(ahead * trained.model.digits)
     allowed = "constrained" if decoding.constrained else "unconstrained"
     allowed += ", unseen items" if decoding.unseen else ""
     allowed += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
     allowed += ", histories encoded once (approximate)" if decoding.approximate else ""
     reveals = "+".join(map(str, split))
-    how = f"{decoding.unmask}, {len(split)} evaluations ({reveals} digits), {decoding.beams} beams, {allowed}"
-    return f"{trained.dataset.name} · {H} digits of {trained.model.codes} codes · {how}"
+    reveals += " digits" + (f", then {decoding.remask} remasked" if decoding.remask else "")
+    T = len(split) + decoding.remask
+    how = f"{decoding.unmask}, {T} evaluation{'s' * (T > 1)} ({reveals}), {decoding.beams} beams, {allowed}"
+    how = f"unified retrieval: {how}" if decoding.retrieval == "unified" else how
+    items = f" · {ahead} items ahead, average session recall" if ahead > 1 else ""
+    return f"{trained.dataset.name}{items} · {H} digits of {trained.model.codes} codes · {how}"
 
 
 def _evaluate(
@@ -121,11 +151,7 @@ def _evaluate(
     folder: Path,
     config: dict,
 ) -> None:
-    cut = users.truncated(trained.model.config.max_items)
-    if cut:
-        progress.say(
-            f"{cut:,} of {len(users):,} users have longer histories than the {trained.model.config.max_items} items the model sees."
-        )
+    say_truncated(users, trained.model.config.max_items, progress)
     index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes, decoding.reachable(trained.catalogue.digits))
     progress.say(f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in {index.seconds:.2f} s.")
     started = time.monotonic()

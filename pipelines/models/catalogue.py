@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -28,6 +29,35 @@ class Catalogue:
     def digits(self) -> int:
         """H."""
         return self.sids.shape[1]
+
+
+def sources(dataset: Dataset, sids: str, dense: bool) -> dict[str, Path]:
+    """What a run is trained on, by name: with dense retrieval also the embeddings that its semantic IDs were made from.
+
+    Raises:
+        UserError: the semantic IDs name no embeddings, or others than there are now.
+    """
+    path = dataset.sids(sids)
+    found = {"sequences": dataset.sequences, "sids": path}
+    if not dense:
+        return found
+    made_from = (artifacts.provenance(path) or {}).get("inputs", {}).get("embeddings")
+    if made_from is None:
+        raise UserError(f"--dense needs text embeddings, and {path} names none that it was made from. Make SIDs with `maskgr tokenize`.")
+    source = dataset.embeddings(Path(made_from["path"]).stem)
+    if not source.exists() or artifacts.digest(source) != made_from["sha256"]:
+        raise UserError(f"{path} was made from other embeddings than {source} now holds. Run `maskgr tokenize --force`.")
+    return {**found, "embeddings": source}
+
+
+def load_text(path: Path) -> np.ndarray:
+    """The items' text embeddings, float32 [N, E].
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    table = artifacts.read(path, "embeddings", hint="Run `maskgr embed` first.")
+    return artifacts.matrix(table, "embedding", path).astype(np.float32)
 
 
 def load_catalogue(dataset: Dataset, sids: str) -> Catalogue:

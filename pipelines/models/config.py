@@ -14,7 +14,8 @@ class ModelConfig:
     """Sizes of a transformer over item histories (defaults: the paper's, section 4.1).
 
     Raises:
-        UserError: a size that is not positive, a width that the heads do not divide, a dropout outside [0, 1).
+        UserError: a size that is not positive, a width that the heads do not divide, a dropout outside [0, 1), a layer that
+            does not exist.
     """
 
     layers: int = field(default=8, metadata={"help": "Transformer blocks."})
@@ -27,6 +28,10 @@ class ModelConfig:
         metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
     )
     max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
+    dense: bool = field(default=False, metadata={"help": "Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."})
+    dense_layer: int | None = field(
+        default=None, metadata={"help": "Layer after which text embeddings are predicted. [default: half of the layers]"}
+    )
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTION:
@@ -38,3 +43,10 @@ class ModelConfig:
             raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout is {self.dropout}; it must be at least 0 and below 1.")
+        if self.dense_layer is not None and not (self.dense and 1 <= self.dense_layer <= self.layers):
+            raise UserError(f"--dense-layer is {self.dense_layer}; it goes with --dense and lies between 1 and --layers ({self.layers}).")
+
+    @property
+    def dense_depth(self) -> int:
+        """η: the layers that a text embedding is predicted from; the paper's 4 of 8 (section 4.6) where none is given."""
+        return self.dense_layer or max(1, self.layers // 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def masked_diffusion_weights(eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def masked_diffusion_weights(eligible: np.ndarray, rng: np.random.Generator, whole_item: float = 0.0) -> np.ndarray:
     """Masks and loss weights of one optimiser step (paper, section 3.1, eq. 3).
 
     Each sequence draws a masking rate t ~ U(0, 1]; each of its n eligible digits is masked independently with
@@ -16,41 +16,52 @@ def masked_diffusion_weights(eligible: np.ndarray, rng: np.random.Generator) -> 
       Bayes' rule with t uniform: ∫ t^(k−1) (1−t)^(n−k) dt / ∫ t^k (1−t)^(n−k) dt = (n + 1) / k. So no single digit
       masked at a tiny rate can outweigh the whole step.
 
+    Whole items (section 3.3): a share of the sequences masks the H digits of an item together, each item with
+    probability t; n and k count items there, so that every digit still counts 1 in expectation. This changes what is
+    estimated: that share of the objective is the likelihood of an item's digits one by one, given other items alone,
+    where equation 3 also asks for digits given others of the same item.
+
     Args:
         eligible: [B, n, H], False where there is no item or its digits must stay visible.
+        whole_item: β, the share of sequences that mask whole items; their items are eligible as a whole.
 
     Returns:
         float32 [B, n, H]: what each masked digit counts, 0 elsewhere. What is masked is what counts.
     """
     B = len(eligible)
     t = (rng.permutation(B) + 1.0 - rng.random(B)) / B  # (0, 1]
-    masked = (rng.random(eligible.shape, dtype=np.float32) < t.astype(np.float32)[:, None, None]) & eligible
+    draws, together = rng.random(eligible.shape, dtype=np.float32), np.ones(B)  # digits that are masked as one
+    if whole_item:
+        whole = rng.random(B) < whole_item
+        draws[whole], together[whole] = draws[whole, :, :1], eligible.shape[2]
+    masked = (draws < t.astype(np.float32)[:, None, None]) & eligible
     n, k = eligible.sum((1, 2)), masked.sum((1, 2))
-    weight = (n + 1) / np.maximum(k, 1)  # [B]
+    weight = (n + together) / np.maximum(k, 1)  # [B]; the same ratio for n / H and k / H items
     return masked * weight.astype(np.float32)[:, None, None]
 
 
-def cut_to_next_item(items: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Make a share of the sequences examples of what inference asks: the next item after a clean history.
+def cut_to_next_item(items: np.ndarray, share: float, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Make a share of the sequences examples of what inference asks: the next k items after a clean history.
 
-    Each chosen sequence ends at one of its items from the second on, drawn evenly; only that item's digits are
+    Each chosen sequence ends at one of its items from the (k + 1)-th on, drawn evenly; only its last k items' digits are
     then eligible for the mask. Unlike stratifying the rates this changes what is estimated: the likelihood of an item
     given its past gets a larger part in the objective than equation 3 gives it.
 
     Args:
         items: [B, n], padded with −1 on the left.
         share: of sequences, 0 to 1.
+        ahead: k.
 
     Returns:
         The items, the chosen ones cut and still padded on the left, and which digits' items may be masked, bool [B, n].
     """
     chosen = rng.random(len(items)) < share
     lengths = (items >= 0).sum(1)
-    ends = np.minimum(2 + (rng.random(len(items)) * np.maximum(lengths - 1, 1)).astype(np.int64), lengths)
+    ends = np.minimum(ahead + 1 + (rng.random(len(items)) * np.maximum(lengths - ahead, 1)).astype(np.int64), lengths)
     place = np.arange(items.shape[1]) - np.where(chosen, lengths - ends, 0)[:, None]  # what moves to each place
     cut = np.where(place >= 0, np.take_along_axis(items, np.maximum(place, 0), axis=1), -1)
     eligible = cut >= 0
-    eligible[chosen, :-1] = False
+    eligible[chosen, :-ahead] = False
     return cut, eligible
 
 

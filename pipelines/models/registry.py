@@ -17,15 +17,15 @@ from pipelines.models.maskgr import MaskGR
 MODELS = {"maskgr": MaskGR}
 
 
-def build(name: str, config: ModelConfig, sids: np.ndarray, codes: int) -> MaskGR:
-    """A new model.
+def build(name: str, config: ModelConfig, sids: np.ndarray, codes: int, text: np.ndarray | None = None) -> MaskGR:
+    """A new model; `text` [N, E] are the items' text embeddings, for one with dense retrieval.
 
     Raises:
         UserError: there is no model of that name.
     """
     if name not in MODELS:
         raise UserError(f"--model {name!r} is unknown; choose {', '.join(MODELS)}.")
-    return MODELS[name](config, sids, codes)
+    return MODELS[name](config, sids, codes, text)
 
 
 def save(model: torch.nn.Module, path: Path) -> None:

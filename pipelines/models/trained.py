@@ -11,7 +11,7 @@ import torch
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue, load_catalogue
+from pipelines.models.catalogue import Catalogue, load_catalogue, load_text, sources
 from pipelines.models.config import ModelConfig
 from pipelines.models.maskgr import MaskGR
 from pipelines.workspace import Dataset, Run, Workspace
@@ -40,11 +40,12 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
         name, trained_on, training = found["model"], found["inputs"], found["train"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
-    inputs = {"sequences": dataset.sequences, "sids": dataset.sids(sids)}
     catalogue = load_catalogue(dataset, sids)
+    inputs = sources(dataset, sids, sizes.dense)
     for key, path in inputs.items():
         if trained_on[key]["sha256"] != artifacts.digest(path):
             raise UserError(f"{run.path} was trained on other {key} than {path} now holds. Train it again: `maskgr train --force`.")
-    model = registry.build(name, sizes, catalogue.sids, catalogue.codes)
+    text = load_text(inputs["embeddings"]) if sizes.dense else None
+    model = registry.build(name, sizes, catalogue.sids, catalogue.codes, text)
     registry.load(model, run.weights)
     return Trained(model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training)

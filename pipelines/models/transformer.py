@@ -232,20 +232,31 @@ class Encoder(nn.Module):
             for layer in (block.out, block.down):
                 nn.init.normal_(layer.weight, std=0.02 / (2 * config.layers) ** 0.5)
 
-    def forward(self, x: Tensor, layout: Layout, keep: Tensor) -> Tensor:
+    def begin(self, x: Tensor, layout: Layout, layers: int) -> Tensor:
+        """The first layers alone: embedded real tokens [T, D] → [T, D]."""
+        position = self._rotary(layout.position, x)
+        x = self.dropout(x)
+        for block in self.blocks[:layers]:
+            x = block.transform(block.attend(x, layout, position)[0])
+        return x
+
+    def forward(self, x: Tensor, layout: Layout, keep: Tensor, begun: int = 0) -> Tensor:
         """Hidden states of the wanted tokens.
 
         Args:
-            x: embedded real tokens [T, D].
+            x: embedded real tokens [T, D], or what `begin` made of them.
             layout: where they lie.
             keep: indices [M] into T of the tokens wanted; the last MLP runs only there.
+            begun: layers that `begin` ran.
 
         Returns:
             [M, D].
         """
+        if begun == len(self.blocks):
+            return self.norm(x.index_select(0, keep))
         position = self._rotary(layout.position, x)
-        x = self.dropout(x)
-        for block in self.blocks[:-1]:
+        x = x if begun else self.dropout(x)
+        for block in self.blocks[begun:-1]:
             x = block.transform(block.attend(x, layout, position)[0])
         last = self.blocks[-1]
         return self.norm(last.transform(last.attend(x, layout, position)[0].index_select(0, keep)))

@@ -116,7 +116,9 @@ class Trainer:
         config, accelerator = self.config, self.accelerator
         model, device = self.model, accelerator.device
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
-        items, weights = self.bare.draw(items, np.random.default_rng([config.seed, 1, step]), config.next_item, config.forget)
+        rng = np.random.default_rng([config.seed, 1, step])
+        drawn = self.bare.draw(items, rng, config.next_item, config.forget, config.next, config.whole_item)  # [B, n, ...] each
+        items, weights = drawn[:2]
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
         rate = self.rate(self.used)
@@ -129,7 +131,7 @@ class Trainer:
         model.train()
         for number, piece in enumerate(pieces):
             n = int(lengths[piece].max())
-            batch = (torch.as_tensor(array[piece, -n:]).to(device, non_blocking=True) for array in (items, weights))
+            batch = (torch.as_tensor(array[piece, -n:]).to(device, non_blocking=True) for array in drawn)
             with nullcontext() if number == len(pieces) - 1 else accelerator.no_sync(model), accelerator.autocast():
                 part = model(*batch) * scale
             accelerator.backward(part)

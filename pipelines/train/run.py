@@ -23,7 +23,7 @@ from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.protocol import Sequences, histories, load_sequences, training
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue, load_catalogue
+from pipelines.models.catalogue import Catalogue, load_catalogue, load_text, sources
 from pipelines.models.config import ModelConfig
 from pipelines.models.precision import uses_bf16
 from pipelines.processes import Processes, process_state
@@ -45,6 +45,12 @@ class Plan:
     preset: str
     sizes: ModelConfig
     train: TrainConfig
+
+    def __post_init__(self) -> None:
+        if self.train.next > 1 and self.sizes.attention == "prefix":
+            raise UserError(f"--next {self.train.next} needs --attention full: prefix attention learns one item after a clean past.")
+        if self.train.next > 1 and self.sizes.dense:
+            raise UserError(f"--next {self.train.next} does not go with --dense: dense retrieval ranks one item ahead. Leave one out.")
 
     @property
     def name(self) -> str:
@@ -96,7 +102,7 @@ def train_run(
     """
     dataset, run = workspace.require_dataset(plan.dataset), workspace.run(name or plan.name)
     catalogue = load_catalogue(dataset, plan.sids)
-    inputs = {"sequences": dataset.sequences, "sids": dataset.sids(plan.sids)}
+    inputs = sources(dataset, plan.sids, plan.sizes.dense)
     if not force and _finished(run, plan, inputs, resume):
         progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
         return run
@@ -105,8 +111,9 @@ def train_run(
         progress = Silent()
     sequences = load_sequences(dataset.sequences, len(catalogue.sids))
     torch.manual_seed(plan.train.seed)
-    model = registry.build(plan.model, plan.sizes, catalogue.sids, catalogue.codes)
-    batches = Batches(training(sequences), plan.train.batch_size, plan.sizes.max_items, plan.train.seed)
+    text = load_text(inputs["embeddings"]) if plan.sizes.dense else None
+    model = registry.build(plan.model, plan.sizes, catalogue.sids, catalogue.codes, text)
+    batches = Batches(training(sequences, plan.train.next), plan.train.batch_size, plan.sizes.max_items, plan.train.seed)
     trainer = Trainer(model, batches, plan.train, accelerator)
     if resume and run.state.exists():
         checkpoint.load(trainer, run.state)
@@ -143,7 +150,7 @@ class _Session:
     ) -> None:
         self.run, self.plan, self.inputs, self.trainer, self.progress = run, plan, inputs, trainer, progress
         self.began, self.created = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        everyone = histories(sequences, "validation")
+        everyone = histories(sequences, "validation", plan.train.next)
         self.users = len(everyone)
         self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
         self.index = PartialIndex(catalogue.sids, catalogue.codes)
@@ -167,7 +174,7 @@ class _Session:
         """Recall@10 on the validation users, from all processes."""
         with self.trainer.accelerator.autocast():
             found = recommend(self.trainer.bare, self.split, self.index, self.decoding, Silent(), processes=Processes.started())
-        ranks = rank_targets(found.items[:, :10], self.split.targets)
+        ranks = rank_targets(found.items[:, :10], self.split.following)
         return float((ranks > 0).mean())
 
     def save(self, best: bool) -> None:

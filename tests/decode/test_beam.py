@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from pipelines.decode.beam import _repeats, beam_search, random_order
+from pipelines.decode.beam import _without_repeats, beam_search, random_order
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
@@ -62,9 +64,9 @@ def test_a_beam_as_wide_as_the_space_is_exhaustive(unmask: str, digits: int, cod
             if constrained:
                 ranked = [entry for entry in ranked if entry[1] >= 0]
             alive = found.scores[user].isfinite()
-            assert found.items[user][alive].tolist() == [item for _, item in ranked]
+            assert found.items[user, alive, 0].tolist() == [item for _, item in ranked]
             np.testing.assert_allclose(found.scores[user][alive], [score for score, _ in ranked], atol=1e-5)
-            assert (found.items[user][~alive] == -1).all()
+            assert (found.items[user, ~alive] == -1).all()
 
 
 @pytest.mark.parametrize("unmask", ORDERS)
@@ -72,7 +74,7 @@ def test_narrow_beams_return_distinct_items_of_the_catalogue(unmask: str) -> Non
     sids = catalogue(12, 4, 6)
     for T in range(1, 5):
         found = run(RandomModel(5, 4, 6), sids, Decoding(unmask=unmask, nfe=T, beams=5))
-        for items, scores in zip(found.items.tolist(), found.scores, strict=True):
+        for items, scores in zip(found.items.squeeze(2).tolist(), found.scores, strict=True):
             real = [i for i in items if i >= 0]
             assert len(set(real)) == len(real) > 0
             assert (scores.diff() <= 0).all() or scores.isinf().any()
@@ -89,16 +91,81 @@ def test_one_evaluation_over_several_digits_finds_the_best_combinations() -> Non
         np.testing.assert_allclose(found.scores[user], best, atol=1e-5)
 
 
-def test_equal_beams_would_be_found() -> None:
+def test_of_equal_candidates_the_best_stays() -> None:
     numbers = torch.tensor([[3, 1, 3, 2, 1, 3], [1, 2, 3, 4, 5, 6]])
-    assert _repeats(numbers).tolist() == [[False, False, True, False, True, True], [False] * 6]
+    priority = torch.tensor([[-2.0, -3.0, -1.0, -6.0, -3.0, -1.0], [-1.0] * 6])
+    kept = _without_repeats(priority, numbers)
+    assert kept.isfinite().tolist() == [[False, True, True, True, False, False], [True] * 6]
+    assert torch.equal(kept[kept.isfinite()], priority[kept.isfinite()])
+
+
+@pytest.mark.parametrize("unmask", ORDERS)
+@pytest.mark.parametrize("constrained", [True, False])
+def test_two_items_ahead_against_every_pair(unmask: str, constrained: bool) -> None:
+    """k = 2 items of H = 2 digits, every T from 1 to k·H: all pairs, by their best path."""
+    H, V, k = 2, 3, 2
+    sids = catalogue(5, H, V)
+    of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
+    for T in range(1, k * H + 1):
+        decoding = Decoding(unmask=unmask, nfe=T, beams=V ** (k * H), constrained=constrained, seed=3)
+        model = RandomModel(2, k * H, V)
+        found = beam_search(model, torch.arange(2), PartialIndex(sids, V), decoding, ahead=k)
+        assert model.evaluations == T
+        for user in range(2):
+            truth = oracle(model, user, decoding)
+            pairs = [(score, of_sid.get(sid[:H], -1), of_sid.get(sid[H:], -1)) for sid, score in truth.items()]
+            ranked = sorted((p for p in pairs if not constrained or min(p[1:]) >= 0), reverse=True)
+            alive = found.scores[user].isfinite()
+            np.testing.assert_allclose(found.scores[user, alive], [p[0] for p in ranked], atol=1e-5)
+            assert found.items[user, alive].tolist() == [list(p[1:]) for p in ranked]
+        assert (found.invalid == (0 if constrained else V ** (k * H) - len(sids) ** 2)).all()
+        assert (found.duplicates == 0).all()
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize("T", [1, 2, 3])
+def test_remasking_against_plain_python(constrained: bool, T: int) -> None:
+    """Every SID keeps its best walk; each remasking re-decides, per walk, the digit of the least log-probability."""
+    H, V, again = 3, 3, 3
+    sids = catalogue(11, H, V)
+    of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
+    model = RandomModel(2, H, V)
+    decoding = Decoding(unmask="left-to-right", nfe=T, beams=V**H, constrained=constrained, remask=again)
+    found = run(model, sids, decoding)
+    assert model.evaluations == T + again
+    for user in range(2):
+        walks = {}
+        for sid in itertools.product(range(V), repeat=H):
+            gains, partial = {}, [V] * H
+            for start, stop in itertools.pairwise([0, *itertools.accumulate(decoding.split(H))]):
+                logp = model.one(user, tuple(partial))
+                for h in range(start, stop):
+                    gains[h], partial[h] = float(logp[h, sid[h]]), sid[h]
+            if not constrained or sid in of_sid:
+                walks[sid] = gains
+        for _ in range(again):
+            better: dict[tuple, dict] = {}
+            for sid, gains in walks.items():
+                worst = min(gains, key=gains.get)
+                logp = model.one(user, tuple(V if h == worst else c for h, c in enumerate(sid)))
+                for code in range(V):
+                    child = tuple(code if h == worst else c for h, c in enumerate(sid))
+                    new = {**gains, worst: float(logp[worst, code])}
+                    if (not constrained or child in of_sid) and sum(new.values()) > sum(better.get(child, {0: -1e9}).values()):
+                        better[child] = new
+            walks = better
+        ranked = sorted(((sum(gains.values()), of_sid.get(sid, -1)) for sid, gains in walks.items()), reverse=True)
+        alive = found.scores[user].isfinite()
+        np.testing.assert_allclose(found.scores[user, alive], [score for score, _ in ranked], atol=1e-4)
+        assert found.items[user, alive, 0].tolist() == [item for _, item in ranked]
+        assert found.duplicates[user] == 0
 
 
 def test_unconstrained_beams_that_are_no_item_keep_their_place() -> None:
     sids = catalogue(3, 2, 4)
     found = run(RandomModel(2, 2, 4), sids, Decoding(beams=16, constrained=False))
     assert found.invalid.tolist() == [13, 13]
-    assert (found.items >= 0).sum(1).tolist() == [3, 3]
+    assert (found.items >= 0).sum((1, 2)).tolist() == [3, 3]
 
 
 def test_random_order_belongs_to_the_user_not_the_batch() -> None:

@@ -18,6 +18,7 @@ def ranks(values: list[int], invalid: list[int] | None = None, duplicates: list[
     zeros = [0] * len(values)
     columns = {
         "user": range(len(values)),
+        "position": zeros,
         "target": zeros,
         "rank": [v or None for v in values],
         "invalid": invalid or zeros,
@@ -114,6 +115,37 @@ def test_counts_beyond_the_list_are_refused(column: str, value: int) -> None:
 
 def test_ranks_table_by_hand() -> None:
     users, targets = np.array([4, 8], np.int32), np.array([3, 0], np.int32)
-    split = Split(np.array([1, 2], np.int32), np.array([0, 1, 2]), users, targets)
+    split = Split(np.array([1, 2], np.int32), np.array([0, 1, 2]), users, targets[:, None])
     table = ranks_table(split, np.array([[5, 3], [1, -1]]), np.array([0, 1]), np.array([0, 0]))
-    assert table.to_pydict() == {"user": [4, 8], "target": [3, 0], "rank": [2, None], "invalid": [0, 1], "duplicates": [0, 0]}
+    assert table.to_pydict() == {
+        "user": [4, 8],
+        "position": [0, 0],
+        "target": [3, 0],
+        "rank": [2, None],
+        "invalid": [0, 1],
+        "duplicates": [0, 0],
+    }
+
+
+def test_two_items_ahead_by_hand() -> None:
+    """Each place has a ranking of its own, with repeats where beams share an item; a user's recall is the mean over places."""
+    users, following = np.array([4, 8], np.int32), np.array([[3, 6], [0, 1]], np.int32)
+    split = Split(np.array([1, 2], np.int32), np.array([0, 1, 2]), users, following)
+    beams = np.array([[[5, 6], [5, 2], [3, 6]] + [[7, -1]] * 7, [[0, 0], [2, 1], [-1, 1]] + [[2, 2]] * 7])  # [B, K, k]
+    table = ranks_table(split, beams, np.array([7, 1]), np.array([0, 0]))
+    assert table["user"].to_pylist() == [4, 4, 8, 8]
+    assert table["position"].to_pylist() == [0, 1, 0, 1]
+    assert table["rank"].to_pylist() == [3, 1, 1, 2]
+    table = ranks_table(split, np.where(beams == 0, 9, beams), np.array([7, 1]), np.array([0, 0]))  # one of four targets is gone
+    metrics = metrics_table(table, 10)
+    expected = {
+        ("recall", 5): (1 + 0.5) / 2,
+        ("recall", 10): (1 + 0.5) / 2,
+        ("ndcg", 5): ((1 / 2 + 1) / 2 + (1 / log2(3)) / 2) / 2,
+        ("ndcg", 10): ((1 / 2 + 1) / 2 + (1 / log2(3)) / 2) / 2,
+        ("invalid_rate", None): 8 / 20,
+        ("duplicate_rate", None): 0.0,
+    }
+    assert values(metrics) == pytest.approx(expected)
+    assert set(metrics["users"].to_pylist()) == {2}
+    assert {row["low"] for row in metrics.to_pylist() if row["metric"] == "recall"} == {0.5}  # users are drawn, not places

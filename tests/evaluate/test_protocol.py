@@ -62,6 +62,17 @@ def test_every_interaction_is_in_exactly_one_part(tmp_path: Path, lists: list[li
         assert part.items.dtype == np.int32 and part.offsets.dtype == np.int64
 
 
+def test_two_items_ahead_by_hand(tmp_path: Path) -> None:
+    sequences = load_sequences(write_sequences(tmp_path / "sequences.parquet", [[1, 2, 3, 4, 5, 6], [5, 6, 7, 8, 0]]))
+    validation, test = histories(sequences, "validation", 2), histories(sequences, "test", 2)
+    assert rows(training(sequences, 2)) == rows(validation) == [[1, 2], [5]]
+    assert validation.following.tolist() == [[3, 4], [6, 7]]
+    assert rows(test) == [[1, 2, 3, 4], [5, 6, 7]] and test.following.tolist() == [[5, 6], [8, 0]]
+    assert test.ahead == 2 and test.sample(1, 0).following.shape == (1, 2)
+    with pytest.raises(UserError, match="--next 3 needs 7 items of every user, and 2 users have fewer"):
+        training(sequences, 3)
+
+
 @pytest.mark.parametrize("max_items", [1, 4, 20, 100])
 def test_padding_equals_a_loop_over_users(tmp_path: Path, lists: list[list[int]], max_items: int) -> None:
     split = histories(load_sequences(write_sequences(tmp_path / "sequences.parquet", lists)), "test")

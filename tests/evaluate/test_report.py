@@ -22,13 +22,13 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     source = tmp_path / "source.json"
     source.write_text("{}")
     rng = np.random.default_rng(0)
-    split = Split(np.zeros(20, np.int32), np.arange(21), np.arange(20, dtype=np.int32), rng.integers(0, 30, 20).astype(np.int32))
+    split = Split(np.zeros(20, np.int32), np.arange(21), np.arange(20, dtype=np.int32), rng.integers(0, 30, (20, 1)).astype(np.int32))
     recommended = np.argsort(rng.random((20, 30)), axis=1)[:, :10].astype(np.int32)
     recommended[3] = -1
     recommended[4, 2] = -1
     return {
         "split": split,
-        "recommended": recommended,
+        "recommended": recommended[:, :, None],
         "scores": -np.sort(rng.random((20, 10)), axis=1).astype(np.float32),
         "invalid": (recommended < 0).sum(axis=1),
         "duplicates": np.zeros(20, int),
@@ -42,11 +42,11 @@ def test_three_files_that_agree(tmp_path: Path, arguments: dict[str, Any]) -> No
     folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
     assert sorted(p.name for p in folder.iterdir()) == FILES
     given = artifacts.read(folder / "recommendations.parquet", "recommendations").to_pylist()
-    for row, items, scores in zip(given, arguments["recommended"], arguments["scores"], strict=True):
+    for row, items, scores in zip(given, arguments["recommended"].squeeze(2), arguments["scores"], strict=True):
         assert row["items"] == items[items >= 0].tolist()  # invalid beams are dropped
         assert row["scores"] == scores[items >= 0].tolist()
     ranks = artifacts.read(folder / "ranks.parquet", "ranks")
-    for rank, target, items in zip(ranks["rank"].to_pylist(), arguments["split"].targets, arguments["recommended"], strict=True):
+    for rank, target, items in zip(ranks["rank"].to_pylist(), arguments["split"].targets, arguments["recommended"].squeeze(2), strict=True):
         assert (rank is None and target not in items) or items[rank - 1] == target
     assert report.read_metrics(folder).equals(metrics_table(ranks, list_length=10))
 
@@ -65,7 +65,7 @@ def test_provenance_survives_the_rename(tmp_path: Path, arguments: dict[str, Any
 def test_a_second_evaluation_replaces_the_first_whole(tmp_path: Path, arguments: dict[str, Any]) -> None:
     folder = tmp_path / "eval" / "greedy"
     report.write_evaluation(folder, **arguments)
-    found = arguments["split"].targets[:, None]
+    found = arguments["split"].following[:, None]
     report.write_evaluation(folder, **{**arguments, "recommended": np.repeat(found, 10, axis=1)})
     assert report.read_metrics(folder)["value"][0].as_py() == 1.0
     assert [p.name for p in folder.parent.iterdir()] == ["greedy"]

@@ -39,6 +39,22 @@ def test_rates_are_stratified_over_the_batch() -> None:
     assert np.abs(rates - strata).max() < 0.5 / B + 0.06
 
 
+def test_whole_items_are_masked_together_and_stay_unbiased() -> None:
+    """β of the sequences mask all digits of an item or none; (n + 1) / k then counts items, and E[weight] stays 1."""
+    real = np.ones((4, 3, 2), bool)
+    weights = np.stack([masked_diffusion_weights(real, np.random.default_rng(s), 0.6) for s in range(20_000)])
+    assert np.allclose(weights.mean(0), 1, atol=0.06)
+    masked = (weights > 0).sum(3)  # [seeds, B, n] digits of each item
+    together = (masked != 1).all(2)
+    some = together & (masked > 0).any(2)
+    for k in (1, 2):
+        chosen = weights[some & ((masked == 2).sum(2) == k)]
+        counts = np.unique(chosen[chosen > 0])
+        assert np.allclose(counts, [7 / (2 * k), 4 / k])  # digits that met by chance, and whole items
+    alone = np.stack([masked_diffusion_weights(real, np.random.default_rng(s), 1.0) for s in range(500)])
+    assert ((alone > 0).sum(3) != 1).all()
+
+
 def test_padding_is_never_masked() -> None:
     real = np.zeros((32, 6, 3), bool)
     real[:, 3:] = True
@@ -62,6 +78,11 @@ def test_next_item_examples_are_prefixes_whose_last_item_alone_may_be_masked() -
             else:
                 assert left == real
     assert ends == {2, 3, 5, 6, 7, 8}  # a single item has no past: nothing there to tell apart
+    for seed in range(50):
+        cut, eligible = cut_to_next_item(items, 1.0, np.random.default_rng(seed), ahead=2)
+        assert eligible.sum(1).tolist() == [2, 2, 1]
+        assert not eligible[:, :-2].any()
+        assert all(left >= min(3, real) for left, real in zip((cut >= 0).sum(1), (items >= 0).sum(1), strict=True))
     whole, everything = cut_to_next_item(items, 0.0, np.random.default_rng(0))
     assert np.array_equal(whole, items)
     assert np.array_equal(everything, items >= 0)

@@ -86,13 +86,14 @@ def test_a_resumed_run_is_one_that_never_stopped(
         torch.testing.assert_close(second[name], first[name], rtol=1e-4, atol=1e-6)
 
 
-def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str) -> None:
-    gradients = []
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dense: bool) -> None:
+    gradients, text = [], np.random.default_rng(0).normal(size=(60, 8))
     for micro_tokens in (24, 100_000):
-        config = plan(sids, micro_tokens=micro_tokens, dropout=0.0, next_item=0.3)
+        config = plan(sids, micro_tokens=micro_tokens, dropout=0.0, next_item=0.3, dense=dense)
         catalogue = load_catalogue(toy.require_dataset(), sids)
         torch.manual_seed(0)
-        model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes)
+        model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes, text)
         batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
         trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
         got: list[torch.Tensor] = []
@@ -155,7 +156,7 @@ def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, mask
     """The same losses, validation and metrics, whoever does the work."""
     dataset = toy.require_dataset()
     write_embedding(dataset)
-    options = ["--preset", "smoke", "--steps", 8, "--validations", 2, "--validation-users", 0, "--sids", 2, "--codebook", 16]
+    options = ["--preset", "smoke", "--steps", 8, "--validations", 2, "--validation-users", 0, "--sids", 2, "--codebook", 16, "--dense"]
     for count in (1, 2):
         done = maskgr("train", *options, "--processes", count, "--name", f"by-{count}", "--precision", "fp32")
         assert done.returncode == 0, done.stderr

@@ -1,0 +1,79 @@
+"""What a larger catalogue costs: users a second over 12 thousand and over a million items, every order, `small` preset."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from benchmarks.common import save
+from maskgr_cli import console
+from maskgr_cli.allocator import keep_freed_memory
+from maskgr_cli.commands.train import configure
+from pipelines import artifacts
+from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.protocol import Split
+from pipelines.evaluate.recommend import recommend
+from pipelines.models import registry
+from pipelines.models.maskgr import MaskGR
+from pipelines.models.precision import autocast
+from pipelines.progress import Silent
+
+SIZES = {"12 thousand": 12_101, "1 million": 1_000_000}
+CODES, USERS, HISTORY = 256, 128, 8
+
+
+def catalogue(items: int) -> np.ndarray:
+    """Random SIDs of four digits, and a fifth that is 0 for all: distinct, and as spread as can be. [N, 5]"""
+    numbers = np.random.default_rng(0).choice(CODES**4, items, replace=False)
+    return np.stack((*np.unravel_index(numbers, (CODES,) * 4), np.zeros(items, int)), axis=1)
+
+
+def seconds(model: MaskGR, index: PartialIndex, decoding: Decoding, items: int) -> float:
+    """Time for USERS users, once."""
+    rng = np.random.default_rng(0)
+    history = rng.integers(0, items, USERS * HISTORY).astype(np.int32)
+    split = Split(history, np.arange(USERS + 1) * HISTORY, np.arange(USERS, dtype=np.int32), np.zeros((USERS, 1), np.int32))
+    began = time.perf_counter()
+    with autocast("auto", torch.device("cpu")):
+        recommend(model, split, index, decoding, Silent())
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--attention", choices=("full", "prefix"), default="full")
+    parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/catalogue.json")
+    options = parser.parse_args()
+    keep_freed_memory()
+    sizes, _ = configure("small", {"attention": options.attention})
+    models, indices, figures = {}, {}, []
+    for name, items in SIZES.items():
+        sids = catalogue(items)
+        models[name] = registry.build("maskgr", sizes, sids, CODES).eval()
+        indices[name] = PartialIndex(sids, CODES)
+    for unmask in ORDERS:
+        decoding = Decoding(unmask=unmask)
+        times: dict[str, list[float]] = {name: [] for name in SIZES}
+        for _ in range(options.rounds + 1):  # in turn; the first round warms up
+            for name, items in SIZES.items():
+                times[name].append(seconds(models[name], indices[name], decoding, items))
+        small, large = (times[name][1:] for name in SIZES)
+        ratio = statistics.median(b / a for a, b in zip(small, large, strict=True))
+        figures.append({"order": unmask, "users/s": [USERS / statistics.median(t) for t in (small, large)], "cost_ratio": ratio})
+    rows = [(f["order"], *(f"{rate:.0f}" for rate in f["users/s"]), f"{f['cost_ratio']:.2f}×") for f in figures]
+    built = "; ".join(f"{name}: index of {i.bytes / 2**20:.0f} MiB built in {i.seconds:.2f} s" for name, i in indices.items())
+    title = f"Users/s, constrained, {options.attention} attention, 20 beams"
+    console.table(title, ["order", *SIZES, "cost of the larger"], rows, f"{built}. {artifacts.machine()}")
+    if options.save:
+        index = {name: {"mib": i.bytes / 2**20, "seconds": i.seconds, "partials": len(i.partials)} for name, i in indices.items()}
+        save("catalogue", {"attention": options.attention, "index": index, "orders": figures})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Dense retrieval beside the generation of semantic IDs: items' texts go in, a text embedding comes out (paper, sections 3.3 and 4.6).
+
+Shapes: B users, n items of a history, M wholly masked items, H digits, D width, N items of the catalogue, E width of a text embedding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.models.config import ModelConfig
+
+RANK, HIDDEN = 32, 256  # of g_θ (section 4.6)
+SHARPNESS = 1 / 0.07  # what dot products are multiplied by at first
+
+
+class DenseHead(nn.Module):
+    """A_j, the text's way in, and g_θ, from the H states of a wholly masked item to a text embedding.
+
+    Text embeddings are data, and not stored with the weights. They are brought to unit length (zero stays zero: an item
+    without text), so that encoders of any scale do alike, and plain dot products are then badly scaled: on Beauty's LSA
+    embeddings a query that is the target's own text has a cross-entropy of 8.5 where knowing nothing has ln N = 9.4. Times
+    `SHARPNESS` it has 2.4. So dot products are multiplied by a learnt factor that begins there.
+    """
+
+    def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
+        """
+        Args:
+            config: sizes.
+            digits: H.
+            text: text embeddings [N, E], zero for an item without text.
+        """
+        super().__init__()
+        D, E = config.width, text.shape[1]
+        self.register_buffer("text", F.normalize(torch.as_tensor(text, dtype=torch.float32)), persistent=False)  # [N, E]
+        self.shape = (digits, D)
+        self.enter = nn.Parameter(torch.randn(E, digits * D) * D**-0.5)  # A_1 … A_H, side by side
+        self.norm = nn.LayerNorm(D)
+        self.leave = nn.Sequential(
+            nn.Linear(digits * D, RANK, bias=False),
+            nn.Linear(RANK, HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, RANK, bias=False),
+            nn.Linear(RANK, E),
+        )
+        self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
+
+    def inputs(self, shown: Tensor) -> Tensor:
+        """What texts add to the embedded digits: A_j h_text.
+
+        Args:
+            shown: items [B, n], −1 where there is no text to see: at padding, and where any digit of the item is masked. At
+                inference the text of the item that is decoded is unknown; a model that saw it in training beside half
+                of the digits would read the other half off it.
+
+        Returns:
+            [B, n·H, D], zero where nothing is shown.
+        """
+        (B, n), (H, D) = shown.shape, self.shape
+        where = (shown.flatten() >= 0).nonzero().squeeze(1)
+        seen = self.text[shown.flatten()[where]] @ self.enter  # [seen, H·D]
+        return seen.new_zeros((B * n, H * D)).index_copy(0, where, seen).view(B, n * H, D)
+
+    def query(self, states: Tensor) -> Tensor:
+        """g_θ: states [M·H, D] after η layers → [M, E], to be multiplied with the text embeddings."""
+        return self.leave(self.norm(states).view(-1, math.prod(self.shape))) * self.sharpness.exp()
+
+    def forward(self, states: Tensor, items: Tensor) -> Tensor:
+        """Cross-entropy over all N items [M], given the states [M·H, D] of M items and which ones they are."""
+        return F.cross_entropy((self.query(states) @ self.text.T).float(), items.long(), reduction="none")
+
+
+def dense_weights(weights: np.ndarray) -> np.ndarray:
+    """What the dense loss of each wholly masked item counts, 0 for other items.
+
+    The training loop divides a step's summed losses by its summed `weights`; with these the dense part becomes the mean
+    over the step's wholly masked items, however the step is cut.
+
+    Args:
+        weights: of the digits of one whole optimiser step, [B, n, H], 0 where visible.
+
+    Returns:
+        float32 [B, n].
+    """
+    whole = (weights > 0).all(2)
+    return whole.astype(np.float32) * np.float32(weights.sum(dtype=np.float64) / max(1, whole.sum()))

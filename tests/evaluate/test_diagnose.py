@@ -1,0 +1,222 @@
+"""The diagnosis against values by hand, brute force in plain Python, and direct beam searches."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines import artifacts
+from pipelines.decode.beam import beam_search, random_order
+from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
+from pipelines.evaluate import diagnose
+from pipelines.evaluate.diagnose import TeacherForced, diagnose_run, teacher_forced
+from pipelines.evaluate.protocol import histories, load_sequences
+from pipelines.models.trained import load_run
+from pipelines.train.run import train_run
+from pipelines.workspace import Run, Workspace
+from tests.conftest import ListProgress
+from tests.decode.models import TableModel
+from tests.decode.paths import paths
+from tests.train.conftest import plan, write_sids
+
+Found = dict[tuple, float]  # (measure, order, evaluations, digit, revealed) → value
+SHARES = torch.tensor([1 / 2, 1 / 4, 1 / 8, 1 / 8])
+EIGHT = torch.tensor([0, 0, 0, 0, 1, 1, 2, 3])  # codes of eight users, distributed as SHARES
+ENTROPY = 1.75 * math.log(2)
+
+
+def found_by(rows: list[dict]) -> Found:
+    return {tuple(row.get(key) for key in ("measure", "order", "evaluations", "digit", "revealed")): row["value"] for row in rows}
+
+
+def measured(model: Callable[[Tensor], Tensor], truth: Tensor, codes: int, seed: int = 0) -> Found:
+    B = len(truth)
+    sums = teacher_forced(model, torch.arange(B), truth, codes, seed)
+    means = TeacherForced(sums.correct / B, sums.likelihood / B, sums.walks / B)
+    return found_by([*diagnose._of_digits(means), *diagnose._of_walks(means)])
+
+
+def independent(codes: Tensor) -> Tensor:
+    """Both digits are drawn from SHARES, whatever is revealed."""
+    return SHARES.log().expand(*codes.shape, 4)
+
+
+def copies(codes: Tensor) -> Tensor:
+    """The two digits are the same code, drawn from SHARES."""
+    other = codes.flip(2)[..., None]
+    return torch.where(other == 4, SHARES.log(), torch.where(other == torch.arange(4), 0.0, -torch.inf))
+
+
+def test_independent_digits_tell_nothing_of_each_other() -> None:
+    found = measured(independent, torch.stack((EIGHT, EIGHT.flip(0)), dim=1), 4)
+    for (measure, *_), value in found.items():
+        assert value == pytest.approx({"accuracy": 1 / 2, "nll": ENTROPY, "dependence": 0, "joint_loss": 0}[measure], abs=1e-6)
+    assert len(found) == 2 * 4 + 2 + 3 * 2
+
+
+def test_a_digit_that_copies_another_depends_on_it_by_its_entropy() -> None:
+    found = measured(copies, torch.stack((EIGHT, EIGHT), dim=1), 4)
+    for digit in range(2):
+        assert found["dependence", None, None, digit, 1 - digit] == pytest.approx(ENTROPY)
+        assert found["accuracy", None, None, digit, 0] == 1 / 2
+        assert found["accuracy", None, None, digit, 1] == 1
+        assert found["nll", None, None, digit, 0] == pytest.approx(ENTROPY)
+        assert found["nll", None, None, digit, 1] == 0
+    for order in ORDERS:
+        assert found["joint_loss", order, 1, None, None] == pytest.approx(ENTROPY)
+        assert found["joint_loss", order, 2, None, None] == 0
+
+
+@pytest.mark.parametrize(("digits", "codes"), [(1, 3), (3, 4), (4, 2)])
+def test_every_value_as_in_plain_python(digits: int, codes: int) -> None:
+    B, seed = 5, 3
+    model = TableModel(B, digits, codes)
+    truth = torch.randint(0, codes, (B, digits), generator=torch.Generator().manual_seed(1))
+    found = measured(model, truth, codes, seed)
+    assert model.evaluations == 1
+    items = truth.tolist()
+
+    def asked(user: int, revealed: set[int]) -> np.ndarray:
+        partial = torch.tensor([items[user][h] if h in revealed else codes for h in range(digits)])
+        return model(partial.expand(B, 1, -1))[user, 0].numpy()
+
+    for digit, count in itertools.product(range(digits), range(digits)):
+        others = [set(o) for o in itertools.combinations([h for h in range(digits) if h != digit], count)]
+        answers = [(asked(user, revealed)[digit], items[user][digit]) for user in range(B) for revealed in others]
+        assert found["accuracy", None, None, digit, count] == pytest.approx(np.mean([a.argmax() == code for a, code in answers]))
+        assert found["nll", None, None, digit, count] == pytest.approx(-np.mean([a[code] for a, code in answers]), abs=1e-5)
+    for digit, other in itertools.permutations(range(digits), 2):
+        gains = [asked(u, {other})[digit, items[u][digit]] - asked(u, set())[digit, items[u][digit]] for u in range(B)]
+        assert found["dependence", None, None, digit, other] == pytest.approx(np.mean(gains), abs=1e-5)
+    drawn = random_order(torch.arange(B), digits, seed).tolist()
+
+    def score(user: int, order: str, T: int) -> float:
+        def one(partial: tuple[int, ...]) -> np.ndarray:
+            return model(torch.tensor(partial).expand(B, 1, -1))[user, 0].numpy()
+
+        own = drawn[user] if order == "random" else None
+        return paths(one, order, Decoding(nfe=T).split(digits), own, digits, codes)[tuple(items[user])]
+
+    for order, T in itertools.product(ORDERS, range(1, digits + 1)):
+        lost = np.mean([score(user, order, digits) - score(user, order, T) for user in range(B)])
+        assert found["joint_loss", order, T, None, None] == pytest.approx(lost, abs=1e-5)
+
+
+@pytest.fixture
+def run(toy: Workspace, progress: ListProgress) -> Run:
+    return train_run(toy, plan(write_sids(toy), layers=2), progress, name="run")
+
+
+def test_a_run_is_measured_over_all_its_users(toy: Workspace, run: Run, progress: ListProgress) -> None:
+    done = diagnose_run(toy, run, Decoding(beams=6, seed=2), progress, precision="fp32")
+    found = found_by(done.table.to_pylist())
+    assert done.folder == run.evaluation("diagnosis-k6-seed2")
+    assert set(done.table["users"].to_pylist()) == {200}
+    trained = load_run(toy, run, torch.device("cpu"))
+    model, sids = trained.model, torch.as_tensor(trained.catalogue.sids)
+    split = histories(load_sequences(trained.dataset.sequences), "test")
+    history, users = torch.as_tensor(split.padded(np.arange(200), 8)).long(), torch.arange(200)
+    truth = sids[torch.as_tensor(split.targets).long()]  # [200, 3]
+    nothing = torch.full((200, 1, 3), 8)
+    with torch.no_grad():
+        masked = model.log_probabilities(history, nothing)[:, 0]  # [200, 3, 8]
+        second = model.log_probabilities(history, torch.where(torch.arange(3) == 1, truth[:, None], nothing))[:, 0]
+        for digit in range(3):
+            own, code = masked[:, digit].gather(1, truth[:, digit, None]).squeeze(1), truth[:, digit]
+            assert found["accuracy", None, None, digit, 0] == pytest.approx(float((masked[:, digit].argmax(1) == code).double().mean()))
+            assert found["nll", None, None, digit, 0] == pytest.approx(-float(own.mean()), abs=1e-4)
+            if digit != 1:
+                gain = float((second[:, digit].gather(1, code[:, None]).squeeze(1) - own).mean())
+                assert found["dependence", None, None, digit, 1] == pytest.approx(gain, abs=1e-4)
+    index = PartialIndex(trained.catalogue.sids, 8)
+    for order, T in itertools.product(ORDERS, (1, 2, 3)):
+        beams = beam_search(model.given(history), users, index, Decoding(unmask=order, nfe=T, beams=6, seed=2, constrained=False))
+        rate = found["invalid_rate", order, T, None, None]
+        assert rate == pytest.approx(float(beams.invalid.sum()) / 1200, abs=2 / 1200)  # batches round differently
+        assert 0.1 < rate < 1
+    assert len(found) == 2 * 9 + 6 + 2 * 9
+
+    again = diagnose_run(toy, run, Decoding(beams=6, seed=2), progress, precision="fp32")
+    assert "run is diagnosed already" in progress.messages[-1]
+    assert again.table.equals(done.table)
+    small = diagnose_run(toy, run, Decoding(beams=6, seed=2), progress, precision="fp32", tokens=500, force=True)
+    assert "diagnosed already" not in progress.messages[-1]
+    np.testing.assert_allclose(small.table["value"].to_numpy(), done.table["value"].to_numpy(), atol=2e-3)
+    once = diagnose_run(toy, run, Decoding(beams=2, approximate=True), progress, precision="fp32")
+    assert once.folder == run.evaluation("diagnosis-k2-approximate")
+    with torch.no_grad():
+        own = model.given(history, approximate=True)(nothing)[:, 0, 0].gather(1, truth[:, :1])
+    approximate, exact = (f["nll", None, None, 0, 0] for f in (found_by(once.table.to_pylist()), found))
+    assert approximate == pytest.approx(-float(own.mean()), abs=1e-5)
+    assert abs(approximate - exact) > 1e-4
+    earlier = diagnose_run(toy, run, Decoding(beams=2), progress, split="validation", precision="fp32")
+    assert earlier.folder == run.evaluation("validation-diagnosis-k2")
+    assert abs(found_by(earlier.table.to_pylist())["nll", None, None, 0, 0] - exact) > 1e-4
+    assert not run.evaluations  # none of these is an evaluation to be listed
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"unmask": "random"}, "--unmask"),
+        ({"nfe": 2}, "--nfe"),
+        ({"reveal": "1,2"}, "--reveal"),
+        ({"constrained": False}, "--no-constrained"),
+        ({"unseen": True}, "--unseen"),
+        ({"guidance": 0.5}, "--guidance"),
+    ],
+)
+def test_what_plays_no_part_is_refused(workspace: Workspace, progress: ListProgress, changes: dict, option: str) -> None:
+    with pytest.raises(UserError, match=f"^{option} means nothing to --diagnose, .* Leave it out"):
+        diagnose_run(workspace, workspace.run("none"), dataclasses.replace(Decoding(), **changes), progress)
+
+
+def test_runs_that_cannot_be_measured_so_are_refused(toy: Workspace, run: Run, progress: ListProgress) -> None:
+    config = artifacts.read_json(run.config)
+    artifacts.write_json(run.config, {**config, "train": {**config["train"], "next": 2}})
+    with pytest.raises(UserError, match="trained with --next 2. Take another with --run"):
+        diagnose_run(toy, run, Decoding(), progress)
+    artifacts.write_json(run.config, {**config, "sizes": {**config["sizes"], "attention": "prefix"}})
+    with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
+        diagnose_run(toy, run, Decoding(approximate=True), progress)
+
+
+def test_the_command_prints_tables_and_two_processes_find_the_same(toy: Workspace, run: Run, maskgr: Callable) -> None:
+    options = ["eval", "--diagnose", "--beams", 5, "--precision", "fp32"]
+    done = maskgr(*options)
+    assert done.returncode == 0, done.stderr
+    assert "Run: run (the newest" in done.stderr
+    assert "Beam search 9 of 9: random, T = 3" in done.stderr
+    assert "Test · run · toy · 3 digits of 8 codes · 5 beams · 200 users" in done.stdout
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [line[0] for line in lines] == ["digit 1", "digit 2", "digit 3"] * 3 + [*ORDERS] * 2
+    path = run.evaluation("diagnosis-k5") / "diagnosis.parquet"
+    table = artifacts.read(path, "diagnosis")
+    found = found_by(table.to_pylist())
+    assert lines[0][1:] == [f"{100 * found['accuracy', None, None, 0, r]:.2f}" for r in range(3)]
+    assert [line[i + 1] for i, line in enumerate(lines[6:9])] == ["—"] * 3
+    assert float(lines[7][3]) == pytest.approx(found["dependence", None, None, 1, 2], abs=6e-4)
+    assert float(lines[9][1]) == pytest.approx(found["joint_loss", "greedy", 1, None, None], abs=6e-4)
+    assert lines[14][1:] == [f"{100 * found['invalid_rate', 'random', T, None, None]:.2f}" for T in (1, 2, 3)]
+
+    again = maskgr(*options)
+    assert "run is diagnosed already" in again.stderr
+    assert again.stdout == done.stdout
+    both = maskgr(*options, "--force", "--processes", 2)
+    assert both.returncode == 0, both.stderr
+    assert both.stdout.count("digit 1") == done.stdout.count("digit 1")
+    np.testing.assert_allclose(artifacts.read(path, "diagnosis")["value"].to_numpy(), table["value"].to_numpy(), atol=2e-3)
+
+    for refused, message in ((["--nfe", 2], "--nfe means nothing to --diagnose"), (["--next", 2], "--next means nothing to --diagnose")):
+        failed = maskgr(*options, *refused)
+        assert failed.returncode == 2
+        assert failed.stderr.splitlines()[-1].startswith(f"error: {message}")
