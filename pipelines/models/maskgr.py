@@ -79,8 +79,8 @@ class MaskGR(nn.Module):
 
         Args:
             items: [B, n], −1 at padding.
-            next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`); with prefix
-                attention every item is one already.
+            next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`); prefix attention,
+                for which every item is one, does not look at it.
             ahead: items k that such an example asks for.
             forget: share of sequences of which one item is left (see `noise.forget_history`), for guidance.
             whole_item: share of sequences, with prefix attention of items, whose digits are masked together (see

@@ -158,6 +158,10 @@ class Block(nn.Module):
         y = attention(q, k, v, layout.mask)
         return x + self.dropout(self.out(layout.flat(y.transpose(1, 2).flatten(2)))), (k, v)
 
+    def keys_values(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> KeysValues:
+        """The keys and values of x [T, D] alone."""
+        return self._heads(layout.padded(self.qkv(self.attention_norm(x))), position)[1:]
+
     def step(self, x: Tensor, past: KeysValues, seen: Tensor | None, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
         """S tokens a beam, x [B, K, S, D], that see the past of their user and each other.
 
@@ -264,11 +268,11 @@ class Encoder(nn.Module):
     def remember(self, x: Tensor, layout: Layout, seen: Tensor | None) -> Cache:
         """The keys and values of embedded real tokens [T, D]; `seen` is False at padding, [B, L]."""
         position, past = self._rotary(layout.position, x), []
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x, pair = block.attend(x, layout, position)
             x = block.transform(x)
             past.append(pair)
-        return Cache(past, seen)
+        return Cache([*past, self.blocks[-1].keys_values(x, layout, position)], seen)
 
     def step(self, x: Tensor, cache: Cache) -> tuple[Tensor, list[KeysValues]]:
         """Hidden states of S embedded tokens a beam, [B, K, S, D] each, that follow what the cache holds; and their keys and values."""

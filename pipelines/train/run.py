@@ -49,6 +49,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.train.next > 1 and self.sizes.attention == "prefix":
             raise UserError(f"--next {self.train.next} needs --attention full: prefix attention learns one item after a clean past.")
+        if self.train.next_item and self.sizes.attention == "prefix":
+            raise UserError("--next-item means nothing to --attention prefix, where every item is predicted from its past. Leave one out.")
         if self.train.next > 1 and self.sizes.dense:
             raise UserError(f"--next {self.train.next} does not go with --dense: dense retrieval ranks one item ahead. Leave one out.")
 

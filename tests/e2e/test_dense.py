@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pipelines import artifacts
+from pipelines.decode.config import Decoding
+from pipelines.errors import UserError
 from pipelines.workspace import Workspace
 
 Maskgr = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,27 +49,20 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("settings", "message"),
     [
-        (["eval", "--retrieval", "dense", "--nfe", 2], "without beams; leave out --nfe"),
-        (["eval", "--retrieval", "dense", "--reveal", "1,2"], "without beams; leave out --reveal"),
-        (["eval", "--retrieval", "dense", "--guidance", 1, "--no-constrained"], "without beams; leave out --no-constrained, --guidance"),
-        (["eval", "--retrieval", "sparse"], "--retrieval 'sparse' is unknown; choose generative, dense, unified"),
-        ([*TRAIN, "--dense-layer", 1], "--dense-layer is 1; it goes with --dense"),
-        ([*TRAIN, "--dense", "--next", 2], "--next 2 does not go with --dense"),
+        ({"retrieval": "dense", "nfe": 2}, "without beams; leave out --nfe"),
+        ({"retrieval": "dense", "reveal": "1,2"}, "without beams; leave out --reveal"),
+        ({"retrieval": "dense", "guidance": 1.0, "constrained": False}, "without beams; leave out --no-constrained, --guidance"),
+        ({"retrieval": "sparse"}, "--retrieval 'sparse' is unknown; choose generative, dense, unified"),
     ],
 )
-def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr, arguments: list, message: str) -> None:
-    failed = maskgr(*arguments)
+def test_settings_of_beams_are_refused_without_beams(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Decoding(**settings)
+
+
+def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr) -> None:
+    failed = maskgr("eval", "--retrieval", "dense", "--nfe", 2)
     assert failed.returncode == 2
-    errors = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert message in errors[0]
-
-
-def test_a_run_without_dense_cannot_retrieve_by_text(toy: Workspace, maskgr: Maskgr) -> None:
-    assert maskgr(*TRAIN, "--steps", 2, "--validations", 1).returncode == 0
-    for retrieval in ("dense", "unified"):
-        failed = maskgr("eval", "--retrieval", retrieval)
-        assert failed.returncode == 2
-        assert f"error: --retrieval {retrieval} needs a run that predicts text embeddings. Train one with: maskgr train" in failed.stderr
+    assert failed.stderr == "error: --retrieval dense scores every item in one evaluation, without beams; leave out --nfe.\n"

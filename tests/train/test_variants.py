@@ -1,0 +1,112 @@
+"""The variants of training and decoding, from artifacts to artifacts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.decode.config import Decoding
+from pipelines.errors import UserError
+from pipelines.evaluate.run import Evaluation, evaluate_run
+from pipelines.train.run import train_run
+from pipelines.workspace import Workspace
+from tests.conftest import ListProgress
+from tests.train.conftest import plan
+
+LEARNS = {"steps": 400, "layers": 2, "width": 64, "mlp": 128, "dropout": 0.0, "learning_rate": 0.005, "batch_size": 64}
+
+
+def recall(found: Evaluation) -> float:
+    return next(row["value"] for row in found.metrics.to_pylist() if (row["metric"], row["k"]) == ("recall", 10))
+
+
+def test_prefix_attention_learns_and_is_decoded_through_its_cache(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    run = train_run(toy, plan(sids, attention="prefix", **LEARNS), progress)
+    assert recall(evaluate_run(toy, run, Decoding(beams=10), progress)) > 0.8  # item i is followed by item i + 1; by chance 10 of 60
+    assert any(re.search(r"Index of [\d,]+ partial SIDs: [\d.]+ MiB, built in [\d.]+ s\.", said) for said in progress.messages)
+    with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
+        evaluate_run(toy, run, Decoding(approximate=True), progress)
+
+
+def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    run = train_run(toy, plan(sids, next=2, next_item=0.8, **LEARNS), progress)
+    sequences = artifacts.read(toy.require_dataset().sequences, "sequences")["items"].to_pylist()
+    for T in (2, 6):
+        found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, ahead=2)
+        assert found.folder.name == f"next2-greedy-t{T}-k10-constrained"
+        assert f"2 items ahead, average session recall · 3 digits of 8 codes · greedy, {T} evaluations" in found.description
+        ranks = artifacts.read(found.folder / "ranks.parquet", "ranks").to_pylist()
+        assert [r["target"] for r in ranks] == [item for row in sequences for item in row[-2:]]
+        hits = 0
+        for row in artifacts.read(found.folder / "recommendations.parquet", "recommendations").to_pylist():
+            pairs = list(zip(row["items"][::2], row["items"][1::2], strict=True))
+            assert len(pairs) == len(row["scores"]) == len(set(pairs)) == 10
+            hits += sum(target in [pair[place] for pair in pairs] for place, target in enumerate(sequences[row["user"]][-2:]))
+        assert recall(found) == pytest.approx(hits / 2 / 200)
+    assert recall(found) > 0.6
+    for decoding, ahead, message in (
+        (Decoding(), 3, "--next 3: the run was trained with --next 2. Train one with: maskgr train --next 3"),
+        (Decoding(nfe=7), None, "--nfe 7 is more than the 6 digits"),
+        (Decoding(remask=1), None, "--remask works on one item, not on the 2 of this run"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate_run(toy, run, decoding, progress, ahead=ahead)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"next": 2, "attention": "prefix"}, "--next 2 needs --attention full"),
+        ({"next": 2, "dense": True}, "--next 2 does not go with --dense"),
+        ({"next_item": 0.5, "attention": "prefix"}, "--next-item means nothing to --attention prefix"),
+        ({"attention": "causal"}, "--attention 'causal' is unknown; choose full or prefix"),
+        ({"dense_layer": 1}, "--dense-layer is 1; it goes with --dense"),
+        ({"next": 0}, "--next is 0"),
+        ({"forget": 2.0}, "--forget is 2"),
+    ],
+)
+def test_plans_that_contradict_themselves_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        plan("any", **changes)
+
+
+def test_users_with_too_few_items_are_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    with pytest.raises(UserError, match="--next 4 needs 9 items of every user, and 200 users have fewer"):
+        train_run(toy, plan(sids, next=4), progress)
+
+
+def test_guidance_remasking_and_the_approximate_cache(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    run = train_run(toy, plan(sids), progress, name="plain")
+    with pytest.raises(UserError, match="--guidance needs a run that has learnt to do without a history"):
+        evaluate_run(toy, run, Decoding(guidance=1.0), progress)
+    with pytest.raises(UserError, match="--retrieval unified needs a run that predicts text embeddings"):
+        evaluate_run(toy, run, Decoding(retrieval="unified"), progress)
+    run = train_run(toy, plan(sids, forget=0.2), progress, name="forgetful")
+    tables = {}
+    for decoding, name, said in (
+        (Decoding(beams=10), "greedy-k10-constrained", "greedy, 3 evaluations (1+1+1 digits)"),
+        (Decoding(beams=10, guidance=0.5), "greedy-k10-constrained-w0.5", "guidance 0.5"),
+        (Decoding(beams=10, remask=2, nfe=2), "greedy-t2-k10-constrained-m2", "4 evaluations (1+2 digits, then 2 remasked)"),
+        (Decoding(beams=10, reveal="2,1"), "greedy-r2-1-k10-constrained", "2 evaluations (2+1 digits)"),
+        (Decoding(beams=10, approximate=True), "greedy-k10-constrained-approximate", "histories encoded once (approximate)"),
+    ):
+        found = evaluate_run(toy, run, decoding, progress)
+        assert found.folder.name == name
+        assert said in found.description
+        kept = artifacts.read(found.folder / "recommendations.parquet", "recommendations").to_pylist()
+        assert all(len(set(row["items"])) == len(row["items"]) == 10 for row in kept)  # valid, none twice
+        tables[name] = str([row["scores"] for row in kept])
+    assert len(set(tables.values())) == len(tables)  # each does something
+
+
+def test_two_items_ahead_on_the_command_line(toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    trained = maskgr("train", "--preset", "smoke", "--sids", 2, "--codebook", 16, "--steps", 5, "--next", 2, "--forget", 0.1)
+    assert trained.returncode == 0, trained.stderr
+    measured = maskgr("eval", "--next", 2, "--nfe", 4, "--beams", 10, "--guidance", 0.5)
+    assert measured.returncode == 0, measured.stderr
+    assert "2 items ahead, average session recall" in measured.stdout
+    assert "4 evaluations (1+1+2+2 digits), 10 beams, constrained, guidance 0.5" in measured.stdout
