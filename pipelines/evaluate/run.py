@@ -138,6 +138,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
     how = f"{decoding.unmask}, {T} evaluation{'s' * (T > 1)} ({reveals}), {decoding.beams} beams, {allowed}"
     how = f"unified retrieval: {how}" if decoding.retrieval == "unified" else how
     items = f" · {ahead} items ahead, average session recall" if ahead > 1 else ""
+    items += " · prefix attention" if trained.model.prefix else ""  # not the paper's model
     return f"{trained.dataset.name}{items} · {H} digits of {trained.model.codes} codes · {how}"
 
 

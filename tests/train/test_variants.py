@@ -26,7 +26,9 @@ def recall(found: Evaluation) -> float:
 
 def test_prefix_attention_learns_and_is_decoded_through_its_cache(toy: Workspace, sids: str, progress: ListProgress) -> None:
     run = train_run(toy, plan(sids, attention="prefix", **LEARNS), progress)
-    assert recall(evaluate_run(toy, run, Decoding(beams=10), progress)) > 0.8  # item i is followed by item i + 1; by chance 10 of 60
+    found = evaluate_run(toy, run, Decoding(beams=10), progress)
+    assert recall(found) > 0.8  # item i is followed by item i + 1; by chance 10 of 60
+    assert "toy · prefix attention · 3 digits of 8 codes" in found.description
     assert any(re.search(r"Index of [\d,]+ partial SIDs: [\d.]+ MiB, built in [\d.]+ s\.", said) for said in progress.messages)
     with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
         evaluate_run(toy, run, Decoding(approximate=True), progress)
