@@ -26,19 +26,27 @@ BASE = Decoding()
 
 
 def variants(trained: Trained) -> dict[str, Decoding]:
-    """The decodings that a run can do, by what they change of greedy, T = H, constrained, 20 beams."""
-    H = trained.model.digits
-    changes: dict[str, dict] = {"greedy, T = H, constrained": {}}
+    """The decodings that a run can do, by what they change of greedy, one digit an evaluation, constrained, 20 beams."""
+    S = ahead(trained) * trained.model.digits
+    changes: dict[str, dict] = {f"greedy, T = {S}, constrained": {}}
     changes |= {unmask: {"unmask": unmask} for unmask in ORDERS if unmask != BASE.unmask}
-    changes |= {f"T = {T}": {"nfe": T} for T in range(1, H)}
+    changes |= {f"T = {T}": {"nfe": T} for T in range(1, S)}
     changes |= {"unconstrained": {"constrained": False}}
-    changes |= {f"T = {T}, then {H - T} remasking": {"nfe": T, "remask": H - T} for T in (H - 2, H - 1)}
-    changes |= {f"T = H, then {more} remasking": {"remask": more} for more in (1, 2)}
+    if ahead(trained) == 1:
+        changes |= {f"T = {T}, then {S - T} remasking": {"nfe": T, "remask": S - T} for T in (S - 2, S - 1)}
+        changes |= {f"T = {S}, then {more} remasking": {"remask": more} for more in (1, 2)}
+    if trained.model.dense:
+        changes |= {f"{retrieval} retrieval": {"retrieval": retrieval} for retrieval in ("dense", "unified")}
     if not trained.model.prefix:
         changes |= {"histories encoded once (approximate)": {"approximate": True}}
     if trained.training.get("forget"):
         changes |= {f"guidance w = {w}": {"guidance": w} for w in (0.25, 0.5, 1.0)}
     return {name: dataclasses.replace(BASE, **change) for name, change in changes.items()}
+
+
+def ahead(trained: Trained) -> int:
+    """Items k that the run recommends at a time."""
+    return trained.training.get("next", 1)
 
 
 def main() -> None:
@@ -50,7 +58,7 @@ def main() -> None:
     keep_freed_memory()
     workspace, device = Workspace.find(), torch.device("cpu")
     trained = load_run(workspace, workspace.require_run(options.run), device)
-    everyone = histories(load_sequences(trained.dataset.sequences), "test")
+    everyone = histories(load_sequences(trained.dataset.sequences), "test", ahead(trained))
     users = everyone.sample(options.users, seed=0)
     index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes)
     figures, rows = {}, []

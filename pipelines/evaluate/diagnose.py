@@ -161,7 +161,7 @@ def _over_users(
     H, sets = model.digits, 2**model.digits - 1
     sids = torch.as_tensor(trained.catalogue.sids, device=device)
     tokens = tokens or TOKENS.get(device.type, TOKENS["cuda"])
-    batches = batch_rows(users, model.config.max_items, H, sets, tokens, once=model.prefix or decoding.approximate)
+    batches = batch_rows(users, model.config.max_items, model.tokens_per_item, sets, tokens, once=model.prefix or decoding.approximate)
     sums = [np.zeros((sets, H)), np.zeros((sets, H)), np.zeros((len(ORDERS), H))]
     progress.say(f"Revealing every set of the target's {H} digits ({sets} of them) to the model.")
     with progress.task("Revealing digits", total=len(users), unit="users") as task:

@@ -38,7 +38,7 @@ class Recommendations:
     duplicates: np.ndarray
 
 
-def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: int, once: bool = False) -> list[np.ndarray]:
+def batch_rows(split: Split, max_items: int, tokens_per_item: int, beams: int, tokens: int, once: bool = False) -> list[np.ndarray]:
     """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass.
 
     Args:
@@ -48,7 +48,7 @@ def batch_rows(split: Split, max_items: int, digits: int, beams: int, tokens: in
     order = np.argsort(-lengths, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
     costs = ((1 if once else beams) * int(lengths[group[0]]) + beams * split.ahead for group in groups)  # items a user
-    sizes = (max(1, tokens // (digits * cost)) for cost in costs)
+    sizes = (max(1, tokens // (tokens_per_item * cost)) for cost in costs)
     return [group[start : start + size] for group, size in zip(groups, sizes, strict=True) for start in range(0, len(group), size)]
 
 
@@ -87,7 +87,7 @@ def recommend(
     counts = np.zeros((2, B), np.int64)
     tokens = tokens or TOKENS.get(device.type, TOKENS["cuda"])
     once, beams = model.prefix or decoding.approximate, 1 if decoding.retrieval == "dense" else K
-    batches = batch_rows(split, model.config.max_items, model.digits, beams, tokens, once)[processes.rank :: processes.count]
+    batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once)[processes.rank :: processes.count]
     with progress.task("Decoding", total=B, unit="users") as task:
         for rows in batches:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()

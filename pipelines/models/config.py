@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pipelines.errors import UserError
 
 ATTENTION = ("full", "prefix")
+TOKENS = ("digit", "item")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ModelConfig:
         default="full",
         metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
     )
+    tokens: str = field(default="digit", metadata={"help": "What a token is: a digit as in the paper, or an item with all its digits."})
     max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
     dense: bool = field(default=False, metadata={"help": "Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."})
     dense_layer: int | None = field(
@@ -36,6 +38,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.attention not in ATTENTION:
             raise UserError(f"--attention {self.attention!r} is unknown; choose {' or '.join(ATTENTION)}.")
+        if self.tokens not in TOKENS:
+            raise UserError(f"--tokens {self.tokens!r} is unknown; choose {' or '.join(TOKENS)}.")
         for name in ("layers", "width", "heads", "mlp", "max_items"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

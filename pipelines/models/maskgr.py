@@ -46,25 +46,26 @@ class MaskGR(nn.Module):
         """
         super().__init__()
         self.config, self.codes, self.digits = config, codes, sids.shape[1]
-        self.mask, self.pad = self.digits * codes, self.digits * codes + 1
-        tokens = torch.as_tensor(sids, dtype=torch.int64) + torch.arange(self.digits) * codes  # [N, H]
-        tokens = torch.cat((tokens, torch.full((1, self.digits), self.pad)))  # item −1 is the last row: PAD
-        self.register_buffer("item_tokens", tokens, persistent=False)
-        self.embedding = nn.Embedding(self.pad + 1, config.width)
-        self.digit_embedding = nn.Embedding(self.digits, config.width)  # tells a MASK which digit it stands for
+        self.tokens_per_item = 1 if config.tokens == "item" else self.digits  # P
+        digits = torch.arange(self.digits)
+        self.register_buffer("masks", self.digits * codes + digits, persistent=False)  # [H], a MASK for each digit
+        self.pad = self.digits * (codes + 1)
+        pad = torch.full((1, self.digits), self.pad)
+        numbers = torch.cat((torch.as_tensor(sids, dtype=torch.int64) + digits * codes, pad))  # item −1 is the last row: PAD
+        self.register_buffer("item_digits", numbers, persistent=False)  # [N + 1, H]
+        self.embedding = nn.Embedding(self.digits * (codes + 1) + 1, config.width)
         self.encoder = Encoder(config)
         self.prefix = config.attention == "prefix"
         self.head = nn.Parameter(torch.empty(self.digits, config.width, codes))
-        for weight in (self.embedding.weight, self.digit_embedding.weight):
+        for weight in (self.embedding.weight, self.head):
             nn.init.normal_(weight, std=config.width**-0.5)
-        nn.init.normal_(self.head, std=config.width**-0.5)
-        self.dense = DenseHead(config, self.digits, text) if config.dense else None
+        self.dense = DenseHead(config, self.tokens_per_item, text) if config.dense else None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
     @property
-    def tokens_per_item(self) -> int:
-        """What an item of a training sequence costs: H, or with prefix attention twice that, for the two streams."""
-        return 2 * self.digits if self.prefix else self.digits
+    def streams(self) -> int:
+        """Times that a training sequence goes through the encoder: 2 with prefix attention, clean and noisy."""
+        return 2 if self.prefix else 1
 
     def draw(
         self,
@@ -112,36 +113,45 @@ class MaskGR(nn.Module):
             weights: [B, n, H] as `draw` made them; the digits with a weight are masked.
             whole: [B, n] as `draw` made them, with dense retrieval.
         """
+        (B, n, H), P = weights.shape, self.tokens_per_item
         masked = weights > 0
-        truth = self.item_tokens[items]  # [B, n, H]
-        tokens = truth.masked_fill(masked, self.mask).flatten(1)  # [B, L]
-        where = masked.flatten().nonzero().squeeze(1)  # [M] into B·L
-        where = where[torch.argsort(where % self.digits, stable=True)]  # grouped by digit: one matrix product a digit
-        shown, L = items.masked_fill(masked.any(2), -1), tokens.shape[1]
+        truth = self.item_digits[items]  # [B, n, H]
+        digits, shown, real = torch.where(masked, self.masks, truth), items.masked_fill(masked.any(2), -1), self._real(items)
+        asked = masked.view(B, n * P, H // P).any(2).flatten().nonzero().squeeze(1)  # [M] into B·n·P, tokens with a mask
         if self.prefix:
-            layout, tokens = Layout.two_streams(tokens != self.pad, self.digits), torch.cat((truth.flatten(1), tokens), dim=1)
+            layout, digits = Layout.two_streams(real, P), torch.cat((truth, digits), dim=1)
             shown = torch.cat((items, torch.full_like(items, -1)), dim=1)
         else:
-            layout = Layout.of(tokens != self.pad)
+            layout = Layout.of(real)
 
-        def index(where: Tensor) -> Tensor:  # of masked tokens into T; with prefix attention they are in the second stream
-            return layout.index(where + (where // L + 1) * L if self.prefix else where)
+        def index(token: Tensor) -> Tensor:  # into B·n·P → into T; with prefix attention they are in the second stream
+            return layout.index(token + (token // (n * P) + 1) * n * P if self.prefix else token)
 
-        x, begun, dense_loss = self._enter(tokens, layout, self._text(shown)), 0, 0.0
+        x, begun, loss = self._enter(digits, shown, layout), 0, 0.0
         if self.dense:
             chosen = whole.flatten().nonzero().squeeze(1)  # [W] into B·n
             x, begun = self.encoder.begin(x, layout, self.config.dense_depth), self.config.dense_depth
-            states = x.index_select(0, index(self._digits_of(chosen)))  # [W·H, D]
-            dense_loss = self.dense(states, items.flatten()[chosen]) @ whole.flatten()[chosen]
-        hidden = self.encoder(x, layout, index(where), begun)  # [M, D]
+            states = x.index_select(0, index(self._tokens_of(chosen)))  # [W·P, D]
+            loss = self.dense(states, items.flatten()[chosen]) @ whole.flatten()[chosen]
+        hidden = self.encoder(x, layout, index(asked), begun)  # [M, D]
+        digit, item = masked.flatten(0, 1).T.nonzero(as_tuple=True)  # grouped by digit: one matrix product a digit
+        states = hidden.index_select(0, torch.searchsorted(asked, item * P + digit // (H // P)))
         counts = masked.flatten(0, 1).sum(0).tolist()
-        code = truth.flatten()[where] % self.codes
-        groups = zip(hidden.split(counts), code.split(counts), weights.flatten()[where].split(counts), self.head, strict=True)
-        return sum((F.cross_entropy((h @ head).float(), c, reduction="none") @ w for h, c, w, head in groups), dense_loss)
+        code, weight = (truth.flatten(0, 1)[item, digit] - digit * self.codes), weights.flatten(0, 1)[item, digit]
+        for h, (z, c, w) in enumerate(zip(states.split(counts), code.split(counts), weight.split(counts), strict=True)):
+            loss = loss + F.cross_entropy((z @ self.head[h]).float(), c, reduction="none") @ w
+        return loss
 
-    def hidden(self, tokens: Tensor, layout: Layout, keep: Tensor, text: Tensor | None = None) -> Tensor:
-        """Hidden states [M, D] of the tokens [B, L] whose flat indices are `keep` [M]; `text` [B, L, D] as `_text` made it."""
-        return self.encoder(self._enter(tokens, layout, text), layout, layout.index(keep))
+    def hidden(self, digits: Tensor, shown: Tensor, keep: int) -> Tensor:
+        """Hidden states [B, keep·P, D] of the last `keep` items of rows of items, given as digits [B, n, H]; full attention.
+
+        Args:
+            shown: [B, n], the items that bring their texts, −1 for the others.
+        """
+        B, n, P = *shown.shape, self.tokens_per_item
+        layout = Layout.of((digits[:, :, 0] != self.pad).repeat_interleave(P, dim=1))
+        last = (torch.arange(B, device=shown.device)[:, None] * n + torch.arange(n - keep, n, device=shown.device)).flatten()
+        return self.encoder(self._enter(digits, shown, layout), layout, layout.index(self._tokens_of(last))).view(B, keep * P, -1)
 
     def dense_query(self, history: Tensor) -> Tensor:
         """The next item's text embedding as the model expects it, to be multiplied with those of all items (`dense.text`).
@@ -154,14 +164,14 @@ class MaskGR(nn.Module):
         Returns:
             float32 [B, E].
         """
-        (B, n), H = history.shape, self.digits
-        tokens = F.pad(self.item_tokens[history].flatten(1), (0, H), value=self.mask)  # [B, L]
-        real = tokens != self.pad
-        layout = Layout.causal(real, H) if self.prefix else Layout.of(real)
-        x = self._enter(tokens, layout, self._text(F.pad(history, (0, 1), value=-1)))
+        B, n = history.shape
+        items = F.pad(history, (0, 1), value=-1)
+        digits = torch.cat((self.item_digits[history], self.masks.expand(B, 1, -1)), dim=1)  # [B, n + 1, H]
+        real = F.pad(self._real(history), (0, self.tokens_per_item), value=True)
+        layout = self._layout(real)
         last = torch.arange(n, B * (n + 1), n + 1, device=history.device)  # the masked items, into B·(n + 1)
-        x = self.encoder.begin(x, layout, self.config.dense_depth)
-        return self.dense.query(x.index_select(0, layout.index(self._digits_of(last)))).float()
+        x = self.encoder.begin(self._enter(digits, items, layout), layout, self.config.dense_depth)
+        return self.dense.query(x.index_select(0, layout.index(self._tokens_of(last)))).float()
 
     def given(self, history: Tensor, approximate: bool = False) -> Callable[[Tensor], Tensor]:
         """What the decoder asks: codes [B, K, S] → log-probabilities [B, K, S, V], given the histories [B, n] (−1 at padding).
@@ -185,59 +195,59 @@ class MaskGR(nn.Module):
             float32 [B, K, S, V] log-probabilities, at revealed digits too (they mean nothing there).
         """
         B, K, S = codes.shape
-        past = self.item_tokens[history].flatten(1)[:, None].expand(B, K, -1)  # [B, K, n·H]
-        tokens = torch.cat((past, self._targets(codes)), dim=2).flatten(0, 1)  # [B·K, L]
-        text = self._text(F.pad(history, (0, S // self.digits), value=-1))  # [B, L, D]
-        text = text if text is None else text.repeat_interleave(K, dim=0)
-        L = tokens.shape[1]
-        ends = torch.arange(B * K, device=codes.device) * L + L - S
-        keep = (ends[:, None] + torch.arange(S, device=codes.device)).flatten()
-        return self._expect(self.hidden(tokens, Layout.of(tokens != self.pad), keep, text).view(B, K, S, -1))
+        k = S // self.digits
+        past = self.item_digits[history][:, None].expand(B, K, -1, -1)  # [B, K, n, H]
+        digits = torch.cat((past, self._digits(codes)), dim=2).flatten(0, 1)  # [B·K, n + k, H]
+        shown = F.pad(history, (0, k), value=-1).repeat_interleave(K, dim=0)
+        return self._expect(self.hidden(digits, shown, k).unflatten(0, (B, K)))
 
     def remember(self, history: Tensor) -> Cache:
         """Encode histories [B, n] (−1 at padding) once, for `log_probabilities_after`."""
-        tokens = self.item_tokens[history].flatten(1)  # [B, L]
-        real = tokens != self.pad
-        layout = Layout.causal(real, self.digits) if self.prefix else Layout.of(real)
-        x = self._enter(tokens, layout, self._text(history))
+        real = self._real(history)
+        layout = self._layout(real)
+        x = self._enter(self.item_digits[history], history, layout)
         return self.encoder.remember(x, layout, None if layout.where is None else real)
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
         """The cache of histories that one more item [B] each has joined; exact with prefix attention."""
-        tokens, text = self.item_tokens[items][:, None], self._text(items[:, None])  # [B, 1, H]; [B, H, D]
-        x = self._embed(tokens, self._digit(tokens))
-        return cache.extended(self.encoder.step(x if text is None else x + text[:, None], cache)[1])
+        x = self._embed(self.item_digits[items])  # [B, P, D]
+        x = x + self.dense.inputs(items[:, None]) if self.dense else x
+        return cache.extended(self.encoder.step(x[:, None], cache)[1])
 
     def log_probabilities_after(self, cache: Cache, codes: Tensor) -> Tensor:
         """As `log_probabilities`, at a cost of S tokens a beam whatever the length of the history."""
-        tokens = self._targets(codes)
-        return self._expect(self.encoder.step(self._embed(tokens, self._digit(tokens)), cache)[0])
+        return self._expect(self.encoder.step(self._embed(self._digits(codes)).flatten(2, 3), cache)[0])
 
-    def _digit(self, tokens: Tensor) -> Tensor:
-        """Which digit each token is, by its place in the last dimension."""
-        return (torch.arange(tokens.shape[-1], device=tokens.device) % self.digits).expand_as(tokens)
+    def _real(self, items: Tensor) -> Tensor:
+        """Which tokens of items [B, n] are real, [B, n·P]."""
+        return (items >= 0).repeat_interleave(self.tokens_per_item, dim=1)
 
-    def _digits_of(self, items: Tensor) -> Tensor:
-        """Flat indices of items, into B·n, → those of their digits, into B·n·H."""
-        return (items[:, None] * self.digits + torch.arange(self.digits, device=items.device)).flatten()
+    def _layout(self, real: Tensor) -> Layout:
+        return Layout.causal(real, self.tokens_per_item) if self.prefix else Layout.of(real)
 
-    def _enter(self, tokens: Tensor, layout: Layout, text: Tensor | None) -> Tensor:
-        """Embedded real tokens [T, D] of [B, L], and what their items' texts add, [B, L, D]."""
-        x = self._embed(layout.flat(tokens), layout.flat(self._digit(tokens)))
-        return x if text is None else x + layout.flat(text)
+    def _tokens_of(self, items: Tensor) -> Tensor:
+        """Flat indices of items, into B·n, → those of their tokens, into B·n·P."""
+        P = self.tokens_per_item
+        return (items[:, None] * P + torch.arange(P, device=items.device)).flatten()
 
-    def _text(self, shown: Tensor) -> Tensor | None:
-        """What the texts of `shown` items [B, n] add to their digits, [B, n·H, D]; None without dense retrieval."""
-        return self.dense.inputs(shown) if self.dense else None
+    def _enter(self, digits: Tensor, shown: Tensor, layout: Layout) -> Tensor:
+        """Digits [B, n, H] → embedded real tokens [T, D], those of `shown` items [B, n] with their texts."""
+        x = layout.flat(self._embed(digits).flatten(1, 2))
+        return x + layout.flat(self.dense.inputs(shown)) if self.dense else x
 
-    def _embed(self, tokens: Tensor, digit: Tensor) -> Tensor:
-        return self.embedding(tokens) + self.digit_embedding(digit)  # [..., D]
+    def _embed(self, digits: Tensor) -> Tensor:
+        """Digits [..., H] → tokens [..., P, D]; a token is the sum of its digits' embeddings."""
+        if self.tokens_per_item == self.digits:
+            return self.embedding(digits)
+        return F.embedding_bag(digits.flatten(0, -2), self.embedding.weight, mode="sum").view(*digits.shape[:-1], 1, self.config.width)
 
-    def _targets(self, codes: Tensor) -> Tensor:
-        return torch.where(codes == self.codes, self.mask, codes + self._digit(codes) * self.codes)
+    def _digits(self, codes: Tensor) -> Tensor:
+        """Codes [B, K, S], V where masked, → digits [B, K, k, H]."""
+        codes = codes.unflatten(2, (-1, self.digits))
+        return torch.where(codes == self.codes, self.masks, codes + torch.arange(self.digits, device=codes.device) * self.codes)
 
     def _expect(self, hidden: Tensor) -> Tensor:
-        """Hidden states [B, K, S, D] → log-probabilities [B, K, S, V]."""
-        rows = hidden.unflatten(2, (-1, self.digits)).flatten(0, 2)  # [B·K·S/H, H, D]
+        """Hidden states [B, K, k·P, D] → log-probabilities [B, K, S, V]."""
+        rows = hidden.unflatten(2, (-1, self.tokens_per_item)).flatten(0, 2).expand(-1, self.digits, -1)  # [B·K·k, H, D]
         logits = torch.einsum("bhd,hdv->bhv", rows, self.head).float()
-        return logits.log_softmax(-1).view(*hidden.shape[:3], self.codes)
+        return logits.log_softmax(-1).view(*hidden.shape[:2], -1, self.codes)

@@ -53,6 +53,7 @@ class Trainer:
         self.model = accelerator.prepare(model)
         self.ema = {name: tensor.to(accelerator.device) for name, tensor in self.ema.items()}
         self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
+        self.tokens_per_item = model.streams * model.tokens_per_item
         self._reserved = 0.0  # seconds that the last validation will take
 
     @property
@@ -126,7 +127,7 @@ class Trainer:
             group["lr"] = rate
         lengths = (items >= 0).sum(1)
         mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
-        pieces = [mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.bare.tokens_per_item))]
+        pieces = [mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.tokens_per_item))]
         loss, scale = 0.0, accelerator.num_processes / normaliser  # gradients are averaged over processes
         model.train()
         for number, piece in enumerate(pieces):
@@ -143,7 +144,7 @@ class Trainer:
             optimizer.zero_grad()
         if self.ema:
             torch._foreach_lerp_(list(self.ema.values()), list(self.bare.parameters()), 1 - config.ema)
-        return float(accelerator.reduce(loss, "mean")), int(lengths.sum()) * self.bare.tokens_per_item
+        return float(accelerator.reduce(loss, "mean")), int(lengths.sum()) * self.tokens_per_item
 
     def _validate(self, validate: Callable[[], float]) -> bool:
         began = time.monotonic()

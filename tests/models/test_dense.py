@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import registry
-from pipelines.models.config import ATTENTION, ModelConfig
+from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.transformer import Layout
 from tests.conftest import ListProgress
@@ -38,33 +39,33 @@ def build(attention: str = "full", seed: int = 0, **sizes: object) -> MaskGR:
     return registry.build("maskgr", ModelConfig(attention=attention, **given), SIDS, V, TEXT).eval()
 
 
-@pytest.fixture(params=ATTENTION)
+@pytest.fixture(params=itertools.product(ATTENTION, TOKENS), ids="-".join)
 def model(request: pytest.FixtureRequest) -> MaskGR:
-    return build(request.param)
+    attention, tokens = request.param
+    return build(attention, tokens=tokens)
 
 
 def by_hand(model: MaskGR, items: list[int], masked: np.ndarray) -> tuple[Tensor, Tensor]:
-    """States after η layers and at the end, [n, H, D] each, of one sequence whose digits are masked where `masked` [n, H] says so."""
-    rows = []
+    """States after η layers and at the end, [n, P, D] each, of one sequence whose digits are masked where `masked` [n, H] says so."""
+    rows, P = [], model.tokens_per_item
     for item, hidden in zip(items, masked, strict=True):
-        for h in range(H):
-            token = model.mask if hidden[h] else h * V + SIDS[item, h]
-            row = model.embedding.weight[token] + model.digit_embedding.weight[h]
-            if not hidden.any() and TEXT[item].any():
-                unit = torch.as_tensor(TEXT[item] / np.linalg.norm(TEXT[item]))
-                row = row + unit @ model.dense.enter[:, h * D : (h + 1) * D]
-            rows.append(row)
-    x, real = torch.stack(rows), torch.ones(1, len(rows), dtype=torch.bool)
-    layout, states = Layout.causal(real, H) if model.prefix else Layout.of(real), []
+        digits = [model.embedding.weight[H * V + h if hidden[h] else h * V + SIDS[item, h]] for h in range(H)]
+        own = torch.stack(digits).view(P, H // P, D).sum(1)
+        if not hidden.any() and TEXT[item].any():
+            unit = torch.as_tensor(TEXT[item] / np.linalg.norm(TEXT[item]))
+            own = own + (unit @ model.dense.enter).view(P, D)
+        rows.append(own)
+    x, real = torch.cat(rows), torch.ones(1, len(rows) * P, dtype=torch.bool)
+    layout, states = Layout.causal(real, P) if model.prefix else Layout.of(real), []
     position = model.encoder._rotary(layout.position, x)
     for block in model.encoder.blocks:
         x = block.transform(block.attend(x, layout, position)[0])
         states.append(x)
-    return states[model.config.dense_layer - 1].unflatten(0, (-1, H)), model.encoder.norm(x).unflatten(0, (-1, H))
+    return states[model.config.dense_layer - 1].unflatten(0, (-1, P)), model.encoder.norm(x).unflatten(0, (-1, P))
 
 
 def query_by_hand(model: MaskGR, states: Tensor) -> Tensor:
-    """g_θ of one item's states [H, D], times the learnt sharpness: [E]."""
+    """g_θ of one item's states [P, D], times the learnt sharpness: [E]."""
     dense = model.dense
     normed = torch.cat([torch.nn.functional.layer_norm(state, (D,), dense.norm.weight, dense.norm.bias) for state in states])
     down, up, _, down_again, up_again = dense.leave
@@ -78,9 +79,10 @@ def units() -> np.ndarray:
 
 @pytest.mark.parametrize("layer", [1, 3])
 @pytest.mark.parametrize("attention", ATTENTION)
-def test_the_loss_is_the_formulas_written_out(attention: str, layer: int) -> None:
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer: int) -> None:
     """Equation 3 over its normaliser, plus the mean over wholly masked items of −log softmax over all N texts."""
-    model = build(attention, dense_layer=layer)
+    model = build(attention, dense_layer=layer, tokens=tokens)
     items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3), whole_item=0.5)
     digits, dense = 0.0, []
     for row, weight in zip(items, weights, strict=True):
@@ -94,7 +96,7 @@ def test_the_loss_is_the_formulas_written_out(attention: str, layer: int) -> Non
                 masked = np.concatenate((np.zeros((place, H), bool), masked[place : place + 1]))
             middle, last = by_hand(model, real[: len(masked)], masked)
             for h in np.flatnonzero(weight[place]):
-                digits -= float(weight[place, h]) * (last[place, h] @ model.head[h]).log_softmax(-1)[SIDS[item, h]].item()
+                digits -= float(weight[place, h]) * (last[place, h % last.shape[1]] @ model.head[h]).log_softmax(-1)[SIDS[item, h]].item()
             if weight[place].all():
                 logits = torch.as_tensor(units()) @ query_by_hand(model, middle[place])
                 dense.append(-logits.log_softmax(-1)[item].item())
@@ -123,7 +125,7 @@ def test_a_history_brings_its_text_to_the_decoder(model: MaskGR) -> None:
     for beam, sid in zip(logp, sids[0], strict=True):
         _, last = by_hand(model, [5, 2, 9], np.stack((np.zeros(H, bool), np.zeros(H, bool), (sid == V).numpy())))
         for h in range(H):
-            torch.testing.assert_close(beam[h], (last[2, h] @ model.head[h]).log_softmax(-1), **EXACT)
+            torch.testing.assert_close(beam[h], (last[2, h % last.shape[1]] @ model.head[h]).log_softmax(-1), **EXACT)
 
 
 def test_dense_retrieval_is_every_dot_product_sorted(model: MaskGR, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,13 +165,13 @@ def test_an_extended_cache_holds_the_text_too() -> None:
 def test_save_and_load_change_nothing_and_leave_the_text_out(model: MaskGR, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     registry.save(model, path)
-    other = build(model.config.attention, seed=9)
+    other = build(model.config.attention, seed=9, tokens=model.config.tokens)
     assert not torch.allclose(other.dense_query(HISTORIES), model.dense_query(HISTORIES))
     registry.load(other, path)
     assert torch.equal(other.dense_query(HISTORIES), model.dense_query(HISTORIES))
     assert "dense.text" not in model.state_dict()
     with pytest.raises(UserError, match="dense.enter is .* in the file, unknown in the model"):
-        registry.load(build(model.config.attention, dense=False, dense_layer=None), path)
+        registry.load(build(model.config.attention, dense=False, dense_layer=None, tokens=model.config.tokens), path)
 
 
 def search(model: MaskGR, **decoding: object) -> Recommendations:

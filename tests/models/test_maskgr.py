@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,37 +14,33 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.models import registry
-from pipelines.models.config import ModelConfig
+from pipelines.models.config import TOKENS, ModelConfig
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.transformer import Layout
 
 N, H, V = 30, 3, 8
 SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6)
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
 
 
-@pytest.fixture
-def model() -> MaskGR:
+@pytest.fixture(params=TOKENS)
+def model(request: pytest.FixtureRequest) -> MaskGR:
     torch.manual_seed(0)
-    return registry.build("maskgr", SIZES, SIDS, V).eval()
+    return registry.build("maskgr", dataclasses.replace(SIZES, tokens=request.param), SIDS, V).eval()
 
 
 def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
-    """Per sequence, per masked digit: −log softmax over that digit's V codes at that position, times 1/t."""
+    """Per sequence, per masked digit: −log softmax over that digit's V codes at its own state, or its item's, times 1/t."""
     items = np.array([[-1, -1, 3, 7], [5, 2, 9, 4]])
     items, weights = model.draw(items, np.random.default_rng(1))
     expected = 0.0
     for row, weight in zip(items, weights, strict=True):
         real = [i for i in row if i >= 0]
-        weight = weight[-len(real) :].reshape(-1)
-        tokens = [h * V + SIDS[i, h] for i in real for h in range(H)]
-        seen = torch.tensor([[model.mask if w else t for t, w in zip(tokens, weight, strict=True)]])
-        hidden = model.hidden(seen, Layout.of(seen >= 0), torch.arange(len(tokens)))
-        for position, w in enumerate(weight):
-            if w:
-                h = position % H
-                logp = (hidden[position] @ model.head[h]).log_softmax(-1)
-                expected -= float(w) * logp[tokens[position] - h * V].item()
+        weight = weight[-len(real) :]  # [n, H]
+        digits = [[H * V + h if weight[i, h] else h * V + SIDS[item, h] for h in range(H)] for i, item in enumerate(real)]
+        states = model.hidden(torch.tensor([digits]), torch.tensor([real]), len(real)).view(len(real), -1, 16)  # [n, P, D]
+        for i, h in np.argwhere(weight > 0):
+            logp = (states[i, h % states.shape[1]] @ model.head[h]).log_softmax(-1)
+            expected -= float(weight[i, h]) * logp[SIDS[real[i], h]].item()
     assert (weights[0, :2] == 0).all()
     assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
 
@@ -73,7 +70,7 @@ def test_a_batch_is_its_members(model: MaskGR) -> None:
 def test_save_and_load_change_nothing(model: MaskGR, tmp_path: Path) -> None:
     registry.save(model, tmp_path / "model.safetensors")
     torch.manual_seed(9)
-    other = registry.build("maskgr", SIZES, SIDS, V).eval()
+    other = registry.build("maskgr", model.config, SIDS, V).eval()
     registry.load(other, tmp_path / "model.safetensors")
     index, users = PartialIndex(SIDS, V), torch.arange(2)
     history = torch.tensor([[-1, 4], [8, 1]])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipelines.models import registry
-from pipelines.models.config import ModelConfig
+from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import forget_history
 from pipelines.models.transformer import Layout
@@ -18,15 +18,15 @@ HISTORIES = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
 EXACT = {"atol": 2e-6, "rtol": 1e-5}
 
 
-def build(attention: str = "prefix") -> MaskGR:
+def build(attention: str = "prefix", tokens: str = "digit") -> MaskGR:
     torch.manual_seed(0)
-    sizes = ModelConfig(layers=3, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, attention=attention)
+    sizes = ModelConfig(layers=3, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, attention=attention, tokens=tokens)
     return registry.build("maskgr", sizes, SIDS, V).eval()
 
 
-@pytest.fixture
-def model() -> MaskGR:
-    return build()
+@pytest.fixture(params=TOKENS)
+def model(request: pytest.FixtureRequest) -> MaskGR:
+    return build(tokens=request.param)
 
 
 def some_codes(beams: int = 5) -> torch.Tensor:
@@ -90,7 +90,7 @@ def test_an_extended_cache_is_the_longer_history_encoded(model: MaskGR, padded: 
     cache = model.remember(histories[:, :3] if padded else histories[:, :1])
     for place in range(3 if padded else 1, histories.shape[1]):
         cache = model.extend(cache, histories[:, place])
-    assert cache.length == histories.shape[1] * H
+    assert cache.length == histories.shape[1] * model.tokens_per_item
     torch.testing.assert_close(model.log_probabilities_after(cache, some_codes()), model.given(histories)(some_codes()), **EXACT)
 
 
@@ -98,13 +98,15 @@ def test_an_item_sees_nothing_that_follows_it(model: MaskGR) -> None:
     first, second = model.remember(torch.tensor([[5, 2, 9]])), model.remember(torch.tensor([[5, 2, 4]]))
     for (k, v), (other_k, other_v) in zip(first.past, second.past, strict=True):
         for a, b in ((k, other_k), (v, other_v)):
-            torch.testing.assert_close(a[:, :, : 2 * H], b[:, :, : 2 * H], **EXACT)
-            assert not torch.allclose(a[:, :, 2 * H :], b[:, :, 2 * H :])
+            before = 2 * model.tokens_per_item
+            torch.testing.assert_close(a[:, :, :before], b[:, :, :before], **EXACT)
+            assert not torch.allclose(a[:, :, before:], b[:, :, before:])
 
 
-def test_encoding_once_is_another_thing_with_full_attention() -> None:
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_encoding_once_is_another_thing_with_full_attention(tokens: str) -> None:
     """Named approximate for a reason; with no layers between them to carry the masks it would be exact."""
-    model = build("full")
+    model = build("full", tokens)
     exact, approximate = (model.given(HISTORIES, approximate)(some_codes()) for approximate in (False, True))
     assert not torch.allclose(exact, approximate, atol=1e-3)
     assert (exact.exp() - approximate.exp()).abs().mean() < 0.1
@@ -113,9 +115,10 @@ def test_encoding_once_is_another_thing_with_full_attention() -> None:
     torch.testing.assert_close(alone[0], approximate[0], **EXACT)
 
 
-def test_no_history_at_all_can_be_asked() -> None:
-    for attention in ("full", "prefix"):
-        model = build(attention)
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_no_history_at_all_can_be_asked(tokens: str) -> None:
+    for attention in ATTENTION:
+        model = build(attention, tokens)
         nobody = model.given(HISTORIES[:, :0])(some_codes())
         alone = model.log_probabilities(torch.empty(2, 0, dtype=torch.int64), some_codes())
         torch.testing.assert_close(nobody, alone, **EXACT)
