@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,12 +43,12 @@ def main() -> None:
         for history in histories:
             began = time.perf_counter()
             cache = model.remember(history)
-            beam_search(lambda codes, c=cache: model.log_probabilities_after(c, codes), user, index, decoding)
+            beam_search(model.expecting(partial(model.states_after, cache)), user, index, decoding)
             between = time.perf_counter()
             cache = model.remember(history[:, :-1])
             again = time.perf_counter()
             cache = model.extend(cache, history[:, -1])
-            beam_search(lambda codes, c=cache: model.log_probabilities_after(c, codes), user, index, decoding)
+            beam_search(model.expecting(partial(model.states_after, cache)), user, index, decoding)
             for name, seconds in zip(times, (between - began, time.perf_counter() - again), strict=True):
                 times[name].append(1000 * seconds)
     figures = {name: {f"p{p}": float(np.percentile(t[50:], p)) for p in (50, 99)} for name, t in times.items()}

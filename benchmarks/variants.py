@@ -31,7 +31,8 @@ def variants(trained: Trained) -> dict[str, Decoding]:
     changes: dict[str, dict] = {f"greedy, T = {S}, constrained": {}}
     changes |= {unmask: {"unmask": unmask} for unmask in ORDERS if unmask != BASE.unmask}
     changes |= {f"T = {T}": {"nfe": T} for T in range(1, S)}
-    changes |= {"unconstrained": {"constrained": False}}
+    if not trained.model.joint:
+        changes |= {"unconstrained": {"constrained": False}}
     if ahead(trained) == 1:
         changes |= {f"T = {T}, then {S - T} remasking": {"nfe": T, "remask": S - T} for T in (S - 2, S - 1)}
         changes |= {f"T = {S}, then {more} remasking": {"remask": more} for more in (1, 2)}

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.models.joint import Joint
 
-LogProbabilities = Callable[[Tensor], Tensor]  # codes [B, K, S], V where masked → float32 [B, K, S, V]
+LogProbabilities = Callable[[Tensor], Tensor] | Joint  # codes [B, K, S], V where masked → float32 [B, K, S, V]
 CELLS = 1 << 24  # of the user × item scores held at once where the whole catalogue is scored
 WIDEN = 4  # candidates looked at first, per beam wanted; more only where too few of them hold
 
@@ -51,7 +52,8 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     An evaluation that reveals several digits treats them as independent given what was visible (section 3.2):
     its digits are added one after another from the same log-probabilities. Candidates are then ranked by
     their score plus the best the evaluation's remaining digits can add, so the K kept are the K best
-    combinations of the whole evaluation, found without enumerating the product. One evaluation for all
+    combinations of the whole evaluation, found without enumerating the product. A model with joint digits (`Joint`) says
+    of each further digit what follows from those added before it. One evaluation for all
     digits (T = 1) of one item, constrained, scores the whole catalogue instead and needs no beam.
 
     No two beams can be the same: all children of a beam reveal the same digit, each with another code, so two
@@ -68,6 +70,8 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     S, V = ahead * index.digits, index.codes
     split = decoding.split(S)
     codes = torch.full((len(users), 1, S), V, device=users.device)
+    if len(split) == 1 and ahead == 1 and not decoding.remask and isinstance(log_probabilities, Joint):
+        return _best_items(log_probabilities.items(codes), decoding.beams)
     if len(split) == 1 and decoding.constrained and ahead == 1 and not decoding.remask:
         return _whole_catalogue(log_probabilities(codes)[:, 0], index, decoding.beams)
     gains = torch.zeros(codes.shape, device=users.device)
@@ -76,7 +80,7 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     for reveal in split:
         logp = log_probabilities(beams.codes)  # [B, K, S, V]
         digits = next_digits(logp, beams.codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
-        beams = _reveal(logp, digits, beams, index, decoding)
+        beams = _reveal(log_probabilities, logp, digits, beams, index, decoding)
     for _ in range(decoding.remask):
         beams = _decide_again(log_probabilities, beams, index, decoding)
     numbers = index.number(beams.codes.unflatten(2, (ahead, index.digits)))  # [B, K, k]
@@ -106,7 +110,9 @@ def next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None)
     return urgency.masked_fill(~masked, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
 
-def _reveal(logp: Tensor, digits: Tensor, beams: _Partial, index: PartialIndex, decoding: Decoding, merge: bool = False) -> _Partial:
+def _reveal(
+    expected: LogProbabilities, logp: Tensor, digits: Tensor, beams: _Partial, index: PartialIndex, decoding: Decoding, merge: bool = False
+) -> _Partial:
     """Reveal `digits` [B, K, R] of each beam, one after another, and keep the K best; `merge` where beams may meet."""
     V, H = logp.shape[3], index.digits
     chosen = logp.gather(2, digits[..., None].expand(-1, -1, -1, V))  # [B, K, R, V]
@@ -115,7 +121,10 @@ def _reveal(logp: Tensor, digits: Tensor, beams: _Partial, index: PartialIndex, 
     origin = torch.arange(digits.shape[1], device=digits.device).expand(digits.shape[:2])  # where in `logp` each beam came from
     for step in range(digits.shape[2]):
         digit = digits[:, :, step].gather(1, origin)  # [B, K']
-        gain = chosen[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
+        if step and isinstance(expected, Joint):
+            gain = expected.again(beams.codes, origin).gather(2, digit[:, :, None, None].expand(-1, -1, -1, V)).squeeze(2)
+        else:
+            gain = chosen[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
         gained = (beams.scores[..., None] + gain).flatten(1)  # [B, K'·V]
         priority = gained + hope[:, :, step].gather(1, origin).repeat_interleave(V, dim=1)
         place = index.place[digit % H]  # [B, K']
@@ -148,7 +157,7 @@ def _decide_again(log_probabilities: LogProbabilities, beams: _Partial, index: P
         beams.gains.scatter(2, digit, 0.0),
         beams.scores - beams.gains.gather(2, digit).squeeze(2),
     )
-    return _reveal(log_probabilities(masked.codes), digit, masked, index, decoding, merge=True)
+    return _reveal(log_probabilities, log_probabilities(masked.codes), digit, masked, index, decoding, merge=True)
 
 
 def _without_repeats(priority: Tensor, numbers: Tensor) -> Tensor:
@@ -192,6 +201,12 @@ def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding
         short = (good.sum(1) < keep) & (values[:, -1] > -torch.inf)
         rows, width = rows[short], min(WIDEN * width, C)
     return picked, alive
+
+
+def _best_items(scores: Tensor, beams: int) -> Beams:
+    """The items with the largest scores [B, N]."""
+    best, items = scores.topk(min(beams, scores.shape[1]), dim=1)
+    return Beams(items[:, :, None], best, torch.zeros(len(scores), dtype=torch.int64, device=scores.device))
 
 
 def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipelines.decode.beam import LogProbabilities, next_digits, random_order
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.models.joint import Joint
 
 
 @torch.no_grad()
@@ -18,7 +19,7 @@ def walk(log_probabilities: LogProbabilities, users: Tensor, truth: Tensor, code
     """Walk each item's own path: at every evaluation reveal the digits that the order takes next, with the item's codes.
 
     The order may look at what is revealed (greedy), but given the item it leaves no choice, so each item has one path
-    and one score, the product of equation 4 (of section 3.2's approximation for T < H).
+    and one score, the product of equation 4 (of section 3.2's approximation for T < H; joint digits need none).
 
     Args:
         log_probabilities: the model, given the users' histories.
@@ -37,9 +38,12 @@ def walk(log_probabilities: LogProbabilities, users: Tensor, truth: Tensor, code
     for reveal in decoding.split(H):
         logp = log_probabilities(partial)  # [B, N, H, V]
         digits = next_digits(logp, partial == codes, decoding.unmask, order)[:, :, :reveal]  # [B, N, reveal]
-        own = logp.gather(3, truth[..., None]).squeeze(3)  # [B, N, H]
-        scores = scores + own.gather(2, digits).sum(2)
-        partial = partial.scatter(2, digits, truth.gather(2, digits))
+        for step, digit in enumerate(digits.split(1, dim=2)):  # each [B, N, 1]
+            if step and isinstance(log_probabilities, Joint):
+                logp = log_probabilities.again(partial, torch.arange(truth.shape[1], device=users.device).expand(truth.shape[:2]))
+            own = logp.gather(3, truth[..., None]).squeeze(3)  # [B, N, H]
+            scores = scores + own.gather(2, digit).squeeze(2)
+            partial = partial.scatter(2, digit, truth.gather(2, digit))
     return scores
 
 

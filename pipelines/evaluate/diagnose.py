@@ -25,7 +25,7 @@ from pipelines.decode.exhaustive import walk
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.protocol import Split, histories, load_sequences
-from pipelines.evaluate.recommend import TOKENS, batch_rows, recommend, say_truncated
+from pipelines.evaluate.recommend import batch_rows, pass_tokens, recommend, say_truncated
 from pipelines.evaluate.run import refuse_approximate
 from pipelines.models.precision import autocast
 from pipelines.models.trained import Trained, load_run
@@ -160,7 +160,7 @@ def _over_users(
     model, device = trained.model, next(trained.model.parameters()).device
     H, sets = model.digits, 2**model.digits - 1
     sids = torch.as_tensor(trained.catalogue.sids, device=device)
-    tokens = tokens or TOKENS.get(device.type, TOKENS["cuda"])
+    tokens = tokens or pass_tokens(device)
     batches = batch_rows(users, model.config.max_items, model.tokens_per_item, sets, tokens, once=model.prefix or decoding.approximate)
     sums = [np.zeros((sets, H)), np.zeros((sets, H)), np.zeros((len(ORDERS), H))]
     progress.say(f"Revealing every set of the target's {H} digits ({sets} of them) to the model.")
@@ -225,6 +225,8 @@ def _refuse_run(trained: Trained, decoding: Decoding) -> None:
     ahead = trained.training.get("next", 1)
     if ahead > 1:
         raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {ahead}. Take another with --run.")
+    if trained.model.joint:
+        raise UserError("--diagnose shows what masked digits lose apart; a run with --likelihood item decides them together. Take another.")
     refuse_approximate(trained, decoding)
 
 

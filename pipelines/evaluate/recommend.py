@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.decode.beam import Beams, LogProbabilities, beam_search
+from pipelines.decode.beam import CELLS, Beams, LogProbabilities, beam_search
 from pipelines.decode.config import Decoding
 from pipelines.decode.dense import dense_search, reranked
 from pipelines.decode.guidance import guided
@@ -38,17 +38,25 @@ class Recommendations:
     duplicates: np.ndarray
 
 
-def batch_rows(split: Split, max_items: int, tokens_per_item: int, beams: int, tokens: int, once: bool = False) -> list[np.ndarray]:
+def pass_tokens(device: torch.device) -> int:
+    """Tokens of one forward pass that suit a device."""
+    return TOKENS.get(device.type, TOKENS["cuda"])
+
+
+def batch_rows(
+    split: Split, max_items: int, tokens_per_item: int, beams: int, tokens: int, once: bool = False, users: int | None = None
+) -> list[np.ndarray]:
     """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass.
 
     Args:
         once: a history is encoded once for all its beams.
+        users: most rows in a batch.
     """
     lengths = np.minimum(split.lengths, max_items)
     order = np.argsort(-lengths, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
     costs = ((1 if once else beams) * int(lengths[group[0]]) + beams * split.ahead for group in groups)  # items a user
-    sizes = (max(1, tokens // (tokens_per_item * cost)) for cost in costs)
+    sizes = (max(1, min(tokens // (tokens_per_item * cost), users or len(split))) for cost in costs)
     return [group[start : start + size] for group, size in zip(groups, sizes, strict=True) for start in range(0, len(group), size)]
 
 
@@ -73,7 +81,7 @@ def recommend(
 
     Args:
         model: on its device; evaluated without dropout.
-        tokens: most tokens in one forward pass; bounds the memory, changes no result. None takes `TOKENS` of the device.
+        tokens: most tokens in one forward pass; bounds the memory, changes no result. None takes what suits the device.
         processes: where several share the work, each decodes its part and all get the whole.
     """
     processes = processes or Processes()
@@ -85,9 +93,11 @@ def recommend(
     # Sums over processes gather: a row is filled by one process and zero in the others.
     items, scores = np.zeros((B, K, k), np.int64), np.zeros((B, K), np.float32)
     counts = np.zeros((2, B), np.int64)
-    tokens = tokens or TOKENS.get(device.type, TOKENS["cuda"])
+    tokens = tokens or pass_tokens(device)
     once, beams = model.prefix or decoding.approximate, 1 if decoding.retrieval == "dense" else K
-    batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once)[processes.rank :: processes.count]
+    most = max(1, CELLS // len(index.sids)) if model.joint else None  # joint digits look at all items for each user
+    batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once, most)
+    batches = batches[processes.rank :: processes.count]
     with progress.task("Decoding", total=B, unit="users") as task:
         for rows in batches:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()

@@ -112,8 +112,22 @@ def _refuse(trained: Trained, decoding: Decoding, ahead: int) -> None:
     if decoding.remask and ahead > 1:
         raise UserError(f"--remask works on one item, not on the {ahead} of this run. Leave it out.")
     refuse_approximate(trained, decoding)
+    if not decoding.constrained and trained.model.joint:
+        raise UserError("--no-constrained means nothing to a run with --likelihood item: what is no item has no probability. Leave it out.")
     if decoding.guidance and not trained.training.get("forget"):
         raise UserError("--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --forget 0.1")
+
+
+def ours(trained: Trained) -> list[str]:
+    """What makes a model another than the paper's."""
+    sizes = trained.model.config
+    parts = (
+        ("prefix attention", sizes.attention == "prefix"),
+        ("item tokens", sizes.tokens == "item"),
+        ("item embeddings", sizes.item_embeddings),
+        ("joint digits", sizes.likelihood == "item"),
+    )
+    return [name for name, holds in parts if holds]
 
 
 def refuse_approximate(trained: Trained, decoding: Decoding) -> None:
@@ -138,7 +152,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
     how = f"{decoding.unmask}, {T} evaluation{'s' * (T > 1)} ({reveals}), {decoding.beams} beams, {allowed}"
     how = f"unified retrieval: {how}" if decoding.retrieval == "unified" else how
     items = f" · {ahead} items ahead, average session recall" if ahead > 1 else ""
-    items += " · prefix attention" if trained.model.prefix else ""  # not the paper's model
+    items += "".join(f" · {name}" for name in ours(trained))
     return f"{trained.dataset.name}{items} · {H} digits of {trained.model.codes} codes · {how}"
 
 

@@ -8,15 +8,16 @@ from pipelines.errors import UserError
 
 ATTENTION = ("full", "prefix")
 TOKENS = ("digit", "item")
+LIKELIHOODS = ("digit", "item")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a transformer over item histories (defaults: the paper's, section 4.1).
+    """Sizes and kind of a transformer over item histories (defaults: the paper's, section 4.1).
 
     Raises:
         UserError: a size that is not positive, a width that the heads do not divide, a dropout outside [0, 1), a layer that
-            does not exist.
+            does not exist, a kind that is unknown or needs another.
     """
 
     layers: int = field(default=8, metadata={"help": "Transformer blocks."})
@@ -29,6 +30,10 @@ class ModelConfig:
         metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
     )
     tokens: str = field(default="digit", metadata={"help": "What a token is: a digit as in the paper, or an item with all its digits."})
+    likelihood: str = field(
+        default="digit", metadata={"help": "Of masked digits: each alone as in the paper (digit), or an item's together (item)."}
+    )
+    item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
     max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
     dense: bool = field(default=False, metadata={"help": "Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."})
     dense_layer: int | None = field(
@@ -36,10 +41,12 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.attention not in ATTENTION:
-            raise UserError(f"--attention {self.attention!r} is unknown; choose {' or '.join(ATTENTION)}.")
-        if self.tokens not in TOKENS:
-            raise UserError(f"--tokens {self.tokens!r} is unknown; choose {' or '.join(TOKENS)}.")
+        for name, choices in (("attention", ATTENTION), ("tokens", TOKENS), ("likelihood", LIKELIHOODS)):
+            if getattr(self, name) not in choices:
+                raise UserError(f"--{name} {getattr(self, name)!r} is unknown; choose {' or '.join(choices)}.")
+        for option, used in (("--likelihood item", self.likelihood == "item"), ("--item-embeddings", self.item_embeddings)):
+            if used and self.tokens != "item":
+                raise UserError(f"{option} needs one token an item. Add --tokens item.")
         for name in ("layers", "width", "heads", "mlp", "max_items"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

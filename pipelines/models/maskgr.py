@@ -1,7 +1,10 @@
 """MaskGR: a bidirectional transformer that fills in masked digits of semantic IDs (arXiv 2511.23021).
 
-Vocabulary: H·V digit codes (code c of digit h is token h·V + c), then MASK, then PAD. Digit h can only take
+Vocabulary: H·V digit codes (code c of digit h is number h·V + c), then a MASK for each digit, then PAD. Digit h can only take
 digit h's codes: its logits are V wide and come from a head of its own.
+
+A token is a digit, as in the paper, or an item: the sum of its digits' embeddings, whose state serves all its digits. Masked
+digits are independent given what is visible, as in the paper, or joint (see `joint`). These two are variants of ours.
 
 With full attention (the paper's) every token sees every other, so a history's hidden states depend on what is masked
 after it. With prefix attention, a variant of ours, an item sees itself and the clean items before it: training predicts
@@ -24,16 +27,18 @@ from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
 from pipelines.models.dense import DenseHead, dense_weights
-from pipelines.models.noise import cut_to_next_item, forget_history, masked_diffusion_weights
+from pipelines.models.joint import Joint, Members, joint_loss
+from pipelines.models.noise import Noise, cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
 from pipelines.models.transformer import Cache, Encoder, Layout
 
+Expectation = Callable[[Tensor], Tensor] | Joint
 WHOLE_ITEM = 0.2  # β with dense retrieval (section 4.6)
 
 
 class MaskGR(nn.Module):
     """Masked diffusion over the digits of a history.
 
-    Histories are [B, n] item numbers, padded on the left with −1; they become L = n·H tokens.
+    Histories are [B, n] item numbers, padded on the left with −1; they become L = n·P tokens, P = H or 1.
     """
 
     def __init__(self, config: ModelConfig, sids: np.ndarray, codes: int, text: np.ndarray | None = None) -> None:
@@ -45,6 +50,7 @@ class MaskGR(nn.Module):
             text: text embeddings [N, E], for dense retrieval.
         """
         super().__init__()
+        self._kept: dict[str, object] = {}
         self.config, self.codes, self.digits = config, codes, sids.shape[1]
         self.tokens_per_item = 1 if config.tokens == "item" else self.digits  # P
         digits = torch.arange(self.digits)
@@ -55,10 +61,14 @@ class MaskGR(nn.Module):
         self.register_buffer("item_digits", numbers, persistent=False)  # [N + 1, H]
         self.embedding = nn.Embedding(self.digits * (codes + 1) + 1, config.width)
         self.encoder = Encoder(config)
-        self.prefix = config.attention == "prefix"
-        self.head = nn.Parameter(torch.empty(self.digits, config.width, codes))
-        for weight in (self.embedding.weight, self.head):
-            nn.init.normal_(weight, std=config.width**-0.5)
+        self.prefix, self.joint = config.attention == "prefix", config.likelihood == "item"
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        if not self.joint:  # joint digits take their items' own vectors
+            self.head = nn.Parameter(torch.randn(self.digits, config.width, codes) * config.width**-0.5)
+        self.item_embedding = None
+        if config.item_embeddings:  # the last row, that of no item, stays zero
+            self.item_embedding = nn.Embedding(len(sids) + 1, config.width, padding_idx=len(sids))
+            nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
         self.dense = DenseHead(config, self.tokens_per_item, text) if config.dense else None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
@@ -67,44 +77,27 @@ class MaskGR(nn.Module):
         """Times that a training sequence goes through the encoder: 2 with prefix attention, clean and noisy."""
         return 2 if self.prefix else 1
 
-    def draw(
-        self,
-        items: np.ndarray,
-        rng: np.random.Generator,
-        next_item: float = 0.0,
-        forget: float = 0.0,
-        ahead: int = 1,
-        whole_item: float | None = None,
-    ) -> tuple[np.ndarray, ...]:
+    def draw(self, items: np.ndarray, rng: np.random.Generator, noise: Noise = Noise()) -> tuple[np.ndarray, ...]:
         """What one whole optimiser step trains on.
 
         Args:
             items: [B, n], −1 at padding.
-            next_item: share of sequences that become next-item examples (see `noise.cut_to_next_item`); prefix attention,
-                for which every item is one, does not look at it.
-            ahead: items k that such an example asks for.
-            forget: share of sequences of which one item is left (see `noise.forget_history`), for guidance.
-            whole_item: share of sequences, with prefix attention of items, whose digits are masked together (see
-                `noise.masked_diffusion_weights`); None for `WHOLE_ITEM` with dense retrieval, else 0.
 
         Returns:
             What `forward` takes: the items [B, n], float32 [B, n, H] weights of their digits, 0 where visible, and with
             dense retrieval float32 [B, n] weights of the wholly masked items.
         """
-        if whole_item is None:
-            whole_item = WHOLE_ITEM if self.dense else 0.0
-        items = forget_history(items, forget, rng)
-        if self.prefix:  # each item draws a rate of its own
-            real = items >= 0
-            weights = np.zeros((*items.shape, self.digits), np.float32)
-            weights[real] = masked_diffusion_weights(np.ones((real.sum(), 1, self.digits), bool), rng, whole_item)[:, 0]
+        items = forget_history(items, noise.forget, rng)
+        whole = noise.whole_item if noise.whole_item is not None else WHOLE_ITEM if self.dense else 0.0
+        if self.prefix:
+            weights = noise_by_item(items, self.digits, rng, whole)
         else:
-            items, eligible = cut_to_next_item(items, next_item, rng, ahead)
-            weights = masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng, whole_item)
+            items, eligible = cut_to_next_item(items, noise.next_item, rng, noise.ahead)
+            weights = masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng, whole)
         return (items, weights, dense_weights(weights)) if self.dense else (items, weights)
 
     def forward(self, items: Tensor, weights: Tensor, whole: Tensor | None = None) -> Tensor:
-        """Weighted sum of the cross-entropies of the masked digits (eq. 3), and with dense retrieval of the wholly masked items.
+        """Weighted sum of the cross-entropies of the masked digits (eq. 3), or of their items, and with dense retrieval of texts.
 
         Divide by the step's summed weights.
 
@@ -134,19 +127,35 @@ class MaskGR(nn.Module):
             states = x.index_select(0, index(self._tokens_of(chosen)))  # [W·P, D]
             loss = self.dense(states, items.flatten()[chosen]) @ whole.flatten()[chosen]
         hidden = self.encoder(x, layout, index(asked), begun)  # [M, D]
-        digit, item = masked.flatten(0, 1).T.nonzero(as_tuple=True)  # grouped by digit: one matrix product a digit
-        states = hidden.index_select(0, torch.searchsorted(asked, item * P + digit // (H // P)))
-        counts = masked.flatten(0, 1).sum(0).tolist()
-        code, weight = (truth.flatten(0, 1)[item, digit] - digit * self.codes), weights.flatten(0, 1)[item, digit]
-        for h, (z, c, w) in enumerate(zip(states.split(counts), code.split(counts), weight.split(counts), strict=True)):
-            loss = loss + F.cross_entropy((z @ self.head[h]).float(), c, reduction="none") @ w
+        weights, truth = weights.flatten(0, 1), truth.flatten(0, 1)  # [B·n, H]
+        if self.joint:  # a token is an item, that weighs what its digits do
+            shares, answers = weights[asked], items.flatten()[asked].long()
+            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], answers, shares > 0, shares.sum(1))
+        return loss + self._digit_loss(hidden, asked, truth, weights)
+
+    def _digit_loss(self, hidden: Tensor, asked: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sum of the masked digits' cross-entropies, each over its V codes.
+
+        Args:
+            hidden: states [M, D].
+            asked: whose they are, [M] into the B·n·P tokens.
+            truth: digits [B·n, H].
+            weights: [B·n, H].
+        """
+        masked, P = weights > 0, self.tokens_per_item
+        digit, item = masked.T.nonzero(as_tuple=True)  # grouped by digit: one matrix product a digit
+        states = hidden.index_select(0, torch.searchsorted(asked, item * P + digit // (self.digits // P)))
+        parts = (states, truth[item, digit] - digit * self.codes, weights[item, digit])
+        counts, loss = masked.sum(0).tolist(), hidden.new_zeros((), dtype=torch.float32)
+        for head, z, code, weight in zip(self.head, *(part.split(counts) for part in parts), strict=True):
+            loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none") @ weight
         return loss
 
     def hidden(self, digits: Tensor, shown: Tensor, keep: int) -> Tensor:
         """Hidden states [B, keep·P, D] of the last `keep` items of rows of items, given as digits [B, n, H]; full attention.
 
         Args:
-            shown: [B, n], the items that bring their texts, −1 for the others.
+            shown: [B, n], the items that bring all they have, −1 for the others.
         """
         B, n, P = *shown.shape, self.tokens_per_item
         layout = Layout.of((digits[:, :, 0] != self.pad).repeat_interleave(P, dim=1))
@@ -173,7 +182,7 @@ class MaskGR(nn.Module):
         x = self.encoder.begin(self._enter(digits, items, layout), layout, self.config.dense_depth)
         return self.dense.query(x.index_select(0, layout.index(self._tokens_of(last)))).float()
 
-    def given(self, history: Tensor, approximate: bool = False) -> Callable[[Tensor], Tensor]:
+    def given(self, history: Tensor, approximate: bool = False) -> Expectation:
         """What the decoder asks: codes [B, K, S] → log-probabilities [B, K, S, V], given the histories [B, n] (−1 at padding).
 
         Args:
@@ -181,25 +190,27 @@ class MaskGR(nn.Module):
                 what the model was trained for; with prefix attention this is exact and always done.
         """
         if self.prefix or approximate:
-            return partial(self.log_probabilities_after, self.remember(history))
-        return partial(self.log_probabilities, history)
+            return self.expecting(partial(self.states_after, self.remember(history)))
+        return self.expecting(partial(self.states, history))
 
-    def log_probabilities(self, history: Tensor, codes: Tensor) -> Tensor:
-        """What the model expects at each digit of what comes next, given the digits already revealed. Full attention.
+    def expecting(self, states: Callable[[Tensor], Tensor]) -> Expectation:
+        """States [B, K, k·P, D] as a function of codes [B, K, S] → log-probabilities [B, K, S, V] as a function of them.
 
-        Args:
-            history: [B, n] items, −1 at padding.
-            codes: [B, K, S] codes of each beam, V where still masked; S is H digits for each item that comes next.
-
-        Returns:
-            float32 [B, K, S, V] log-probabilities, at revealed digits too (they mean nothing there).
+        Codes are V where still masked; S is H digits for each item that comes next. At revealed digits the
+        log-probabilities, float32, mean nothing.
         """
+        if self.joint:
+            return Joint(states, self._known("vectors", lambda: self.vectors().float()), self._known("members", self._members))
+        return lambda codes: self._expect(states(codes))
+
+    def states(self, history: Tensor, codes: Tensor) -> Tensor:
+        """The states [B, K, k·P, D] of what comes after the histories [B, n], of which codes [B, K, S] are revealed. Full attention."""
         B, K, S = codes.shape
         k = S // self.digits
         past = self.item_digits[history][:, None].expand(B, K, -1, -1)  # [B, K, n, H]
         digits = torch.cat((past, self._digits(codes)), dim=2).flatten(0, 1)  # [B·K, n + k, H]
         shown = F.pad(history, (0, k), value=-1).repeat_interleave(K, dim=0)
-        return self._expect(self.hidden(digits, shown, k).unflatten(0, (B, K)))
+        return self.hidden(digits, shown, k).unflatten(0, (B, K))
 
     def remember(self, history: Tensor) -> Cache:
         """Encode histories [B, n] (−1 at padding) once, for `log_probabilities_after`."""
@@ -210,13 +221,32 @@ class MaskGR(nn.Module):
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
         """The cache of histories that one more item [B] each has joined; exact with prefix attention."""
-        x = self._embed(self.item_digits[items])  # [B, P, D]
-        x = x + self.dense.inputs(items[:, None]) if self.dense else x
+        x = self._items(self.item_digits[items][:, None], items[:, None])  # [B, P, D]
         return cache.extended(self.encoder.step(x[:, None], cache)[1])
 
-    def log_probabilities_after(self, cache: Cache, codes: Tensor) -> Tensor:
-        """As `log_probabilities`, at a cost of S tokens a beam whatever the length of the history."""
-        return self._expect(self.encoder.step(self._embed(self._digits(codes)).flatten(2, 3), cache)[0])
+    def states_after(self, cache: Cache, codes: Tensor) -> Tensor:
+        """As `states`, at a cost of k·P tokens a beam whatever the length of the history."""
+        return self.encoder.step(self._embed(self._digits(codes)).flatten(2, 3), cache)[0]
+
+    def vectors(self) -> Tensor:
+        """What energies are products with, for joint digits: the items as they enter the model, [N, D]."""
+        everything = torch.arange(len(self.item_digits) - 1, device=self.item_digits.device)
+        return self._items(self.item_digits[:-1][None], everything[None])[0]
+
+    def train(self, mode: bool = True) -> MaskGR:
+        """Forgets what was computed from the weights."""
+        self._kept.clear()
+        return super().train(mode)
+
+    def _known(self, name: str, compute: Callable[[], object]) -> object:
+        """A value that the weights and the catalogue decide, computed once until training goes on."""
+        if name not in self._kept:
+            self._kept[name] = compute()
+        return self._kept[name]
+
+    def _members(self) -> Members:
+        offsets = torch.arange(self.digits, device=self.masks.device) * self.codes
+        return Members(self.item_digits[:-1] - offsets, self.codes)
 
     def _real(self, items: Tensor) -> Tensor:
         """Which tokens of items [B, n] are real, [B, n·P]."""
@@ -231,9 +261,15 @@ class MaskGR(nn.Module):
         return (items[:, None] * P + torch.arange(P, device=items.device)).flatten()
 
     def _enter(self, digits: Tensor, shown: Tensor, layout: Layout) -> Tensor:
-        """Digits [B, n, H] → embedded real tokens [T, D], those of `shown` items [B, n] with their texts."""
-        x = layout.flat(self._embed(digits).flatten(1, 2))
-        return x + layout.flat(self.dense.inputs(shown)) if self.dense else x
+        """Items as `_items` takes them → their real tokens [T, D]."""
+        return layout.flat(self._items(digits, shown))
+
+    def _items(self, digits: Tensor, shown: Tensor) -> Tensor:
+        """Items as digits [B, n, H] → tokens [B, n·P, D], those of `shown` items [B, n] with all else they bring (−1: digits alone)."""
+        x = self._embed(digits).flatten(1, 2)
+        if self.item_embedding is not None:
+            x = x + self.item_embedding(torch.where(shown < 0, self.item_embedding.padding_idx, shown))
+        return x + self.dense.inputs(shown) if self.dense else x
 
     def _embed(self, digits: Tensor) -> Tensor:
         """Digits [..., H] → tokens [..., P, D]; a token is the sum of its digits' embeddings."""

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is masked beyond equation 3.
+
+    Attributes:
+        next_item: share of sequences that become next-item examples (`cut_to_next_item`); with prefix attention every item is one.
+        forget: share of sequences of which one item is left (`forget_history`), for guidance.
+        ahead: items k that a next-item example asks for.
+        whole_item: share of sequences (prefix attention: of items) whose items are masked as a whole; None for the model's own.
+    """
+
+    next_item: float = 0.0
+    forget: float = 0.0
+    ahead: int = 1
+    whole_item: float | None = None
 
 
 def masked_diffusion_weights(eligible: np.ndarray, rng: np.random.Generator, whole_item: float = 0.0) -> np.ndarray:
@@ -38,6 +57,29 @@ def masked_diffusion_weights(eligible: np.ndarray, rng: np.random.Generator, who
     n, k = eligible.sum((1, 2)), masked.sum((1, 2))
     weight = (n + together) / np.maximum(k, 1)  # [B]; the same ratio for n / H and k / H items
     return masked * weight.astype(np.float32)[:, None, None]
+
+
+def noise_by_item(items: np.ndarray, digits: int, rng: np.random.Generator, whole_item: float = 0.0) -> np.ndarray:
+    """Masks and loss weights of one step in which each item draws a masking rate of its own, for prefix attention.
+
+    `masked_diffusion_weights` with an item for a sequence, except that a share of the items is masked wholly at any rate:
+    each of their digits counts 1.
+
+    Args:
+        items: [B, n], −1 at padding.
+        digits: H.
+        whole_item: that share.
+
+    Returns:
+        float32 [B, n, H].
+    """
+    real = items >= 0
+    drawn = masked_diffusion_weights(np.ones((real.sum(), 1, digits), bool), rng)[:, 0]
+    if whole_item:
+        drawn[rng.random(len(drawn)) < whole_item] = 1.0
+    weights = np.zeros((*items.shape, digits), np.float32)
+    weights[real] = drawn
+    return weights
 
 
 def cut_to_next_item(items: np.ndarray, share: float, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipelines.evaluate.protocol import Sequences
+from pipelines.models.noise import Noise
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, cut
 from pipelines.train.config import TrainConfig
@@ -118,7 +119,7 @@ class Trainer:
         model, device = self.model, accelerator.device
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
         rng = np.random.default_rng([config.seed, 1, step])
-        drawn = self.bare.draw(items, rng, config.next_item, config.forget, config.next, config.whole_item)  # [B, n, ...] each
+        drawn = self.bare.draw(items, rng, Noise(config.next_item, config.forget, config.next, config.whole_item))  # [B, n, ...] each
         items, weights = drawn[:2]
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)

@@ -128,8 +128,8 @@ def test_a_run_is_measured_over_all_its_users(toy: Workspace, run: Run, progress
     truth = sids[torch.as_tensor(split.targets).long()]  # [200, 3]
     nothing = torch.full((200, 1, 3), 8)
     with torch.no_grad():
-        masked = model.log_probabilities(history, nothing)[:, 0]  # [200, 3, 8]
-        second = model.log_probabilities(history, torch.where(torch.arange(3) == 1, truth[:, None], nothing))[:, 0]
+        masked = model.given(history)(nothing)[:, 0]  # [200, 3, 8]
+        second = model.given(history)(torch.where(torch.arange(3) == 1, truth[:, None], nothing))[:, 0]
         for digit in range(3):
             own, code = masked[:, digit].gather(1, truth[:, digit, None]).squeeze(1), truth[:, digit]
             assert found["accuracy", None, None, digit, 0] == pytest.approx(float((masked[:, digit].argmax(1) == code).double().mean()))

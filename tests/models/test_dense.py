@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import registry
 from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
 from pipelines.models.maskgr import MaskGR
+from pipelines.models.noise import Noise
 from pipelines.models.transformer import Layout
 from tests.conftest import ListProgress
 
@@ -83,7 +85,7 @@ def units() -> np.ndarray:
 def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer: int) -> None:
     """Equation 3 over its normaliser, plus the mean over wholly masked items of −log softmax over all N texts."""
     model = build(attention, dense_layer=layer, tokens=tokens)
-    items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3), whole_item=0.5)
+    items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.5))
     digits, dense = 0.0, []
     for row, weight in zip(items, weights, strict=True):
         real = [int(i) for i in row if i >= 0]
@@ -159,7 +161,7 @@ def test_an_extended_cache_holds_the_text_too() -> None:
     model = build("prefix")
     cache = model.extend(model.remember(HISTORIES[:, :3]), HISTORIES[:, 3])
     codes = torch.full((2, 1, H), V)
-    torch.testing.assert_close(model.log_probabilities_after(cache, codes), model.given(HISTORIES)(codes), **EXACT)
+    torch.testing.assert_close(model.expecting(partial(model.states_after, cache))(codes), model.given(HISTORIES)(codes), **EXACT)
 
 
 def test_save_and_load_change_nothing_and_leave_the_text_out(model: MaskGR, tmp_path: Path) -> None:
@@ -224,8 +226,8 @@ def test_whole_items_are_masked_together_by_default(model: MaskGR) -> None:
     _, weights, whole = model.draw(items, np.random.default_rng(0))
     masked = (weights > 0).sum(2)  # [B, n]
     assert weights.mean() == pytest.approx(1, abs=0.05)
-    if model.prefix:  # β is of items: each masks all or none with β, and all H by chance 1/(H + 1)
-        assert ((masked == H).mean(), (masked == 0).mean()) == pytest.approx([0.2 / 2 + 0.8 / (H + 1)] * 2, abs=0.02)
+    if model.prefix:  # β is of items, that are masked then; the others mask any number of digits, each equally often
+        assert ((masked == H).mean(), (masked == 0).mean()) == pytest.approx((0.2 + 0.8 / (H + 1), 0.8 / (H + 1)), abs=0.02)
     else:
         together = ((masked == H) | (masked == 0)).all(1) & (masked > 0).any(1) & (masked == 0).any(1)
         assert together.mean() == pytest.approx(0.2 * 5 / 7, abs=0.03)  # k of 6 items, each number equally likely

@@ -49,10 +49,10 @@ def test_what_is_masked_cannot_be_seen(model: MaskGR) -> None:
     """Changing a masked digit's true code changes the targets only: hidden states depend on visible tokens."""
     history = torch.tensor([[1, 2, 3]])
     codes = torch.full((1, 1, H), V)
-    base = model.log_probabilities(history, codes)
+    base = model.given(history)(codes)
     revealed = codes.clone()
     revealed[..., 1] = 4
-    assert not torch.allclose(model.log_probabilities(history, revealed), base)
+    assert not torch.allclose(model.given(history)(revealed), base)
     assert base.shape == (1, 1, H, V)
     torch.testing.assert_close(base.exp().sum(-1), torch.ones(1, 1, H))
 
@@ -60,10 +60,10 @@ def test_what_is_masked_cannot_be_seen(model: MaskGR) -> None:
 def test_a_batch_is_its_members(model: MaskGR) -> None:
     histories = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
     codes = torch.randint(0, V + 1, (2, 5, H), generator=torch.Generator().manual_seed(0))
-    both = model.log_probabilities(histories, codes)
+    both = model.given(histories)(codes)
     for row, history in enumerate([[3, 7], [5, 2, 9, 4]]):
         for beam in range(5):
-            alone = model.log_probabilities(torch.tensor([history]), codes[row : row + 1, beam : beam + 1])
+            alone = model.given(torch.tensor([history]))(codes[row : row + 1, beam : beam + 1])
             torch.testing.assert_close(alone[0, 0], both[row, beam], atol=1e-5, rtol=1e-5)
 
 
@@ -74,7 +74,7 @@ def test_save_and_load_change_nothing(model: MaskGR, tmp_path: Path) -> None:
     registry.load(other, tmp_path / "model.safetensors")
     index, users = PartialIndex(SIDS, V), torch.arange(2)
     history = torch.tensor([[-1, 4], [8, 1]])
-    found = [beam_search(lambda c, m=m: m.log_probabilities(history, c), users, index, Decoding(beams=5)) for m in (model, other)]
+    found = [beam_search(m.given(history), users, index, Decoding(beams=5)) for m in (model, other)]
     assert torch.equal(found[0].items, found[1].items)
     assert torch.equal(found[0].scores, found[1].scores)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from pipelines.models import registry
 from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.noise import forget_history
+from pipelines.models.noise import Noise, forget_history
 from pipelines.models.transformer import Layout
 
 N, H, V = 30, 3, 8
@@ -68,7 +70,7 @@ def test_the_two_streams_and_the_cache_agree(model: MaskGR) -> None:
 
 def test_each_item_draws_its_own_rate(model: MaskGR) -> None:
     items = np.tile(np.arange(6), (500, 1))
-    _, weights = model.draw(items, np.random.default_rng(0), next_item=0.8)
+    _, weights = model.draw(items, np.random.default_rng(0), Noise(next_item=0.8))
     masked = weights > 0
     assert weights.mean() == pytest.approx(1, abs=0.05)  # unbiased, as E[1/t · masked] is
     assert masked.any((0, 2)).all()
@@ -91,7 +93,9 @@ def test_an_extended_cache_is_the_longer_history_encoded(model: MaskGR, padded: 
     for place in range(3 if padded else 1, histories.shape[1]):
         cache = model.extend(cache, histories[:, place])
     assert cache.length == histories.shape[1] * model.tokens_per_item
-    torch.testing.assert_close(model.log_probabilities_after(cache, some_codes()), model.given(histories)(some_codes()), **EXACT)
+    torch.testing.assert_close(
+        model.expecting(partial(model.states_after, cache))(some_codes()), model.given(histories)(some_codes()), **EXACT
+    )
 
 
 def test_an_item_sees_nothing_that_follows_it(model: MaskGR) -> None:
@@ -120,7 +124,7 @@ def test_no_history_at_all_can_be_asked(tokens: str) -> None:
     for attention in ATTENTION:
         model = build(attention, tokens)
         nobody = model.given(HISTORIES[:, :0])(some_codes())
-        alone = model.log_probabilities(torch.empty(2, 0, dtype=torch.int64), some_codes())
+        alone = model.expecting(partial(model.states, torch.empty(2, 0, dtype=torch.int64)))(some_codes())
         torch.testing.assert_close(nobody, alone, **EXACT)
 
 

@@ -1,0 +1,162 @@
+"""The digits of an item taken together: a distribution over the items that agree with what is revealed.
+
+The paper's denoiser takes masked digits as independent, each a softmax over its V codes, so that most of its probability lies on
+semantic IDs that no item has, and what ties an item's digits together must be learnt by the network. Here a state z gives every
+item i the energy z · w_i, and the items that agree with the revealed digits share all probability:
+
+    p(i | z, revealed) = exp(z · w_i) / Σ_j exp(z · w_j), over the items j that agree.
+
+w_i is the sum of the item's digit embeddings, so that an energy is a sum of digit logits, plus what else the item brings. A masked
+digit's probabilities are sums over items, in any order: with nothing revealed they are those of a softmax over the catalogue.
+
+Shapes: B users, K beams, S digits in all, H digits an item, k items, V codes, N items, D width, R states, Q pairs of state and item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
+DENSE = 16  # a matrix product over all items pays where one in so many agrees
+
+
+def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, masked: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of −log p(item | state, revealed digits). Compares every state with every item.
+
+    Args:
+        states: [R, D].
+        vectors: w, [N, D].
+        sids: [N, H].
+        items: int64 [R], the true ones.
+        masked: bool [R, H]; the other digits of the true item are revealed.
+        weights: [R].
+    """
+    whole = masked.all(1)
+    loss = states.new_zeros((), dtype=torch.float32)
+    for part, partly in ((whole.nonzero().squeeze(1), False), ((~whole).nonzero().squeeze(1), True)):
+        energies = (states[part] @ vectors.T).float()  # [R', N]
+        if partly:
+            energies.masked_fill_(~agree(sids, sids[items[part]], masked[part]), -torch.inf)
+        loss = loss + F.cross_entropy(energies, items[part], reduction="none") @ weights[part]
+    return loss
+
+
+def agree(sids: Tensor, revealed: Tensor, masked: Tensor) -> Tensor:
+    """Which of the items [N, H] have the codes `revealed` [R, H] where these are not `masked` [R, H]: bool [R, N]."""
+    same = torch.ones((len(revealed), len(sids)), dtype=torch.bool, device=sids.device)
+    for column, code, hidden in zip(sids.T.contiguous(), revealed.T, masked.T, strict=True):
+        same &= hidden[:, None] | (code[:, None] == column)
+    return same
+
+
+class Members:
+    """The items that agree with a partial semantic ID: for every subset of digits asked for, items sorted by these digits."""
+
+    def __init__(self, sids: Tensor, codes: int) -> None:
+        """
+        Args:
+            sids: int64 [N, H].
+            codes: V.
+        """
+        self.sids, self.codes, H = sids, codes, sids.shape[1]
+        self.bits = 1 << torch.arange(H, device=sids.device)
+        self.place = (codes + 1) ** torch.arange(H - 1, -1, -1, device=sids.device)
+        self._sorted: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def pairs(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Every pair of a partial SID of [R, H] (V where masked) and an item that agrees with it: int64 [Q] rows, [Q] items."""
+        subsets, numbers = ((codes < self.codes) * self.bits).sum(1), (codes * self.place).sum(1)
+        rows, items = [], []
+        for subset in subsets.unique().tolist():
+            at = (subsets == subset).nonzero().squeeze(1)
+            ordered, order = self._of(subset)
+            first, end = (torch.searchsorted(ordered, numbers[at], right=right) for right in (False, True))
+            count = end - first
+            rows.append(at.repeat_interleave(count))
+            start = (first - (count.cumsum(0) - count)).repeat_interleave(count)
+            items.append(order[start + torch.arange(len(start), device=start.device)])
+        return torch.cat(rows), torch.cat(items)
+
+    def _of(self, subset: int) -> tuple[Tensor, Tensor]:
+        """The items' numbers with only these digits revealed, sorted, and whose they are."""
+        if subset not in self._sorted:
+            shown = (subset & self.bits) > 0
+            self._sorted[subset] = (torch.where(shown, self.sids, self.codes) * self.place).sum(1).sort(stable=True)
+        return self._sorted[subset]
+
+
+class Joint:
+    """What a model with joint digits expects: codes [B, K, S], V where masked, → log-probabilities [B, K, S, V] of each masked digit.
+
+    −inf where no item agrees, and 0 at the digits of a partial SID that no item has. Items that come at the same time (k > 1) are
+    independent of each other given what is visible.
+    """
+
+    def __init__(self, states: Callable[[Tensor], Tensor], vectors: Tensor, members: Members) -> None:
+        """
+        Args:
+            states: the model: codes [B, K, S] → states [B, K, k, D].
+            vectors: w, float32 [N, D].
+            members: of the catalogue.
+        """
+        self.states, self.vectors, self.members = states, vectors, members
+        self._last: Tensor | None = None
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Ask the model."""
+        self._last = self.states(codes).float()
+        return self._marginals(self._last, codes)
+
+    def again(self, codes: Tensor, origin: Tensor) -> Tensor:
+        """What was expected when the model was last asked, given further digits.
+
+        Args:
+            codes: [B, K', S].
+            origin: [B, K'], which of the beams of that time each of these comes from.
+        """
+        assert self._last is not None
+        states = self._last.gather(1, origin[:, :, None, None].expand(-1, -1, *self._last.shape[2:]))
+        return self._marginals(states, codes)
+
+    def items(self, codes: Tensor) -> Tensor:
+        """Log-probabilities [B, N] of every item, with nothing revealed in `codes` [B, 1, H]."""
+        return self._energies(self.states(codes).float().flatten(0, 2)).log_softmax(-1)
+
+    def _energies(self, states: Tensor) -> Tensor:
+        """[R, D] → float32 [R, N]."""
+        with torch.autocast(states.device.type, enabled=False):
+            return states @ self.vectors.T
+
+    def _marginals(self, states: Tensor, codes: Tensor) -> Tensor:
+        """Sums over the items that agree: states [B, K, k, D] and codes [B, K, S] → log-probabilities [B, K, S, V]."""
+        H, V, shape = self.members.sids.shape[1], self.members.codes, codes.shape
+        states, codes = states.flatten(0, 2), codes.reshape(-1, H)  # [R, D], [R, H]
+        R = len(codes)
+        row, item = self.members.pairs(codes)  # [Q]
+        energy = self._energies_of(states, row, item)
+        largest = energy.new_full((R,), -torch.inf).scatter_reduce_(0, row, energy, "amax")
+        share = (energy - largest[row]).exp_()
+        share /= share.new_zeros(R).index_add_(0, row, share)[row]
+        mass = share.new_zeros(R * H * V)
+        for h in range(H):
+            mass.index_add_(0, (row * H + h) * V + self.members.sids[item, h], share)
+        logp = mass.view(R, H, V).log_()
+        logp[largest == -torch.inf] = 0.0
+        return logp.view(*shape, V)
+
+    def _energies_of(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
+        """The energies [Q] of pairs of state and item: from those of all items for states that many agree with, else one by one."""
+        pairs = torch.bincount(row, minlength=len(states))
+        many = pairs * DENSE > len(self.vectors)
+        energies = self._energies(states[many]).flatten()  # [R'·N]
+        place = (many.cumsum(0) - 1) * len(self.vectors)  # of a state's first energy
+        found, apart = states.new_empty(len(row)), many[row]
+        found[apart] = energies[(place[row] + item)[apart]]
+        few = (~apart).nonzero().squeeze(1).split(PAIRS)
+        for part in few:
+            found[part] = (states[row[part]] * self.vectors[item[part]]).sum(1)
+        return found

@@ -1,0 +1,183 @@
+"""Joint digits against sums over the catalogue written out, and what must hold of any distribution over items."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.decode.beam import beam_search
+from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.exhaustive import score_every_item
+from pipelines.decode.guidance import guided
+from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
+from pipelines.models import joint, registry
+from pipelines.models.config import ATTENTION, ModelConfig
+from pipelines.models.joint import Joint, Members
+from pipelines.models.maskgr import MaskGR
+from pipelines.models.noise import Noise
+from tests.decode.models import catalogue
+
+N, H, V = 30, 3, 4
+SIDS = catalogue(N, H, V)
+SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, tokens="item", likelihood="item", item_embeddings=True)
+HISTORIES = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
+
+
+class TableStates:
+    """States [B, K, 1, D] that depend on every revealed digit, from random tables."""
+
+    def __init__(self, users: int, digits: int, codes: int, seed: int = 0) -> None:
+        self.tables = torch.randn(users, digits, codes + 1, 8, generator=torch.Generator().manual_seed(seed))
+        self.evaluations = 0
+
+    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
+        self.evaluations += 1
+        user = torch.arange(len(self.tables))[:, None, None]
+        return self.tables[user, torch.arange(codes.shape[2]), codes].sum(2, keepdim=True).tanh()
+
+
+def table_joint(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> Joint:
+    vectors = torch.randn(len(sids), 8, generator=torch.Generator().manual_seed(seed + 1))
+    return Joint(TableStates(users, sids.shape[1], codes, seed), vectors, Members(torch.as_tensor(sids), codes))
+
+
+@pytest.fixture(params=ATTENTION)
+def model(request: pytest.FixtureRequest) -> MaskGR:
+    torch.manual_seed(0)
+    return registry.build("maskgr", dataclasses.replace(SIZES, attention=request.param), SIDS, V).eval()
+
+
+def agreeing(partial: np.ndarray, sids: np.ndarray, codes: int) -> list[int]:
+    """The items that have the codes of a partial SID where it has any."""
+    return [i for i, sid in enumerate(sids) if all(p in (codes, c) for p, c in zip(partial, sid, strict=True))]
+
+
+def vectors_by_hand(model: MaskGR) -> torch.Tensor:
+    """Per item: the sum of its digits' embeddings, and its own."""
+    digits = model.embedding.weight[torch.as_tensor(SIDS) + torch.arange(H) * V].sum(1)
+    return digits + model.item_embedding.weight[:-1]
+
+
+@torch.no_grad()
+def test_a_digit_has_the_probability_of_the_items_that_agree(model: MaskGR) -> None:
+    codes = torch.tensor([[[V, V, V], [*SIDS[9, :2], V], [V, SIDS[4, 1], V], list(SIDS[2])]]).expand(2, -1, -1)
+    expected = model.given(HISTORIES)
+    logp = expected(codes)
+    states, w = expected.states(codes)[:, :, 0], vectors_by_hand(model)
+    for user in range(2):
+        for beam in range(4):
+            items = agreeing(codes[user, beam].numpy(), SIDS, V)
+            share = (w[items] @ states[user, beam]).softmax(0)
+            for h in range(H):
+                mass = torch.zeros(V).index_add_(0, torch.as_tensor(SIDS[items, h]), share)
+                torch.testing.assert_close(logp[user, beam, h].exp(), mass, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> None:
+    """Weighted by the mean of its digits' weights, wholly masked or not."""
+    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.2))
+    expected, w, whole = 0.0, vectors_by_hand(model), []
+    for row, weight in zip(items, weights, strict=True):
+        real = [int(i) for i in row if i >= 0]
+        weight = weight[-len(real) :]
+        for place, item in enumerate(real):
+            if not weight[place].any():
+                continue
+            masked = np.where(weight > 0, H * V + np.arange(H), SIDS[real] + np.arange(H) * V)  # digits as the model numbers them
+            if model.prefix:
+                partial = torch.as_tensor(np.where(weight[place] > 0, V, SIDS[item]))
+                state = model.given(torch.tensor([real[:place]], dtype=torch.int64)).states(partial[None, None])[0, 0, 0]
+            else:
+                shown = torch.tensor([[-1 if (wt > 0).any() else i for i, wt in zip(real, weight, strict=True)]])
+                state = model.hidden(torch.as_tensor(masked)[None], shown, len(real))[0, place]
+            alike = agreeing(np.where(weight[place] > 0, V, SIDS[item]), SIDS, V)
+            whole.append(len(alike) == N)
+            expected -= weight[place].sum() * (w[alike] @ state).log_softmax(0)[alike.index(item)].item()
+    assert any(whole)
+    assert not all(whole)
+    assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    digits=st.integers(1, 6),
+    codes=st.sampled_from([2, 3, 16, 256]),
+    items=st.integers(1, 40),
+    spare=st.integers(0, 30),
+    unmask=st.sampled_from(ORDERS),
+    T=st.integers(1, 6),
+    seed=st.integers(0, 1000),
+)
+def test_probabilities_of_all_items_add_up_to_one_and_the_beam_finds_them(
+    digits: int, codes: int, items: int, spare: int, unmask: str, T: int, seed: int
+) -> None:
+    """Every order, every T: no probability leaves the catalogue, and a beam as wide as the catalogue is exhaustive."""
+    sids = catalogue(items, digits, codes, seed)
+    decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=len(sids) + spare, seed=seed)
+    expected, users, index = table_joint(3, sids, codes, seed), torch.arange(3), PartialIndex(sids, codes)
+    found = beam_search(expected, users, index, decoding)
+    assert expected.states.evaluations == min(T, digits)
+    scores, items_ = score_every_item(expected, users, index, decoding).sort(dim=1, descending=True)
+    torch.testing.assert_close(scores.exp().sum(1), torch.ones(3), atol=1e-4, rtol=1e-4)
+    assert torch.equal(found.items[:, : len(sids), 0], items_)
+    torch.testing.assert_close(found.scores[:, : len(sids)], scores, atol=1e-4, rtol=1e-4)
+    assert found.scores[:, len(sids) :].isneginf().all()
+
+
+@pytest.mark.parametrize("unmask", ORDERS)
+def test_states_that_see_no_digits_make_order_and_evaluations_irrelevant(unmask: str) -> None:
+    expected = table_joint(2, SIDS, V)
+    expected.states.tables[:, :, :] = expected.states.tables[:, :1, :1]
+    users, index = torch.arange(2), PartialIndex(SIDS, V)
+    scores = [score_every_item(expected, users, index, Decoding(unmask=unmask, nfe=T)) for T in range(1, H + 1)]
+    for other in scores:
+        torch.testing.assert_close(other, expected.items(torch.full((2, 1, H), V)), atol=1e-5, rtol=1e-5)
+
+
+def test_energies_of_many_pairs_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, codes = table_joint(2, SIDS, V), torch.tensor([[[V, SIDS[4, 1], V], [0, V, V]]] * 2)
+    whole = expected(codes)
+    monkeypatch.setattr(joint, "PAIRS", 3)
+    assert torch.equal(expected(codes), whole)
+
+
+def test_guidance_weighs_the_items() -> None:
+    """p(item | history)^(1 + w) / p(item)^w, normalised over the items."""
+    one, other = table_joint(2, SIDS, V, 1), table_joint(2, SIDS, V, 2)
+    other = Joint(other.states, one.vectors, one.members)
+    nothing = torch.full((2, 1, H), V)
+    both = (1.5 * one.items(nothing) - 0.5 * other.items(nothing)).log_softmax(1)
+    torch.testing.assert_close(guided(one, other, 0.5).items(nothing), both, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_was_computed_from_the_weights_is_forgotten_in_training(model: MaskGR) -> None:
+    codes = torch.full((2, 1, H), V)
+    before = model.given(HISTORIES).items(codes)
+    model.train()
+    model.item_embedding.weight[3, 0] += 5
+    model.eval()
+    assert not torch.allclose(model.given(HISTORIES).items(codes), before)
+
+
+def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
+    """Padding brings nothing, whatever is learnt."""
+    items, weights = map(torch.as_tensor, model.draw(HISTORIES.numpy(), np.random.default_rng(0)))
+    model(items, weights).backward()
+    assert not model.item_embedding.weight[-1].any()
+    assert not model.item_embedding.weight.grad[-1].any()
+
+
+def test_what_needs_item_tokens_says_so() -> None:
+    for option in ({"likelihood": "item"}, {"item_embeddings": True}):
+        with pytest.raises(UserError, match="Add --tokens item"):
+            ModelConfig(**option)
+    with pytest.raises(UserError, match="--likelihood 'both' is unknown"):
+        ModelConfig(likelihood="both")
