@@ -44,9 +44,13 @@ class ModelConfig:
         for name, choices in (("attention", ATTENTION), ("tokens", TOKENS), ("likelihood", LIKELIHOODS)):
             if getattr(self, name) not in choices:
                 raise UserError(f"--{name} {getattr(self, name)!r} is unknown; choose {' or '.join(choices)}.")
-        for option, used in (("--likelihood item", self.likelihood == "item"), ("--item-embeddings", self.item_embeddings)):
+        needs = (
+            ("--likelihood item", "--likelihood digit", self.likelihood == "item"),
+            ("--item-embeddings", "--no-item-embeddings", self.item_embeddings),
+        )
+        for option, instead, used in needs:
             if used and self.tokens != "item":
-                raise UserError(f"{option} needs one token an item. Add --tokens item.")
+                raise UserError(f"{option} goes with --tokens item; with --tokens {self.tokens} take {instead}.")
         for name in ("layers", "width", "heads", "mlp", "max_items"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")

@@ -213,7 +213,7 @@ class MaskGR(nn.Module):
         return self.hidden(digits, shown, k).unflatten(0, (B, K))
 
     def remember(self, history: Tensor) -> Cache:
-        """Encode histories [B, n] (−1 at padding) once, for `log_probabilities_after`."""
+        """Encode histories [B, n] (−1 at padding) once, for `states_after`."""
         real = self._real(history)
         layout = self._layout(real)
         x = self._enter(self.item_digits[history], history, layout)

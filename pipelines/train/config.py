@@ -37,7 +37,10 @@ class TrainConfig:
     forget: float = field(default=0.0, metadata={"help": "Share of sequences cut to one item without a history, for eval --guidance."})
     next: int = field(default=1, metadata={"help": "Items ahead k: a user's last k items test, the k before validate."})
     whole_item: float | None = field(
-        default=None, metadata={"help": "Share of sequences whose items are masked as a whole. [default: 0.2 with --dense, else 0]"}
+        default=None,
+        metadata={
+            "help": "Share of sequences (prefix attention: of items) whose items are masked whole. [default: 0.2 with --dense, else 0]"
+        },
     )
     clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
     ema: float = field(default=0.0, metadata={"help": "Decay of averaged weights, used to validate and to save; 0 for none."})

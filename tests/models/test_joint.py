@@ -105,7 +105,7 @@ def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> N
     assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     digits=st.integers(1, 6),
     codes=st.sampled_from([2, 3, 16, 256]),
@@ -176,8 +176,8 @@ def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
 
 
 def test_what_needs_item_tokens_says_so() -> None:
-    for option in ({"likelihood": "item"}, {"item_embeddings": True}):
-        with pytest.raises(UserError, match="Add --tokens item"):
+    for option, instead in (({"likelihood": "item"}, "--likelihood digit"), ({"item_embeddings": True}, "--no-item-embeddings")):
+        with pytest.raises(UserError, match=f"goes with --tokens item; with --tokens digit take {instead}"):
             ModelConfig(**option)
     with pytest.raises(UserError, match="--likelihood 'both' is unknown"):
         ModelConfig(likelihood="both")
