@@ -1,4 +1,4 @@
-"""One user's answer on one core: prefix attention, `small` preset, 20 items of history, 20 beams, three evaluations."""
+"""One user's answer on one core: `small` preset, 20 items of history, 20 beams, three evaluations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(1)
     N = SIZES["12 thousand"]
     sids = catalogue(N)
-    sizes, _ = configure("small", {"attention": "prefix"})
+    sizes, _ = configure("small", {})
     model = registry.build("maskgr", sizes, sids, CODES).eval()
     index, decoding, user = PartialIndex(sids, CODES), Decoding(nfe=3), torch.zeros(1, dtype=torch.int64)
     histories = torch.as_tensor(np.random.default_rng(0).integers(0, N, (options.requests + 50, 1, HISTORY)))

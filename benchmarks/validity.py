@@ -1,4 +1,4 @@
-"""Whether constrained decoding ever returns what is no item, or an item twice: a million beams of every order."""
+"""Whether constrained decoding, digits apart, ever returns what is no item, or an item twice: a million beams of every order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 import torch
 
-from benchmarks.catalogue import CODES, SIZES, catalogue
+from benchmarks.catalogue import APART, CODES, SIZES, catalogue
 from benchmarks.common import save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
@@ -33,7 +33,7 @@ def main() -> None:
     N = SIZES["12 thousand"]
     sids = catalogue(N)
     index = PartialIndex(sids, CODES)
-    sizes, _ = configure("small", {"attention": "prefix"})
+    sizes, _ = configure("small", APART)
     model = registry.build("maskgr", sizes, sids, CODES).eval()
     rows, rng = [], np.random.default_rng(0)
     users = -(-options.beams // (BEAMS * len(ORDERS) * index.digits))

@@ -16,11 +16,15 @@ from pipelines.decode.exhaustive import score_every_item
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
+from pipelines.evaluate import recommend as recommending
+from pipelines.evaluate.protocol import Split
+from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import joint, registry
 from pipelines.models.config import ATTENTION, ModelConfig
 from pipelines.models.joint import Joint, Members
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import Noise
+from tests.conftest import ListProgress
 from tests.decode.models import catalogue
 
 N, H, V = 30, 3, 4
@@ -155,6 +159,20 @@ def test_guidance_weighs_the_items() -> None:
     nothing = torch.full((2, 1, H), V)
     both = (1.5 * one.items(nothing) - 0.5 * other.items(nothing)).log_softmax(1)
     torch.testing.assert_close(guided(one, other, 0.5).items(nothing), both, atol=1e-5, rtol=1e-5)
+
+
+def test_users_of_a_large_catalogue_are_decoded_a_few_at_a_time(model: MaskGR, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = np.array([3, 7, 5, 2, 9, 4, 1, 6], np.int32)
+    split = Split(items, np.arange(5) * 2, np.arange(4, dtype=np.int32), np.ones((4, 1), np.int32))
+
+    def search() -> Recommendations:
+        return recommend(model, split, PartialIndex(SIDS, V), Decoding(beams=5), ListProgress())
+
+    whole = search()
+    monkeypatch.setattr(recommending, "CELLS", N)
+    one_by_one = search()
+    assert np.array_equal(one_by_one.items, whole.items)
+    np.testing.assert_allclose(one_by_one.scores, whole.scores, atol=1e-5)
 
 
 @torch.no_grad()
