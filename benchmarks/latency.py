@@ -1,8 +1,9 @@
-"""One user's answer on one core: `small` preset, 20 items of history, 20 beams, three evaluations."""
+"""One user's answer on one core: `small` preset, 20 items of history, 20 beams, three evaluations and one."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from functools import partial
 
@@ -21,7 +22,7 @@ from pipelines.decode.index import PartialIndex
 from pipelines.models import registry
 from pipelines.models.precision import autocast
 
-HISTORY = 20
+HISTORY, EVALUATIONS = 20, (3, 1)
 
 
 def main() -> None:
@@ -36,21 +37,19 @@ def main() -> None:
     sids = catalogue(N)
     sizes, _ = configure("small", {})
     model = registry.build("maskgr", sizes, sids, CODES).eval()
-    index, decoding, user = PartialIndex(sids, CODES), Decoding(nfe=3), torch.zeros(1, dtype=torch.int64)
+    index, user = PartialIndex(sids, CODES), torch.zeros(1, dtype=torch.int64)
     histories = torch.as_tensor(np.random.default_rng(0).integers(0, N, (options.requests + 50, 1, HISTORY)))
-    times: dict[str, list[float]] = {"history encoded, then decoded": [], "cache extended by the last item, then decoded": []}
+    times: dict[str, list[float]] = {
+        f"{how}, T = {T}": [] for T in EVALUATIONS for how in ("history encoded", "cache extended by the last item")
+    }
     with torch.inference_mode(), autocast(options.precision, torch.device("cpu")):
-        for history in histories:
-            began = time.perf_counter()
-            cache = model.remember(history)
-            beam_search(model.expecting(partial(model.states_after, cache)), user, index, decoding)
-            between = time.perf_counter()
-            cache = model.remember(history[:, :-1])
-            again = time.perf_counter()
-            cache = model.extend(cache, history[:, -1])
-            beam_search(model.expecting(partial(model.states_after, cache)), user, index, decoding)
-            for name, seconds in zip(times, (between - began, time.perf_counter() - again), strict=True):
-                times[name].append(1000 * seconds)
+        for T, history in itertools.product(EVALUATIONS, histories):
+            before = model.remember(history[:, :-1])
+            for how in ("history encoded", "cache extended by the last item"):
+                began = time.perf_counter()
+                cache = model.remember(history) if how == "history encoded" else model.extend(before, history[:, -1])
+                beam_search(model.expecting(partial(model.states_after, cache)), user, index, Decoding(nfe=T))
+                times[f"{how}, T = {T}"].append(1000 * (time.perf_counter() - began))
     figures = {name: {f"p{p}": float(np.percentile(t[50:], p)) for p in (50, 99)} for name, t in times.items()}
     rows = [(name, f"{f['p50']:.1f}", f"{f['p99']:.1f}") for name, f in figures.items()]
     title = f"Milliseconds for one user, one core, {options.precision}"

@@ -63,6 +63,7 @@ class Members:
             codes: V.
         """
         self.sids, self.codes, H = sids, codes, sids.shape[1]
+        self.columns = sids + torch.arange(H, device=sids.device) * codes  # [N, H], into H·V
         self.bits = 1 << torch.arange(H, device=sids.device)
         self.place = (codes + 1) ** torch.arange(H - 1, -1, -1, device=sids.device)
         self._sorted: dict[int, tuple[Tensor, Tensor]] = {}
@@ -141,9 +142,8 @@ class Joint:
         largest = energy.new_full((R,), -torch.inf).scatter_reduce_(0, row, energy, "amax")
         share = (energy - largest[row]).exp_()
         share /= share.new_zeros(R).index_add_(0, row, share)[row]
-        mass = share.new_zeros(R * H * V)
-        for h in range(H):
-            mass.index_add_(0, (row * H + h) * V + self.members.sids[item, h], share)
+        place = self.members.columns[item] + (row * (H * V))[:, None]  # [Q, H]
+        mass = share.new_zeros(R * H * V).index_add_(0, place.flatten(), share[:, None].expand(-1, H).flatten())
         logp = mass.view(R, H, V).log_()
         logp[largest == -torch.inf] = 0.0
         return logp.view(*shape, V)
