@@ -32,15 +32,15 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "AdamW": ["--optimizer", "adamw"],
     "dropout 0.3": ["--dropout", "0.3"],
     "2 layers": ["--layers", "2"],
+    "the paper's model and optimiser": ["--preset", "paper", "--validations", "10", "--validation-users", "2000"],
 }
-PAPER = "the paper's model and optimiser"  # the preset `paper`, at the same minutes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--only", nargs="*", choices=[*LEVERS, PAPER], help="levers to measure", default=[*LEVERS, PAPER])
+    parser.add_argument("--only", nargs="*", choices=LEVERS, help="levers to measure", default=[*LEVERS])
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/levers.json and .parquet")
     options = parser.parse_args()
     require_beauty()
@@ -48,8 +48,18 @@ def main() -> None:
     for seed in range(options.seeds):
         for lever in options.only:
             name = f"lever-{lever.replace(' ', '-').replace(',', '')}-{options.minutes:g}min-seed{seed}"
-            changes = ["--preset", "paper", "--validations", "10", "--validation-users", "2000"] if lever == PAPER else LEVERS[lever]
-            command = ["train", "--dataset", "beauty", "--name", name, "--minutes", str(options.minutes), "--seed", str(seed), *changes]
+            command = [
+                "train",
+                "--dataset",
+                "beauty",
+                "--name",
+                name,
+                "--minutes",
+                str(options.minutes),
+                "--seed",
+                str(seed),
+                *LEVERS[lever],
+            ]
             subprocess.run([sys.executable, "-m", "maskgr_cli.app", *command], check=True)
             curves += curve(workspace, name, lever, seed)
     table = pa.Table.from_pylist(curves)

@@ -27,13 +27,13 @@ BASE = Decoding()
 
 def variants(trained: Trained) -> dict[str, Decoding]:
     """The decodings that a run can do, by what they change of greedy, one digit an evaluation, constrained, 20 beams."""
-    S = ahead(trained) * trained.model.digits
+    S = trained.ahead * trained.model.digits
     changes: dict[str, dict] = {f"greedy, T = {S}, constrained": {}}
     changes |= {unmask: {"unmask": unmask} for unmask in ORDERS if unmask != BASE.unmask}
     changes |= {f"T = {T}": {"nfe": T} for T in range(1, S)}
     if not trained.model.joint:
         changes |= {"unconstrained": {"constrained": False}}
-    if ahead(trained) == 1:
+    if trained.ahead == 1:
         changes |= {f"T = {T}, then {S - T} remasking": {"nfe": T, "remask": S - T} for T in (S - 2, S - 1)}
         changes |= {f"T = {S}, then {more} remasking": {"remask": more} for more in (1, 2)}
     if trained.model.dense:
@@ -45,11 +45,6 @@ def variants(trained: Trained) -> dict[str, Decoding]:
     return {name: dataclasses.replace(BASE, **change) for name, change in changes.items()}
 
 
-def ahead(trained: Trained) -> int:
-    """Items k that the run recommends at a time."""
-    return trained.training.get("next", 1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", help="a trained run of the workspace")
@@ -59,7 +54,7 @@ def main() -> None:
     keep_freed_memory()
     workspace, device = Workspace.find(), torch.device("cpu")
     trained = load_run(workspace, workspace.require_run(options.run), device)
-    everyone = histories(load_sequences(trained.dataset.sequences), "test", ahead(trained))
+    everyone = histories(load_sequences(trained.dataset.sequences), "test", trained.ahead)
     users = everyone.sample(options.users, seed=0)
     index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes)
     figures, rows = {}, []

@@ -6,7 +6,6 @@ an evaluation. Scores are float32 sums of log-probabilities.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,8 @@ from torch import Tensor
 
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.models.joint import Joint
+from pipelines.models.joint import Joint, LogProbabilities
 
-LogProbabilities = Callable[[Tensor], Tensor] | Joint  # codes [B, K, S], V where masked → float32 [B, K, S, V]
 CELLS = 1 << 24  # of the user × item scores held at once where the whole catalogue is scored
 WIDEN = 4  # candidates looked at first, per beam wanted; more only where too few of them hold
 
@@ -29,6 +27,11 @@ class Beams:
     items: Tensor  # int64 [B, K, k], −1 where that part of the beam is no item
     scores: Tensor  # float32 [B, K], −inf where there is no beam
     duplicates: Tensor  # int64 [B], beams struck out because a better one is the same
+
+    @staticmethod
+    def of_items(items: Tensor, scores: Tensor) -> Beams:
+        """Ranked items [B, K] with their scores, that were found without beams."""
+        return Beams(items[:, :, None], scores, torch.zeros(len(items), dtype=torch.int64, device=items.device))
 
     @property
     def invalid(self) -> Tensor:
@@ -71,7 +74,9 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     split = decoding.split(S)
     codes = torch.full((len(users), 1, S), V, device=users.device)
     if len(split) == 1 and ahead == 1 and not decoding.remask and isinstance(log_probabilities, Joint):
-        return _best_items(log_probabilities.items(codes), decoding.beams)
+        scores = log_probabilities.items(codes)  # [B, N]
+        best, items = scores.topk(min(decoding.beams, scores.shape[1]), dim=1)
+        return Beams.of_items(items, best)
     if len(split) == 1 and decoding.constrained and ahead == 1 and not decoding.remask:
         return _whole_catalogue(log_probabilities(codes)[:, 0], index, decoding.beams)
     gains = torch.zeros(codes.shape, device=users.device)
@@ -203,12 +208,6 @@ def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding
     return picked, alive
 
 
-def _best_items(scores: Tensor, beams: int) -> Beams:
-    """The items with the largest scores [B, N]."""
-    best, items = scores.topk(min(beams, scores.shape[1]), dim=1)
-    return Beams(items[:, :, None], best, torch.zeros(len(scores), dtype=torch.int64, device=scores.device))
-
-
 def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
     """Score every item with the log-probabilities [B, H, V] of one evaluation, a block of the catalogue at a time."""
     B, N = len(logp), len(index.sids)
@@ -222,4 +221,4 @@ def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
         best, place = found.topk(min(beams, len(sids)), dim=1)
         scores, order = torch.cat((scores, best), dim=1).topk(min(beams, start + len(sids)), dim=1)
         items = torch.cat((items, place + start), dim=1).gather(1, order)
-    return Beams(items[:, :, None], scores, torch.zeros(B, dtype=torch.int64, device=logp.device))
+    return Beams.of_items(items, scores)

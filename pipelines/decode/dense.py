@@ -23,7 +23,7 @@ def dense_search(query: Tensor, text: Tensor, beams: int) -> Beams:
     with torch.autocast(query.device.type, enabled=False):
         found = [(part @ text.T).topk(min(beams, len(text))) for part in query.split(max(1, CELLS // len(text)))]
     scores, items = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return Beams(items[:, :, None], scores, torch.zeros(len(query), dtype=torch.int64, device=query.device))
+    return Beams.of_items(items, scores)
 
 
 @torch.no_grad()

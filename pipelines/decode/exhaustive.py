@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.decode.beam import LogProbabilities, next_digits, random_order
+from pipelines.decode.beam import next_digits, random_order
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.models.joint import Joint
+from pipelines.models.joint import Joint, LogProbabilities
 
 
 @torch.no_grad()

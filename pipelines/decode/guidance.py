@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.decode.beam import LogProbabilities
-from pipelines.models.joint import Joint
+from pipelines.models.joint import Joint, LogProbabilities
 
 
 def guided(given: LogProbabilities, anyone: LogProbabilities, weight: float) -> LogProbabilities:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.models.catalogue import place_values
+
 
 class PartialIndex:
     """The distinct partial SIDs of a catalogue, for all subsets of revealed digits or for those an order can reach.
@@ -30,10 +32,8 @@ class PartialIndex:
         """
         started = time.monotonic()
         N, H = sids.shape
-        if (codes + 1) ** H >= 2**63:
-            raise ValueError(f"{H} digits of {codes} codes do not fit a 64-bit number")
         self.codes, self.digits = codes, H
-        self.place = torch.tensor([(codes + 1) ** (H - 1 - h) for h in range(H)], dtype=torch.int64)
+        self.place = place_values(H, codes)
         self.sids = torch.as_tensor(sids, dtype=torch.int64)  # [N, H]
         self.numbers, self.items = (self.sids * self.place).sum(1).sort()
         self.partials = self._partials(every_subset(H) if subsets is None else subsets)

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from pipelines import artifacts
-from pipelines.decode.beam import LogProbabilities
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.exhaustive import walk
 from pipelines.decode.index import PartialIndex
@@ -27,6 +26,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.protocol import Split, histories, load_sequences
 from pipelines.evaluate.recommend import batch_rows, pass_tokens, recommend, say_truncated
 from pipelines.evaluate.run import refuse_approximate
+from pipelines.models.joint import LogProbabilities
 from pipelines.models.precision import autocast
 from pipelines.models.trained import Trained, load_run
 from pipelines.processes import Processes, process_state
@@ -222,9 +222,8 @@ def _refuse_options(decoding: Decoding) -> None:
 
 def _refuse_run(trained: Trained, decoding: Decoding) -> None:
     """Raise where the run cannot be measured so."""
-    ahead = trained.training.get("next", 1)
-    if ahead > 1:
-        raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {ahead}. Take another with --run.")
+    if trained.ahead > 1:
+        raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {trained.ahead}. Take another with --run.")
     if trained.model.joint:
         raise UserError("--diagnose shows what masked digits lose apart; a run with --likelihood item decides them together. Take another.")
     refuse_approximate(trained, decoding)

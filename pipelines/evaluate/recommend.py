@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.decode.beam import CELLS, Beams, LogProbabilities, beam_search
+from pipelines.decode.beam import CELLS, Beams, beam_search
 from pipelines.decode.config import Decoding
 from pipelines.decode.dense import dense_search, reranked
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
+from pipelines.models.joint import LogProbabilities
 from pipelines.models.maskgr import MaskGR
 from pipelines.processes import Processes
 from pipelines.progress import Progress

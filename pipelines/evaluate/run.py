@@ -70,7 +70,9 @@ def evaluate_run(
     """
     state = process_state()
     trained = load_run(workspace, run, state.device)
-    ahead = _ahead(trained, ahead)
+    if ahead not in (None, trained.ahead):
+        raise UserError(f"--next {ahead}: the run was trained with --next {trained.ahead}. Train one with: maskgr train --next {ahead}")
+    ahead = trained.ahead
     _refuse(trained, decoding, ahead)
     sequences = load_sequences(trained.dataset.sequences, len(trained.catalogue.sids))
     users = histories(sequences, split, ahead)
@@ -94,14 +96,6 @@ def evaluate_run(
     popular = np.repeat(popular[:, :, None], ahead, axis=2)  # the same items at each place
     popularity = metrics_table(ranks_table(users, popular, nobody, nobody), decoding.beams)
     return Evaluation(folder, describe(trained, decoding, ahead), read_metrics(folder), popularity)
-
-
-def _ahead(trained: Trained, asked: int | None) -> int:
-    """Items to recommend, k: what the run was trained for, since others' targets may have trained it."""
-    learnt = trained.training.get("next", 1)
-    if asked not in (None, learnt):
-        raise UserError(f"--next {asked}: the run was trained with --next {learnt}. Train one with: maskgr train --next {asked}")
-    return learnt
 
 
 def _refuse(trained: Trained, decoding: Decoding, ahead: int) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from pipelines import artifacts
 from pipelines.errors import UserError
@@ -29,6 +31,17 @@ class Catalogue:
     def digits(self) -> int:
         """H."""
         return self.sids.shape[1]
+
+
+def place_values(digits: int, codes: int) -> Tensor:
+    """What each digit counts in the number of a partial SID, int64 [H]: base V + 1, so that V stands for a masked digit.
+
+    Raises:
+        ValueError: (V + 1)^H does not fit an int64.
+    """
+    if (codes + 1) ** digits >= 2**63:
+        raise ValueError(f"{digits} digits of {codes} codes do not fit a 64-bit number")
+    return torch.tensor([(codes + 1) ** (digits - 1 - h) for h in range(digits)], dtype=torch.int64)
 
 
 def sources(dataset: Dataset, sids: str, dense: bool) -> dict[str, Path]:

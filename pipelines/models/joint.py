@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.models.catalogue import place_values
+
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
 
@@ -65,7 +67,7 @@ class Members:
         self.sids, self.codes, H = sids, codes, sids.shape[1]
         self.columns = sids + torch.arange(H, device=sids.device) * codes  # [N, H], into H·V
         self.bits = 1 << torch.arange(H, device=sids.device)
-        self.place = (codes + 1) ** torch.arange(H - 1, -1, -1, device=sids.device)
+        self.place = place_values(H, codes).to(sids.device)
         self._sorted: dict[int, tuple[Tensor, Tensor]] = {}
 
     def pairs(self, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,3 +165,6 @@ class Joint:
         for part in few:
             found[part] = (states[row[part]] * self.vectors[item[part]]).sum(1)
         return found
+
+
+LogProbabilities = Callable[[Tensor], Tensor] | Joint  # codes [B, K, S], V where masked → float32 [B, K, S, V]

@@ -18,7 +18,7 @@ predict its text embedding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -27,11 +27,10 @@ from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
 from pipelines.models.dense import DenseHead, dense_weights
-from pipelines.models.joint import Joint, Members, joint_loss
+from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss
 from pipelines.models.noise import Noise, cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
 from pipelines.models.transformer import Cache, Encoder, Layout
 
-Expectation = Callable[[Tensor], Tensor] | Joint
 WHOLE_ITEM = 0.2  # β with dense retrieval (section 4.6)
 
 
@@ -50,7 +49,7 @@ class MaskGR(nn.Module):
             text: text embeddings [N, E], for dense retrieval.
         """
         super().__init__()
-        self._kept: dict[str, object] = {}
+        self._vectors: Tensor | None = None  # `vectors()`, while the weights stay as they are
         self.config, self.codes, self.digits = config, codes, sids.shape[1]
         self.tokens_per_item = 1 if config.tokens == "item" else self.digits  # P
         digits = torch.arange(self.digits)
@@ -145,7 +144,7 @@ class MaskGR(nn.Module):
         masked, P = weights > 0, self.tokens_per_item
         digit, item = masked.T.nonzero(as_tuple=True)  # grouped by digit: one matrix product a digit
         states = hidden.index_select(0, torch.searchsorted(asked, item * P + digit // (self.digits // P)))
-        parts = (states, truth[item, digit] - digit * self.codes, weights[item, digit])
+        parts = (states, truth[item, digit] % self.codes, weights[item, digit])
         counts, loss = masked.sum(0).tolist(), hidden.new_zeros((), dtype=torch.float32)
         for head, z, code, weight in zip(self.head, *(part.split(counts) for part in parts), strict=True):
             loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none") @ weight
@@ -182,7 +181,7 @@ class MaskGR(nn.Module):
         x = self.encoder.begin(self._enter(digits, items, layout), layout, self.config.dense_depth)
         return self.dense.query(x.index_select(0, layout.index(self._tokens_of(last)))).float()
 
-    def given(self, history: Tensor, approximate: bool = False) -> Expectation:
+    def given(self, history: Tensor, approximate: bool = False) -> LogProbabilities:
         """What the decoder asks: codes [B, K, S] → log-probabilities [B, K, S, V], given the histories [B, n] (−1 at padding).
 
         Args:
@@ -193,14 +192,16 @@ class MaskGR(nn.Module):
             return self.expecting(partial(self.states_after, self.remember(history)))
         return self.expecting(partial(self.states, history))
 
-    def expecting(self, states: Callable[[Tensor], Tensor]) -> Expectation:
+    def expecting(self, states: Callable[[Tensor], Tensor]) -> LogProbabilities:
         """States [B, K, k·P, D] as a function of codes [B, K, S] → log-probabilities [B, K, S, V] as a function of them.
 
         Codes are V where still masked; S is H digits for each item that comes next. At revealed digits the
         log-probabilities, float32, mean nothing.
         """
         if self.joint:
-            return Joint(states, self._known("vectors", lambda: self.vectors().float()), self._known("members", self._members))
+            if self._vectors is None:
+                self._vectors = self.vectors().float()
+            return Joint(states, self._vectors, self._members)
         return lambda codes: self._expect(states(codes))
 
     def states(self, history: Tensor, codes: Tensor) -> Tensor:
@@ -221,32 +222,27 @@ class MaskGR(nn.Module):
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
         """The cache of histories that one more item [B] each has joined; exact with prefix attention."""
-        x = self._items(self.item_digits[items][:, None], items[:, None])  # [B, P, D]
+        layout = Layout.of(self._real(items[:, None]))
+        x = layout.padded(self._enter(self.item_digits[items][:, None], items[:, None], layout))  # [B, P, D]
         return cache.extended(self.encoder.step(x[:, None], cache)[1])
 
     def states_after(self, cache: Cache, codes: Tensor) -> Tensor:
         """As `states`, at a cost of k·P tokens a beam whatever the length of the history."""
-        return self.encoder.step(self._embed(self._digits(codes)).flatten(2, 3), cache)[0]
+        return self.encoder.step(self._embed(self._tokens(self._digits(codes)).flatten(2, 3)), cache)[0]
 
     def vectors(self) -> Tensor:
         """What energies are products with, for joint digits: the items as they enter the model, [N, D]."""
-        everything = torch.arange(len(self.item_digits) - 1, device=self.item_digits.device)
-        return self._items(self.item_digits[:-1][None], everything[None])[0]
+        everything = torch.arange(len(self.item_digits) - 1, device=self.item_digits.device)[:, None]
+        return self._enter(self.item_digits[everything], everything, Layout.of(self._real(everything)))
 
     def train(self, mode: bool = True) -> MaskGR:
         """Forgets what was computed from the weights."""
-        self._kept.clear()
+        self._vectors = None
         return super().train(mode)
 
-    def _known(self, name: str, compute: Callable[[], object]) -> object:
-        """A value that the weights and the catalogue decide, computed once until training goes on."""
-        if name not in self._kept:
-            self._kept[name] = compute()
-        return self._kept[name]
-
+    @cached_property
     def _members(self) -> Members:
-        offsets = torch.arange(self.digits, device=self.masks.device) * self.codes
-        return Members(self.item_digits[:-1] - offsets, self.codes)
+        return Members(self.item_digits[:-1] % self.codes, self.codes)
 
     def _real(self, items: Tensor) -> Tensor:
         """Which tokens of items [B, n] are real, [B, n·P]."""
@@ -261,21 +257,22 @@ class MaskGR(nn.Module):
         return (items[:, None] * P + torch.arange(P, device=items.device)).flatten()
 
     def _enter(self, digits: Tensor, shown: Tensor, layout: Layout) -> Tensor:
-        """Items as `_items` takes them → their real tokens [T, D]."""
-        return layout.flat(self._items(digits, shown))
-
-    def _items(self, digits: Tensor, shown: Tensor) -> Tensor:
-        """Items as digits [B, n, H] → tokens [B, n·P, D], those of `shown` items [B, n] with all else they bring (−1: digits alone)."""
-        x = self._embed(digits).flatten(1, 2)
+        """Items as digits [B, n, H] → their real tokens [T, D], those of `shown` items [B, n] with all else they bring; −1: none."""
+        x = self._embed(layout.flat(self._tokens(digits).flatten(1, 2)))
         if self.item_embedding is not None:
-            x = x + self.item_embedding(torch.where(shown < 0, self.item_embedding.padding_idx, shown))
-        return x + self.dense.inputs(shown) if self.dense else x
+            item = layout.flat(shown)
+            x = x + self.item_embedding(torch.where(item < 0, self.item_embedding.padding_idx, item))
+        return x + layout.flat(self.dense.inputs(shown)) if self.dense else x
 
-    def _embed(self, digits: Tensor) -> Tensor:
-        """Digits [..., H] → tokens [..., P, D]; a token is the sum of its digits' embeddings."""
-        if self.tokens_per_item == self.digits:
-            return self.embedding(digits)
-        return F.embedding_bag(digits.flatten(0, -2), self.embedding.weight, mode="sum").view(*digits.shape[:-1], 1, self.config.width)
+    def _tokens(self, digits: Tensor) -> Tensor:
+        """Digits [..., H] → those of each token, [..., P, H/P]."""
+        return digits.unflatten(-1, (self.tokens_per_item, -1))
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Tokens as digits [..., H/P] → [..., D], the sum of their digits' embeddings."""
+        if tokens.shape[-1] == 1:
+            return self.embedding(tokens.squeeze(-1))
+        return F.embedding_bag(tokens.flatten(0, -2), self.embedding.weight, mode="sum").view(*tokens.shape[:-1], self.config.width)
 
     def _digits(self, codes: Tensor) -> Tensor:
         """Codes [B, K, S], V where masked, → digits [B, K, k, H]."""

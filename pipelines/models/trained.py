@@ -27,6 +27,11 @@ class Trained:
     inputs: dict[str, Path]
     training: dict[str, Any]  # its hyperparameters
 
+    @property
+    def ahead(self) -> int:
+        """Items k that it was trained to recommend at a time; others' targets may have trained it."""
+        return self.training.get("next", 1)
+
 
 def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
     """Load the best weights of a run.

@@ -25,6 +25,7 @@ from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import Noise
 from pipelines.models.transformer import Layout
 from tests.conftest import ListProgress
+from tests.models.drawn import masked_items
 
 N, H, V, D, E = 30, 3, 8, 16, 10
 BARE = 7  # an item without text
@@ -87,21 +88,17 @@ def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer
     model = build(attention, dense_layer=layer, tokens=tokens)
     items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.5))
     digits, dense = 0.0, []
-    for row, weight in zip(items, weights, strict=True):
-        real = [int(i) for i in row if i >= 0]
-        weight = weight[-len(real) :]
-        for place, item in enumerate(real):
-            if not weight[place].any():
-                continue
-            masked = weight > 0
-            if model.prefix:  # its past is clean, and nothing follows
-                masked = np.concatenate((np.zeros((place, H), bool), masked[place : place + 1]))
-            middle, last = by_hand(model, real[: len(masked)], masked)
-            for h in np.flatnonzero(weight[place]):
-                digits -= float(weight[place, h]) * (last[place, h % last.shape[1]] @ model.head[h]).log_softmax(-1)[SIDS[item, h]].item()
-            if weight[place].all():
-                logits = torch.as_tensor(units()) @ query_by_hand(model, middle[place])
-                dense.append(-logits.log_softmax(-1)[item].item())
+    for real, weight, place in masked_items(items, weights):
+        item = real[place]
+        masked = weight > 0
+        if model.prefix:  # its past is clean, and nothing follows
+            masked = np.concatenate((np.zeros((place, H), bool), masked[place : place + 1]))
+        middle, last = by_hand(model, real[: len(masked)], masked)
+        for h in np.flatnonzero(weight[place]):
+            digits -= float(weight[place, h]) * (last[place, h % last.shape[1]] @ model.head[h]).log_softmax(-1)[SIDS[item, h]].item()
+        if weight[place].all():
+            logits = torch.as_tensor(units()) @ query_by_hand(model, middle[place])
+            dense.append(-logits.log_softmax(-1)[item].item())
     assert len(dense) > 1
     assert ((whole > 0) == (weights > 0).all(2)).all()
     expected = digits / weights.sum() + np.mean(dense)

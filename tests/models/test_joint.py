@@ -26,6 +26,7 @@ from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import Noise
 from tests.conftest import ListProgress
 from tests.decode.models import catalogue
+from tests.models.drawn import masked_items
 
 N, H, V = 30, 3, 4
 SIDS = catalogue(N, H, V)
@@ -88,22 +89,18 @@ def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> N
     """Weighted by the mean of its digits' weights, wholly masked or not."""
     items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.2))
     expected, w, whole = 0.0, vectors_by_hand(model), []
-    for row, weight in zip(items, weights, strict=True):
-        real = [int(i) for i in row if i >= 0]
-        weight = weight[-len(real) :]
-        for place, item in enumerate(real):
-            if not weight[place].any():
-                continue
-            masked = np.where(weight > 0, H * V + np.arange(H), SIDS[real] + np.arange(H) * V)  # digits as the model numbers them
-            if model.prefix:
-                partial = torch.as_tensor(np.where(weight[place] > 0, V, SIDS[item]))
-                state = model.given(torch.tensor([real[:place]], dtype=torch.int64)).states(partial[None, None])[0, 0, 0]
-            else:
-                shown = torch.tensor([[-1 if (wt > 0).any() else i for i, wt in zip(real, weight, strict=True)]])
-                state = model.hidden(torch.as_tensor(masked)[None], shown, len(real))[0, place]
-            alike = agreeing(np.where(weight[place] > 0, V, SIDS[item]), SIDS, V)
-            whole.append(len(alike) == N)
-            expected -= weight[place].sum() * (w[alike] @ state).log_softmax(0)[alike.index(item)].item()
+    for real, weight, place in masked_items(items, weights):
+        item = real[place]
+        masked = np.where(weight > 0, H * V + np.arange(H), SIDS[real] + np.arange(H) * V)  # digits as the model numbers them
+        if model.prefix:
+            partial = torch.as_tensor(np.where(weight[place] > 0, V, SIDS[item]))
+            state = model.given(torch.tensor([real[:place]], dtype=torch.int64)).states(partial[None, None])[0, 0, 0]
+        else:
+            shown = torch.tensor([[-1 if (wt > 0).any() else i for i, wt in zip(real, weight, strict=True)]])
+            state = model.hidden(torch.as_tensor(masked)[None], shown, len(real))[0, place]
+        alike = agreeing(np.where(weight[place] > 0, V, SIDS[item]), SIDS, V)
+        whole.append(len(alike) == N)
+        expected -= weight[place].sum() * (w[alike] @ state).log_softmax(0)[alike.index(item)].item()
     assert any(whole)
     assert not all(whole)
     assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
