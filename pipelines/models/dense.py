@@ -60,10 +60,8 @@ class DenseHead(nn.Module):
         Returns:
             [B, n·H, D], zero where nothing is shown.
         """
-        (B, n), (H, D) = shown.shape, self.shape
-        where = (shown.flatten() >= 0).nonzero().squeeze(1)
-        seen = self.text[shown.flatten()[where]] @ self.enter  # [seen, H·D]
-        return seen.new_zeros((B * n, H * D)).index_copy(0, where, seen).view(B, n * H, D)
+        seen = (self.text[shown] @ self.enter).masked_fill((shown < 0)[:, :, None], 0.0)  # [B, n, H·D]
+        return seen.unflatten(2, self.shape).flatten(1, 2)
 
     def query(self, states: Tensor) -> Tensor:
         """g_θ: states [M·H, D] after η layers → [M, E], to be multiplied with the text embeddings."""

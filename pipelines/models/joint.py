@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import place_values
+from pipelines.models.layout import put
 
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
@@ -34,15 +35,17 @@ def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, mas
         vectors: w, [N, D].
         sids: [N, H].
         items: int64 [R], the true ones.
-        masked: bool [R, H]; the other digits of the true item are revealed.
+        masked: bool [R, H], on the host; the other digits of the true item are revealed.
         weights: [R].
     """
     whole = masked.all(1)
     loss = states.new_zeros((), dtype=torch.float32)
-    for part, partly in ((whole.nonzero().squeeze(1), False), ((~whole).nonzero().squeeze(1), True)):
+    for partly in (False, True):
+        hidden = (whole != partly).nonzero().squeeze(1)
+        part = put(hidden, states.device)
         energies = (states[part] @ vectors.T).float()  # [R', N]
         if partly:
-            energies.masked_fill_(~agree(sids, sids[items[part]], masked[part]), -torch.inf)
+            energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[hidden], states.device)), -torch.inf)
         loss = loss + F.cross_entropy(energies, items[part], reduction="none") @ weights[part]
     return loss
 

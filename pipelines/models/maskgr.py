@@ -27,9 +27,11 @@ from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
 from pipelines.models.dense import DenseHead, dense_weights
+from pipelines.models.independent import DigitHeads
 from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss
+from pipelines.models.layout import Layout, put
 from pipelines.models.noise import Noise, cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
-from pipelines.models.transformer import Cache, Encoder, Layout
+from pipelines.models.transformer import Cache, Encoder
 
 WHOLE_ITEM = 0.2  # β with dense retrieval (section 4.6)
 
@@ -62,8 +64,10 @@ class MaskGR(nn.Module):
         self.encoder = Encoder(config)
         self.prefix, self.joint = config.attention == "prefix", config.likelihood == "item"
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
-        if not self.joint:  # joint digits take their items' own vectors
-            self.head = nn.Parameter(torch.randn(self.digits, config.width, codes) * config.width**-0.5)
+        self.heads = None if self.joint else DigitHeads(self.digits, config.width, codes)  # joint digits take their items' own vectors
+        if self.prefix:  # what a masked item gets of the one before it
+            self.previous = nn.Linear(config.width, config.width, bias=False)
+            nn.init.eye_(self.previous.weight)
         self.item_embedding = None
         if config.item_embeddings:  # the last row, that of no item, stays zero
             self.item_embedding = nn.Embedding(len(sids) + 1, config.width, padding_idx=len(sids))
@@ -95,60 +99,55 @@ class MaskGR(nn.Module):
             weights = masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng, whole)
         return (items, weights, dense_weights(weights)) if self.dense else (items, weights)
 
-    def forward(self, items: Tensor, weights: Tensor, whole: Tensor | None = None) -> Tensor:
+    def forward(self, items: np.ndarray, weights: np.ndarray, whole: np.ndarray | None = None) -> Tensor:
         """Weighted sum of the cross-entropies of the masked digits (eq. 3), or of their items, and with dense retrieval of texts.
 
-        Divide by the step's summed weights.
+        Divide by the step's summed weights. What is real and what is masked is worked out on the host, where the arrays
+        are, so that nothing here waits for a GPU.
 
         Args:
             items: [B, n], −1 at padding.
             weights: [B, n, H] as `draw` made them; the digits with a weight are masked.
             whole: [B, n] as `draw` made them, with dense retrieval.
         """
-        (B, n, H), P = weights.shape, self.tokens_per_item
-        masked = weights > 0
+        (B, n, H), P, device = weights.shape, self.tokens_per_item, self.masks.device
+        counted = torch.as_tensor(weights).flatten(0, 1)  # [B·n, H]
+        masked, real = counted > 0, self._real(torch.as_tensor(items))
+        asked = masked.view(B * n * P, H // P).any(1).nonzero().squeeze(1)  # [M] into B·n·P, tokens with a mask
+        items, hide = put(torch.as_tensor(items), device).long(), put(masked.view(B, n, H), device)
         truth = self.item_digits[items]  # [B, n, H]
-        digits, shown, real = torch.where(masked, self.masks, truth), items.masked_fill(masked.any(2), -1), self._real(items)
-        asked = masked.view(B, n * P, H // P).any(2).flatten().nonzero().squeeze(1)  # [M] into B·n·P, tokens with a mask
+        digits, shown = torch.where(hide, self.masks, truth), items.masked_fill(hide.any(2), -1)
         if self.prefix:
-            layout, digits = Layout.two_streams(real, P), torch.cat((truth, digits), dim=1)
+            layout, digits = Layout.two_streams(real, P, device), torch.cat((truth, digits), dim=1)
             shown = torch.cat((items, torch.full_like(items, -1)), dim=1)
         else:
-            layout = Layout.of(real)
+            layout = Layout.of(real, device)
 
         def index(token: Tensor) -> Tensor:  # into B·n·P → into T; with prefix attention they are in the second stream
-            return layout.index(token + (token // (n * P) + 1) * n * P if self.prefix else token)
+            return layout.index(put(token + (token // (n * P) + 1) * n * P if self.prefix else token, device))
 
         x, begun, loss = self._enter(digits, shown, layout), 0, 0.0
+        if self.prefix:
+            x = x + self._of_previous(x, layout)
         if self.dense:
-            chosen = whole.flatten().nonzero().squeeze(1)  # [W] into B·n
+            chosen, shares = torch.as_tensor(whole).flatten().nonzero().squeeze(1), torch.as_tensor(whole).flatten()  # [W] into B·n
             x, begun = self.encoder.begin(x, layout, self.config.dense_depth), self.config.dense_depth
             states = x.index_select(0, index(self._tokens_of(chosen)))  # [W·P, D]
-            loss = self.dense(states, items.flatten()[chosen]) @ whole.flatten()[chosen]
+            loss = self.dense(states, items.flatten()[put(chosen, device)]) @ put(shares[chosen], device)
         hidden = self.encoder(x, layout, index(asked), begun)  # [M, D]
-        weights, truth = weights.flatten(0, 1), truth.flatten(0, 1)  # [B·n, H]
         if self.joint:  # a token is an item, that weighs what its digits do
-            shares, answers = weights[asked], items.flatten()[asked].long()
-            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], answers, shares > 0, shares.sum(1))
-        return loss + self._digit_loss(hidden, asked, truth, weights)
+            answers, shares = items.flatten()[put(asked, device)], put(counted[asked].sum(1), device)
+            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], answers, masked[asked], shares)
+        digit, item = masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
+        states = hidden.index_select(0, put(torch.searchsorted(asked, item * P + digit // (H // P)), device))
+        codes = truth.flatten()[put(item * H + digit, device)] % self.codes
+        return loss + self.heads.loss(states, codes, put(counted[item, digit], device), masked.sum(0).tolist())
 
-    def _digit_loss(self, hidden: Tensor, asked: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sum of the masked digits' cross-entropies, each over its V codes.
-
-        Args:
-            hidden: states [M, D].
-            asked: whose they are, [M] into the B·n·P tokens.
-            truth: digits [B·n, H].
-            weights: [B·n, H].
-        """
-        masked, P = weights > 0, self.tokens_per_item
-        digit, item = masked.T.nonzero(as_tuple=True)  # grouped by digit: one matrix product a digit
-        states = hidden.index_select(0, torch.searchsorted(asked, item * P + digit // (self.digits // P)))
-        parts = (states, truth[item, digit] % self.codes, weights[item, digit])
-        counts, loss = masked.sum(0).tolist(), hidden.new_zeros((), dtype=torch.float32)
-        for head, z, code, weight in zip(self.head, *(part.split(counts) for part in parts), strict=True):
-            loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none") @ weight
-        return loss
+    def _of_previous(self, x: Tensor, layout: Layout) -> Tensor:
+        """What the tokens of two streams [T, D] get of the item before their own: nothing in the first stream, `previous` in the second."""
+        clean = layout.padded(x).unflatten(1, (2, -1, self.tokens_per_item))[:, 0].sum(2)  # [B, n, D]
+        got = F.pad(self.previous(clean[:, :-1]), (0, 0, 1, 0)).repeat_interleave(self.tokens_per_item, dim=1)  # [B, n·P, D]
+        return layout.flat(torch.cat((torch.zeros_like(got), got), dim=1))
 
     def hidden(self, digits: Tensor, shown: Tensor, keep: int) -> Tensor:
         """Hidden states [B, keep·P, D] of the last `keep` items of rows of items, given as digits [B, n, H]; full attention.
@@ -172,13 +171,15 @@ class MaskGR(nn.Module):
         Returns:
             float32 [B, E].
         """
-        B, n = history.shape
+        (B, n), P = history.shape, self.tokens_per_item
         items = F.pad(history, (0, 1), value=-1)
         digits = torch.cat((self.item_digits[history], self.masks.expand(B, 1, -1)), dim=1)  # [B, n + 1, H]
-        real = F.pad(self._real(history), (0, self.tokens_per_item), value=True)
+        real = F.pad(self._real(history), (0, P), value=True)
         layout = self._layout(real)
         last = torch.arange(n, B * (n + 1), n + 1, device=history.device)  # the masked items, into B·(n + 1)
-        x = self.encoder.begin(self._enter(digits, items, layout), layout, self.config.dense_depth)
+        x = layout.padded(self._enter(digits, items, layout))  # [B, (n + 1)·P, D]
+        x[:, -P:] += self._for_next(x[:, -2 * P : -P])
+        x = self.encoder.begin(layout.flat(x), layout, self.config.dense_depth)
         return self.dense.query(x.index_select(0, layout.index(self._tokens_of(last)))).float()
 
     def given(self, history: Tensor, approximate: bool = False) -> LogProbabilities:
@@ -218,22 +219,28 @@ class MaskGR(nn.Module):
         real = self._real(history)
         layout = self._layout(real)
         x = self._enter(self.item_digits[history], history, layout)
-        return self.encoder.remember(x, layout, None if layout.where is None else real)
+        last = layout.padded(x)[:, -self.tokens_per_item :]  # [B, P, D], nothing of nobody's
+        return self.encoder.remember(x, layout, None if layout.where is None else real, self._for_next(last))
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
         """The cache of histories that one more item [B] each has joined; exact with prefix attention."""
-        layout = Layout.of(self._real(items[:, None]))
+        layout = Layout.whole(len(items), self.tokens_per_item, items.device)
         x = layout.padded(self._enter(self.item_digits[items][:, None], items[:, None], layout))  # [B, P, D]
-        return cache.extended(self.encoder.step(x[:, None], cache)[1])
+        return cache.extended(self.encoder.step(x[:, None], cache)[1], self._for_next(x))
 
     def states_after(self, cache: Cache, codes: Tensor) -> Tensor:
         """As `states`, at a cost of k·P tokens a beam whatever the length of the history."""
-        return self.encoder.step(self._embed(self._tokens(self._digits(codes)).flatten(2, 3)), cache)[0]
+        return self.encoder.step(self._embed(self._tokens(self._digits(codes)).flatten(2, 3)) + cache.last[:, None], cache)[0]
+
+    def _for_next(self, last: Tensor) -> Tensor:
+        """What the tokens after an item whose tokens enter as `last` [B, P, D] get of it, [B, 1, D]; 0 with full attention."""
+        last = last.sum(1, keepdim=True)
+        return self.previous(last) if self.prefix else torch.zeros_like(last)
 
     def vectors(self) -> Tensor:
         """What energies are products with, for joint digits: the items as they enter the model, [N, D]."""
         everything = torch.arange(len(self.item_digits) - 1, device=self.item_digits.device)[:, None]
-        return self._enter(self.item_digits[everything], everything, Layout.of(self._real(everything)))
+        return self._enter(self.item_digits[everything], everything, Layout.whole(len(everything), 1, everything.device))
 
     def train(self, mode: bool = True) -> MaskGR:
         """Forgets what was computed from the weights."""
@@ -281,6 +288,4 @@ class MaskGR(nn.Module):
 
     def _expect(self, hidden: Tensor) -> Tensor:
         """Hidden states [B, K, k·P, D] → log-probabilities [B, K, S, V]."""
-        rows = hidden.unflatten(2, (-1, self.tokens_per_item)).flatten(0, 2).expand(-1, self.digits, -1)  # [B·K·k, H, D]
-        logits = torch.einsum("bhd,hdv->bhv", rows, self.head).float()
-        return logits.log_softmax(-1).view(*hidden.shape[:2], -1, self.codes)
+        return self.heads(hidden.unflatten(2, (-1, self.tokens_per_item)).flatten(0, 2)).view(*hidden.shape[:2], -1, self.codes)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
+from pipelines.models.layout import Layout
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -64,78 +65,6 @@ class Dropout(nn.Module):
         draws = words.view(torch.int16)[: x.numel()].view(x.shape)
         kept = draws >= round(self.rate * 2**16) - 2**15
         return x * kept.to(x.dtype).mul_(1 / (1 - self.rate))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where T real tokens lie in B rows of L. Only attention needs the rows; all else runs on the real tokens alone.
-
-    Attributes:
-        rows: B.
-        length: L.
-        where: int64 [T], flat index into B·L of each real token; None where there is no padding.
-        mask: bool, [B or 1, 1, L or 1, L], False where a query (third) must not see a key (last); None where all see all.
-        position: int64 [L], the position of each token of a row.
-    """
-
-    rows: int
-    length: int
-    where: Tensor | None
-    mask: Tensor | None
-    position: Tensor
-
-    @staticmethod
-    def of(real: Tensor) -> Layout:
-        """Tokens [B, L] that are real where `real` is True; each sees all real ones."""
-        B, L = real.shape
-        position = torch.arange(L, device=real.device)
-        if bool(real.all()):
-            return Layout(B, L, None, None, position)
-        return Layout(B, L, real.flatten().nonzero().squeeze(1), real[:, None, None, :], position)
-
-    @staticmethod
-    def causal(real: Tensor, H: int) -> Layout:
-        """Items of H tokens each, [B, L]; a token sees the items before its own, and its own."""
-        B, L = real.shape
-        item = torch.arange(L, device=real.device) // H
-        return Layout._of_items(real, item, item[:, None] > item, item[:, None] == item, torch.arange(L, device=real.device))
-
-    @staticmethod
-    def two_streams(real: Tensor, H: int) -> Layout:
-        """Items of H tokens each, clean and then noisy: rows of 2·L tokens for `real` [B, L].
-
-        Tokens of either stream see the clean items before their own, and their own item in their own stream, so that
-        each noisy item is predicted from a clean past and no clean item sees what follows it.
-        """
-        B, L = real.shape
-        position = torch.arange(L, device=real.device).repeat(2)
-        item, clean = position // H, torch.arange(2 * L, device=real.device) < L
-        before = clean & (item[:, None] > item)
-        own = (item[:, None] == item) & (clean[:, None] == clean)
-        return Layout._of_items(real.repeat(1, 2), item, before, own, position)
-
-    @staticmethod
-    def _of_items(real: Tensor, item: Tensor, before: Tensor, own: Tensor, position: Tensor) -> Layout:
-        """A layout from which item sees which, [L, L] each; padding sees itself, so that no row of the softmax is empty."""
-        if bool(real.all()):
-            return Layout(*real.shape, None, (before | own)[None, None], position)
-        mask = (before & real[:, None, :]) | own  # [B, L, L]
-        return Layout(*real.shape, real.flatten().nonzero().squeeze(1), mask[:, None], position)
-
-    def flat(self, x: Tensor) -> Tensor:
-        """[B, L, ...] → [T, ...]."""
-        x = x.flatten(0, 1)
-        return x if self.where is None else x.index_select(0, self.where)
-
-    def padded(self, x: Tensor) -> Tensor:
-        """[T, ...] → [B, L, ...], zero at padding."""
-        if self.where is not None:
-            x = x.new_zeros((self.rows * self.length, *x.shape[1:])).index_copy(0, self.where, x)
-        return x.unflatten(0, (self.rows, self.length))
-
-    def index(self, position: Tensor) -> Tensor:
-        """Flat indices into B·L of real tokens → indices into T."""
-        return position if self.where is None else torch.searchsorted(self.where, position)
 
 
 class Block(nn.Module):
@@ -201,25 +130,27 @@ class Cache:
     Attributes:
         past: a pair a block.
         seen: bool [B, P], False at padding; None where there is none.
+        last: what the tokens that come next get of the last item, [B, 1, D].
     """
 
     past: list[KeysValues]
     seen: Tensor | None
+    last: Tensor
 
     @property
     def length(self) -> int:
         """P."""
         return self.past[0][0].shape[2]
 
-    def extended(self, new: list[KeysValues]) -> Cache:
-        """With the keys and values [B, A, 1, S, D/A] of S more tokens a user."""
+    def extended(self, new: list[KeysValues], last: Tensor) -> Cache:
+        """With the keys and values [B, A, 1, S, D/A] of S more tokens a user, which make a new last item."""
         past = [
             tuple(torch.cat((old, more.squeeze(2)), dim=2) for old, more in zip(*pair, strict=True))
             for pair in zip(self.past, new, strict=True)
         ]
         more = new[0][0].shape[3]
         seen = None if self.seen is None else torch.nn.functional.pad(self.seen, (0, more), value=True)
-        return Cache(past, seen)
+        return Cache(past, seen, last)
 
 
 class Encoder(nn.Module):
@@ -265,14 +196,14 @@ class Encoder(nn.Module):
         last = self.blocks[-1]
         return self.norm(last.transform(last.attend(x, layout, position)[0].index_select(0, keep)))
 
-    def remember(self, x: Tensor, layout: Layout, seen: Tensor | None) -> Cache:
-        """The keys and values of embedded real tokens [T, D]; `seen` is False at padding, [B, L]."""
+    def remember(self, x: Tensor, layout: Layout, seen: Tensor | None, last: Tensor) -> Cache:
+        """The keys and values of embedded real tokens [T, D]; `seen` is False at padding, [B, L], and `last` goes along."""
         position, past = self._rotary(layout.position, x), []
         for block in self.blocks[:-1]:
             x, pair = block.attend(x, layout, position)
             x = block.transform(x)
             past.append(pair)
-        return Cache([*past, self.blocks[-1].keys_values(x, layout, position)], seen)
+        return Cache([*past, self.blocks[-1].keys_values(x, layout, position)], seen, last)
 
     def step(self, x: Tensor, cache: Cache) -> tuple[Tensor, list[KeysValues]]:
         """Hidden states of S embedded tokens a beam, [B, K, S, D] each, that follow what the cache holds; and their keys and values."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ class Trainer:
         self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
         self.tokens_per_item = model.streams * model.tokens_per_item
         self._reserved = 0.0  # seconds that the last validation will take
+        several = accelerator.num_processes > 1
+        self._hosts = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1)) if several else None
 
     @property
     def bare(self) -> nn.Module:
@@ -89,7 +92,7 @@ class Trainer:
             False where Ctrl-C (or a termination signal) stopped it; the state is saved then too.
         """
         total, last = 1000, time.monotonic()
-        losses: list[float] = []
+        losses: list[Tensor] = []
         with progress.task("Training", total=total) as task, _stop_signal() as stopped:
             for step, windows, rows in self.batches.steps(self.state.step):
                 loss, tokens = self._step(step, windows, rows)
@@ -113,10 +116,10 @@ class Trainer:
                         return True
         return True
 
-    def _step(self, step: int, windows: Sequences, rows: np.ndarray) -> tuple[float, int]:
-        """One optimiser step: its loss and the tokens it took, over all processes."""
+    def _step(self, step: int, windows: Sequences, rows: np.ndarray) -> tuple[Tensor, int]:
+        """One optimiser step: this process's part of its loss, on its device, and the tokens it took, over all processes."""
         config, accelerator = self.config, self.accelerator
-        model, device = self.model, accelerator.device
+        model = self.model
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
         rng = np.random.default_rng([config.seed, 1, step])
         drawn = self.bare.draw(items, rng, Noise(config.next_item, config.forget, config.next, config.whole_item))  # [B, n, ...] each
@@ -129,13 +132,13 @@ class Trainer:
         lengths = (items >= 0).sum(1)
         mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
         pieces = [mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.tokens_per_item))]
-        loss, scale = 0.0, accelerator.num_processes / normaliser  # gradients are averaged over processes
+        loss = torch.zeros((), device=accelerator.device)
+        scale = accelerator.num_processes / normaliser  # gradients are averaged over processes
         model.train()
         for number, piece in enumerate(pieces):
             n = int(lengths[piece].max())
-            batch = (torch.as_tensor(array[piece, -n:]).to(device, non_blocking=True) for array in drawn)
             with nullcontext() if number == len(pieces) - 1 else accelerator.no_sync(model), accelerator.autocast():
-                part = model(*batch) * scale
+                part = model(*(array[piece, -n:] for array in drawn)) * scale
             accelerator.backward(part)
             loss = loss + part.detach()
         if config.clip:
@@ -145,7 +148,7 @@ class Trainer:
             optimizer.zero_grad()
         if self.ema:
             torch._foreach_lerp_(list(self.ema.values()), list(self.bare.parameters()), 1 - config.ema)
-        return float(accelerator.reduce(loss, "mean")), int(lengths.sum()) * self.tokens_per_item
+        return loss, int(lengths.sum()) * self.tokens_per_item
 
     def _validate(self, validate: Callable[[], float]) -> bool:
         began = time.monotonic()
@@ -162,9 +165,10 @@ class Trainer:
         self._reserved = time.monotonic() - began
         return better
 
-    def _record(self, losses: list[float], used: float) -> None:
-        state = self.state
-        seen = {"loss": float(np.mean(losses)), "learning_rate": self.rate(used), "seconds": state.seconds, "tokens": float(state.tokens)}
+    def _record(self, losses: list[Tensor], used: float) -> None:
+        """Note what the steps since the last record did; until here nobody has waited for the device."""
+        state, loss = self.state, self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
+        seen = {"loss": loss, "learning_rate": self.rate(used), "seconds": state.seconds, "tokens": float(state.tokens)}
         losses.clear()
         state.history.extend((state.step, name, value) for name, value in seen.items())
         self.accelerator.log(seen, step=state.step)
@@ -192,10 +196,12 @@ class Trainer:
         _copy(own, parameters)
 
     def _agreed(self, value: float) -> float:
-        """The largest value over the processes, so that all decide alike."""
-        if self.accelerator.num_processes == 1:
+        """The largest value over the processes, so that all decide alike. The hosts ask each other; no device is waited for."""
+        if self._hosts is None:
             return value
-        return float(self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max())
+        largest = torch.tensor(value, dtype=torch.float64)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, self._hosts)
+        return largest.item()
 
 
 @torch.no_grad()

@@ -21,9 +21,9 @@ from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import registry
 from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
+from pipelines.models.layout import Layout
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import Noise
-from pipelines.models.transformer import Layout
 from tests.conftest import ListProgress
 from tests.models.drawn import masked_items
 
@@ -57,6 +57,8 @@ def by_hand(model: MaskGR, items: list[int], masked: np.ndarray) -> tuple[Tensor
         if not hidden.any() and TEXT[item].any():
             unit = torch.as_tensor(TEXT[item] / np.linalg.norm(TEXT[item]))
             own = own + (unit @ model.dense.enter).view(P, D)
+        if model.prefix and hidden.any() and rows:
+            own = own + model.previous.weight @ rows[-1].sum(0)
         rows.append(own)
     x, real = torch.cat(rows), torch.ones(1, len(rows) * P, dtype=torch.bool)
     layout, states = Layout.causal(real, P) if model.prefix else Layout.of(real), []
@@ -95,14 +97,15 @@ def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer
             masked = np.concatenate((np.zeros((place, H), bool), masked[place : place + 1]))
         middle, last = by_hand(model, real[: len(masked)], masked)
         for h in np.flatnonzero(weight[place]):
-            digits -= float(weight[place, h]) * (last[place, h % last.shape[1]] @ model.head[h]).log_softmax(-1)[SIDS[item, h]].item()
+            logp = (last[place, h % last.shape[1]] @ model.heads.weight[h]).log_softmax(-1)
+            digits -= float(weight[place, h]) * logp[SIDS[item, h]].item()
         if weight[place].all():
             logits = torch.as_tensor(units()) @ query_by_hand(model, middle[place])
             dense.append(-logits.log_softmax(-1)[item].item())
     assert len(dense) > 1
     assert ((whole > 0) == (weights > 0).all(2)).all()
     expected = digits / weights.sum() + np.mean(dense)
-    got = model(*map(torch.as_tensor, (items, weights, whole))) / weights.sum()
+    got = model(items, weights, whole) / weights.sum()
     assert got.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -124,7 +127,7 @@ def test_a_history_brings_its_text_to_the_decoder(model: MaskGR) -> None:
     for beam, sid in zip(logp, sids[0], strict=True):
         _, last = by_hand(model, [5, 2, 9], np.stack((np.zeros(H, bool), np.zeros(H, bool), (sid == V).numpy())))
         for h in range(H):
-            torch.testing.assert_close(beam[h], (last[2, h % last.shape[1]] @ model.head[h]).log_softmax(-1), **EXACT)
+            torch.testing.assert_close(beam[h], (last[2, h % last.shape[1]] @ model.heads.weight[h]).log_softmax(-1), **EXACT)
 
 
 def test_dense_retrieval_is_every_dot_product_sorted(model: MaskGR, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +184,7 @@ def search(model: MaskGR, **decoding: object) -> Recommendations:
 
 @pytest.mark.parametrize("constrained", [True, False])
 def test_unified_retrieval_orders_the_same_beams_by_their_dense_scores(model: MaskGR, constrained: bool) -> None:
-    settings = {"beams": 12, "constrained": constrained}
+    settings = {"beams": 96, "constrained": constrained}
     generative, unified = search(model, **settings), search(model, **settings, retrieval="unified")
     dense = search(model, beams=N, retrieval="dense")
     score = [dict(zip(items, scores, strict=True)) for items, scores in zip(dense.items[:, :, 0].tolist(), dense.scores, strict=True)]
@@ -189,7 +192,7 @@ def test_unified_retrieval_orders_the_same_beams_by_their_dense_scores(model: Ma
     for user in range(3):
         before, after = generative.items[user, :, 0].tolist(), unified.items[user, :, 0].tolist()
         items = [i for i in before if i >= 0]
-        assert after == sorted(items, key=score[user].get, reverse=True) + [-1] * (12 - len(items))
+        assert after == sorted(items, key=score[user].get, reverse=True) + [-1] * (96 - len(items))
         np.testing.assert_allclose(unified.scores[user, : len(items)], [score[user][i] for i in after[: len(items)]], atol=1e-5)
         reordered += after != before
     assert reordered
@@ -238,7 +241,7 @@ def test_whole_items_are_masked_together_by_default(model: MaskGR) -> None:
 def test_half_of_the_layers_unless_said(layers: int, asked: int | None, taken: int) -> None:
     assert ModelConfig(layers=layers, dense=True, dense_layer=asked).dense_depth == taken
     model = build(layers=layers, dense_layer=asked)
-    items, weights, whole = map(torch.as_tensor, model.draw(HISTORIES.numpy(), np.random.default_rng(3)))
+    items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3))
     assert model(items, weights, whole).isfinite()
 
 

@@ -103,7 +103,7 @@ def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> N
         expected -= weight[place].sum() * (w[alike] @ state).log_softmax(0)[alike.index(item)].item()
     assert any(whole)
     assert not all(whole)
-    assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
+    assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -184,7 +184,7 @@ def test_what_was_computed_from_the_weights_is_forgotten_in_training(model: Mask
 
 def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
     """Padding brings nothing, whatever is learnt."""
-    items, weights = map(torch.as_tensor, model.draw(HISTORIES.numpy(), np.random.default_rng(0)))
+    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(0))
     model(items, weights).backward()
     assert not model.item_embedding.weight[-1].any()
     assert not model.item_embedding.weight.grad[-1].any()

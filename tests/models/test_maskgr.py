@@ -39,10 +39,10 @@ def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
         digits = [[H * V + h if weight[i, h] else h * V + SIDS[item, h] for h in range(H)] for i, item in enumerate(real)]
         states = model.hidden(torch.tensor([digits]), torch.tensor([real]), len(real)).view(len(real), -1, 16)  # [n, P, D]
         for i, h in np.argwhere(weight > 0):
-            logp = (states[i, h % states.shape[1]] @ model.head[h]).log_softmax(-1)
+            logp = (states[i, h % states.shape[1]] @ model.heads.weight[h]).log_softmax(-1)
             expected -= float(weight[i, h]) * logp[SIDS[real[i], h]].item()
     assert (weights[0, :2] == 0).all()
-    assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
+    assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_is_masked_cannot_be_seen(model: MaskGR) -> None:

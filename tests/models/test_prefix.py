@@ -10,9 +10,9 @@ import torch
 
 from pipelines.models import registry
 from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
+from pipelines.models.layout import Layout
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import Noise, forget_history
-from pipelines.models.transformer import Layout
 
 N, H, V = 30, 3, 8
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
@@ -65,7 +65,7 @@ def test_the_two_streams_and_the_cache_agree(model: MaskGR) -> None:
             sid = torch.as_tensor(SIDS[row[place]])
             logp = model.given(past)(torch.where(masked, V, sid)[None, None])[0, 0]  # [H, V]
             expected -= (logp[torch.arange(H), sid] * torch.as_tensor(weight[place])).sum().item()
-    assert model(torch.as_tensor(items), torch.as_tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
+    assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_each_item_draws_its_own_rate(model: MaskGR) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.transformer import Dropout, Encoder, Layout, attention, rotary, turn
+from pipelines.models.layout import Layout
+from pipelines.models.transformer import Dropout, Encoder, attention, rotary, turn
 
 SMALL = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0)
 

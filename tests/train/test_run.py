@@ -101,7 +101,7 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
             p.grad.clone() for group in optimizer.param_groups for p in group["params"]
         ))  # fmt: skip
         loss, tokens = trainer._step(*next(batches.steps(0)))
-        gradients.append((loss, got))
+        gradients.append((loss.item(), got))
         assert 32 * 2 * 3 < tokens < 32 * 6 * 3
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     for a, b in zip(gradients[0][1], gradients[1][1], strict=True):
@@ -141,15 +141,15 @@ def test_averaged_weights_are_what_is_validated_and_saved(toy: Workspace, sids: 
     model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes)
     batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
     trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
-    expected = model.head.detach().clone()
+    expected = model.heads.weight.detach().clone()
     steps = batches.steps(0)
     for _ in range(3):
         trainer._step(*next(steps))
-        expected = 0.5 * expected + 0.5 * model.head.detach()
-    own = model.head.detach().clone()
+        expected = 0.5 * expected + 0.5 * model.heads.weight.detach()
+    own = model.heads.weight.detach().clone()
     with trainer.averaged():
-        torch.testing.assert_close(model.head.detach(), expected)
-    assert torch.equal(model.head.detach(), own)
+        torch.testing.assert_close(model.heads.weight.detach(), expected)
+    assert torch.equal(model.heads.weight.detach(), own)
 
 
 def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, maskgr: Callable) -> None:

@@ -1,0 +1,43 @@
+"""Digits independent of each other given what is visible, as in the paper: each masked one has a softmax over its V codes.
+
+Shapes: M states, Q masked digits, R tokens, H digits an item, P tokens an item, V codes, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DigitHeads(nn.Module):
+    """For each digit a linear map from states to logits."""
+
+    def __init__(self, digits: int, width: int, codes: int) -> None:
+        """
+        Args:
+            digits: H.
+            width: D.
+            codes: V.
+        """
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(digits, width, codes) * width**-0.5)  # [H, D, V]
+
+    def loss(self, states: Tensor, codes: Tensor, weights: Tensor, counts: list[int]) -> Tensor:
+        """Weighted sum of the masked digits' cross-entropies, one matrix product a digit.
+
+        Args:
+            states: [Q, D], those of the first digit first, then those of the second, …
+            codes: the true ones, [Q].
+            weights: [Q].
+            counts: how many there are of each of the H digits.
+        """
+        loss = states.new_zeros((), dtype=torch.float32)
+        for head, z, code, weight in zip(self.weight, *(part.split(counts) for part in (states, codes, weights)), strict=True):
+            loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none") @ weight
+        return loss
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States [R, P, D] of items → float32 log-probabilities [R, H, V]."""
+        rows = states.expand(-1, len(self.weight), -1)  # an item's only state serves all its digits
+        return torch.einsum("rhd,hdv->rhv", rows, self.weight).float().log_softmax(-1)
