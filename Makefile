@@ -4,8 +4,12 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+# Of gpu-check: where, which preset, minutes of training in this call.
+DEVICE ?= cuda
+PRESET ?= paper
+MINUTES ?= 15
 
-.PHONY: help quickstart test lint format bench lock clean
+.PHONY: help quickstart test lint format bench gpu-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +30,9 @@ lint: $(INSTALLED) ## Check style and formatting
 format: $(INSTALLED) ## Put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+gpu-check: ## Check, time and train on a GPU, into one JSON; needs no installation (DEVICE=cpu PRESET=smoke tries it without a GPU)
+	$(PYTHON) -m benchmarks.gpu --device $(DEVICE) --preset $(PRESET) --minutes $(MINUTES)
 
 bench: $(INSTALLED) ## Measure training and decoding against the reference
 	$(BIN)/python -m benchmarks.training

@@ -36,12 +36,20 @@ def dataset(name: str = "beauty") -> tuple[Dataset, str]:
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
-    """Units of work a second: one call to warm up, then calls until the time is over."""
+    """Units of work a second: one call to warm up, then calls until the time is over, and a GPU is done with them."""
     work()
+    wait_for_gpu()
     units, began = 0, time.perf_counter()
     while time.perf_counter() - began < seconds:
         units += work()
+    wait_for_gpu()
     return units / (time.perf_counter() - began)
+
+
+def wait_for_gpu() -> None:
+    """Until it has done all it was given; nothing where there is none."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def items_first(digits: np.ndarray, items: np.ndarray) -> torch.Tensor:

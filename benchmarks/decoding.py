@@ -43,18 +43,18 @@ def ours(precision: str, attention: str = "full", approximate: bool = False) -> 
     return work
 
 
-def reference() -> Callable[[], int]:
+def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[], int]:
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
-    model = ReferenceModel()
+    model = ReferenceModel().to(device)
     test = histories(load_sequences(data.sequences), "test")
     seeds = itertools.count()
 
     def work() -> int:
-        users = test.sample(REFERENCE_BATCH, next(seeds))
-        recent = users.padded(np.arange(REFERENCE_BATCH), 23)
-        reference_beam_search(model, items_first(catalogue.sids, recent), BEAMS)
-        return REFERENCE_BATCH
+        users = test.sample(batch, next(seeds))
+        recent = users.padded(np.arange(batch), 23)
+        reference_beam_search(model, items_first(catalogue.sids, recent).to(device), BEAMS)
+        return batch
 
     return work
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -21,14 +22,19 @@ SEQUENCES = 512  # a step's, for both sides; the paper's 8,192 would only make t
 REFERENCE_BATCH = 64  # in one pass, so that the reference fits any machine
 
 
-def ours(precision: str) -> Callable[[], int]:
+def trainer(preset: str, **settings: Any) -> Trainer:
+    """An untrained model on Beauty and what trains it."""
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
-    sizes, schedule = configure("paper", {"batch_size": SEQUENCES, "precision": precision})
+    sizes, schedule = configure(preset, settings)
     model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes)
     batches = Batches(training(sequences), schedule.batch_size, sizes.max_items, seed=0)
-    trainer = Trainer(model, batches, schedule, start_accelerate(precision))
-    steps = batches.steps(0)
+    return Trainer(model, batches, schedule, start_accelerate(schedule.precision))
+
+
+def training_steps(trainer: Trainer) -> Callable[[], int]:
+    """A step of it as work, in sequences."""
+    steps = trainer.batches.steps(0)
 
     def work() -> int:
         step, windows, rows = next(steps)
@@ -38,17 +44,21 @@ def ours(precision: str) -> Callable[[], int]:
     return work
 
 
-def reference() -> Callable[[], int]:
+def ours(precision: str) -> Callable[[], int]:
+    return training_steps(trainer("paper", batch_size=SEQUENCES, precision=precision))
+
+
+def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[], int]:
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
-    batches = Batches(training(sequences), REFERENCE_BATCH, 24, seed=0)
-    model = ReferenceModel()
+    batches = Batches(training(sequences), batch, 24, seed=0)
+    model = ReferenceModel().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.005, weight_decay=0.001)
     steps = batches.steps(0)
 
     def work() -> int:
         _, windows, rows = next(steps)
-        reference_training_step(model, optimizer, items_first(catalogue.sids, windows.padded(rows, 24)))
+        reference_training_step(model, optimizer, items_first(catalogue.sids, windows.padded(rows, 24)).to(device))
         return len(rows)
 
     return work

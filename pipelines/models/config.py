@@ -34,6 +34,9 @@ class ModelConfig:
         default="digit", metadata={"help": "Of masked digits: each alone as in the paper (digit), or an item's together (item)."}
     )
     item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
+    negatives: int = field(
+        default=0, metadata={"help": "Items drawn to compare a masked item with in training, --likelihood item; 0: the whole catalogue."}
+    )
     max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
     dense: bool = field(default=False, metadata={"help": "Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."})
     dense_layer: int | None = field(
@@ -54,6 +57,8 @@ class ModelConfig:
         for name in ("layers", "width", "heads", "mlp", "max_items"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1.")
+        if self.negatives < 0 or (self.negatives and self.likelihood != "item"):
+            raise UserError(f"--negatives is {self.negatives}; it goes with --likelihood item and is at least 0.")
         if self.width % (2 * self.heads):
             raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")
         if not 0 <= self.dropout < 1:

@@ -50,6 +50,51 @@ def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, mas
     return loss
 
 
+def sampled_loss(
+    states: Tensor,
+    vectors: Callable[[Tensor], Tensor],
+    members: Members,
+    items: Tensor,
+    masked: Tensor,
+    weights: Tensor,
+    negatives: int,
+) -> Tensor:
+    """`joint_loss` for catalogues that are too large to compare every state with every item.
+
+    Wholly masked items are compared with `negatives` items drawn evenly, the same for all of them: the sum over the N − 1
+    other items is estimated without bias by that over the drawn ones, scaled up. Partly masked items are compared with
+    all that agree, which are few.
+
+    Args:
+        states: [R, D].
+        vectors: w of items [Q] → [Q, D].
+        members: of the catalogue.
+        items: int64 [R], the true ones.
+        masked: bool [R, H], on the host.
+        weights: [R].
+        negatives: how many are drawn.
+    """
+    whole, N, loss = masked.all(1), len(members.sids), states.new_zeros((), dtype=torch.float32)
+    own = (states * vectors(items)).sum(1).float()  # [R], the true items' energies
+    part = put(whole.nonzero().squeeze(1), states.device)
+    drawn = torch.randint(N, (negatives,), device=states.device)
+    others = (states[part] @ vectors(drawn).T).float()  # [R', negatives]
+    hits = items[part, None] == drawn
+    scale = torch.log((N - 1) / (negatives - hits.sum(1)).clamp(min=1))  # of how many of the others each one stands
+    energies = torch.cat((own[part, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
+    loss = loss + (energies.logsumexp(1) - own[part]) @ weights[part]
+    hidden = (~whole).nonzero().squeeze(1)
+    if len(hidden):
+        part = put(hidden, states.device)
+        codes = torch.where(put(masked[hidden], states.device), members.codes, members.sids[items[part]])
+        row, item = members.pairs(codes)  # [Q]
+        energy = (states[part][row] * vectors(item)).sum(1).float()
+        largest = energy.detach().new_full((len(part),), -torch.inf).scatter_reduce_(0, row, energy.detach(), "amax")
+        total = torch.zeros_like(largest).index_add(0, row, (energy - largest[row]).exp())
+        loss = loss + (total.log() + largest - own[part]) @ weights[part]
+    return loss
+
+
 def agree(sids: Tensor, revealed: Tensor, masked: Tensor) -> Tensor:
     """Which of the items [N, H] have the codes `revealed` [R, H] where these are not `masked` [R, H]: bool [R, N]."""
     same = torch.ones((len(revealed), len(sids)), dtype=torch.bool, device=sids.device)

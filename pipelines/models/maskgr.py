@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from pipelines.models.config import ModelConfig
 from pipelines.models.dense import DenseHead, dense_weights
 from pipelines.models.independent import DigitHeads
-from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss
+from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss, sampled_loss
 from pipelines.models.layout import Layout, put
 from pipelines.models.noise import Noise, cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
 from pipelines.models.transformer import Cache, Encoder
@@ -137,6 +137,8 @@ class MaskGR(nn.Module):
         hidden = self.encoder(x, layout, index(asked), begun)  # [M, D]
         if self.joint:  # a token is an item, that weighs what its digits do
             answers, shares = items.flatten()[put(asked, device)], put(counted[asked].sum(1), device)
+            if self.config.negatives:
+                return loss + sampled_loss(hidden, self.vectors, self._members, answers, masked[asked], shares, self.config.negatives)
             return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], answers, masked[asked], shares)
         digit, item = masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
         states = hidden.index_select(0, put(torch.searchsorted(asked, item * P + digit // (H // P)), device))
@@ -237,10 +239,11 @@ class MaskGR(nn.Module):
         last = last.sum(1, keepdim=True)
         return self.previous(last) if self.prefix else torch.zeros_like(last)
 
-    def vectors(self) -> Tensor:
-        """What energies are products with, for joint digits: the items as they enter the model, [N, D]."""
-        everything = torch.arange(len(self.item_digits) - 1, device=self.item_digits.device)[:, None]
-        return self._enter(self.item_digits[everything], everything, Layout.whole(len(everything), 1, everything.device))
+    def vectors(self, items: Tensor | None = None) -> Tensor:
+        """What energies are products with, for joint digits: items [Q] as they enter the model, [Q, D]; None: all N."""
+        if items is None:
+            items = torch.arange(len(self.item_digits) - 1, device=self.item_digits.device)
+        return self._enter(self.item_digits[items][:, None], items[:, None], Layout.whole(len(items), 1, items.device))
 
     def train(self, mode: bool = True) -> MaskGR:
         """Forgets what was computed from the weights."""

@@ -256,6 +256,8 @@ def start_accelerate(precision: str, track: str | None = None, folder: Path | No
     try:
         accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder))
     except (ValueError, ImportError) as error:
+        if not track:
+            raise
         raise UserError(f"--track {track}: {error}. Install the tracker, e.g. `pip install maskgr[tracking]` for tensorboard.") from None
     if track and not accelerator.log_with:
         raise UserError(f"--track {track}: that tracker is not installed; e.g. `pip install maskgr[tracking]` for tensorboard.")

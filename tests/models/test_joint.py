@@ -21,7 +21,7 @@ from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import joint, registry
 from pipelines.models.config import ATTENTION, ModelConfig
-from pipelines.models.joint import Joint, Members
+from pipelines.models.joint import Joint, Members, joint_loss, sampled_loss
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import Noise
 from tests.conftest import ListProgress
@@ -188,6 +188,61 @@ def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
     model(items, weights).backward()
     assert not model.item_embedding.weight[-1].any()
     assert not model.item_embedding.weight.grad[-1].any()
+
+
+def both_losses(items: list[int], masked: torch.Tensor, negatives: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(loss and gradients of states and vectors in a row) of the whole catalogue and of a sample."""
+    generator, found = torch.Generator().manual_seed(5), []
+    states, vectors = torch.randn(len(items), 8, generator=generator), torch.randn(N, 8, generator=generator)
+    weights, true, sids = torch.rand(len(items), generator=generator), torch.tensor(items), torch.as_tensor(SIDS)
+    torch.manual_seed(0)
+    for sampled in (False, True):
+        z, w = states.clone().requires_grad_(), vectors.clone().requires_grad_()
+        if sampled:
+            loss = sampled_loss(z, lambda chosen, w=w: w[chosen], Members(sids, V), true, masked, weights, negatives)
+        else:
+            loss = joint_loss(z, w, sids, true, masked, weights)
+        loss.backward()
+        found.append(torch.cat((loss.detach()[None], z.grad.flatten(), w.grad.flatten())))
+    return found[0], found[1]
+
+
+def test_a_sampled_loss_is_exact_where_a_digit_is_known() -> None:
+    masked = torch.tensor([[True, False, True], [False, False, True], [False, False, False]])
+    whole, sample = both_losses([3, 7, 3], masked, negatives=1)
+    torch.testing.assert_close(sample, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_sampled_loss_nears_that_of_the_whole_catalogue() -> None:
+    """The drawn items stand for all others, however few they are among the drawn; the true item never stands for another."""
+    whole, sample = both_losses([3, 7, 9], torch.ones(3, H, dtype=torch.bool), negatives=400_000)
+    torch.testing.assert_close(sample, whole, atol=1e-2, rtol=1e-2)
+    assert not torch.equal(sample, whole)
+
+
+def test_with_two_items_a_sample_is_the_catalogue() -> None:
+    """Whichever way the draws fall, those that are the other item stand for it alone."""
+    sids, true = torch.tensor([[0], [1]]), torch.tensor([0, 1, 1])
+    states, vectors, masked = torch.randn(3, 4), torch.randn(2, 4), torch.ones(3, 1, dtype=torch.bool)
+    sample = sampled_loss(states, lambda chosen: vectors[chosen], Members(sids, 2), true, masked, torch.ones(3), 50)
+    torch.testing.assert_close(sample, joint_loss(states, vectors, sids, true, masked, torch.ones(3)))
+
+
+def test_a_model_learns_from_a_sample(model: MaskGR) -> None:
+    """The option reaches the loss, and the loss every parameter that the whole catalogue's does."""
+    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.5))
+    expected = model(items, weights).item()
+    few = registry.build("maskgr", dataclasses.replace(model.config, negatives=20_000), SIDS, V)
+    few.load_state_dict(model.state_dict())
+    torch.manual_seed(0)
+    loss = few(items, weights)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=1e-2)
+    assert loss.item() != expected
+    assert all(p.grad is not None for p in few.parameters())
+    for wrong in ({"negatives": -1}, {"negatives": 5, "likelihood": "digit"}):
+        with pytest.raises(UserError, match="goes with --likelihood item"):
+            dataclasses.replace(model.config, **wrong)
 
 
 def test_what_needs_item_tokens_says_so() -> None:
