@@ -1,14 +1,16 @@
 """What each choice of the `small` preset is worth: validation Recall@10 against minutes of training, other things equal.
 
-Every run is a run of the workspace, `lever-…`, trained by the command line; what is finished is not trained again. Nothing else should
-run meanwhile.
+Every run is a run of the workspace, `lever-…`, trained by the command line; what is finished is not trained again. Seeds train side by
+side, a core each; nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,70 +21,113 @@ from maskgr_cli import console
 from pipelines import artifacts
 from pipelines.workspace import Workspace
 
-APART = ["--likelihood", "digit", "--no-item-embeddings"]
+FEW = ["--validation-users", "2000"]  # where looking for an item takes beams
+APART = ["--likelihood", "digit", "--whole-item", "0", *FEW]
+PLAIN = [*APART, "--no-item-embeddings", "--dropout", "0.1"]  # digits learn too slowly for more dropout
 LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "small": [],
     "half of the items masked whole": ["--whole-item", "0.5"],
-    "digits masked one by one only": ["--whole-item", "0"],
+    "no item masked whole on purpose": ["--whole-item", "0"],
     "no item embeddings": ["--no-item-embeddings"],
-    "digits apart, item embeddings": ["--likelihood", "digit", "--whole-item", "0"],
-    "digits apart": [*APART, "--whole-item", "0", "--dropout", "0.1"],
-    "digits apart, digit tokens": [*APART, "--tokens", "digit", "--whole-item", "0", "--dropout", "0.1"],
+    "digits apart": APART,
+    "digits apart, no item embeddings": PLAIN,
+    "the same, digit tokens": [*PLAIN, "--tokens", "digit"],
     "full attention": ["--attention", "full", "--next-item", "0.8"],
     "AdamW": ["--optimizer", "adamw"],
+    "averaged weights": ["--ema", "0.99"],
     "dropout 0.3": ["--dropout", "0.3"],
-    "2 layers": ["--layers", "2"],
-    "the paper's model and optimiser": ["--preset", "paper", "--validations", "10", "--validation-users", "2000"],
+    "half the learning rate": ["--learning-rate", "0.0015"],
+    "twice the learning rate": ["--learning-rate", "0.006"],
+    "steps of 128 sequences": ["--batch-size", "128"],
+    "steps of 512 sequences": ["--batch-size", "512"],
+    "1,024 negatives": ["--negatives", "1024"],
+    "the paper's model and optimiser": ["--preset", "paper", *FEW],
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--minutes", type=float, default=6)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=4, help="of each run")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--validations", type=int, default=6)
     parser.add_argument("--only", nargs="*", choices=LEVERS, help="levers to measure", default=[*LEVERS])
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/levers.json and .parquet")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/levers.json, .parquet and .png")
     options = parser.parse_args()
     require_beauty()
     workspace, curves = Workspace.find(), []
-    for seed in range(options.seeds):
-        for lever in options.only:
-            name = f"lever-{lever.replace(' ', '-').replace(',', '')}-{options.minutes:g}min-seed{seed}"
-            command = [
-                "train",
-                "--dataset",
-                "beauty",
-                "--name",
-                name,
-                "--minutes",
-                str(options.minutes),
-                "--seed",
-                str(seed),
-                *LEVERS[lever],
-            ]
-            subprocess.run([sys.executable, "-m", "maskgr_cli.app", *command], check=True)
-            curves += curve(workspace, name, lever, seed)
-    table = pa.Table.from_pylist(curves)
-    best: dict[str, list[float]] = {}
     for lever in options.only:
-        points = [r for r in curves if r["lever"] == lever]
-        best[lever] = [max(r["recall@10"] for r in points if r["seed"] == seed) for seed in range(options.seeds)]
+        budget = ["--minutes", str(options.minutes), "--validations", str(options.validations), "--patience", "0"]
+        names = [f"lever-{''.join(c if c.isalnum() else '-' for c in lever)}-{options.minutes:g}-{seed}" for seed in range(options.seeds)]
+        side_by_side([["--name", name, "--seed", str(seed), *budget, *LEVERS[lever]] for seed, name in enumerate(names)])
+        for seed, name in enumerate(names):
+            curves += curve(workspace, name, lever, seed)
+    best = {lever: [max(r["recall@10"] for r in of(curves, lever, seed)) for seed in range(options.seeds)] for lever in options.only}
     rows = [(lever, f"{100 * np.mean(found):.2f}", "  ".join(f"{100 * value:.2f}" for value in found)) for lever, found in best.items()]
-    title = f"Validation Recall@10 after {options.minutes:g} minutes, 2,000 users of Beauty, best validation, percent"
+    title = f"Validation Recall@10 in {options.minutes:g} minutes on one core, Beauty, best validation, percent"
     console.table(title, ["small, but", "mean", "seeds"], rows, artifacts.machine())
     if options.save:
-        pq.write_table(table, RESULTS / "levers.parquet")
+        pq.write_table(pa.Table.from_pylist(curves), RESULTS / "levers.parquet")
+        draw(curves, options.only, RESULTS / "levers.png", title)
         save("levers", {"minutes": options.minutes, "best recall@10": best})
+
+
+def side_by_side(runs: list[list[str]]) -> None:
+    """Train several runs at the same time, as many as there are cores, one on each."""
+    cores = sorted(os.sched_getaffinity(0))
+    for first in range(0, len(runs), len(cores)):
+        started = [
+            subprocess.Popen(
+                ["taskset", "--cpu-list", str(core), sys.executable, "-m", "maskgr_cli.app", "train", "--dataset", "beauty", *options],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            for core, options in zip(cores, runs[first:], strict=False)
+        ]
+        if max(process.wait() for process in started):
+            sys.exit("A run failed; see above.")
 
 
 def curve(workspace: Workspace, name: str, lever: str, seed: int) -> list[dict]:
     """Each validation of a run, with the minutes of training before it."""
-    history = artifacts.read(workspace.require_run(name).history, "history").to_pylist()
+    run = workspace.require_run(name)
+    history = artifacts.read(run.history, "history").to_pylist()
     steps, seconds = zip(*((r["step"], r["value"]) for r in history if r["measure"] == "seconds"), strict=True)
     validations = [(r["step"], r["value"]) for r in history if r["measure"] == "recall@10"]
     minutes = np.interp([step for step, _ in validations], steps, seconds) / 60
-    shared = {"lever": lever, "seed": seed}
+    shared = {"lever": lever, "seed": seed, "commit": artifacts.read_json(run.config)["commit"]}
     return [{**shared, "step": step, "minutes": m, "recall@10": value} for (step, value), m in zip(validations, minutes, strict=True)]
+
+
+def of(curves: list[dict], lever: str, seed: int) -> list[dict]:
+    """One run's validations."""
+    return [r for r in curves if (r["lever"], r["seed"]) == (lever, seed)]
+
+
+def draw(curves: list[dict], levers: list[str], path: Path, title: str) -> None:
+    """A panel a lever: its runs in black over those of the preset in grey."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    seeds, columns = sorted({r["seed"] for r in curves}), 4
+    figure, axes = plt.subplots(
+        -(-len(levers) // columns), columns, figsize=(12, 2.4 * -(-len(levers) // columns)), sharex=True, sharey=True
+    )
+    for panel, lever in zip(axes.flat, levers, strict=False):
+        below, above = {"color": "0.65", "linewidth": 3}, {"color": "black", "marker": "o", "markersize": 3}
+        for name, style in ((levers[0], below), (lever, above)):
+            for seed in seeds:
+                points = of(curves, name, seed)
+                panel.plot([r["minutes"] for r in points], [100 * r["recall@10"] for r in points], **style)
+        panel.set_title(lever, fontsize=9)
+        panel.grid(alpha=0.3)
+    for panel in list(axes.flat)[len(levers) :]:
+        panel.set_axis_off()
+    figure.supxlabel("minutes of training")
+    figure.supylabel("validation Recall@10, percent")
+    figure.suptitle(f"{title}\n{artifacts.machine()}; grey: {levers[0]}", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

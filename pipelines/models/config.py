@@ -25,6 +25,9 @@ class ModelConfig:
     heads: int = field(default=8, metadata={"help": "Attention heads; must divide the width."})
     mlp: int = field(default=3072, metadata={"help": "Hidden width of each block's MLP."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout on embeddings and on each residual branch."})
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "Share of what a masked digit's target counts that training spreads over all codes, or items."}
+    )
     attention: str = field(
         default="full",
         metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
@@ -61,8 +64,9 @@ class ModelConfig:
             raise UserError(f"--negatives is {self.negatives}; it goes with --likelihood item and is at least 0.")
         if self.width % (2 * self.heads):
             raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout is {self.dropout}; it must be at least 0 and below 1.")
+        for name in ("dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 0 and below 1.")
         if self.dense_layer is not None and not (self.dense and 1 <= self.dense_layer <= self.layers):
             raise UserError(f"--dense-layer is {self.dense_layer}; it goes with --dense and lies between 1 and --layers ({self.layers}).")
 

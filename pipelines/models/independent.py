@@ -13,14 +13,16 @@ from torch.nn import functional as F
 class DigitHeads(nn.Module):
     """For each digit a linear map from states to logits."""
 
-    def __init__(self, digits: int, width: int, codes: int) -> None:
+    def __init__(self, digits: int, width: int, codes: int, smoothing: float = 0.0) -> None:
         """
         Args:
             digits: H.
             width: D.
             codes: V.
+            smoothing: share of a target that the loss spreads over all codes (Szegedy et al. 2016).
         """
         super().__init__()
+        self.smoothing = smoothing
         self.weight = nn.Parameter(torch.randn(digits, width, codes) * width**-0.5)  # [H, D, V]
 
     def loss(self, states: Tensor, codes: Tensor, weights: Tensor, counts: list[int]) -> Tensor:
@@ -34,7 +36,7 @@ class DigitHeads(nn.Module):
         """
         loss = states.new_zeros((), dtype=torch.float32)
         for head, z, code, weight in zip(self.weight, *(part.split(counts) for part in (states, codes, weights)), strict=True):
-            loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none") @ weight
+            loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none", label_smoothing=self.smoothing) @ weight
         return loss
 
     def forward(self, states: Tensor) -> Tensor:

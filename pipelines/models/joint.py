@@ -27,7 +27,9 @@ PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
 
 
-def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, masked: Tensor, weights: Tensor) -> Tensor:
+def joint_loss(
+    states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, masked: Tensor, weights: Tensor, smoothing: float = 0.0
+) -> Tensor:
     """Weighted sum of −log p(item | state, revealed digits). Compares every state with every item.
 
     Args:
@@ -37,6 +39,8 @@ def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, mas
         items: int64 [R], the true ones.
         masked: bool [R, H], on the host; the other digits of the true item are revealed.
         weights: [R].
+        smoothing: share of a wholly masked item's target that is spread over all items (Szegedy et al. 2016). Changes what is
+            estimated, towards an even distribution.
     """
     whole = masked.all(1)
     loss = states.new_zeros((), dtype=torch.float32)
@@ -46,7 +50,8 @@ def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, mas
         energies = (states[part] @ vectors.T).float()  # [R', N]
         if partly:
             energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[hidden], states.device)), -torch.inf)
-        loss = loss + F.cross_entropy(energies, items[part], reduction="none") @ weights[part]
+        spread = 0.0 if partly else smoothing
+        loss = loss + F.cross_entropy(energies, items[part], reduction="none", label_smoothing=spread) @ weights[part]
     return loss
 
 
@@ -58,6 +63,7 @@ def sampled_loss(
     masked: Tensor,
     weights: Tensor,
     negatives: int,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """`joint_loss` for catalogues that are too large to compare every state with every item.
 
@@ -73,6 +79,7 @@ def sampled_loss(
         masked: bool [R, H], on the host.
         weights: [R].
         negatives: how many are drawn.
+        smoothing: as in `joint_loss`; the mean over all items is estimated by that over the drawn ones.
     """
     whole, N, loss = masked.all(1), len(members.sids), states.new_zeros((), dtype=torch.float32)
     own = (states * vectors(items)).sum(1).float()  # [R], the true items' energies
@@ -82,7 +89,8 @@ def sampled_loss(
     hits = items[part, None] == drawn
     scale = torch.log((N - 1) / (negatives - hits.sum(1)).clamp(min=1))  # of how many of the others each one stands
     energies = torch.cat((own[part, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
-    loss = loss + (energies.logsumexp(1) - own[part]) @ weights[part]
+    expected = (1 - smoothing) * own[part] + smoothing * others.mean(1)
+    loss = loss + (energies.logsumexp(1) - expected) @ weights[part]
     hidden = (~whole).nonzero().squeeze(1)
     if len(hidden):
         part = put(hidden, states.device)

@@ -64,7 +64,7 @@ class MaskGR(nn.Module):
         self.encoder = Encoder(config)
         self.prefix, self.joint = config.attention == "prefix", config.likelihood == "item"
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
-        self.heads = None if self.joint else DigitHeads(self.digits, config.width, codes)  # joint digits take their items' own vectors
+        self.heads = None if self.joint else DigitHeads(self.digits, config.width, codes, config.label_smoothing)
         if self.prefix:  # what a masked item gets of the one before it
             self.previous = nn.Linear(config.width, config.width, bias=False)
             nn.init.eye_(self.previous.weight)
@@ -137,9 +137,10 @@ class MaskGR(nn.Module):
         hidden = self.encoder(x, layout, index(asked), begun)  # [M, D]
         if self.joint:  # a token is an item, that weighs what its digits do
             answers, shares = items.flatten()[put(asked, device)], put(counted[asked].sum(1), device)
+            targets, smoothing = (answers, masked[asked], shares), self.config.label_smoothing
             if self.config.negatives:
-                return loss + sampled_loss(hidden, self.vectors, self._members, answers, masked[asked], shares, self.config.negatives)
-            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], answers, masked[asked], shares)
+                return loss + sampled_loss(hidden, self.vectors, self._members, *targets, self.config.negatives, smoothing)
+            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], *targets, smoothing)
         digit, item = masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
         states = hidden.index_select(0, put(torch.searchsorted(asked, item * P + digit // (H // P)), device))
         codes = truth.flatten()[put(item * H + digit, device)] % self.codes

@@ -190,7 +190,7 @@ def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
     assert not model.item_embedding.weight.grad[-1].any()
 
 
-def both_losses(items: list[int], masked: torch.Tensor, negatives: int) -> tuple[torch.Tensor, torch.Tensor]:
+def both_losses(items: list[int], masked: torch.Tensor, negatives: int, smoothing: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
     """(loss and gradients of states and vectors in a row) of the whole catalogue and of a sample."""
     generator, found = torch.Generator().manual_seed(5), []
     states, vectors = torch.randn(len(items), 8, generator=generator), torch.randn(N, 8, generator=generator)
@@ -199,9 +199,9 @@ def both_losses(items: list[int], masked: torch.Tensor, negatives: int) -> tuple
     for sampled in (False, True):
         z, w = states.clone().requires_grad_(), vectors.clone().requires_grad_()
         if sampled:
-            loss = sampled_loss(z, lambda chosen, w=w: w[chosen], Members(sids, V), true, masked, weights, negatives)
+            loss = sampled_loss(z, lambda chosen, w=w: w[chosen], Members(sids, V), true, masked, weights, negatives, smoothing)
         else:
-            loss = joint_loss(z, w, sids, true, masked, weights)
+            loss = joint_loss(z, w, sids, true, masked, weights, smoothing)
         loss.backward()
         found.append(torch.cat((loss.detach()[None], z.grad.flatten(), w.grad.flatten())))
     return found[0], found[1]
@@ -218,6 +218,19 @@ def test_a_sampled_loss_nears_that_of_the_whole_catalogue() -> None:
     whole, sample = both_losses([3, 7, 9], torch.ones(3, H, dtype=torch.bool), negatives=400_000)
     torch.testing.assert_close(sample, whole, atol=1e-2, rtol=1e-2)
     assert not torch.equal(sample, whole)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_smoothing_spreads_a_whole_target_over_the_catalogue(smoothing: float) -> None:
+    """−Σ_j q_j log p_j with q_j = ε/N, and 1 − ε more for the true item; a partly masked item keeps its whole target."""
+    states, vectors, true = torch.randn(2, 8), torch.randn(N, 8), torch.tensor([4, 9])
+    masked = torch.tensor([[True] * H, [True, True, False]])
+    logp = (vectors @ states[0]).log_softmax(0)
+    expected = -(1 - smoothing) * logp[4] - smoothing * logp.mean()
+    agree = [i for i in range(N) if SIDS[i, 2] == SIDS[9, 2]]
+    expected -= (vectors[agree] @ states[1]).log_softmax(0)[agree.index(9)]
+    found = joint_loss(states, vectors, torch.as_tensor(SIDS), true, masked, torch.ones(2), smoothing)
+    torch.testing.assert_close(found, expected)
 
 
 def test_with_two_items_a_sample_is_the_catalogue() -> None:

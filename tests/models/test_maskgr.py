@@ -15,6 +15,7 @@ from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.config import TOKENS, ModelConfig
+from pipelines.models.independent import DigitHeads
 from pipelines.models.maskgr import MaskGR
 
 N, H, V = 30, 3, 8
@@ -43,6 +44,17 @@ def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
             expected -= float(weight[i, h]) * logp[SIDS[real[i], h]].item()
     assert (weights[0, :2] == 0).all()
     assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_smoothing_spreads_a_digits_target_over_its_codes() -> None:
+    """−Σ_c q_c log p_c with q_c = ε/V, and 1 − ε more for the true code."""
+    heads = DigitHeads(2, 16, V, smoothing=0.3)
+    states, codes, weights = torch.randn(3, 16), torch.tensor([1, 0, 2]), torch.tensor([1.0, 2.0, 0.5])
+    expected = 0.0
+    for digit, z, code, weight in zip((0, 0, 1), states, codes, weights, strict=True):
+        logp = (z @ heads.weight[digit]).log_softmax(0)
+        expected = expected - weight * (0.7 * logp[code] + 0.3 * logp.mean())
+    torch.testing.assert_close(heads.loss(states, codes, weights, [2, 1]), expected)
 
 
 def test_what_is_masked_cannot_be_seen(model: MaskGR) -> None:
