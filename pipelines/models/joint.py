@@ -22,6 +22,8 @@ from torch.nn import functional as F
 
 from pipelines.models.catalogue import place_values
 
+import os
+LS = float(os.environ.get("XP_LS", 0))
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
 
@@ -43,7 +45,7 @@ def joint_loss(states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, mas
         energies = (states[part] @ vectors.T).float()  # [R', N]
         if partly:
             energies.masked_fill_(~agree(sids, sids[items[part]], masked[part]), -torch.inf)
-        loss = loss + F.cross_entropy(energies, items[part], reduction="none") @ weights[part]
+        loss = loss + F.cross_entropy(energies, items[part], reduction="none", label_smoothing=0.0 if partly else LS) @ weights[part]
     return loss
 
 

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import os
+XP = {k[3:]: float(v) for k, v in os.environ.items() if k.startswith("XP_")}
 from pipelines.models.config import ModelConfig
 from pipelines.models.dense import DenseHead, dense_weights
 from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss
@@ -68,6 +70,18 @@ class MaskGR(nn.Module):
         if config.item_embeddings:  # the last row, that of no item, stays zero
             self.item_embedding = nn.Embedding(len(sids) + 1, config.width, padding_idx=len(sids))
             nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
+        if "TEXT" in XP:
+            import numpy as _np
+            from pipelines.models.catalogue import load_text
+            from pathlib import Path
+            t = torch.as_tensor(load_text(Path(os.environ["MASKGR_WORKSPACE"]) / "datasets/beauty/embeddings/lsa.parquet"))
+            t = F.normalize(t)
+            self.register_buffer("xtext", torch.cat((t, torch.zeros(1, t.shape[1]))), persistent=False)
+            self.xin = nn.Linear(t.shape[1], config.width, bias=False)
+            nn.init.normal_(self.xin.weight, std=XP["TEXT"] * config.width**-0.5)
+        if "PREV" in XP:
+            self.xprev = nn.Linear(config.width, config.width, bias=False)
+            nn.init.eye_(self.xprev.weight)
         self.dense = DenseHead(config, self.tokens_per_item, text) if config.dense else None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
@@ -87,6 +101,13 @@ class MaskGR(nn.Module):
             dense retrieval float32 [B, n] weights of the wholly masked items.
         """
         items = forget_history(items, noise.forget, rng)
+        if "HDROP" in XP:
+            keep = (rng.random(items.shape) >= XP["HDROP"]) | (items < 0)
+            few = ((items >= 0) & keep).sum(1) < 2
+            keep[few] = True
+            items = np.where(keep, items, -1)
+            order = np.argsort(items >= 0, axis=1, kind="stable")
+            items = np.take_along_axis(items, order, axis=1)
         whole = noise.whole_item if noise.whole_item is not None else WHOLE_ITEM if self.dense else 0.0
         if self.prefix:
             weights = noise_by_item(items, self.digits, rng, whole)
@@ -119,7 +140,12 @@ class MaskGR(nn.Module):
         def index(token: Tensor) -> Tensor:  # into B·n·P → into T; with prefix attention they are in the second stream
             return layout.index(token + (token // (n * P) + 1) * n * P if self.prefix else token)
 
-        x, begun, loss = self._enter(digits, shown, layout), 0, 0.0
+        x, begun, loss = self._enter(digits, shown, layout, True), 0, 0.0
+        if "PREV" in XP:
+            prev = F.pad(items[:, :-1], (1, 0), value=-1)
+            none = torch.full_like(prev, -1)
+            mask = self.item_digits[torch.cat((none, prev), 1)]
+            x = x + self.xprev(self._prev(layout.flat(torch.cat((none, prev), dim=1))))
         if self.dense:
             chosen = whole.flatten().nonzero().squeeze(1)  # [W] into B·n
             x, begun = self.encoder.begin(x, layout, self.config.dense_depth), self.config.dense_depth
@@ -218,6 +244,8 @@ class MaskGR(nn.Module):
         real = self._real(history)
         layout = self._layout(real)
         x = self._enter(self.item_digits[history], history, layout)
+        if "PREV" in XP:
+            self._xlast = self.xprev(self._prev(history[:, -1])) if history.shape[1] else 0
         return self.encoder.remember(x, layout, None if layout.where is None else real)
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
@@ -228,7 +256,10 @@ class MaskGR(nn.Module):
 
     def states_after(self, cache: Cache, codes: Tensor) -> Tensor:
         """As `states`, at a cost of k·P tokens a beam whatever the length of the history."""
-        return self.encoder.step(self._embed(self._tokens(self._digits(codes)).flatten(2, 3)), cache)[0]
+        x = self._embed(self._tokens(self._digits(codes)).flatten(2, 3))
+        if "PREV" in XP:
+            x = x + self._xlast[:, None, None]
+        return self.encoder.step(x, cache)[0]
 
     def vectors(self) -> Tensor:
         """What energies are products with, for joint digits: the items as they enter the model, [N, D]."""
@@ -256,11 +287,22 @@ class MaskGR(nn.Module):
         P = self.tokens_per_item
         return (items[:, None] * P + torch.arange(P, device=items.device)).flatten()
 
-    def _enter(self, digits: Tensor, shown: Tensor, layout: Layout) -> Tensor:
+    def _prev(self, item):
+        found = self._embed(self.item_digits[item][..., None, :]).squeeze(-2)
+        found = found + self.item_embedding(torch.where(item < 0, self.item_embedding.padding_idx, item))
+        if "TEXT" in XP:
+            found = found + self.xin(self.xtext[item])
+        return found * (item >= 0)[..., None]
+
+    def _enter(self, digits: Tensor, shown: Tensor, layout: Layout, drop=False) -> Tensor:
         """Items as digits [B, n, H] → their real tokens [T, D], those of `shown` items [B, n] with all else they bring; −1: none."""
         x = self._embed(layout.flat(self._tokens(digits).flatten(1, 2)))
         if self.item_embedding is not None:
             item = layout.flat(shown)
+            if drop and self.training and "IDROP" in XP:
+                item = torch.where(torch.rand(item.shape) < XP["IDROP"], -1, item)
+            if "TEXT" in XP:
+                x = x + self.xin(self.xtext[item])
             x = x + self.item_embedding(torch.where(item < 0, self.item_embedding.padding_idx, item))
         return x + layout.flat(self.dense.inputs(shown)) if self.dense else x
 
