@@ -21,9 +21,9 @@ from maskgr_cli import console
 from pipelines import artifacts
 from pipelines.workspace import Workspace
 
-FEW = ["--validation-users", "2000"]  # where looking for an item takes beams
+FEW = ["--validation-users", "2000"]  # not all, where looking for an item takes beams
 APART = ["--likelihood", "digit", "--whole-item", "0", *FEW]
-PLAIN = [*APART, "--no-item-embeddings", "--dropout", "0.1"]  # digits learn too slowly for more dropout
+PLAIN = [*APART, "--no-item-embeddings", "--dropout", "0.1", "--label-smoothing", "0"]  # digits learn too slowly for more
 LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "small": [],
     "half of the items masked whole": ["--whole-item", "0.5"],
@@ -34,12 +34,12 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "the same, digit tokens": [*PLAIN, "--tokens", "digit"],
     "full attention": ["--attention", "full", "--next-item", "0.8"],
     "AdamW": ["--optimizer", "adamw"],
+    "no label smoothing": ["--label-smoothing", "0"],
     "averaged weights": ["--ema", "0.99"],
-    "dropout 0.3": ["--dropout", "0.3"],
+    "learning rate falls in the last third": ["--decay", "0.33"],
     "half the learning rate": ["--learning-rate", "0.0015"],
     "twice the learning rate": ["--learning-rate", "0.006"],
     "steps of 128 sequences": ["--batch-size", "128"],
-    "steps of 512 sequences": ["--batch-size", "512"],
     "1,024 negatives": ["--negatives", "1024"],
     "the paper's model and optimiser": ["--preset", "paper", *FEW],
 }
@@ -47,7 +47,7 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4, help="of each run")
+    parser.add_argument("--minutes", type=float, default=3, help="of each run")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--validations", type=int, default=6)
     parser.add_argument("--only", nargs="*", choices=LEVERS, help="levers to measure", default=[*LEVERS])
@@ -56,7 +56,7 @@ def main() -> None:
     require_beauty()
     workspace, curves = Workspace.find(), []
     for lever in options.only:
-        budget = ["--minutes", str(options.minutes), "--validations", str(options.validations), "--patience", "0"]
+        budget = ["--minutes", str(options.minutes), "--validations", str(options.validations), "--validation-users", "0"]
         names = [f"lever-{''.join(c if c.isalnum() else '-' for c in lever)}-{options.minutes:g}-{seed}" for seed in range(options.seeds)]
         side_by_side([["--name", name, "--seed", str(seed), *budget, *LEVERS[lever]] for seed, name in enumerate(names)])
         for seed, name in enumerate(names):

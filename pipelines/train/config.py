@@ -32,6 +32,7 @@ class TrainConfig:
     learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate."})
     weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
     warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
+    decay: float = field(default=1.0, metadata={"help": "Share of the budget at whose end the learning rate falls; before, it stays."})
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
     next_item: float = field(default=0.0, metadata={"help": "Share of sequences cut at a random item, only that one masked; 0: eq. 3."})
     forget: float = field(default=0.0, metadata={"help": "Share of sequences cut to one item without a history, for eval --guidance."})
@@ -64,6 +65,7 @@ class TrainConfig:
             "learning_rate": (1e-12, math.inf),
             "weight_decay": (0, math.inf),
             "warmup": (0, 1),
+            "decay": (0, 1),
             "final_rate": (0, 1),
             "next_item": (0, 1),
             "forget": (0, 1),
@@ -86,7 +88,7 @@ class TrainConfig:
 PRESETS: dict[str, dict[str, Any]] = {
     # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
     "paper": {"steps": 30_000, "validations": 150, "patience": 15},
-    # A coffee on a CPU, with the variants of ours that learn more in it (README, "Figures"). Three times as long overfits Beauty.
+    # A coffee on a CPU, with the variants of ours that learn more in it (README, "Figures").
     "small": {
         "attention": "prefix",
         "tokens": "item",
@@ -97,15 +99,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "heads": 4,
         "mlp": 512,
         "dropout": 0.4,
+        "label_smoothing": 0.1,
         "max_items": 50,
         "whole_item": 0.9,
-        "minutes": 10.0,
+        "minutes": 6.0,
         "batch_size": 256,
         "optimizer": "muon",
         "learning_rate": 0.003,
         "weight_decay": 0.01,
-        "validations": 10,
-        "validation_users": 2000,
+        "validations": 8,
+        "validation_users": 5000,
     },
     # Seconds, to see that everything runs.
     "smoke": {

@@ -22,6 +22,8 @@ SETTINGS = {
     "--next-item": "next_item",
     "--whole-item": "whole_item",
     "--dropout": "dropout",
+    "--label-smoothing": "label_smoothing",
+    "--decay": "decay",
     "--ema": "ema",
     "--learning-rate": "learning_rate",
     "--batch-size": "batch_size",

@@ -116,6 +116,10 @@ def test_the_learning_rate_rises_and_falls(toy: Workspace, sids: str) -> None:
     assert trainer.rate(0.1) == pytest.approx(1.0)
     assert trainer.rate(0.55) == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 2)) / 2)
     assert trainer.rate(1.0) == pytest.approx(0.2)
+    trainer.config = TrainConfig(steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2, decay=0.4)
+    assert trainer.rate(0.1) == trainer.rate(0.6) == pytest.approx(1.0)
+    assert trainer.rate(0.8) == pytest.approx(0.2 + 0.8 / 2)
+    assert trainer.rate(1.0) == pytest.approx(0.2)
 
 
 def test_patience_stops_and_keeps_the_best(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
