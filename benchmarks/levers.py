@@ -41,7 +41,6 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "twice the learning rate": ["--learning-rate", "0.006"],
     "steps of 128 sequences": ["--batch-size", "128"],
     "1,024 negatives": ["--negatives", "1024"],
-    "the paper's model and optimiser": ["--preset", "paper", *FEW],
 }
 
 

@@ -34,16 +34,14 @@ SETTINGS = {
 
 def plan(options: list[str]) -> Plan:
     """What the command line makes of a lever's options."""
-    preset, settings, words = "small", {}, iter(options)
+    settings, words = {}, iter(options)
     for word in words:
         if word == "--no-item-embeddings":
             settings["item_embeddings"] = False
-        elif word == "--preset":
-            preset = next(words)
         else:
             value = next(words)
             settings[SETTINGS[word]] = value if value.isalpha() else float(value) if "." in value else int(value)
-    return Plan("beauty", "any", "maskgr", preset, *configure(preset, settings))
+    return Plan("beauty", "any", "maskgr", "small", *configure("small", settings))
 
 
 def test_every_lever_is_a_plan_of_its_own() -> None:

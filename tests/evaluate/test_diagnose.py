@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines import artifacts
@@ -186,6 +187,7 @@ def test_runs_that_cannot_be_measured_so_are_refused(toy: Workspace, run: Run, p
     with pytest.raises(UserError, match="trained with --next 2. Take another with --run"):
         diagnose_run(toy, run, Decoding(), progress)
     artifacts.write_json(run.config, {**config, "sizes": {**config["sizes"], "attention": "prefix"}})
+    save_file({**load_file(run.weights), "previous.weight": torch.eye(config["sizes"]["width"])}, run.weights)
     with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
         diagnose_run(toy, run, Decoding(approximate=True), progress)
 
