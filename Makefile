@@ -12,7 +12,7 @@ MINUTES ?= 15
 .PHONY: help quickstart test lint format bench gpu-check lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(INSTALLED) ## Install, then download, train and evaluate on MovieLens 100K (CPU, under 12 minutes)
 	$(BIN)/maskgr download ml-100k
@@ -31,12 +31,12 @@ format: $(INSTALLED) ## Put style and formatting right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-gpu-check: ## Check, time and train on a GPU, into one JSON; needs no installation (DEVICE=cpu PRESET=smoke tries it without a GPU)
-	$(PYTHON) -m benchmarks.gpu --device $(DEVICE) --preset $(PRESET) --minutes $(MINUTES)
-
 bench: $(INSTALLED) ## Measure training and decoding against the reference
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.decoding
+
+gpu-check: ## Check, time and train on a GPU, into one JSON (DEVICE=cpu PRESET=smoke tries it without)
+	$(PYTHON) -m benchmarks.gpu --device $(DEVICE) --preset $(PRESET) --minutes $(MINUTES)
 
 lock: ## Pin all dependencies anew in requirements.lock (needs uv)
 	echo torch==2.13.0 | $(UV) pip compile --quiet --universal --python-version 3.10 --no-python-downloads --extra dev \
