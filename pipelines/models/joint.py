@@ -69,7 +69,7 @@ def sampled_loss(
 
     Wholly masked items are compared with `negatives` items drawn evenly, the same for all of them: the sum over the N − 1
     other items is estimated without bias by that over the drawn ones, scaled up. Partly masked items are compared with
-    all that agree, which are few.
+    all that agree, which are few; how many they are must be known to the host, which waits for a GPU here.
 
     Args:
         states: [R, D].

@@ -130,7 +130,8 @@ class MaskGR(nn.Module):
         if self.prefix:
             x = x + self._of_previous(x, layout)
         if self.dense:
-            chosen, shares = torch.as_tensor(whole).flatten().nonzero().squeeze(1), torch.as_tensor(whole).flatten()  # [W] into B·n
+            shares = torch.as_tensor(whole).flatten()  # [B·n]
+            chosen = shares.nonzero().squeeze(1)  # [W] into B·n
             x, begun = self.encoder.begin(x, layout, self.config.dense_depth), self.config.dense_depth
             states = x.index_select(0, index(self._tokens_of(chosen)))  # [W·P, D]
             loss = self.dense(states, items.flatten()[put(chosen, device)]) @ put(shares[chosen], device)
