@@ -26,7 +26,6 @@ APART = ["--likelihood", "digit", "--whole-item", "0", *FEW]
 PLAIN = [*APART, "--no-item-embeddings", "--dropout", "0.1", "--label-smoothing", "0"]  # digits learn too slowly for more
 LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "small": [],
-    "half of the items masked whole": ["--whole-item", "0.5"],
     "no item masked whole on purpose": ["--whole-item", "0"],
     "no item embeddings": ["--no-item-embeddings"],
     "digits apart": APART,
@@ -37,10 +36,11 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "no label smoothing": ["--label-smoothing", "0"],
     "averaged weights": ["--ema", "0.99"],
     "learning rate falls in the last third": ["--decay", "0.33"],
-    "half the learning rate": ["--learning-rate", "0.0015"],
+    "weight decay 1": ["--weight-decay", "1.0"],
     "twice the learning rate": ["--learning-rate", "0.006"],
     "steps of 128 sequences": ["--batch-size", "128"],
     "1,024 negatives": ["--negatives", "1024"],
+    "64 codes a digit": ["--codebook", "64"],
 }
 
 
