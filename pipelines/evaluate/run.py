@@ -90,6 +90,9 @@ def evaluate_run(
     if reason is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:
+        T = len(config["reveals"])
+        if trained.model.joint and ahead == 1 and T > 1:
+            progress.say(f"The digits of this run are joint: --nfe 1 ranks the whole catalogue exactly, in one evaluation instead of {T}.")
         _evaluate(trained, users, decoding, state, progress, tokens, folder, config)
     popular = recommend_popular(training(sequences, ahead), users, len(trained.catalogue.sids), decoding.beams, decoding.unseen)
     nobody = np.zeros(len(users), np.int32)

@@ -45,11 +45,11 @@ def joint_loss(
     whole = masked.all(1)
     loss = states.new_zeros((), dtype=torch.float32)
     for partly in (False, True):
-        hidden = (whole != partly).nonzero().squeeze(1)
-        part = put(hidden, states.device)
+        rows = (whole != partly).nonzero().squeeze(1)
+        part = put(rows, states.device)
         energies = (states[part] @ vectors.T).float()  # [R', N]
         if partly:
-            energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[hidden], states.device)), -torch.inf)
+            energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[rows], states.device)), -torch.inf)
         spread = 0.0 if partly else smoothing
         loss = loss + F.cross_entropy(energies, items[part], reduction="none", label_smoothing=spread) @ weights[part]
     return loss
@@ -91,10 +91,10 @@ def sampled_loss(
     energies = torch.cat((own[part, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
     expected = (1 - smoothing) * own[part] + smoothing * others.mean(1)
     loss = loss + (energies.logsumexp(1) - expected) @ weights[part]
-    hidden = (~whole).nonzero().squeeze(1)
-    if len(hidden):
-        part = put(hidden, states.device)
-        codes = torch.where(put(masked[hidden], states.device), members.codes, members.sids[items[part]])
+    rows = (~whole).nonzero().squeeze(1)
+    if len(rows):
+        part = put(rows, states.device)
+        codes = torch.where(put(masked[rows], states.device), members.codes, members.sids[items[part]])
         row, item = members.pairs(codes)  # [Q]
         energy = (states[part][row] * vectors(item)).sum(1).float()
         largest = energy.detach().new_full((len(part),), -torch.inf).scatter_reduce_(0, row, energy.detach(), "amax")

@@ -32,7 +32,9 @@ class TrainConfig:
     learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate."})
     weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
     warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
-    decay: float = field(default=1.0, metadata={"help": "Share of the budget at whose end the learning rate falls; before, it stays."})
+    decay: float = field(
+        default=1.0, metadata={"help": "Share of the budget, at its end, in which the learning rate falls; before, it stays."}
+    )
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
     next_item: float = field(default=0.0, metadata={"help": "Share of sequences cut at a random item, only that one masked; 0: eq. 3."})
     forget: float = field(default=0.0, metadata={"help": "Share of sequences cut to one item without a history, for eval --guidance."})

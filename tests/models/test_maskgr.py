@@ -106,7 +106,16 @@ def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layers": 0}, {"width": 15}, {"width": 20, "heads": 4, "mlp": 0}, {"dropout": 1.0}, {"heads": 3}, {"max_items": 0}]
+    "wrong",
+    [
+        {"layers": 0},
+        {"width": 15},
+        {"width": 20, "heads": 4, "mlp": 0},
+        {"dropout": 1.0},
+        {"label_smoothing": 1.0},
+        {"heads": 3},
+        {"max_items": 0},
+    ],
 )
 def test_impossible_sizes_are_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="--"):

@@ -42,6 +42,8 @@ def test_joint_digits_learn_in_any_order_and_number_of_evaluations(toy: Workspac
         found = evaluate_run(toy, run, Decoding(beams=10, **changes), progress)
         assert recall(found) > 0.8
         assert "toy · prefix attention · item tokens · item embeddings · joint digits · 3 digits of 8 codes" in found.description
+        assert any("--nfe 1 ranks the whole catalogue" in line for line in progress.messages) == (changes != {"nfe": 1})
+        progress.messages.clear()
     with pytest.raises(UserError, match="--no-constrained means nothing to a run with --likelihood item"):
         evaluate_run(toy, run, Decoding(constrained=False), progress)
     with pytest.raises(UserError, match="--diagnose shows what masked digits lose apart; a run with --likelihood item"):
