@@ -23,7 +23,7 @@ def main() -> None:
     workspace, figures = Workspace.find(), []
     for name in options.runs:
         figures += measured(workspace.require_run(name))
-    title = f"Test, all users, percent: mean ± standard deviation over seeds, {METRICS[1][0]} and {METRICS[4][0]}"
+    title = "Recall and NDCG of the test, all users, percent: mean ± standard deviation over seeds"
     headers = ["runs", "decoding", *(f"{metric[0].upper()}@{k}" for metric, k in METRICS), "minutes"]
     console.table(title, headers, rows(figures), artifacts.machine())
     if options.save:
