@@ -14,9 +14,10 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.models import registry
-from pipelines.models.config import TOKENS, ModelConfig
+from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, ModelConfig
 from pipelines.models.independent import DigitHeads
 from pipelines.models.maskgr import MaskGR
+from pipelines.models.noise import Noise
 
 N, H, V = 30, 3, 8
 SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6)
@@ -120,3 +121,22 @@ def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> 
 def test_impossible_sizes_are_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="--"):
         ModelConfig(**wrong)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_a_training_step_asks_its_device_for_nothing(attention: str, likelihood: str, dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device that holds no values, whatever would wait for one fails: shapes come from the host alone, forward and backward."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch knows no autocast for such a device
+    text = np.random.default_rng(0).normal(size=(len(SIDS), 5))
+    config = dataclasses.replace(SIZES, attention=attention, tokens="item", likelihood=likelihood, dropout=0.1, dense=dense)
+    model = registry.build("maskgr", config, SIDS, V, text if dense else None)
+    items = np.array([[-1, -1, 3, 7], [5, 2, 9, 4]])
+    drawn = model.draw(items, np.random.default_rng(1), Noise(whole_item=0.5))
+    loss = model.to("meta").train()(*drawn)
+    loss.backward()
+    assert loss.device.type == "meta"
+    assert all(p.grad is not None for p in model.parameters())
+    with pytest.raises(RuntimeError, match="meta"):
+        loss.item()
