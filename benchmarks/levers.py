@@ -36,11 +36,8 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "no label smoothing": ["--label-smoothing", "0"],
     "averaged weights": ["--ema", "0.99"],
     "learning rate falls in the last third": ["--decay", "0.33"],
-    "weight decay 1": ["--weight-decay", "1.0"],
-    "twice the learning rate": ["--learning-rate", "0.006"],
     "steps of 128 sequences": ["--batch-size", "128"],
     "1,024 negatives": ["--negatives", "1024"],
-    "64 codes a digit": ["--codebook", "64"],
 }
 
 

@@ -24,9 +24,7 @@ SETTINGS = {
     "--dropout": "dropout",
     "--label-smoothing": "label_smoothing",
     "--decay": "decay",
-    "--weight-decay": "weight_decay",
     "--ema": "ema",
-    "--learning-rate": "learning_rate",
     "--batch-size": "batch_size",
     "--negatives": "negatives",
     "--validation-users": "validation_users",
@@ -35,16 +33,14 @@ SETTINGS = {
 
 def plan(options: list[str]) -> Plan:
     """What the command line makes of a lever's options."""
-    settings, words, sids = {}, iter(options), "any"
+    settings, words = {}, iter(options)
     for word in words:
         if word == "--no-item-embeddings":
             settings["item_embeddings"] = False
-        elif word == "--codebook":
-            sids = next(words)
         else:
             value = next(words)
             settings[SETTINGS[word]] = value if value.isalpha() else float(value) if "." in value else int(value)
-    return Plan("beauty", sids, "maskgr", "small", *configure("small", settings))
+    return Plan("beauty", "any", "maskgr", "small", *configure("small", settings))
 
 
 def test_every_lever_is_a_plan_of_its_own() -> None:
