@@ -117,8 +117,10 @@ def draw(curves: list[dict], levers: list[str], path: Path, title: str) -> None:
                 panel.plot([r["minutes"] for r in points], [100 * r["recall@10"] for r in points], **style)
         panel.set_title(lever, fontsize=9)
         panel.grid(alpha=0.3)
-    for panel in list(axes.flat)[len(levers) :]:
-        panel.set_axis_off()
+    for place, panel in enumerate(axes.flat):
+        panel.tick_params(labelbottom=len(levers) - columns <= place)
+        if place >= len(levers):
+            panel.set_axis_off()
     figure.supxlabel("minutes of training")
     figure.supylabel("validation Recall@10, percent")
     figure.suptitle(f"{title}\n{artifacts.machine()}; grey: {levers[0]}", fontsize=10)
