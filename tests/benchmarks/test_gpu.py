@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ from tests.conftest import ROOT, write_toy
 
 CPU = torch.device("cpu")
 ABSENT = ("polars", "faiss", "transformers", "sklearn", "scipy", "pytest", "hypothesis", "matplotlib")
+
+
+@pytest.fixture(autouse=True)
+def own_accelerate() -> Iterator[None]:
+    """Accelerate knows one precision a process: forget what other tests told it, and what these do."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
@@ -146,10 +154,7 @@ def test_throughput_is_measured_against_the_reference_and_the_best_products(beau
 def _at_once(function: Callable[..., Any], *given: Any) -> Any:
     """As `apart`, in this process."""
     AcceleratorState._reset_state(reset_partial_state=True)
-    try:
-        return function(*given)
-    finally:
-        AcceleratorState._reset_state(reset_partial_state=True)
+    return function(*given)
 
 
 def _broken(*_: object, **__: object) -> None:
