@@ -78,8 +78,15 @@ def show_throughput(found: dict[str, Any]) -> None:
         rows = []
         for side, values in found[part].items():
             cells = (values.get(column) for column in columns)
-            rows.append((side, *(cell if cell is None or isinstance(cell, str) else f"{cell:,.3g}" for cell in cells)))
+            rows.append((side, *(figure(cell) for cell in cells)))
         console.table(f"{part}, {found['preset']} preset", [part, *columns], rows, artifacts.machine())
+
+
+def figure(value: float | str | None) -> str | None:
+    """A cell: large numbers whole, small ones with three digits."""
+    if value is None or isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]) -> dict[str, Any]:

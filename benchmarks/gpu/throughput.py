@@ -45,9 +45,13 @@ def measure(device: torch.device, preset: str, seconds: float, users: int) -> di
             trained[side] = apart(training_rate, device, preset, precision, compiled, seconds)
         except Exception as error:  # the compiler of another machine may fail in any way; the rest still counts
             trained[side] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
-    trained["reference"] = {"sequences/s": rate(training.reference(device.type, training.REFERENCE_BATCH * larger), seconds)}
+    trained["reference, the paper's sizes"] = {
+        "sequences/s": rate(training.reference(device.type, training.REFERENCE_BATCH * larger), seconds)
+    }
     decoded = {name: evaluation(device, preset, nfe, users) for name, nfe in (("T = H", None), ("T = 1", 1))}
-    decoded["reference, 10 beams"] = {"users/s": rate(decoding.reference(device.type, decoding.REFERENCE_BATCH * larger), seconds)}
+    decoded["reference, the paper's sizes, 10 beams"] = {
+        "users/s": rate(decoding.reference(device.type, decoding.REFERENCE_BATCH * larger), seconds)
+    }
     return {"preset": preset, "training": trained, "evaluation": decoded}
 
 

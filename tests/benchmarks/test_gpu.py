@@ -146,9 +146,10 @@ def test_throughput_is_measured_against_the_reference_and_the_best_products(beau
     assert found["training"]["compiled"] == {"error": "RuntimeError: no compiler"}
     fp32 = found["training"]["fp32"]
     assert fp32["share"] == pytest.approx(fp32["TFLOP/s"] / fp32["products alone, TFLOP/s"])
-    assert found["training"]["reference"]["sequences/s"] > 0
+    assert found["training"]["reference, the paper's sizes"]["sequences/s"] > 0
     assert {found["evaluation"][name]["users"] for name in ("T = H", "T = 1")} == {20}
     gpu.show_throughput(found)
+    assert [gpu.figure(value) for value in (22363, 0.04971, None, "no compiler")] == ["22,363", "0.0497", None, "no compiler"]
 
 
 def _at_once(function: Callable[..., Any], *given: Any) -> Any:
