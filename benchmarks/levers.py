@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.common import RESULTS, require_beauty, save
+from benchmarks.common import RESULTS, require_beauty, save, validations
 from maskgr_cli import console
 from pipelines import artifacts
 from pipelines.workspace import Workspace
@@ -85,12 +85,8 @@ def side_by_side(runs: list[list[str]]) -> None:
 def curve(workspace: Workspace, name: str, lever: str, seed: int) -> list[dict]:
     """Each validation of a run, with the minutes of training before it."""
     run = workspace.require_run(name)
-    history = artifacts.read(run.history, "history").to_pylist()
-    steps, seconds = zip(*((r["step"], r["value"]) for r in history if r["measure"] == "seconds"), strict=True)
-    validations = [(r["step"], r["value"]) for r in history if r["measure"] == "recall@10"]
-    minutes = np.interp([step for step, _ in validations], steps, seconds) / 60
     shared = {"lever": lever, "seed": seed, "commit": artifacts.read_json(run.config)["commit"]}
-    return [{**shared, "step": step, "minutes": m, "recall@10": value} for (step, value), m in zip(validations, minutes, strict=True)]
+    return [{**shared, **point} for point in validations(run)]
 
 
 def of(curves: list[dict], lever: str, seed: int) -> list[dict]:

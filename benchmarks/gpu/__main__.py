@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, require_beauty, save
+from benchmarks.common import RESULTS, require_beauty, save, validations
 from benchmarks.gpu.agreement import checks
 from benchmarks.gpu.throughput import measure
 from maskgr_cli import console
@@ -93,10 +93,9 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
     """Train for some minutes more, by the command line, and evaluate where training is over."""
     workspace = Workspace.find()
     run, where = workspace.run(f"gpu-check-{device}-{preset}"), ["--gpus", "1" if device == "cuda" else "0"]
-    state = artifacts.read_json(run.config)["state"] if run.config.exists() else None
-    before = artifacts.read_json(run.config)["seconds"] if state else 0.0
-    begin = ["--resume", "--name", run.name] if state else ["--dataset", "beauty", "--preset", preset, "--name", run.name]
-    if state != "finished":
+    trained = artifacts.read_json(run.config) if run.config.exists() else {"state": None, "seconds": 0.0}
+    begin = ["--resume", "--name", run.name] if trained["state"] else ["--dataset", "beauty", "--preset", preset, "--name", run.name]
+    if trained["state"] != "finished":
         process = subprocess.Popen([sys.executable, "-m", "maskgr_cli.app", "train", *begin, *where])
         try:
             process.wait(minutes * 60)
@@ -105,21 +104,14 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
             process.wait()
         if not run.config.exists():
             sys.exit(f"Training did not begin in {minutes:g} minutes (exit code {process.returncode}). Look above, or give more --minutes.")
-        slices = [*slices, {"seconds": artifacts.read_json(run.config)["seconds"] - before, "exit code": process.returncode}]
-    trained = artifacts.read_json(run.config)
-    found = {"slices": slices, **{name: trained[name] for name in ("state", "steps", "seconds", "best")}, "validation": validations(run)}
+        before, trained = trained["seconds"], artifacts.read_json(run.config)
+        slices = [*slices, {"seconds": trained["seconds"] - before, "exit code": process.returncode}]
+    found = {"slices": slices, **{name: trained[name] for name in ("state", "steps", "seconds", "best")}}
+    found["validation"] = validations(run) if run.history.exists() else []
     if run.weights.exists():
         subprocess.run([sys.executable, "-m", "maskgr_cli.app", "eval", "--run", run.name, "--force", *where], check=True)
         found["test"] = measures(run)
     return found
-
-
-def validations(run: Run) -> list[dict[str, float]]:
-    """Each validation's step and Recall@10."""
-    if not run.history.exists():
-        return []
-    history = artifacts.read(run.history, "history").to_pylist()
-    return [{"step": r["step"], "recall@10": r["value"]} for r in history if r["measure"] == "recall@10"]
 
 
 def measures(run: Run) -> dict[str, float]:

@@ -86,20 +86,19 @@ def sequences(users: int = 64) -> Sequences:
 def _losses(name: str, model: MaskGR, device: torch.device) -> Iterator[Check]:
     items = sequences().padded(np.arange(64), 12)
     drawn = model.draw(items, np.random.default_rng(2), Noise(whole_item=0.5))
-    found = {}
-    for place, precision in ((torch.device("cpu"), "fp32"), (device, "fp32"), (device, "bf16")):
+
+    def measured(place: torch.device, precision: str) -> tuple[float, torch.Tensor]:
         twin = copy.deepcopy(model).to(place)
         with autocast(precision, place):
             loss = twin(*drawn) / drawn[1].sum()
         loss.backward()
-        gradient = torch.cat([p.grad.flatten().float().cpu() for p in twin.parameters() if p.grad is not None])
-        found[place if precision == "fp32" else precision] = loss.item(), gradient
-    (loss, gradient), allowed = found[torch.device("cpu")], {device: EXACT, "bf16": ROUNDED}
-    for side, most in allowed.items():
-        other, turned = found[side]
-        yield Check(f"loss, {name}, {'bf16' if side == 'bf16' else 'fp32'}", abs(other - loss) / abs(loss), most)
-        away = (turned - gradient).norm() / gradient.norm()
-        yield Check(f"gradient, {name}, {'bf16' if side == 'bf16' else 'fp32'}", away.item(), 5 * most)
+        return loss.item(), torch.cat([p.grad.flatten().float().cpu() for p in twin.parameters() if p.grad is not None])
+
+    loss, gradient = measured(torch.device("cpu"), "fp32")
+    for precision, allowed in (("fp32", EXACT), ("bf16", ROUNDED)):
+        other, turned = measured(device, precision)
+        yield Check(f"loss, {name}, {precision}", abs(other - loss) / abs(loss), allowed)
+        yield Check(f"gradient, {name}, {precision}", ((turned - gradient).norm() / gradient.norm()).item(), 5 * allowed)
 
 
 def _recommendations(name: str, model: MaskGR, device: torch.device) -> Iterator[Check]:

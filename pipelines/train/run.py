@@ -156,7 +156,8 @@ class _Session:
         self.users = len(everyone)
         self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
         self.index = PartialIndex(catalogue.sids, catalogue.codes)
-        self.decoding = Decoding(beams=plan.train.validation_beams, nfe=1 if trainer.bare.joint else None)  # exact for joint digits
+        exact = trainer.bare.joint and plan.train.next == 1  # one evaluation then ranks the catalogue
+        self.decoding = Decoding(beams=plan.train.validation_beams, nfe=1 if exact else None)
 
     def announce(self, batches: Batches) -> None:
         """Say what is trained on what, and what is not seen whole."""
