@@ -19,6 +19,7 @@ from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
+from pipelines.models.catalogue import Catalogue
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
@@ -53,11 +54,11 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/catalogue.json")
     options = parser.parse_args()
     keep_freed_memory()
-    sizes, _ = configure("small", {"attention": options.attention, **APART})
+    sizes, _ = configure("maskgr", "small", {"attention": options.attention, **APART})
     models, indices, figures = {}, {}, []
     for name, items in SIZES.items():
         sids = catalogue(items)
-        models[name] = registry.build("maskgr", sizes, sids, CODES).eval()
+        models[name] = registry.build(sizes, Catalogue.of(sids, CODES)).eval()
         indices[name] = PartialIndex(sids, CODES)
     for unmask in ORDERS:
         decoding = Decoding(unmask=unmask)

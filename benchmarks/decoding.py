@@ -28,8 +28,8 @@ USERS = {True: 512, False: 64}  # a unit of work: with and without encoding hist
 def ours(precision: str, attention: str = "full", approximate: bool = False) -> Callable[[], int]:
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
-    sizes, _ = configure("paper", {"attention": attention})
-    model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes).eval()
+    sizes, _ = configure("maskgr", "paper", {"attention": attention})
+    model = registry.build(sizes, catalogue).eval()
     index, decoding = PartialIndex(catalogue.sids, catalogue.codes), Decoding(beams=BEAMS, approximate=approximate)
     test = histories(load_sequences(data.sequences), "test")
     seeds, size = itertools.count(), USERS[approximate or attention == "prefix"]

@@ -20,6 +20,7 @@ from pipelines.decode.beam import beam_search
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.models import registry
+from pipelines.models.catalogue import Catalogue
 from pipelines.models.precision import autocast
 
 HISTORY, EVALUATIONS = 20, (3, 1)
@@ -35,8 +36,8 @@ def main() -> None:
     torch.set_num_threads(1)
     N = SIZES["12 thousand"]
     sids = catalogue(N)
-    sizes, _ = configure("small", {})
-    model = registry.build("maskgr", sizes, sids, CODES).eval()
+    sizes, _ = configure("maskgr", "small", {})
+    model = registry.build(sizes, Catalogue.of(sids, CODES)).eval()
     index, user = PartialIndex(sids, CODES), torch.zeros(1, dtype=torch.int64)
     histories = torch.as_tensor(np.random.default_rng(0).integers(0, N, (options.requests + 50, 1, HISTORY)))
     times: dict[str, list[float]] = {

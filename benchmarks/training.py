@@ -26,8 +26,8 @@ def trainer(preset: str, **settings: Any) -> Trainer:
     """An untrained model on Beauty and what trains it."""
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
-    sizes, schedule = configure(preset, settings)
-    model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes)
+    sizes, schedule = configure("maskgr", preset, settings)
+    model = registry.build(sizes, catalogue)
     batches = Batches(training(sequences), schedule.batch_size, sizes.max_items, seed=0)
     return Trainer(model, batches, schedule, start_accelerate(schedule.precision))
 

@@ -18,6 +18,7 @@ from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
+from pipelines.models.catalogue import Catalogue
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
 
@@ -33,8 +34,8 @@ def main() -> None:
     N = SIZES["12 thousand"]
     sids = catalogue(N)
     index = PartialIndex(sids, CODES)
-    sizes, _ = configure("small", APART)
-    model = registry.build("maskgr", sizes, sids, CODES).eval()
+    sizes, _ = configure("maskgr", "small", APART)
+    model = registry.build(sizes, Catalogue.of(sids, CODES)).eval()
     rows, rng = [], np.random.default_rng(0)
     users = -(-options.beams // (BEAMS * len(ORDERS) * index.digits))
     for unmask in ORDERS:

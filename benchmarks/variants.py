@@ -29,7 +29,7 @@ def variants(trained: Trained) -> dict[str, Decoding]:
     """The decodings that a run can do, by what they change of greedy, one digit an evaluation, constrained, 20 beams."""
     S = trained.ahead * trained.model.digits
     changes: dict[str, dict] = {f"greedy, T = {S}, constrained": {}}
-    changes |= {unmask: {"unmask": unmask} for unmask in ORDERS if unmask != BASE.unmask}
+    changes |= {unmask: {"unmask": unmask} for unmask in ORDERS if unmask != BASE.order}
     changes |= {f"T = {T}": {"nfe": T} for T in range(1, S)}
     if not trained.model.joint:
         changes |= {"unconstrained": {"constrained": False}}

@@ -33,24 +33,25 @@ def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., No
     presets and defaults stay in one place. A field's `metadata["help"]` is its help text.
 
     Args:
-        *configs: the dataclasses; their modules must import quickly, their field names differ.
+        *configs: the dataclasses; their modules must import quickly. A field that several have is one option, shown under
+            their names (`name`) where not all have it.
         **renamed: field name → option, where they differ, e.g. `layers="--sids"`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "settings"]
         taken = {p.name for p in own}
-        fields = [
-            (field, typing.get_type_hints(config)[field.name])
+        fields = {
+            field.name: (field, typing.get_type_hints(config)[field.name])
             for config in configs
             for field in dataclasses.fields(config)
             if field.name not in taken and "help" in field.metadata
-        ]
-        added = [_parameter(field, kind, renamed.get(field.name)) for field, kind in fields]
+        }
+        added = [_parameter(field, kind, renamed.get(name), _panel(name, configs)) for name, (field, kind) in fields.items()]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
-            settings = {field.name: given.pop(field.name) for field, _ in fields}
+            settings = {name: given.pop(name) for name in fields}
             command(**given, settings={k: v for k, v in settings.items() if v is not None})
 
         wrapper.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
@@ -59,9 +60,16 @@ def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., No
     return decorate
 
 
-def _parameter(field: dataclasses.Field, kind: Any, option: str | None) -> inspect.Parameter:
+def _panel(name: str, configs: tuple[type, ...]) -> str:
+    """Where the help shows the option of a field."""
+    named = [config for config in configs if hasattr(config, "name")]
+    having = [config.name for config in named if name in {field.name for field in dataclasses.fields(config)}]
+    return "Hyperparameters" + (f" of {', '.join(having)}" if 0 < len(having) < len(named) else "")
+
+
+def _parameter(field: dataclasses.Field, kind: Any, option: str | None, panel: str) -> inspect.Parameter:
     flag = option or f"--{field.name.replace('_', '-')}"
     if bool in (kind, *typing.get_args(kind)):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    shown = typer.Option(flag, help=field.metadata["help"], show_default=False, rich_help_panel="Hyperparameters")
+    shown = typer.Option(flag, help=field.metadata["help"], show_default=False, rich_help_panel=panel)
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])

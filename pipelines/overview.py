@@ -114,10 +114,10 @@ class _Staleness:
         """The same for a run, whose inputs are known by the names of its data set and SIDs."""
         dataset, sids = config.get("dataset"), config.get("sids")
         inputs = config.get("inputs") or {}
-        if not (dataset and sids):
+        if not dataset:
             return None
         data = self.workspace.dataset(dataset)
-        sources = {"sequences": data.sequences, "sids": data.sids(sids)}
+        sources = {"sequences": data.sequences, **({"sids": data.sids(sids)} if sids else {})}
         return self._first_changed({name: (path, inputs[name]["sha256"]) for name, path in sources.items() if name in inputs})
 
     def _look(self, path: Path) -> str | None:

@@ -23,7 +23,7 @@ from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.launch import USE_CPU
 from pipelines import artifacts
-from pipelines.train.config import PRESETS
+from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Run, Workspace
 
 PARTS = ("agreement", "throughput", "training")
@@ -32,7 +32,7 @@ PARTS = ("agreement", "throughput", "training")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--preset", choices=PRESETS, default="paper")
+    parser.add_argument("--preset", choices=PRESET_NAMES, default="paper")
     parser.add_argument("--minutes", type=float, default=15, help="of training in this call")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement of throughput")
     parser.add_argument("--users", type=int, default=0, help="of the test that evaluation is timed on; 0: all")

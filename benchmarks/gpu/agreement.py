@@ -16,9 +16,9 @@ from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Sequences, histories, training
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
-from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, ModelConfig
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.noise import Noise
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
 from pipelines.train.batches import Batches
@@ -60,7 +60,7 @@ def checks(device: torch.device) -> Iterator[Check]:
 def build(attention: str, tokens: str, likelihood: str) -> MaskGR:
     """A small random model over a random catalogue."""
     torch.manual_seed(0)
-    config = ModelConfig(
+    config = MaskGRConfig(
         layers=2,
         width=64,
         heads=4,
@@ -71,9 +71,10 @@ def build(attention: str, tokens: str, likelihood: str) -> MaskGR:
         tokens=tokens,
         likelihood=likelihood,
         item_embeddings=tokens == "item",
+        whole_item=0.5,
     )
     numbers = np.random.default_rng(0).choice(V**H, N, replace=False)
-    return registry.build("maskgr", config, np.stack(np.unravel_index(numbers, (V,) * H), axis=1), V).eval()
+    return registry.build(config, Catalogue.of(np.stack(np.unravel_index(numbers, (V,) * H), axis=1), V)).eval()
 
 
 def sequences(users: int = 64) -> Sequences:
@@ -85,7 +86,7 @@ def sequences(users: int = 64) -> Sequences:
 
 def _losses(name: str, model: MaskGR, device: torch.device) -> Iterator[Check]:
     items = sequences().padded(np.arange(64), 12)
-    drawn = model.draw(items, np.random.default_rng(2), Noise(whole_item=0.5))
+    drawn = model.draw(items, np.random.default_rng(2))
 
     def measured(place: torch.device, precision: str) -> tuple[float, torch.Tensor]:
         twin = copy.deepcopy(model).to(place)

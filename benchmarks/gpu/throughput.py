@@ -102,8 +102,8 @@ def evaluation(device: torch.device, preset: str, nfe: int | None, users: int) -
     """Time to recommend to the users of the test with 20 beams, from an untrained model."""
     data, sids = dataset()
     catalogue, test = load_catalogue(data, sids), histories(load_sequences(data.sequences), "test")
-    test, (sizes, schedule) = test.sample(users or len(test), 0), configure(preset, {})
-    model = registry.build("maskgr", sizes, catalogue.sids, catalogue.codes).to(device).eval()
+    test, (sizes, schedule) = test.sample(users or len(test), 0), configure("maskgr", preset, {})
+    model = registry.build(sizes, catalogue).to(device).eval()
     search = partial(recommend, model, index=PartialIndex(catalogue.sids, catalogue.codes), decoding=Decoding(nfe=nfe), progress=Silent())
     with autocast(schedule.precision, device):
         search(test.sample(64, 0))

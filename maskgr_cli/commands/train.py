@@ -11,10 +11,11 @@ from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.errors import UserError
-from pipelines.models.config import ModelConfig
+from pipelines.models.config import MODELS, ModelConfig, model_config
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.train.config import PRESETS, TrainConfig
-from pipelines.train.config import preset as preset_values
+from pipelines.train.config import TrainConfig
+from pipelines.train.presets import PRESET_NAMES
+from pipelines.train.presets import preset as preset_values
 from pipelines.workspace import Workspace
 
 
@@ -22,13 +23,13 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
-@config_options(ModelConfig, TrainConfig)
+@config_options(*MODELS.values(), TrainConfig)
 def train(
     context: typer.Context,
     settings: dict[str, Any],
     dataset: DatasetOption = None,
-    model: Annotated[str, typer.Option(help="Model.")] = "maskgr",
-    preset: Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESETS)}.")] = "small",
+    model: Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")] = "maskgr",
+    preset: Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")] = "small",
     sids: Annotated[int, typer.Option(help="Layers m of the semantic IDs; an item has m + 1 digits.")] = 4,
     codebook: Annotated[int, typer.Option(help="Codes V per digit.")] = 256,
     embedding: Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")] = None,
@@ -48,14 +49,18 @@ def train(
     if resume:
         _refuse(context, allowed={"resume", "name", "gpus", "processes", "track", "workspace"})
     else:
-        sizes, schedule = configure(preset, settings)
+        sizes, schedule = configure(model, preset, settings)
         tokenizer = TokenizeConfig(layers=sids, codebook=codebook)
         data = place.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        from pipelines.prepare import ensure_sids
+        made = None
+        if sizes.needs:
+            from pipelines.prepare import ensure_sids
 
-        made = ensure_sids(data, tokenizer, embedding, launch.progress())
+            made = ensure_sids(data, tokenizer, embedding, launch.progress())
+        else:
+            _refuse_sids(context, model)
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -78,18 +83,24 @@ def _refuse(context: typer.Context, allowed: set[str]) -> None:
         raise UserError(f"--resume takes its settings from the run; leave out {options}.")
 
 
-def configure(preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """A preset with what was typed in its place; --steps or --minutes alone replaces the preset's whole budget.
+def _refuse_sids(context: typer.Context, model: str) -> None:
+    typed = [name for name in ("sids", "codebook", "embedding") if context.get_parameter_source(name).name == "COMMANDLINE"]
+    if typed:
+        raise UserError(f"--{' and --'.join(typed)} mean nothing to --model {model}, which knows items by number. Leave out.")
+
+
+def configure(model: str, preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    """A model's preset with what was typed in its place; --steps or --minutes alone replaces the preset's whole budget.
 
     Raises:
-        UserError: an unknown preset, or values that the configurations refuse.
+        UserError: an unknown model or preset, or values that the configurations refuse.
     """
-    values = preset_values(preset)
+    values = preset_values(model, preset)
     if {"steps", "minutes"} & settings.keys():
         values = {name: value for name, value in values.items() if name not in ("steps", "minutes")}
     values |= settings
-    sizes = {field.name for field in dataclasses.fields(ModelConfig)}
+    schedule = {field.name for field in dataclasses.fields(TrainConfig)}
     return (
-        ModelConfig(**{name: value for name, value in values.items() if name in sizes}),
-        TrainConfig(**{name: value for name, value in values.items() if name not in sizes}),
+        model_config(model, {name: value for name, value in values.items() if name not in schedule}),
+        TrainConfig(**{name: value for name, value in values.items() if name in schedule}),
     )

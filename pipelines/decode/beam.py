@@ -81,10 +81,10 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
         return _whole_catalogue(log_probabilities(codes)[:, 0], index, decoding.beams)
     gains = torch.zeros(codes.shape, device=users.device)
     beams = _Partial(codes, gains, gains[:, :, 0])
-    order = random_order(users, S, decoding.seed) if decoding.unmask == "random" else None
+    order = random_order(users, S, decoding.seed) if decoding.order == "random" else None
     for reveal in split:
         logp = log_probabilities(beams.codes)  # [B, K, S, V]
-        digits = next_digits(logp, beams.codes == V, decoding.unmask, order)[:, :, :reveal]  # [B, K, reveal]
+        digits = next_digits(logp, beams.codes == V, decoding.order, order)[:, :, :reveal]  # [B, K, reveal]
         beams = _reveal(log_probabilities, logp, digits, beams, index, decoding)
     for _ in range(decoding.remask):
         beams = _decide_again(log_probabilities, beams, index, decoding)

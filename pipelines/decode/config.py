@@ -8,23 +8,28 @@ from dataclasses import dataclass, field, fields
 from pipelines.errors import UserError
 
 ORDERS = ("greedy", "left-to-right", "random")
-RETRIEVALS = ("generative", "dense", "unified")
+RETRIEVALS = ("generative", "ranking", "dense", "unified")
 MEANT_BY_DENSE = ("retrieval", "beams", "unseen", "seed")  # all other settings are about beams
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the next item is found: digit by digit (paper, sections 3.2 and 4.5), by its text embedding, or both (3.3).
+    """How the next item is found: digit by digit (paper, sections 3.2 and 4.5), by its text embedding, both (3.3), or by scores of items.
+
+    What is None is the model's own choice; `evaluate.abilities.suited` puts it in.
 
     Raises:
         UserError: an order or a way of retrieval that does not exist, no beams, no evaluations, settings of beams without any.
     """
 
-    retrieval: str = field(
-        default="generative",
-        metadata={"help": f"{', '.join(RETRIEVALS)}: beams, text embeddings, or beams re-ranked by them; the last two need train --dense."},
+    retrieval: str | None = field(
+        default=None,
+        metadata={
+            "help": "generative: beams; ranking: a score of each item; dense: text embeddings; unified: beams re-ranked by these. "
+            "[default: the model's own]"
+        },
     )
-    unmask: str = field(default="greedy", metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}."})
+    unmask: str | None = field(default=None, metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}. [default: the model's own]"})
     nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
     reveal: str | None = field(
         default=None, metadata={"help": "Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]"}
@@ -44,13 +49,12 @@ class Decoding:
     seed: int = field(default=0, metadata={"help": "Seed of the random order."})
 
     def __post_init__(self) -> None:
-        if self.retrieval not in RETRIEVALS:
+        if self.retrieval not in (None, *RETRIEVALS):
             raise UserError(f"--retrieval {self.retrieval!r} is unknown; choose {', '.join(RETRIEVALS)}.")
-        idle = [f.name for f in fields(self) if f.name not in MEANT_BY_DENSE and getattr(self, f.name) != f.default]
+        idle = [name for name in self.typed if name not in MEANT_BY_DENSE]
         if self.retrieval == "dense" and idle:
-            options = ", ".join("--no-constrained" if name == "constrained" else f"--{name}" for name in idle)
-            raise UserError(f"--retrieval dense scores every item in one evaluation, without beams; leave out {options}.")
-        if self.unmask not in ORDERS:
+            raise UserError(f"--retrieval dense scores every item in one evaluation, without beams; leave out {options(idle)}.")
+        if self.unmask not in (None, *ORDERS):
             raise UserError(f"--unmask {self.unmask!r} is not an order; choose {', '.join(ORDERS)}.")
         if self.beams < 1:
             raise UserError(f"--beams is {self.beams}; it must be at least 1.")
@@ -62,6 +66,16 @@ class Decoding:
             raise UserError(f"--guidance is {self.guidance}; it must be at least 0 and below 100.")
         if self.reveal is not None and not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", self.reveal):
             raise UserError(f"--reveal {self.reveal!r} is not a list of counts; write e.g. --reveal 1,2,2.")
+
+    @property
+    def order(self) -> str:
+        """The order of unmasking."""
+        return self.unmask or ORDERS[0]
+
+    @property
+    def typed(self) -> list[str]:
+        """The fields that differ from their defaults."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != f.default]
 
     def split(self, digits: int) -> tuple[int, ...]:
         """How many of the H digits each of the T evaluations reveals: `reveal`, else as even as can be, the larger groups last.
@@ -88,19 +102,24 @@ class Decoding:
         """The sets of revealed digits that the search can come to; None for all of them."""
         if self.retrieval == "dense":
             return [frozenset(range(digits))]
-        if self.unmask != "left-to-right":
+        if self.order != "left-to-right":
             return None
         return [frozenset(range(revealed)) for revealed in range(digits + 1)]
 
     @property
     def name(self) -> str:
         """A folder's name that tells decodings apart, e.g. "greedy-t3-k20-constrained"."""
-        if self.retrieval == "dense":
-            return "-".join(("dense", f"k{self.beams}", *["unseen"] * self.unseen))
-        parts = ["unified"] * (self.retrieval == "unified")
-        parts += [self.unmask if self.unmask != "random" else f"random{self.seed}"]
+        ranks = self.retrieval in ("ranking", "dense")
+        parts = [self.retrieval] if self.retrieval not in (None, "generative") else []
+        parts += [self.order if self.order != "random" else f"random{self.seed}"] if not ranks else []
         parts += ["r" + self.reveal.replace(",", "-")] if self.reveal else [f"t{self.nfe}"] if self.nfe else []
-        parts += [f"k{self.beams}", "constrained" if self.constrained else "unconstrained"]
+        parts += [f"k{self.beams}"]
+        parts += ["constrained" if self.constrained else "unconstrained"] if not ranks else [f"s{self.seed}"] if self.seed else []
         parts += [f"m{self.remask}"] if self.remask else []
         parts += [f"w{self.guidance:g}"] if self.guidance else []
         return "-".join((*parts, *(name for name in ("approximate", "unseen") if getattr(self, name))))
+
+
+def options(names: list[str]) -> str:
+    """Fields of `Decoding` as a person types them."""
+    return ", ".join("--no-constrained" if name == "constrained" else f"--{name}" for name in names)

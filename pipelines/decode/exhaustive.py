@@ -34,10 +34,10 @@ def walk(log_probabilities: LogProbabilities, users: Tensor, truth: Tensor, code
     H = truth.shape[2]
     partial = torch.full(truth.shape, codes, device=users.device)
     scores = torch.zeros(truth.shape[:2], device=users.device)
-    order = random_order(users, H, decoding.seed) if decoding.unmask == "random" else None
+    order = random_order(users, H, decoding.seed) if decoding.order == "random" else None
     for reveal in decoding.split(H):
         logp = log_probabilities(partial)  # [B, N, H, V]
-        digits = next_digits(logp, partial == codes, decoding.unmask, order)[:, :, :reveal]  # [B, N, reveal]
+        digits = next_digits(logp, partial == codes, decoding.order, order)[:, :, :reveal]  # [B, N, reveal]
         for step, digit in enumerate(digits.split(1, dim=2)):  # each [B, N, 1]
             if step and isinstance(log_probabilities, Joint):
                 logp = log_probabilities.again(partial, torch.arange(truth.shape[1], device=users.device).expand(truth.shape[:2]))

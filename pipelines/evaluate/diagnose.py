@@ -101,7 +101,7 @@ def diagnose_run(
     state = process_state()
     trained = load_run(workspace, run, state.device)
     _refuse_run(trained, decoding)
-    users = histories(load_sequences(trained.dataset.sequences, len(trained.catalogue.sids)), split)
+    users = histories(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
     say_truncated(users, trained.model.config.max_items, progress)
     folder = run.evaluation(_name(decoding, split))
     path = folder / "diagnosis.parquet"

@@ -14,8 +14,8 @@ from pipelines.decode.dense import dense_search, reranked
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import Split
+from pipelines.models.interface import DigitModel, ItemRanker, Recommender
 from pipelines.models.joint import LogProbabilities
-from pipelines.models.maskgr import MaskGR
 from pipelines.processes import Processes
 from pipelines.progress import Progress
 
@@ -69,9 +69,9 @@ def say_truncated(split: Split, max_items: int, progress: Progress) -> None:
 
 @torch.inference_mode()
 def recommend(
-    model: MaskGR,
+    model: Recommender,
     split: Split,
-    index: PartialIndex,
+    index: PartialIndex | None,
     decoding: Decoding,
     progress: Progress,
     *,
@@ -82,12 +82,15 @@ def recommend(
 
     Args:
         model: on its device; evaluated without dropout.
+        index: of the catalogue; None for a model that ranks items.
+        decoding: one that suits the model (`abilities.suited`).
         tokens: most tokens in one forward pass; bounds the memory, changes no result. None takes what suits the device.
         processes: where several share the work, each decodes its part and all get the whole.
     """
     processes = processes or Processes()
     device = next(model.parameters()).device
-    index.to(device)
+    if index:
+        index.to(device)
     was_training = model.training
     model.eval()
     B, K, k = len(split), decoding.beams, split.ahead
@@ -95,8 +98,10 @@ def recommend(
     items, scores = np.zeros((B, K, k), np.int64), np.zeros((B, K), np.float32)
     counts = np.zeros((2, B), np.int64)
     tokens = tokens or pass_tokens(device)
-    once, beams = model.prefix or decoding.approximate, 1 if decoding.retrieval == "dense" else K
-    most = max(1, CELLS // len(index.sids)) if model.joint else None  # joint digits look at all items for each user
+    ranks = isinstance(model, ItemRanker)
+    once = ranks or model.encodes_once or decoding.approximate
+    most = max(1, CELLS // model.items) if ranks or model.joint else None  # all items are looked at for each user
+    beams = 1 if decoding.retrieval in ("ranking", "dense") else K
     batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once, most)
     batches = batches[processes.rank :: processes.count]
     with progress.task("Decoding", total=B, unit="users") as task:
@@ -113,20 +118,27 @@ def recommend(
     return Recommendations(items, scores, counts[0], counts[1])
 
 
-def _search(model: MaskGR, history: Tensor, users: Tensor, index: PartialIndex, decoding: Decoding, ahead: int) -> Beams:
+def _search(model: Recommender, history: Tensor, users: Tensor, index: PartialIndex | None, decoding: Decoding, ahead: int) -> Beams:
     """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
+    if isinstance(model, ItemRanker):
+        scores = model.scores(history, users, **{name: getattr(decoding, name) for name in model.decoded_by})  # [B, N]
+        best, items = scores.topk(min(decoding.beams, scores.shape[1]), dim=1)
+        return Beams.of_items(items, best)
     if decoding.retrieval == "dense":
         return dense_search(model.dense_query(history), model.dense.text, decoding.beams)
     beams = beam_search(_expectation(model, history, decoding), users, index, decoding, ahead)
-    return beams if decoding.retrieval == "generative" else reranked(beams, model.dense_query(history), model.dense.text)
+    if decoding.retrieval == "unified":
+        return reranked(beams, model.dense_query(history), model.dense.text)
+    return beams
 
 
-def _expectation(model: MaskGR, history: Tensor, decoding: Decoding) -> LogProbabilities:
+def _expectation(model: DigitModel, history: Tensor, decoding: Decoding) -> LogProbabilities:
     """What the beam search asks of the model, given histories [B, n]."""
-    given = model.given(history, decoding.approximate)
+    once = {"approximate": True} if decoding.approximate else {}
+    given = model.given(history, **once)
     if not decoding.guidance:
         return given
-    return guided(given, model.given(history[:, :0], decoding.approximate), decoding.guidance)
+    return guided(given, model.given(history[:, :0], **once), decoding.guidance)
 
 
 def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
-"""The semantic IDs that a model speaks, read and checked."""
+"""The items that a model recommends, with what it needs to know of them, read and checked."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +18,24 @@ from pipelines.workspace import Dataset
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """The items of a data set as semantic IDs.
+    """The items of a data set.
 
     Attributes:
-        sids: int64 [N, H], distinct rows, codes from 0 to V − 1.
-        codes: V.
+        items: N.
+        sids: semantic IDs, int64 [N, H], distinct rows, codes from 0 to V − 1; None for models that know items by number.
+        codes: V; 0 without semantic IDs.
+        text: text embeddings, float32 [N, E]; None for models that read none.
     """
 
-    sids: np.ndarray
-    codes: int
+    items: int
+    sids: np.ndarray | None = None
+    codes: int = 0
+    text: np.ndarray | None = None
 
-    @property
-    def digits(self) -> int:
-        """H."""
-        return self.sids.shape[1]
+    @staticmethod
+    def of(sids: np.ndarray, codes: int, text: np.ndarray | None = None) -> Catalogue:
+        """Items with semantic IDs."""
+        return Catalogue(len(sids), sids, codes, text)
 
 
 def place_values(digits: int, codes: int) -> Tensor:
@@ -44,23 +49,43 @@ def place_values(digits: int, codes: int) -> Tensor:
     return torch.tensor([(codes + 1) ** (digits - 1 - h) for h in range(digits)], dtype=torch.int64)
 
 
-def sources(dataset: Dataset, sids: str, dense: bool) -> dict[str, Path]:
-    """What a run is trained on, by name: with dense retrieval also the embeddings that its semantic IDs were made from.
+def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[str, Path]:
+    """What a run is trained on, by name: sequences, semantic IDs and the text embeddings that these were made from, as needed.
 
     Raises:
         UserError: the semantic IDs name no embeddings, or others than there are now.
     """
+    found = {"sequences": dataset.sequences}
+    if sids is None:
+        return found
     path = dataset.sids(sids)
-    found = {"sequences": dataset.sequences, "sids": path}
-    if not dense:
+    found["sids"] = path
+    if "embeddings" not in needs:
         return found
     made_from = (artifacts.provenance(path) or {}).get("inputs", {}).get("embeddings")
     if made_from is None:
-        raise UserError(f"--dense needs text embeddings, and {path} names none that it was made from. Make SIDs with `maskgr tokenize`.")
+        raise UserError(f"The model needs text embeddings, and {path} names none that it was made from. Make SIDs with `maskgr tokenize`.")
     source = dataset.embeddings(Path(made_from["path"]).stem)
     if not source.exists() or artifacts.digest(source) != made_from["sha256"]:
         raise UserError(f"{path} was made from other embeddings than {source} now holds. Run `maskgr tokenize --force`.")
     return {**found, "embeddings": source}
+
+
+def load_catalogue(dataset: Dataset, sids: str | None, needs: tuple[str, ...] = ()) -> Catalogue:
+    """Read what a model needs to know of a data set's items.
+
+    Args:
+        sids: name of the semantic IDs; None for models that know items by number.
+        needs: of the model's configuration.
+
+    Raises:
+        UserError: something is missing or unreadable; semantic IDs are not distinct, out of range, or were made from other items.
+    """
+    if sids is None:
+        hint = f"Run `maskgr download {dataset.name}` or `maskgr import` first."
+        return Catalogue(artifacts.read(dataset.items, "items", hint=hint, columns=["item"]).num_rows)
+    found = load_sids(dataset, sids)
+    return dataclasses.replace(found, text=load_text(sources(dataset, sids, needs)["embeddings"])) if "embeddings" in needs else found
 
 
 def load_text(path: Path) -> np.ndarray:
@@ -73,7 +98,7 @@ def load_text(path: Path) -> np.ndarray:
     return artifacts.matrix(table, "embedding", path).astype(np.float32)
 
 
-def load_catalogue(dataset: Dataset, sids: str) -> Catalogue:
+def load_sids(dataset: Dataset, sids: str) -> Catalogue:
     """Read the semantic IDs of a data set.
 
     Raises:
@@ -93,4 +118,4 @@ def load_catalogue(dataset: Dataset, sids: str) -> Catalogue:
         raise UserError(f"{path}: the SID in row {row} is {digits[row].tolist()}, outside 0 to {codes - 1}. {again}")
     if len(np.unique(digits, axis=0)) != len(digits):
         raise UserError(f"{path}: two items have the same SID. {again}")
-    return Catalogue(digits, codes)
+    return Catalogue.of(digits, codes)

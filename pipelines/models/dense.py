@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.models.config import ModelConfig
+from pipelines.models.config import MaskGRConfig
 
 RANK, HIDDEN = 32, 256  # of g_θ (section 4.6)
 SHARPNESS = 1 / 0.07  # what dot products are multiplied by at first
@@ -27,7 +27,7 @@ class DenseHead(nn.Module):
     `SHARPNESS` it has 2.4. So dot products are multiplied by a learnt factor that begins there.
     """
 
-    def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
+    def __init__(self, config: MaskGRConfig, digits: int, text: np.ndarray) -> None:
         """
         Args:
             config: sizes.

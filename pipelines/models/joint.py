@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from pipelines.models.catalogue import place_values
 from pipelines.models.layout import put
+from pipelines.models.losses import sampled_loss
 
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
@@ -55,7 +56,7 @@ def joint_loss(
     return loss
 
 
-def sampled_loss(
+def sampled_joint_loss(
     states: Tensor,
     vectors: Callable[[Tensor], Tensor],
     members: Members,
@@ -67,8 +68,7 @@ def sampled_loss(
 ) -> Tensor:
     """`joint_loss` for catalogues that are too large to compare every state with every item.
 
-    Wholly masked items are compared with `negatives` items drawn evenly, the same for all of them: the sum over the N − 1
-    other items is estimated without bias by that over the drawn ones, scaled up. Partly masked items are compared with
+    Wholly masked items are compared with `negatives` items drawn evenly (`losses.sampled_loss`). Partly masked items are compared with
     all that agree, which are few; how many they are must be known to the host, which waits for a GPU here.
 
     Args:
@@ -81,25 +81,19 @@ def sampled_loss(
         negatives: how many are drawn.
         smoothing: as in `joint_loss`; the mean over all items is estimated by that over the drawn ones.
     """
-    whole, N, loss = masked.all(1), len(members.sids), states.new_zeros((), dtype=torch.float32)
-    own = (states * vectors(items)).sum(1).float()  # [R], the true items' energies
+    whole = masked.all(1)
     part = put(whole.nonzero().squeeze(1), states.device)
-    drawn = torch.randint(N, (negatives,), device=states.device)
-    others = (states[part] @ vectors(drawn).T).float()  # [R', negatives]
-    hits = items[part, None] == drawn
-    scale = torch.log((N - 1) / (negatives - hits.sum(1)).clamp(min=1))  # of how many of the others each one stands
-    energies = torch.cat((own[part, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
-    expected = (1 - smoothing) * own[part] + smoothing * others.mean(1)
-    loss = loss + (energies.logsumexp(1) - expected) @ weights[part]
+    loss = sampled_loss(states[part], vectors, len(members.sids), items[part], weights[part], negatives, smoothing)
     rows = (~whole).nonzero().squeeze(1)
     if len(rows):
         part = put(rows, states.device)
+        own = (states[part] * vectors(items[part])).sum(1).float()  # [R'], the true items' energies
         codes = torch.where(put(masked[rows], states.device), members.codes, members.sids[items[part]])
         row, item = members.pairs(codes)  # [Q]
         energy = (states[part][row] * vectors(item)).sum(1).float()
         largest = energy.detach().new_full((len(part),), -torch.inf).scatter_reduce_(0, row, energy.detach(), "amax")
         total = torch.zeros_like(largest).index_add(0, row, (energy - largest[row]).exp())
-        loss = loss + (total.log() + largest - own[part]) @ weights[part]
+        loss = loss + (total.log() + largest - own) @ weights[part]
     return loss
 
 

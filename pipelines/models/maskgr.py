@@ -25,32 +25,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.models.config import ModelConfig
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import MaskGRConfig
 from pipelines.models.dense import DenseHead, dense_weights
 from pipelines.models.independent import DigitHeads
-from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss, sampled_loss
+from pipelines.models.interface import DigitModel
+from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss, sampled_joint_loss
 from pipelines.models.layout import Layout, put
-from pipelines.models.noise import Noise, cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
+from pipelines.models.noise import cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
 from pipelines.models.transformer import Cache, Encoder
 
 WHOLE_ITEM = 0.2  # β with dense retrieval (section 4.6)
 
 
-class MaskGR(nn.Module):
+class MaskGR(DigitModel):
     """Masked diffusion over the digits of a history.
 
     Histories are [B, n] item numbers, padded on the left with −1; they become L = n·P tokens, P = H or 1.
     """
 
-    def __init__(self, config: ModelConfig, sids: np.ndarray, codes: int, text: np.ndarray | None = None) -> None:
-        """
-        Args:
-            config: sizes.
-            sids: semantic IDs [N, H], codes from 0 to V − 1.
-            codes: V.
-            text: text embeddings [N, E], for dense retrieval.
-        """
+    decoded_by = DigitModel.decoded_by | {"guidance", "approximate"}
+
+    def __init__(self, config: MaskGRConfig, catalogue: Catalogue) -> None:
         super().__init__()
+        sids, codes = catalogue.sids, catalogue.codes
+        self.items = catalogue.items
         self._vectors: Tensor | None = None  # `vectors()`, while the weights stay as they are
         self.config, self.codes, self.digits = config, codes, sids.shape[1]
         self.tokens_per_item = 1 if config.tokens == "item" else self.digits  # P
@@ -72,30 +71,38 @@ class MaskGR(nn.Module):
         if config.item_embeddings:  # the last row, that of no item, stays zero
             self.item_embedding = nn.Embedding(len(sids) + 1, config.width, padding_idx=len(sids))
             nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
-        self.dense = DenseHead(config, self.tokens_per_item, text) if config.dense else None
+        self.dense = DenseHead(config, self.tokens_per_item, catalogue.text) if config.dense else None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
     @property
     def streams(self) -> int:
-        """Times that a training sequence goes through the encoder: 2 with prefix attention, clean and noisy."""
+        """2 with prefix attention, clean and noisy."""
         return 2 if self.prefix else 1
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator, noise: Noise = Noise()) -> tuple[np.ndarray, ...]:
-        """What one whole optimiser step trains on.
+    @property
+    def retrievals(self) -> tuple[str, ...]:
+        """All but a ranking, where it predicts text embeddings."""
+        return ("generative", "dense", "unified") if self.dense else ("generative",)
 
-        Args:
-            items: [B, n], −1 at padding.
+    @property
+    def encodes_once(self) -> bool:
+        return self.prefix
 
-        Returns:
-            What `forward` takes: the items [B, n], float32 [B, n, H] weights of their digits, 0 where visible, and with
-            dense retrieval float32 [B, n] weights of the wholly masked items.
-        """
-        items = forget_history(items, noise.forget, rng)
-        whole = noise.whole_item if noise.whole_item is not None else WHOLE_ITEM if self.dense else 0.0
+    @property
+    def validation_nfe(self) -> int | None:
+        """One evaluation ranks the catalogue exactly where digits are joint."""
+        return 1 if self.joint else None
+
+    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
+        """The items [B, n], float32 [B, n, H] weights of their digits, 0 where visible, and with dense retrieval float32 [B, n]
+        weights of the wholly masked items."""
+        config = self.config
+        items = forget_history(items, config.forget, rng)
+        whole = config.whole_item if config.whole_item is not None else WHOLE_ITEM if self.dense else 0.0
         if self.prefix:
             weights = noise_by_item(items, self.digits, rng, whole)
         else:
-            items, eligible = cut_to_next_item(items, noise.next_item, rng, noise.ahead)
+            items, eligible = cut_to_next_item(items, config.next_item, rng, ahead)
             weights = masked_diffusion_weights(np.broadcast_to(eligible[:, :, None], (*items.shape, self.digits)), rng, whole)
         return (items, weights, dense_weights(weights)) if self.dense else (items, weights)
 
@@ -140,7 +147,7 @@ class MaskGR(nn.Module):
             answers, shares = items.flatten()[put(asked, device)], put(counted[asked].sum(1), device)
             targets, smoothing = (answers, masked[asked], shares), self.config.label_smoothing
             if self.config.negatives:
-                return loss + sampled_loss(hidden, self.vectors, self._members, *targets, self.config.negatives, smoothing)
+                return loss + sampled_joint_loss(hidden, self.vectors, self._members, *targets, self.config.negatives, smoothing)
             return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], *targets, smoothing)
         digit, item = masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
         states = hidden.index_select(0, put(torch.searchsorted(asked, item * P + digit // (H // P)), device))

@@ -2,26 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What is masked beyond equation 3.
-
-    Attributes:
-        next_item: share of sequences that become next-item examples (`cut_to_next_item`); with prefix attention every item is one.
-        forget: share of sequences of which one item is left (`forget_history`), for guidance.
-        ahead: items k that a next-item example asks for.
-        whole_item: share of sequences (prefix attention: of items) whose items are masked as a whole; None for the model's own.
-    """
-
-    next_item: float = 0.0
-    forget: float = 0.0
-    ahead: int = 1
-    whole_item: float | None = None
 
 
 def masked_diffusion_weights(eligible: np.ndarray, rng: np.random.Generator, whole_item: float = 0.0) -> np.ndarray:

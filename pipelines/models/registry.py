@@ -1,31 +1,25 @@
-"""Models by name, built from data and stored as safetensors."""
+"""Models built from their configuration and stored as safetensors."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import ModelConfig
-from pipelines.models.maskgr import MaskGR
-
-MODELS = {"maskgr": MaskGR}
+from pipelines.models.interface import Recommender
 
 
-def build(name: str, config: ModelConfig, sids: np.ndarray, codes: int, text: np.ndarray | None = None) -> MaskGR:
-    """A new model; `text` [N, E] are the items' text embeddings, for one with dense retrieval.
-
-    Raises:
-        UserError: there is no model of that name.
-    """
-    if name not in MODELS:
-        raise UserError(f"--model {name!r} is unknown; choose {', '.join(MODELS)}.")
-    return MODELS[name](config, sids, codes, text)
+def build(config: ModelConfig, catalogue: Catalogue) -> Recommender:
+    """A new model over a catalogue that has what the model needs."""
+    module, name = config.implementation.split(":")
+    return getattr(importlib.import_module(module), name)(config, catalogue)
 
 
 def save(model: torch.nn.Module, path: Path) -> None:

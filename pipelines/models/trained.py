@@ -11,9 +11,9 @@ import torch
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue, load_catalogue, load_text, sources
-from pipelines.models.config import ModelConfig
-from pipelines.models.maskgr import MaskGR
+from pipelines.models.catalogue import Catalogue, load_catalogue, sources
+from pipelines.models.config import model_config
+from pipelines.models.interface import Recommender
 from pipelines.workspace import Dataset, Run, Workspace
 
 
@@ -21,7 +21,7 @@ from pipelines.workspace import Dataset, Run, Workspace
 class Trained:
     """A run's model with its best weights, and what it was trained on."""
 
-    model: MaskGR
+    model: Recommender
     catalogue: Catalogue
     dataset: Dataset
     inputs: dict[str, Path]
@@ -41,16 +41,15 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
     """
     found = artifacts.read_json(run.config)
     try:
-        dataset, sids, sizes = workspace.require_dataset(found["dataset"]), found["sids"], ModelConfig(**found["sizes"])
-        name, trained_on, training = found["model"], found["inputs"], found["train"]
+        dataset, sids, sizes = workspace.require_dataset(found["dataset"]), found["sids"], model_config(found["model"], found["sizes"])
+        trained_on, training = found["inputs"], found["train"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
-    catalogue = load_catalogue(dataset, sids)
-    inputs = sources(dataset, sids, sizes.dense)
+    catalogue = load_catalogue(dataset, sids, sizes.needs)
+    inputs = sources(dataset, sids, sizes.needs)
     for key, path in inputs.items():
         if trained_on[key]["sha256"] != artifacts.digest(path):
             raise UserError(f"{run.path} was trained on other {key} than {path} now holds. Train it again: `maskgr train --force`.")
-    text = load_text(inputs["embeddings"]) if sizes.dense else None
-    model = registry.build(name, sizes, catalogue.sids, catalogue.codes, text)
+    model = registry.build(sizes, catalogue)
     registry.load(model, run.weights)
     return Trained(model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training)

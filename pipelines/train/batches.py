@@ -16,12 +16,18 @@ class Batches:
 
     A sequence longer than `max_items` is seen through windows of `max_items` consecutive items, as many as
     cover it once on average, drawn anew each epoch; so no interaction is cut off for good.
+
+    Attributes:
+        prefixes: each item but a sequence's first `ahead` ones ends a window of its own, of the `max_items` items up to it, instead.
+        ahead: items k that are recommended at a time.
     """
 
     sequences: Sequences
     batch_size: int
     max_items: int
     seed: int
+    prefixes: bool = False
+    ahead: int = 1
 
     @property
     def windows(self) -> int:
@@ -35,15 +41,28 @@ class Batches:
 
     @property
     def _copies(self) -> np.ndarray:
+        """How many windows each sequence has."""
+        if self.prefixes:
+            return np.maximum(self.sequences.lengths - self.ahead, 0)
         return -(-self.sequences.lengths // self.max_items)
 
     def epoch(self, number: int) -> Sequences:
         """The windows of one epoch, shuffled."""
         rng = np.random.default_rng([self.seed, 0, number])
+        if self.prefixes:
+            return self._prefixes(rng)
         rows = rng.permutation(np.repeat(np.arange(len(self.sequences)), self._copies))
         spare = np.maximum(self.sequences.lengths - self.max_items, 0)[rows]
         starts = self.sequences.offsets[rows] + rng.integers(0, spare, endpoint=True)
         return gather(self.sequences.items, starts, np.minimum(self.sequences.lengths, self.max_items)[rows])
+
+    def _prefixes(self, rng: np.random.Generator) -> Sequences:
+        copies, offsets = self._copies, self.sequences.offsets[:-1]
+        rows = np.repeat(np.arange(len(copies)), copies)
+        ends = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies) + self.ahead + 1  # items up to the end
+        order = rng.permutation(len(rows))
+        lengths = np.minimum(ends, self.max_items)
+        return gather(self.sequences.items, (offsets[rows] + ends - lengths)[order], lengths[order])
 
     def steps(self, first: int) -> Iterator[tuple[int, Sequences, np.ndarray]]:
         """From step `first` on without end: its number, the epoch's windows, the rows of the step."""

@@ -1,10 +1,9 @@
-"""How to train, and the presets. Light to import: the command line makes options of it."""
+"""How to train. Light to import: the command line makes options of it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipelines.errors import UserError
 
@@ -36,15 +35,7 @@ class TrainConfig:
         default=1.0, metadata={"help": "Share of the budget, at its end, in which the learning rate falls; before, it stays."}
     )
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
-    next_item: float = field(default=0.0, metadata={"help": "Share of sequences cut at a random item, only that one masked; 0: eq. 3."})
-    forget: float = field(default=0.0, metadata={"help": "Share of sequences cut to one item without a history, for eval --guidance."})
     next: int = field(default=1, metadata={"help": "Items ahead k: a user's last k items test, the k before validate."})
-    whole_item: float | None = field(
-        default=None,
-        metadata={
-            "help": "Share of sequences (prefix attention: of items) whose items are masked whole. [default: 0.2 with --dense, else 0]"
-        },
-    )
     clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
     ema: float = field(default=0.0, metadata={"help": "Decay of averaged weights, used to validate and to save; 0 for none."})
     validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
@@ -69,9 +60,6 @@ class TrainConfig:
             "warmup": (0, 1),
             "decay": (0, 1),
             "final_rate": (0, 1),
-            "next_item": (0, 1),
-            "forget": (0, 1),
-            "whole_item": (0, 1),
             "next": (1, math.inf),
             "clip": (0, math.inf),
             "ema": (0, 0.999999),
@@ -84,57 +72,3 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"--{name.replace('_', '-')} is {value}; it must be between {low:g} and {high:g}.")
-
-
-# A preset is the values that differ from the defaults of ModelConfig and TrainConfig, by field name.
-PRESETS: dict[str, dict[str, Any]] = {
-    # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
-    "paper": {"steps": 30_000, "validations": 150, "patience": 15},
-    # A coffee on a CPU, with the variants of ours that learn more in it (README, "Figures").
-    "small": {
-        "attention": "prefix",
-        "tokens": "item",
-        "likelihood": "item",
-        "item_embeddings": True,
-        "layers": 3,
-        "width": 128,
-        "heads": 4,
-        "mlp": 512,
-        "dropout": 0.4,
-        "label_smoothing": 0.1,
-        "max_items": 50,
-        "whole_item": 0.9,
-        "minutes": 6.0,
-        "batch_size": 256,
-        "optimizer": "muon",
-        "learning_rate": 0.003,
-        "weight_decay": 0.01,
-        "validations": 8,
-        "validation_users": 5000,
-    },
-    # Seconds, to see that everything runs.
-    "smoke": {
-        "layers": 1,
-        "width": 32,
-        "heads": 2,
-        "mlp": 64,
-        "dropout": 0.0,
-        "max_items": 20,
-        "steps": 300,
-        "batch_size": 64,
-        "learning_rate": 0.01,
-        "validations": 3,
-        "validation_users": 500,
-    },
-}
-
-
-def preset(name: str) -> dict[str, Any]:
-    """The values of a preset.
-
-    Raises:
-        UserError: there is no preset of that name.
-    """
-    if name not in PRESETS:
-        raise UserError(f"--preset {name!r} is unknown; choose {', '.join(PRESETS)}.")
-    return dict(PRESETS[name])

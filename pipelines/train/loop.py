@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipelines.evaluate.protocol import Sequences
-from pipelines.models.noise import Noise
+from pipelines.models.interface import Recommender
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, cut
 from pipelines.train.config import TrainConfig
@@ -47,7 +47,7 @@ class State:
 class Trainer:
     """One run's model, optimiser, averaged weights and state."""
 
-    def __init__(self, model: nn.Module, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
         self.ema = {n: p.detach().clone() for n, p in model.named_parameters()} if config.ema else {}
@@ -61,7 +61,7 @@ class Trainer:
         self._hosts = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1)) if several else None
 
     @property
-    def bare(self) -> nn.Module:
+    def bare(self) -> Recommender:
         """The model without Accelerate's wrapping."""
         return self.accelerator.unwrap_model(self.model)
 
@@ -123,7 +123,7 @@ class Trainer:
         model = self.model
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
         rng = np.random.default_rng([config.seed, 1, step])
-        drawn = self.bare.draw(items, rng, Noise(config.next_item, config.forget, config.next, config.whole_item))  # [B, n, ...] each
+        drawn = self.bare.draw(items, rng, config.next)  # [B, n, ...] each
         items, weights = drawn[:2]
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)

@@ -9,13 +9,13 @@ from pipelines.train.config import TrainConfig
 
 
 def optimizers(model: nn.Module, config: TrainConfig) -> list[Optimizer]:
-    """What updates the parameters of a model whose blocks lie under `encoder`.
+    """What updates the parameters of a model whose blocks lie in lists called `blocks`.
 
     AdamW takes all, without weight decay on vectors. Muon (Jordan et al. 2024) orthogonalises the update of each
-    matrix of the encoder and leaves embeddings, heads and vectors to AdamW; its updates are scaled to AdamW's size, so
+    matrix of the blocks and leaves embeddings, heads and vectors to AdamW; its updates are scaled to AdamW's size, so
     that one learning rate serves both.
     """
-    hidden = [p for n, p in model.named_parameters() if config.optimizer == "muon" and p.ndim == 2 and n.startswith("encoder.")]
+    hidden = [p for n, p in model.named_parameters() if config.optimizer == "muon" and p.ndim == 2 and ".blocks." in n]
     taken = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in taken]
     groups = [

@@ -19,12 +19,14 @@ from pipelines import __version__, artifacts
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
+from pipelines.evaluate.abilities import suited
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.protocol import Sequences, histories, load_sequences, training
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue, load_catalogue, load_text, sources
-from pipelines.models.config import ModelConfig
+from pipelines.models.catalogue import Catalogue, load_catalogue, sources
+from pipelines.models.config import ModelConfig, model_config
+from pipelines.models.interface import DigitModel
 from pipelines.models.precision import uses_bf16
 from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress, Silent
@@ -40,19 +42,14 @@ class Plan:
     """What to train: everything that decides the result."""
 
     dataset: str
-    sids: str
+    sids: str | None  # None for a model that knows items by number
     model: str
     preset: str
     sizes: ModelConfig
     train: TrainConfig
 
     def __post_init__(self) -> None:
-        if self.train.next > 1 and self.sizes.attention == "prefix":
-            raise UserError(f"--next {self.train.next} needs --attention full: prefix attention learns one item after a clean past.")
-        if self.train.next_item and self.sizes.attention == "prefix":
-            raise UserError("--next-item means nothing to --attention prefix, where every item is predicted from its past. Leave one out.")
-        if self.train.next > 1 and self.sizes.dense:
-            raise UserError(f"--next {self.train.next} does not go with --dense: dense retrieval ranks one item ahead. Leave one out.")
+        self.sizes.check_ahead(self.train.next)
 
     @property
     def name(self) -> str:
@@ -73,7 +70,7 @@ def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
         if found.get("state") == "finished":
             continue
         try:
-            sizes, schedule = ModelConfig(**found["sizes"]), TrainConfig(**found["train"])
+            sizes, schedule = model_config(found["model"], found["sizes"]), TrainConfig(**found["train"])
             return run, Plan(found["dataset"], found["sids"], found["model"], found["preset"], sizes, schedule)
         except (KeyError, TypeError) as error:
             raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
@@ -103,19 +100,21 @@ def train_run(
         KeyboardInterrupt: Ctrl-C; the state is saved first.
     """
     dataset, run = workspace.require_dataset(plan.dataset), workspace.run(name or plan.name)
-    catalogue = load_catalogue(dataset, plan.sids)
-    inputs = sources(dataset, plan.sids, plan.sizes.dense)
+    inputs = sources(dataset, plan.sids, plan.sizes.needs)
+    catalogue = load_catalogue(dataset, plan.sids, plan.sizes.needs)
     if not force and _finished(run, plan, inputs, resume):
         progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
         return run
     accelerator = start_accelerate(plan.train.precision, track, run.path)
     if not accelerator.is_main_process:
         progress = Silent()
-    sequences = load_sequences(dataset.sequences, len(catalogue.sids))
+    sequences = load_sequences(dataset.sequences, catalogue.items)
     torch.manual_seed(plan.train.seed)
-    text = load_text(inputs["embeddings"]) if plan.sizes.dense else None
-    model = registry.build(plan.model, plan.sizes, catalogue.sids, catalogue.codes, text)
-    batches = Batches(training(sequences, plan.train.next), plan.train.batch_size, plan.sizes.max_items, plan.train.seed)
+    model = registry.build(plan.sizes, catalogue)
+    prefixes = plan.sizes.examples == "prefixes"
+    batches = Batches(
+        training(sequences, plan.train.next), plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next
+    )
     trainer = Trainer(model, batches, plan.train, accelerator)
     if resume and run.state.exists():
         checkpoint.load(trainer, run.state)
@@ -155,9 +154,9 @@ class _Session:
         everyone = histories(sequences, "validation", plan.train.next)
         self.users = len(everyone)
         self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
-        self.index = PartialIndex(catalogue.sids, catalogue.codes)
-        exact = trainer.bare.joint and plan.train.next == 1  # one evaluation then ranks the catalogue
-        self.decoding = Decoding(beams=plan.train.validation_beams, nfe=1 if exact else None)
+        self.index = PartialIndex(catalogue.sids, catalogue.codes) if isinstance(trainer.bare, DigitModel) else None
+        nfe = trainer.bare.validation_nfe if plan.train.next == 1 else None
+        self.decoding = suited(Decoding(beams=plan.train.validation_beams, nfe=nfe), trainer.bare)
 
     def announce(self, batches: Batches) -> None:
         """Say what is trained on what, and what is not seen whole."""

@@ -40,7 +40,7 @@ def plan(options: list[str]) -> Plan:
         else:
             value = next(words)
             settings[SETTINGS[word]] = value if value.isalpha() else float(value) if "." in value else int(value)
-    return Plan("beauty", "any", "maskgr", "small", *configure("small", settings))
+    return Plan("beauty", "any", "maskgr", "small", *configure("maskgr", "small", settings))
 
 
 def test_every_lever_is_a_plan_of_its_own() -> None:

@@ -43,8 +43,8 @@ def run(model: RandomModel, sids: np.ndarray, decoding: Decoding):  # noqa: ANN2
 
 
 def oracle(model: RandomModel, user: int, decoding: Decoding) -> dict[tuple, float]:
-    order = random_order(torch.arange(model.users), model.digits, decoding.seed)[user].tolist() if decoding.unmask == "random" else None
-    return paths(lambda p: model.one(user, p), decoding.unmask, decoding.split(model.digits), order, model.digits, model.codes)
+    order = random_order(torch.arange(model.users), model.digits, decoding.seed)[user].tolist() if decoding.order == "random" else None
+    return paths(lambda p: model.one(user, p), decoding.order, decoding.split(model.digits), order, model.digits, model.codes)
 
 
 @pytest.mark.parametrize("unmask", ORDERS)

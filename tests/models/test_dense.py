@@ -20,10 +20,10 @@ from pipelines.errors import UserError
 from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import registry
-from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import ATTENTION, TOKENS, MaskGRConfig
 from pipelines.models.layout import Layout
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.noise import Noise
 from tests.conftest import ListProgress
 from tests.models.drawn import masked_items
 
@@ -39,7 +39,7 @@ EXACT = {"atol": 2e-6, "rtol": 1e-5}
 def build(attention: str = "full", seed: int = 0, **sizes: object) -> MaskGR:
     torch.manual_seed(seed)
     given = {"layers": 3, "width": D, "heads": 2, "mlp": 32, "dropout": 0.0, "max_items": 6, "dense": True, "dense_layer": 2, **sizes}
-    return registry.build("maskgr", ModelConfig(attention=attention, **given), SIDS, V, TEXT).eval()
+    return registry.build(MaskGRConfig(attention=attention, **given), Catalogue.of(SIDS, V, TEXT)).eval()
 
 
 @pytest.fixture(params=itertools.product(ATTENTION, TOKENS), ids="-".join)
@@ -87,8 +87,8 @@ def units() -> np.ndarray:
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer: int) -> None:
     """Equation 3 over its normaliser, plus the mean over wholly masked items of −log softmax over all N texts."""
-    model = build(attention, dense_layer=layer, tokens=tokens)
-    items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.5))
+    model = build(attention, dense_layer=layer, tokens=tokens, whole_item=0.5)
+    items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3))
     digits, dense = 0.0, []
     for real, weight, place in masked_items(items, weights):
         item = real[place]
@@ -239,7 +239,7 @@ def test_whole_items_are_masked_together_by_default(model: MaskGR) -> None:
 
 @pytest.mark.parametrize(("layers", "asked", "taken"), [(8, None, 4), (1, None, 1), (3, None, 1), (3, 3, 3)])
 def test_half_of_the_layers_unless_said(layers: int, asked: int | None, taken: int) -> None:
-    assert ModelConfig(layers=layers, dense=True, dense_layer=asked).dense_depth == taken
+    assert MaskGRConfig(layers=layers, dense=True, dense_layer=asked).dense_depth == taken
     model = build(layers=layers, dense_layer=asked)
     items, weights, whole = model.draw(HISTORIES.numpy(), np.random.default_rng(3))
     assert model(items, weights, whole).isfinite()
@@ -248,7 +248,7 @@ def test_half_of_the_layers_unless_said(layers: int, asked: int | None, taken: i
 @pytest.mark.parametrize("wrong", [{"dense_layer": 2}, {"dense": True, "dense_layer": 9}, {"dense": True, "dense_layer": 0}])
 def test_a_layer_that_is_not_there_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="--dense-layer is"):
-        ModelConfig(**wrong)
+        MaskGRConfig(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -271,5 +271,5 @@ def test_the_name_tells_the_retrieval() -> None:
     assert Decoding(retrieval="dense", unseen=True).name == "dense-k20-unseen"
     assert Decoding(retrieval="unified").name == "unified-greedy-k20-constrained"
     assert Decoding().name == "greedy-k20-constrained"
-    with pytest.raises(UserError, match="'sparse' is unknown; choose generative, dense, unified"):
+    with pytest.raises(UserError, match="'sparse' is unknown; choose generative, ranking, dense, unified"):
         Decoding(retrieval="sparse")

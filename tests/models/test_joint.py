@@ -20,17 +20,19 @@ from pipelines.evaluate import recommend as recommending
 from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import joint, registry
-from pipelines.models.config import ATTENTION, ModelConfig
-from pipelines.models.joint import Joint, Members, joint_loss, sampled_loss
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import ATTENTION, MaskGRConfig
+from pipelines.models.joint import Joint, Members, joint_loss, sampled_joint_loss
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.noise import Noise
 from tests.conftest import ListProgress
 from tests.decode.models import catalogue
 from tests.models.drawn import masked_items
 
 N, H, V = 30, 3, 4
 SIDS = catalogue(N, H, V)
-SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, tokens="item", likelihood="item", item_embeddings=True)
+SIZES = MaskGRConfig(
+    layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, whole_item=0.2, tokens="item", likelihood="item", item_embeddings=True
+)
 HISTORIES = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
 
 
@@ -55,7 +57,7 @@ def table_joint(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> Join
 @pytest.fixture(params=ATTENTION)
 def model(request: pytest.FixtureRequest) -> MaskGR:
     torch.manual_seed(0)
-    return registry.build("maskgr", dataclasses.replace(SIZES, attention=request.param), SIDS, V).eval()
+    return registry.build(dataclasses.replace(SIZES, attention=request.param), Catalogue.of(SIDS, V)).eval()
 
 
 def agreeing(partial: np.ndarray, sids: np.ndarray, codes: int) -> list[int]:
@@ -87,7 +89,7 @@ def test_a_digit_has_the_probability_of_the_items_that_agree(model: MaskGR) -> N
 @torch.no_grad()
 def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> None:
     """Weighted by the mean of its digits' weights, wholly masked or not."""
-    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.2))
+    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3))
     expected, w, whole = 0.0, vectors_by_hand(model), []
     for real, weight, place in masked_items(items, weights):
         item = real[place]
@@ -199,7 +201,7 @@ def both_losses(items: list[int], masked: torch.Tensor, negatives: int, smoothin
     for sampled in (False, True):
         z, w = states.clone().requires_grad_(), vectors.clone().requires_grad_()
         if sampled:
-            loss = sampled_loss(z, lambda chosen, w=w: w[chosen], Members(sids, V), true, masked, weights, negatives, smoothing)
+            loss = sampled_joint_loss(z, lambda chosen, w=w: w[chosen], Members(sids, V), true, masked, weights, negatives, smoothing)
         else:
             loss = joint_loss(z, w, sids, true, masked, weights, smoothing)
         loss.backward()
@@ -237,15 +239,15 @@ def test_with_two_items_a_sample_is_the_catalogue() -> None:
     """Whichever way the draws fall, those that are the other item stand for it alone."""
     sids, true = torch.tensor([[0], [1]]), torch.tensor([0, 1, 1])
     states, vectors, masked = torch.randn(3, 4), torch.randn(2, 4), torch.ones(3, 1, dtype=torch.bool)
-    sample = sampled_loss(states, lambda chosen: vectors[chosen], Members(sids, 2), true, masked, torch.ones(3), 50)
+    sample = sampled_joint_loss(states, lambda chosen: vectors[chosen], Members(sids, 2), true, masked, torch.ones(3), 50)
     torch.testing.assert_close(sample, joint_loss(states, vectors, sids, true, masked, torch.ones(3)))
 
 
 def test_a_model_learns_from_a_sample(model: MaskGR) -> None:
     """The option reaches the loss, and the loss every parameter that the whole catalogue's does."""
-    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3), Noise(whole_item=0.5))
+    items, weights = model.draw(HISTORIES.numpy(), np.random.default_rng(3))
     expected = model(items, weights).item()
-    few = registry.build("maskgr", dataclasses.replace(model.config, negatives=20_000), SIDS, V)
+    few = registry.build(dataclasses.replace(model.config, negatives=20_000), Catalogue.of(SIDS, V))
     few.load_state_dict(model.state_dict())
     torch.manual_seed(0)
     loss = few(items, weights)
@@ -261,6 +263,6 @@ def test_a_model_learns_from_a_sample(model: MaskGR) -> None:
 def test_what_needs_item_tokens_says_so() -> None:
     for option, instead in (({"likelihood": "item"}, "--likelihood digit"), ({"item_embeddings": True}, "--no-item-embeddings")):
         with pytest.raises(UserError, match=f"goes with --tokens item; with --tokens digit take {instead}"):
-            ModelConfig(**option)
+            MaskGRConfig(**option)
     with pytest.raises(UserError, match="--likelihood 'both' is unknown"):
-        ModelConfig(likelihood="both")
+        MaskGRConfig(likelihood="both")

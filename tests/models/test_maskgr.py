@@ -14,20 +14,20 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.models import registry
-from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, ModelConfig
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig, model_config
 from pipelines.models.independent import DigitHeads
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.noise import Noise
 
 N, H, V = 30, 3, 8
-SIZES = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6)
+SIZES = MaskGRConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0, max_items=6)
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
 
 
 @pytest.fixture(params=TOKENS)
 def model(request: pytest.FixtureRequest) -> MaskGR:
     torch.manual_seed(0)
-    return registry.build("maskgr", dataclasses.replace(SIZES, tokens=request.param), SIDS, V).eval()
+    return registry.build(dataclasses.replace(SIZES, tokens=request.param), Catalogue.of(SIDS, V)).eval()
 
 
 def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
@@ -83,7 +83,7 @@ def test_a_batch_is_its_members(model: MaskGR) -> None:
 def test_save_and_load_change_nothing(model: MaskGR, tmp_path: Path) -> None:
     registry.save(model, tmp_path / "model.safetensors")
     torch.manual_seed(9)
-    other = registry.build("maskgr", model.config, SIDS, V).eval()
+    other = registry.build(model.config, Catalogue.of(SIDS, V)).eval()
     registry.load(other, tmp_path / "model.safetensors")
     index, users = PartialIndex(SIDS, V), torch.arange(2)
     history = torch.tensor([[-1, 4], [8, 1]])
@@ -94,7 +94,7 @@ def test_save_and_load_change_nothing(model: MaskGR, tmp_path: Path) -> None:
 
 def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    registry.save(registry.build("maskgr", ModelConfig(layers=2, width=32, heads=2, mlp=32), SIDS, V), path)
+    registry.save(registry.build(MaskGRConfig(layers=2, width=32, heads=2, mlp=32), Catalogue.of(SIDS, V)), path)
     with pytest.raises(UserError, match=r"does not fit .*\(.*32.*\) in the file"):
         registry.load(model, path)
     path.write_bytes(path.read_bytes()[:100])
@@ -103,7 +103,9 @@ def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> 
     with pytest.raises(UserError, match="does not exist"):
         registry.load(model, tmp_path / "none.safetensors")
     with pytest.raises(UserError, match="'gru' is unknown"):
-        registry.build("gru", SIZES, SIDS, V)
+        model_config("gru", {})
+    with pytest.raises(UserError, match="--loss means nothing to --model maskgr; it goes with sasrec"):
+        model_config("maskgr", {"loss": "bce"})
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> 
 )
 def test_impossible_sizes_are_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="--"):
-        ModelConfig(**wrong)
+        MaskGRConfig(**wrong)
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -130,10 +132,10 @@ def test_a_training_step_asks_its_device_for_nothing(attention: str, likelihood:
     """On a device that holds no values, whatever would wait for one fails: shapes come from the host alone, forward and backward."""
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch knows no autocast for such a device
     text = np.random.default_rng(0).normal(size=(len(SIDS), 5))
-    config = dataclasses.replace(SIZES, attention=attention, tokens="item", likelihood=likelihood, dropout=0.1, dense=dense)
-    model = registry.build("maskgr", config, SIDS, V, text if dense else None)
+    config = dataclasses.replace(SIZES, attention=attention, tokens="item", likelihood=likelihood, dropout=0.1, dense=dense, whole_item=0.5)
+    model = registry.build(config, Catalogue.of(SIDS, V, text))
     items = np.array([[-1, -1, 3, 7], [5, 2, 9, 4]])
-    drawn = model.draw(items, np.random.default_rng(1), Noise(whole_item=0.5))
+    drawn = model.draw(items, np.random.default_rng(1))
     loss = model.to("meta").train()(*drawn)
     loss.backward()
     assert loss.device.type == "meta"

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from pipelines.models import registry
-from pipelines.models.config import ATTENTION, TOKENS, ModelConfig
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import ATTENTION, TOKENS, MaskGRConfig
 from pipelines.models.layout import Layout
 from pipelines.models.maskgr import MaskGR
-from pipelines.models.noise import Noise, forget_history
+from pipelines.models.noise import forget_history
 
 N, H, V = 30, 3, 8
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
@@ -22,8 +23,8 @@ EXACT = {"atol": 2e-6, "rtol": 1e-5}
 
 def build(attention: str = "prefix", tokens: str = "digit") -> MaskGR:
     torch.manual_seed(0)
-    sizes = ModelConfig(layers=3, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, attention=attention, tokens=tokens)
-    return registry.build("maskgr", sizes, SIDS, V).eval()
+    sizes = MaskGRConfig(layers=3, width=16, heads=2, mlp=32, dropout=0.0, max_items=6, attention=attention, tokens=tokens)
+    return registry.build(sizes, Catalogue.of(SIDS, V)).eval()
 
 
 @pytest.fixture(params=TOKENS)
@@ -70,7 +71,7 @@ def test_the_two_streams_and_the_cache_agree(model: MaskGR) -> None:
 
 def test_each_item_draws_its_own_rate(model: MaskGR) -> None:
     items = np.tile(np.arange(6), (500, 1))
-    _, weights = model.draw(items, np.random.default_rng(0), Noise(next_item=0.8))
+    _, weights = model.draw(items, np.random.default_rng(0))
     masked = weights > 0
     assert weights.mean() == pytest.approx(1, abs=0.05)  # unbiased, as E[1/t · masked] is
     assert masked.any((0, 2)).all()

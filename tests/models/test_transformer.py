@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipelines.models.config import ModelConfig
+from pipelines.models.config import MaskGRConfig
 from pipelines.models.layout import Layout
 from pipelines.models.transformer import Dropout, Encoder, attention, rotary, turn
 
-SMALL = ModelConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0)
+SMALL = MaskGRConfig(layers=2, width=16, heads=2, mlp=32, dropout=0.0)
 
 
 def test_layout_and_back() -> None:

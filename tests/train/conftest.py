@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from pipelines import artifacts
-from pipelines.models.config import ModelConfig
+from pipelines.models.config import MaskGRConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan
 from pipelines.workspace import Workspace
 
-SIZES = ModelConfig(layers=1, width=32, heads=2, mlp=64, dropout=0.1, max_items=8)
+SIZES = MaskGRConfig(layers=1, width=32, heads=2, mlp=64, dropout=0.1, max_items=8)
 SCHEDULE = TrainConfig(steps=12, batch_size=32, learning_rate=0.01, validations=3, precision="fp32")
 
 
@@ -36,7 +36,7 @@ def sids(toy: Workspace) -> str:
 
 def plan(sids: str, **changes: object) -> Plan:
     """A short training of a tiny model; keywords replace hyperparameters."""
-    sizes = {f.name for f in dataclasses.fields(ModelConfig)}
+    sizes = {f.name for f in dataclasses.fields(MaskGRConfig)}
     of_model = {k: v for k, v in changes.items() if k in sizes}
     of_train = {k: v for k, v in changes.items() if k not in sizes}
     return Plan("toy", sids, "maskgr", "test", dataclasses.replace(SIZES, **of_model), dataclasses.replace(SCHEDULE, **of_train))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from maskgr_cli.commands.train import configure
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
@@ -20,9 +22,11 @@ from pipelines.evaluate.protocol import load_sequences, training
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
+from pipelines.models.config import MODELS
 from pipelines.train import loop
 from pipelines.train.batches import Batches
-from pipelines.train.config import PRESETS, TrainConfig, preset
+from pipelines.train.config import TrainConfig
+from pipelines.train.presets import PRESET_NAMES, PRESETS, preset
 from pipelines.train.run import train_run, unfinished
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -93,7 +97,7 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
         config = plan(sids, micro_tokens=micro_tokens, dropout=0.0, next_item=0.3, dense=dense)
         catalogue = load_catalogue(toy.require_dataset(), sids)
         torch.manual_seed(0)
-        model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes, text)
+        model = registry.build(config.sizes, dataclasses.replace(catalogue, text=text))
         batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
         trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
         got: list[torch.Tensor] = []
@@ -142,7 +146,7 @@ def test_minutes_bound_the_wall_time(toy: Workspace, sids: str, progress: ListPr
 def test_averaged_weights_are_what_is_validated_and_saved(toy: Workspace, sids: str) -> None:
     config = plan(sids, ema=0.5)
     catalogue = load_catalogue(toy.require_dataset(), sids)
-    model = registry.build("maskgr", config.sizes, catalogue.sids, catalogue.codes)
+    model = registry.build(config.sizes, catalogue)
     batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
     trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
     expected = model.heads.weight.detach().clone()
@@ -243,7 +247,13 @@ def test_impossible_schedules_are_refused(wrong: dict, named: str) -> None:
         TrainConfig(**{"steps": 5, **wrong})
 
 
-def test_presets_are_complete_and_named() -> None:
-    assert set(PRESETS) == {"paper", "small", "smoke"}
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_every_preset(model: str) -> None:
+    assert set(PRESETS[model]) == set(PRESET_NAMES)
+    for name in PRESET_NAMES:
+        sizes, schedule = configure(model, name, {})
+        expected = PRESETS[model][name]
+        assert sizes.name == model
+        assert (schedule.steps, schedule.minutes) == (expected.get("steps"), expected.get("minutes"))
     with pytest.raises(UserError, match="'large' is unknown; choose paper, small, smoke"):
-        preset("large")
+        preset(model, "large")

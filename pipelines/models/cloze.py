@@ -1,0 +1,79 @@
+"""Bidirectional transformers that fill in masked item ids: BERT4Rec, and MaskGR over item ids.
+
+They differ in what is masked: a fixed share ρ of the items (Sun et al. 2019, arXiv 1904.06690), or every rate t ~ U(0, 1] with each
+masked item counting 1/t (the paper's equation 3 with one "digit" an item; its table 2). At inference a MASK follows the history.
+Input and output share the item embeddings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import ClozeConfig
+from pipelines.models.interface import ItemRanker
+from pipelines.models.layout import Layout, put
+from pipelines.models.losses import sampled_loss, softmax_loss
+from pipelines.models.noise import cut_to_next_item, masked_diffusion_weights
+from pipelines.models.transformer import Encoder
+
+
+class Cloze(ItemRanker):
+    """Scores of items are products of their embeddings with the state of the MASK."""
+
+    def __init__(self, config: ClozeConfig, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.config, self.items = config, catalogue.items
+        self.embedding = nn.Embedding(catalogue.items + 1, config.width)  # the last is MASK
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.encoder = Encoder(config)
+
+    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
+        """The items [B, n], and what each masked one counts, 0 where visible, [B, n]."""
+        items, eligible = cut_to_next_item(items, self.config.next_item, rng)
+        return items, self.mask(eligible, rng)
+
+    def mask(self, eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """What each item counts, float32 [B, n], 0 where it stays visible; `eligible` [B, n] says which may be masked."""
+        raise NotImplementedError
+
+    def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
+        device, config = self.embedding.weight.device, self.config
+        asked = torch.as_tensor(weights).flatten().nonzero().squeeze(1)  # [R] into B·n
+        truth, counted = torch.as_tensor(items), torch.as_tensor(weights)
+        shown = put(torch.where(counted > 0, self.items, truth), device).long()
+        states = self.states(shown, truth >= 0, asked)
+        target, weight = put(truth.flatten()[asked], device).long(), put(counted.flatten()[asked], device)
+        if config.negatives:
+            return sampled_loss(states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing)
+        return softmax_loss(states, self.embedding.weight[:-1], target, weight, config.label_smoothing)
+
+    def states(self, shown: Tensor, real: Tensor, asked: Tensor) -> Tensor:
+        """The states [R, D] of the items `asked` [R], into B·n, of sequences `shown` [B, n], N where masked; see `SASRec.states`."""
+        layout = Layout.of(real, shown.device)
+        return self.encoder(self.embedding(layout.flat(shown)), layout, layout.index(put(asked, shown.device)))
+
+    def scores(self, history: Tensor, users: Tensor) -> Tensor:
+        B, n = len(history), history.shape[1] + 1
+        last = torch.arange(n - 1, B * n, n, device=history.device)
+        shown = F.pad(history, (0, 1), value=self.items)
+        return (self.states(shown, shown >= 0, last) @ self.embedding.weight[:-1].T).float()
+
+
+class BERT4Rec(Cloze):
+    """A share ρ of the items is masked, at least one; each counts 1."""
+
+    def mask(self, eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        draws = np.where(eligible, rng.random(eligible.shape), np.inf)
+        least = draws == draws.min(1, keepdims=True)
+        return (eligible & ((draws < self.config.mask_ratio) | least)).astype(np.float32)
+
+
+class MaskGRItems(Cloze):
+    """Every sequence has a masking rate t of its own."""
+
+    def mask(self, eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return masked_diffusion_weights(eligible[:, :, None], rng)[:, :, 0]

@@ -1,0 +1,102 @@
+"""What training and evaluation ask of a model. A model is a file beside this one that fills one of the two kinds in.
+
+Shapes: B users, K beams, n items of a history, S digits in all, H digits per item, V codes, N items.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from pipelines.models.config import ModelConfig
+from pipelines.models.joint import LogProbabilities
+
+
+class Recommender(nn.Module):
+    """A model over item histories.
+
+    Histories are [B, n] item numbers in time order, padded on the left with −1.
+
+    Attributes:
+        config: sizes.
+        retrievals: ways of retrieval that it knows (see `Decoding`), the usual one first.
+        decoded_by: the other settings of `Decoding` that mean something to it, besides `beams` and `unseen`.
+        tokens_per_item: P, tokens that an item of a history becomes.
+        items: N.
+        streams: times that a training sequence goes through the transformer.
+    """
+
+    config: ModelConfig
+    items: int
+    retrievals: tuple[str, ...]
+    decoded_by: ClassVar[frozenset[str]] = frozenset()
+    tokens_per_item: int = 1
+    streams: int = 1
+
+    @property
+    def validation_nfe(self) -> int | None:
+        """Evaluations that a validation takes, where fewer than by default do."""
+        return None
+
+    @abstractmethod
+    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
+        """What one whole optimiser step trains on, drawn on the host.
+
+        Args:
+            items: [B, n], −1 at padding; n is at most `config.window`.
+            ahead: items k that are recommended at a time.
+
+        Returns:
+            What `forward` takes, [B, n, …] each: the items, what each target counts (the loss is divided by the sum over
+            the whole step), and what else the model wants. Rows and leading columns of padding are cut alike.
+        """
+
+    @abstractmethod
+    def forward(self, items: np.ndarray, weights: np.ndarray, *more: np.ndarray) -> Tensor:
+        """Weighted sum of the losses of some rows of what `draw` drew."""
+
+
+class ItemRanker(Recommender):
+    """A model that gives every item of the catalogue a score."""
+
+    retrievals = ("ranking",)
+
+    @abstractmethod
+    def scores(self, history: Tensor, users: Tensor, **decoding: object) -> Tensor:
+        """Scores of all items, float32 [B, N], the larger the better.
+
+        Args:
+            history: int64 [B, n].
+            users: int64 [B], to seed what is drawn at random, so that it does not depend on the batch.
+            **decoding: the settings in `decoded_by`.
+        """
+
+
+class DigitModel(Recommender):
+    """A model that gives the digits of the next items probabilities, for beam search.
+
+    Attributes:
+        digits: H.
+        codes: V.
+        orders: in which it can reveal digits, the usual one first.
+        encodes_once: whether a history is encoded once for all its beams.
+        joint: whether an item's digits are taken together (`joint.Joint`), so that the whole catalogue is looked at.
+    """
+
+    digits: int
+    codes: int
+    retrievals = ("generative",)
+    orders: ClassVar[tuple[str, ...]] = ("greedy", "left-to-right", "random")
+    decoded_by = frozenset({"unmask", "nfe", "reveal", "constrained", "remask", "seed"})
+    encodes_once: bool = True
+    joint: bool = False
+
+    @abstractmethod
+    def given(self, history: Tensor) -> LogProbabilities:
+        """What the decoder asks: codes [B, K, S], V where masked → float32 log-probabilities [B, K, S, V], given histories [B, n].
+
+        S is H digits for each item that comes next. At revealed digits the log-probabilities mean nothing.
+        """
