@@ -195,7 +195,7 @@ class Workspace:
                 return run
         raise UserError(
             f"No run {name!r} in {self.root / 'runs'} (it holds {', '.join(r.name for r in runs) or 'none'}). "
-            "Run `maskgr train` first or name another with --run."
+            "Run `maskgr train` first or name another."
         )
 
 
