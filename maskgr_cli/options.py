@@ -17,7 +17,6 @@ WorkspaceOption = Annotated[
     typer.Option("--workspace", envvar="MASKGR_WORKSPACE", help="Folder of all artifacts.", show_default="./data"),
 ]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Training run.", show_default="the newest")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even where it is up to date.")]
 GpusOption = Annotated[

@@ -49,6 +49,12 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         "high": pa.float64(),
         "users": pa.int64(),
     },
+    "comparison": {
+        **dict.fromkeys(("evaluation", "baseline", "run", "metric"), pa.string()),
+        "k": pa.int32(),
+        **dict.fromkeys(("baseline_value", "value", "difference", "low", "high", "p"), pa.float64()),
+        "users": pa.int64(),
+    },
     "diagnosis": {
         "measure": pa.string(),
         "order": pa.string(),

@@ -8,6 +8,7 @@ WORKSPACE/
     datasets/NAME/sids/S.parquet        S.quality.parquet
     runs/RUN/config.json                model.safetensors  history.parquet  state.safetensors
     runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
+    comparisons/DECODING/A/B.parquet    how run B differs from run A
 """
 
 from __future__ import annotations
@@ -174,6 +175,10 @@ class Workspace:
         found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json")]
         return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
 
+    def comparisons(self, evaluation: str, baseline: str) -> Path:
+        """The folder of how runs, a file each, differ from the run `baseline`."""
+        return self.root / "comparisons" / checked_name(evaluation) / checked_name(baseline)
+
     def require_run(self, name: str | None = None) -> Run:
         """The named run, else the newest one.
 
@@ -190,7 +195,7 @@ class Workspace:
                 return run
         raise UserError(
             f"No run {name!r} in {self.root / 'runs'} (it holds {', '.join(r.name for r in runs) or 'none'}). "
-            "Run `maskgr train` first or name another with --run."
+            "Run `maskgr train` first or name another."
         )
 
 

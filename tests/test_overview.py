@@ -183,7 +183,7 @@ def test_show_one_run_in_full(full: Workspace, maskgr: Command) -> None:
     for text in ("train.steps", "inputs.sids.sha256", "2026-01-01", "Evaluations of first", "greedy-t3", "5.12", "25.00"):
         assert text in shown.stdout
     write_run(full, "second")
-    assert "No evaluation yet. Run `maskgr eval --run second`." in maskgr("show", "second").stdout
+    assert "No evaluation yet. Run `maskgr eval second`." in maskgr("show", "second").stdout
     refused = maskgr("show", "third")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "No run 'third'" in refused.stderr

@@ -80,7 +80,7 @@ def test_the_newest_run_unless_named(workspace: Workspace) -> None:
     assert [run.name for run in workspace.runs] == ["b", "c", "a"]
     assert workspace.require_run().name == "a"
     assert workspace.require_run("b").path == workspace.root / "runs" / "b"
-    with pytest.raises(UserError, match="No run 'empty' in .*it holds b, c, a.*--run"):
+    with pytest.raises(UserError, match="No run 'empty' in .*it holds b, c, a.*name another"):
         workspace.require_run("empty")
 
 

@@ -109,7 +109,7 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
     found = {"slices": slices, **{name: trained[name] for name in ("state", "steps", "seconds", "best")}}
     found["validation"] = validations(run) if run.history.exists() else []
     if run.weights.exists():
-        subprocess.run([sys.executable, "-m", "maskgr_cli.app", "eval", "--run", run.name, "--force", *where], check=True)
+        subprocess.run([sys.executable, "-m", "maskgr_cli.app", "eval", run.name, "--force", *where], check=True)
         found["test"] = measures(run)
     return found
 

@@ -1,17 +1,20 @@
-"""`maskgr eval`: recommendations for every user, measured."""
+"""`maskgr eval`: recommendations for every user, measured, and how runs differ."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, RunOption, WorkspaceOption, config_options
+from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.workspace import Run, Workspace
+
+if TYPE_CHECKING:
+    from pipelines.evaluate.run import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +24,10 @@ def register(app: typer.Typer) -> None:
 @config_options(Decoding)
 def evaluate(
     settings: dict[str, Any],
-    run: RunOption = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Training runs; two or more are compared with the first.", show_default="the newest"),
+    ] = None,
     split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
     ahead: Annotated[
         int | None, typer.Option("--next", min=1, help="Items ahead to recommend together.", show_default="what the run was trained for")
@@ -41,31 +47,64 @@ def evaluate(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Decode the next item of every user by beam search and print Recall and NDCG."""
+    """Decode the next item of every user by beam search, print Recall and NDCG, and compare runs."""
     decoding = Decoding(**settings)
     place = Workspace.find(workspace)
-    chosen = place.require_run(run)
-    if run is None and not launch.is_worker():
-        console.note(f"Run: {chosen.name} (the newest; --run takes another).")
+    runs = _runs(place, names or [])
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
     if diagnose:
         if ahead is not None:
             raise UserError("--next means nothing to --diagnose, which looks one item ahead. Leave it out.")
-        _diagnose(place, chosen, decoding, split=split, tokens=tokens, precision=precision, force=force)
+        for run in runs:
+            _diagnose(place, run, decoding, split=split, tokens=tokens, precision=precision, force=force)
         return
     from pipelines.evaluate.run import evaluate_run
 
-    found = evaluate_run(
-        place, chosen, decoding, launch.progress(), split=split, ahead=ahead, tokens=tokens, precision=precision, force=force
-    )
+    progress, found = launch.progress(), {}
+    for run in runs:
+        if len(runs) > 1:
+            progress.say(f"Run: {run.name}")
+        found[run.name] = evaluate_run(
+            place, run, decoding, progress, split=split, ahead=ahead, tokens=tokens, precision=precision, force=force
+        )
     if launch.is_first():
-        from maskgr_cli.metrics_table import show_metrics
+        _show(place, split, found)
 
-        rows = [(chosen.name, found.metrics), ("popularity", found.popularity)]
-        show_metrics(rows, f"{split.capitalize()} · {found.description}", "popularity: most frequent training items, same candidates")
-        console.note(f"Ranks, recommendations and metrics: {found.folder}")
+
+def _runs(place: Workspace, names: list[str]) -> list[Run]:
+    """The named runs, else the newest one."""
+    if len({*names}) < len(names):
+        raise UserError(f"Each run can be named once, not as in: {' '.join(names)}")
+    runs = [place.require_run(name) for name in names or [None]]
+    if not names and not launch.is_worker():
+        console.note(f"Run: {runs[0].name} (the newest; name another to take it).")
+    return runs
+
+
+def _show(place: Workspace, split: str, found: dict[str, Evaluation]) -> None:
+    """Print what was found of each run and, of several, how they differ from the first."""
+    from maskgr_cli.comparison_table import show_comparison
+    from maskgr_cli.metrics_table import show_metrics
+    from pipelines.evaluate.compare import compare_runs
+
+    compared = compare_runs(place, [(name, evaluation.folder) for name, evaluation in found.items()]) if len(found) > 1 else None
+    first = next(iter(found.values()))
+    rows = [*((name, evaluation.metrics) for name, evaluation in found.items()), ("popularity", first.popularity)]
+    show_metrics(rows, f"{split.capitalize()} · {_described(found)}", "popularity: most frequent training items, same candidates")
+    for evaluation in found.values():
+        console.note(f"Ranks, recommendations and metrics: {evaluation.folder}")
+    if compared:
+        folder, table = compared
+        show_comparison(table)
+        console.note(f"Comparison: {folder}")
+
+
+def _described(found: dict[str, Evaluation]) -> str:
+    """What was decoded and how, once where it is the same for all runs, else a line for each."""
+    lines = {name: evaluation.description for name, evaluation in found.items()}
+    return lines.popitem()[1] if len({*lines.values()}) == 1 else "\n".join(f"{name}: {line}" for name, line in lines.items())
 
 
 def _diagnose(place: Workspace, run: Run, decoding: Decoding, *, split: str, **options: Any) -> None:

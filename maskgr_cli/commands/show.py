@@ -89,7 +89,7 @@ def _show_run(run: Run) -> None:
     if evaluations:
         show_metrics(evaluations, f"Evaluations of {run.name}")
     else:
-        console.out.print(f"No evaluation yet. Run `maskgr eval --run {run.name}`.")
+        console.out.print(f"No evaluation yet. Run `maskgr eval {run.name}`.")
 
 
 def _table(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:

@@ -73,7 +73,7 @@ def train(
         plan = Plan(data.name, made, model, preset, sizes, schedule)
     run = train_run(place, plan, launch.progress(), name=name, resume=resume, force=force, track=track)
     if launch.is_first():
-        console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval --run {run.name}")
+        console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval {run.name}")
 
 
 def _refuse(context: typer.Context, allowed: set[str]) -> None:

@@ -223,7 +223,7 @@ def _refuse_options(decoding: Decoding) -> None:
 def _refuse_run(trained: Trained, decoding: Decoding) -> None:
     """Raise where the run cannot be measured so."""
     if trained.ahead > 1:
-        raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {trained.ahead}. Take another with --run.")
+        raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {trained.ahead}. Take another run.")
     if trained.model.joint:
         raise UserError("--diagnose shows what masked digits lose apart; a run with --likelihood item decides them together. Take another.")
     refuse_approximate(trained, decoding)

@@ -16,6 +16,7 @@ from pipelines.evaluate.protocol import Split
 CUTOFFS = (5, 10, 20, 40)
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+CELLS = 1 << 22  # resamples × bins drawn at once
 
 
 def rank_targets(recommended: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -69,22 +70,25 @@ def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
         UserError: a rank or a count lies outside 0 … `list_length`.
     """
     rng = np.random.default_rng(seed)
-    places = np.arange(list_length + 1)  # 0: absent
-    discounts = np.where(places > 0, 1 / np.log2(np.maximum(places, 1) + 1), 0.0)
-    within = {k: (places > 0) & (places <= k) for k in CUTOFFS if k <= list_length}
-    by_rank = {("recall", k): mask.astype(float) for k, mask in within.items()} | {
-        ("ndcg", k): discounts * mask for k, mask in within.items()
-    }
-    share = places / list_length
+    share = np.arange(list_length + 1) / list_length
     rows = [
-        *_means(_by_user(ranks, "rank", list_length), by_rank, rng),
-        *_means(_by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
-        *_means(_by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
+        *_means(by_user(ranks, "rank", list_length), gains_by_rank(list_length), rng),
+        *_means(by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
+        *_means(by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
     ]
-    users = len(ranks) // _ahead(ranks)
+    users = len(ranks) // items_ahead(ranks)
     types = {"metric": pa.string(), "k": pa.int32(), "value": pa.float64(), "low": pa.float64(), "high": pa.float64()}
     columns = {name: pa.array(values, kind) for (name, kind), values in zip(types.items(), zip(*rows, strict=True), strict=True)}
     return pa.table({**columns, "users": pa.array([users] * len(rows), pa.int64())})
+
+
+def gains_by_rank(list_length: int) -> dict[tuple[str, int | None], np.ndarray]:
+    """What a target at each rank adds to Recall@k and NDCG@k: (metric, k) → float [list_length + 1], rank 0 for an absent one."""
+    places = np.arange(list_length + 1)
+    discounts = np.where(places > 0, 1 / np.log2(np.maximum(places, 1) + 1), 0.0)
+    within = {k: (places > 0) & (places <= k) for k in CUTOFFS if k <= list_length}
+    recall = {("recall", k): mask.astype(float) for k, mask in within.items()}
+    return recall | {("ndcg", k): discounts * mask for k, mask in within.items()}
 
 
 def bootstrap_means(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -99,8 +103,15 @@ def bootstrap_means(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Gen
     Returns:
         float [RESAMPLES, metrics].
     """
-    users = histogram.sum()
-    return rng.multinomial(users, histogram / users, size=RESAMPLES) @ gains / users
+    users, step = histogram.sum(), max(1, CELLS // len(histogram))
+    sizes = (min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step))
+    return np.concatenate([rng.multinomial(users, histogram / users, size=size) @ gains for size in sizes]) / users
+
+
+def bootstrap_interval(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """95 % percentile intervals of the means over users, float [2, metrics]; arguments as for `bootstrap_means`."""
+    tail = (1 - CONFIDENCE) / 2
+    return np.quantile(bootstrap_means(histogram, gains, rng), [tail, 1 - tail], axis=0)
 
 
 def _means(
@@ -111,21 +122,25 @@ def _means(
         return []
     bins, histogram = np.unique(values, axis=0, return_counts=True)  # [bins, k]
     matrix = np.stack([gain[bins].mean(axis=1) for gain in gains.values()], axis=1)  # [bins, metrics]
-    tail = (1 - CONFIDENCE) / 2
-    lows, highs = np.quantile(bootstrap_means(histogram, matrix, rng), [tail, 1 - tail], axis=0)
+    lows, highs = bootstrap_interval(histogram, matrix, rng)
     means = histogram @ matrix / histogram.sum()
     return [(*name, *map(float, found)) for name, *found in zip(gains, means, lows, highs, strict=True)]
 
 
-def _ahead(ranks: pa.Table) -> int:
+def items_ahead(ranks: pa.Table) -> int:
+    """k, the targets of each user."""
     return int(ranks.column("position").to_numpy().max()) + 1
 
 
-def _by_user(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
-    """A column as [B, k]."""
+def by_user(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
+    """A column of ranks or counts as int [B, k], 0 for null.
+
+    Raises:
+        UserError: a value lies outside 0 … `list_length`.
+    """
     values = ranks.column(column).fill_null(0).to_numpy()
     wrong = (values < 0) | (values > list_length)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UserError(f"Ranks: column {column} holds {values[row]} in row {row}, but each user had {list_length} beams. Evaluate again.")
-    return values.reshape(-1, _ahead(ranks))
+    return values.reshape(-1, items_ahead(ranks))

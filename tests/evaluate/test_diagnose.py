@@ -184,7 +184,7 @@ def test_what_plays_no_part_is_refused(workspace: Workspace, progress: ListProgr
 def test_runs_that_cannot_be_measured_so_are_refused(toy: Workspace, run: Run, progress: ListProgress) -> None:
     config = artifacts.read_json(run.config)
     artifacts.write_json(run.config, {**config, "train": {**config["train"], "next": 2}})
-    with pytest.raises(UserError, match="trained with --next 2. Take another with --run"):
+    with pytest.raises(UserError, match="trained with --next 2. Take another run"):
         diagnose_run(toy, run, Decoding(), progress)
     artifacts.write_json(run.config, {**config, "sizes": {**config["sizes"], "attention": "prefix"}})
     save_file({**load_file(run.weights), "previous.weight": torch.eye(config["sizes"]["width"])}, run.weights)

@@ -169,7 +169,7 @@ def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, mask
         done = maskgr("train", *options, "--processes", count, "--name", f"by-{count}", "--precision", "fp32")
         assert done.returncode == 0, done.stderr
         assert f"parameters on {count} × cpu" in done.stderr  # they know of each other
-        done = maskgr("eval", "--run", f"by-{count}", "--processes", count, "--beams", 10, "--precision", "fp32")
+        done = maskgr("eval", f"by-{count}", "--processes", count, "--beams", 10, "--precision", "fp32")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("popularity") == 2  # the row and the caption, once
     one, two = (load_file(toy.run(f"by-{count}").weights) for count in (1, 2))
