@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.decode.beam import beam_search
-from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
@@ -78,18 +75,6 @@ def test_a_batch_is_its_members(model: MaskGR) -> None:
         for beam in range(5):
             alone = model.given(torch.tensor([history]))(codes[row : row + 1, beam : beam + 1])
             torch.testing.assert_close(alone[0, 0], both[row, beam], atol=1e-5, rtol=1e-5)
-
-
-def test_save_and_load_change_nothing(model: MaskGR, tmp_path: Path) -> None:
-    registry.save(model, tmp_path / "model.safetensors")
-    torch.manual_seed(9)
-    other = registry.build(model.config, Catalogue.of(SIDS, V)).eval()
-    registry.load(other, tmp_path / "model.safetensors")
-    index, users = PartialIndex(SIDS, V), torch.arange(2)
-    history = torch.tensor([[-1, 4], [8, 1]])
-    found = [beam_search(m.given(history), users, index, Decoding(beams=5)) for m in (model, other)]
-    assert torch.equal(found[0].items, found[1].items)
-    assert torch.equal(found[0].scores, found[1].scores)
 
 
 def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> None:

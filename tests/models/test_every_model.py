@@ -1,0 +1,120 @@
+"""What every model must pass: it learns a known pattern, a batch is its members, save and load change nothing, nothing waits for a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.abilities import suited
+from pipelines.evaluate.metrics import rank_targets
+from pipelines.evaluate.protocol import Split
+from pipelines.evaluate.recommend import Recommendations, recommend
+from pipelines.models import registry
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import MODELS, model_config
+from pipelines.models.interface import DigitModel, Recommender
+from tests.conftest import ListProgress
+
+N, H, V = 30, 3, 8
+SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
+TEXT = np.random.default_rng(1).normal(size=(N, 6)).astype(np.float32)
+TINY = {"layers": 1, "width": 32, "heads": 2, "mlp": 64, "dropout": 0.0, "max_items": 6}
+STEPS = 120  # enough for every model to know what comes next
+
+
+def build(name: str, seed: int = 0, **settings: object) -> Recommender:
+    torch.manual_seed(seed)
+    return registry.build(model_config(name, {**TINY, **settings}), Catalogue.of(SIDS, V, TEXT)).eval()
+
+
+def split(histories: list[list[int]], following: list[int]) -> Split:
+    offsets = np.cumsum([0, *map(len, histories)])
+    items = np.concatenate(histories).astype(np.int32)
+    return Split(items, offsets, np.arange(len(histories), dtype=np.int32), np.array(following, np.int32)[:, None])
+
+
+def search(model: Recommender, users: Split, **decoding: object) -> Recommendations:
+    index = PartialIndex(SIDS, V) if isinstance(model, DigitModel) else None
+    chosen = suited(Decoding(**{"beams": 5, "nfe": model.validation_nfe, **decoding}), model)
+    return recommend(model, users, index, chosen, ListProgress())
+
+
+@pytest.fixture(params=MODELS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_it_learns_what_comes_next(name: str) -> None:
+    """Item i is followed by item i + 1: after seconds it stands among the first five of thirty for nearly all, and mostly first."""
+    model, rng = build(name), np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(STEPS):
+        starts = rng.integers(0, N, 32)
+        items = ((starts[:, None] + np.arange(model.config.window)) % N).astype(np.int32)
+        items[::2, :-4] = -1
+        drawn = model.draw(items, rng)
+        loss = model.train()(*drawn) / float(drawn[1].sum())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    histories = [[(end - 2) % N, (end - 1) % N, end] for end in range(N)]
+    found = search(model, split(histories, [(end + 1) % N for end in range(N)]))
+    ranks = rank_targets(found.items, np.array([[(end + 1) % N] for end in range(N)]))
+    assert (ranks > 0).mean() > 0.9
+    assert (ranks == 1).mean() > 0.5
+
+
+def test_a_batch_is_its_members(name: str) -> None:
+    model = build(name)
+    histories, following = [[3, 7, 1, 4], [5, 2, 9, 4], [8], [20, 21]], [0, 0, 0, 0]
+    together = search(model, split(histories, following))
+    for row in range(4):
+        users = split(histories[row : row + 1], [0])
+        alone = search(model, Split(users.items, users.offsets, np.array([row], np.int32), users.following))
+        np.testing.assert_array_equal(alone.items[0], together.items[row])
+        np.testing.assert_allclose(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-5)
+
+
+def test_no_item_is_found_twice(name: str) -> None:
+    found = search(build(name), split([[3, 7], [5, 2, 9, 4]], [0, 0]), beams=N)
+    for row in found.items[:, :, 0]:
+        real = row[row >= 0]
+        assert len(set(real.tolist())) == len(real)
+
+
+def test_save_and_load_change_nothing(name: str, tmp_path: Path) -> None:
+    model, other = build(name), build(name, seed=9)
+    users = split([[4], [8, 1]], [0, 0])
+    registry.save(model, tmp_path / "model.safetensors")
+    assert not np.array_equal(search(model, users).scores, search(other, users).scores)
+    registry.load(other, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(search(other, users).items, search(model, users).items)
+    np.testing.assert_array_equal(search(other, users).scores, search(model, users).scores)
+
+
+def test_padding_changes_no_loss(name: str) -> None:
+    """Rows of a step may be cut into passes of any width."""
+    model = build(name)
+    rows = np.array([[-1, -1, 3, 7, 2], [-1, -1, -1, 4, 9]], np.int32)
+    drawn = model.draw(rows, np.random.default_rng(1))
+    torch.manual_seed(0)
+    wide = model(*drawn)
+    torch.manual_seed(0)
+    narrow = model(*(array[:, 2:] for array in drawn))
+    torch.testing.assert_close(narrow, wide, rtol=1e-4, atol=1e-5)
+
+
+def test_a_training_step_asks_its_device_for_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device that holds no values, whatever would wait for one fails: shapes come from the host alone, forward and backward."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch knows no autocast for such a device
+    model = build(name, dropout=0.1)
+    drawn = model.draw(np.array([[-1, -1, 3, 7], [5, 2, 9, 4]], np.int32), np.random.default_rng(1))
+    loss = model.to("meta").train()(*drawn)
+    loss.backward()
+    assert loss.device.type == "meta"
+    assert all(p.grad is not None for p in model.parameters())
