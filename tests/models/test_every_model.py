@@ -1,4 +1,4 @@
-"""What every model must pass: it learns a known pattern, a batch is its members, save and load change nothing, nothing waits for a device."""
+"""What every model must pass: it learns a known pattern, a batch is its members, save and load change nothing, no device is waited for."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ N, H, V = 30, 3, 8
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
 TEXT = np.random.default_rng(1).normal(size=(N, 6)).astype(np.float32)
 TINY = {"layers": 1, "width": 32, "heads": 2, "mlp": 64, "dropout": 0.0, "max_items": 6}
+OWN = {"maskgr": {"tokens": "item", "next_item": 0.8}}  # fewer steps than the paper's needs, which tests/train has
 STEPS = 120  # enough for every model to know what comes next
 
 
 def build(name: str, seed: int = 0, **settings: object) -> Recommender:
     torch.manual_seed(seed)
-    return registry.build(model_config(name, {**TINY, **settings}), Catalogue.of(SIDS, V, TEXT)).eval()
+    return registry.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), Catalogue.of(SIDS, V, TEXT)).eval()
 
 
 def split(histories: list[list[int]], following: list[int]) -> Split:
