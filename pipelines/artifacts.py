@@ -55,6 +55,14 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         **dict.fromkeys(("baseline_value", "value", "difference", "low", "high", "p"), pa.float64()),
         "users": pa.int64(),
     },
+    "trials": {
+        "trial": pa.int32(),
+        "state": pa.string(),
+        "recall": pa.float64(),
+        "seconds": pa.float64(),
+        "option": pa.string(),
+        "value": pa.string(),
+    },
     "diagnosis": {
         "measure": pa.string(),
         "order": pa.string(),
@@ -67,6 +75,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
 }
 NULLABLE = {
     *(("metrics", column) for column in ("k", "low", "high")),
+    *(("trials", column) for column in ("recall", "seconds")),
     *(("diagnosis", column) for column in ("order", "evaluations", "digit", "revealed")),
     ("ranks", "rank"),
 }
@@ -131,7 +140,7 @@ def write(
         "stage": kind,
         "version": __version__,
         "commit": commit(),
-        "config": _plain(config),
+        "config": plain(config),
         "inputs": {n: {"path": os.path.relpath(p, path.parent), "sha256": digest(p)} for n, p in (inputs or {}).items()},
         "sha256": _table_digest(table),
         "seconds": None if started is None else round(time.monotonic() - started, 3),
@@ -197,8 +206,8 @@ def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[s
     found = provenance(path)
     if found is None:
         return f"{path.name} does not exist" if not path.exists() else f"{path.name} is not readable"
-    if config is not None and found["config"] != _plain(config):
-        changed = sorted(k for k in {*found["config"], *_plain(config)} if found["config"].get(k) != _plain(config).get(k))
+    if config is not None and found["config"] != plain(config):
+        changed = sorted(k for k in {*found["config"], *plain(config)} if found["config"].get(k) != plain(config).get(k))
         return f"its configuration changed ({', '.join(changed)})"
     if inputs is None:
         inputs = {name: path.parent / entry["path"] for name, entry in found["inputs"].items()}
@@ -253,7 +262,8 @@ def _validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None 
             )
 
 
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as JSON would give it back."""
     return json.loads(json.dumps(dict(config), default=str))
 
 

@@ -9,6 +9,7 @@ WORKSPACE/
     runs/RUN/config.json                model.safetensors  history.parquet  state.safetensors
     runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
     comparisons/DECODING/A/B.parquet    how run B differs from run A
+studies/STUDY/                      study.json  journal.log  trials.parquet
 """
 
 from __future__ import annotations
@@ -168,6 +169,10 @@ class Workspace:
     def run(self, name: str) -> Run:
         """The place of a run, whether or not it exists yet."""
         return Run(name, self.root / "runs" / checked_name(name))
+
+    def study(self, name: str) -> Path:
+        """The folder of a search for hyperparameters, whether or not it exists yet."""
+        return self.root / "studies" / checked_name(name)
 
     @property
     def runs(self) -> list[Run]:

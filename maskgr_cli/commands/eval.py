@@ -67,7 +67,16 @@ def evaluate(
         if len(runs) > 1:
             progress.say(f"Run: {run.name}")
         found[run.name] = evaluate_run(
-            place, run, decoding, progress, split=split, ahead=ahead, tokens=tokens, precision=precision, force=force
+            place,
+            run,
+            decoding,
+            progress,
+            split=split,
+            ahead=ahead,
+            tokens=tokens,
+            precision=precision,
+            force=force,
+            among=len(runs) > 1,
         )
     if launch.is_first():
         _show(place, split, found)

@@ -16,7 +16,13 @@ from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.train.presets import preset as preset_values
-from pipelines.workspace import Workspace
+from pipelines.workspace import Dataset, Workspace
+
+ModelOption = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
+PresetOption = Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")]
+SidsOption = Annotated[int, typer.Option(help="Layers m of the semantic IDs; an item has m + 1 digits.")]
+CodebookOption = Annotated[int, typer.Option(help="Codes V per digit.")]
+EmbeddingOption = Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,11 +34,11 @@ def train(
     context: typer.Context,
     settings: dict[str, Any],
     dataset: DatasetOption = None,
-    model: Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")] = "maskgr",
-    preset: Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")] = "small",
-    sids: Annotated[int, typer.Option(help="Layers m of the semantic IDs; an item has m + 1 digits.")] = 4,
-    codebook: Annotated[int, typer.Option(help="Codes V per digit.")] = 256,
-    embedding: Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")] = None,
+    model: ModelOption = "maskgr",
+    preset: PresetOption = "small",
+    sids: SidsOption = 4,
+    codebook: CodebookOption = 256,
+    embedding: EmbeddingOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped.")
@@ -50,17 +56,10 @@ def train(
         _refuse(context, allowed={"resume", "name", "gpus", "processes", "track", "workspace"})
     else:
         sizes, schedule = configure(model, preset, settings)
-        tokenizer = TokenizeConfig(layers=sids, codebook=codebook)
         data = place.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        made = None
-        if sizes.needs:
-            from pipelines.prepare import ensure_sids
-
-            made = ensure_sids(data, tokenizer, embedding, launch.progress())
-        else:
-            _refuse_sids(context, model)
+        made = ensure_inputs(context, data, sizes, sids, codebook, embedding)
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -83,10 +82,20 @@ def _refuse(context: typer.Context, allowed: set[str]) -> None:
         raise UserError(f"--resume takes its settings from the run; leave out {options}.")
 
 
-def _refuse_sids(context: typer.Context, model: str) -> None:
+def ensure_inputs(context: typer.Context, data: Dataset, sizes: ModelConfig, sids: int, codebook: int, embedding: str | None) -> str | None:
+    """The semantic IDs to train on, made now where they are missing; None for a model that knows items by number.
+
+    Raises:
+        UserError: options of semantic IDs were typed for such a model.
+    """
+    if sizes.needs:
+        from pipelines.prepare import ensure_sids
+
+        return ensure_sids(data, TokenizeConfig(layers=sids, codebook=codebook), embedding, launch.progress())
     typed = [name for name in ("sids", "codebook", "embedding") if context.get_parameter_source(name).name == "COMMANDLINE"]
     if typed:
-        raise UserError(f"--{' and --'.join(typed)} mean nothing to --model {model}, which knows items by number. Leave out.")
+        raise UserError(f"--{' and --'.join(typed)} mean nothing to --model {sizes.name}, which knows items by number. Leave out.")
+    return None
 
 
 def configure(model: str, preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:

@@ -11,6 +11,16 @@ from pipelines.models.interface import Recommender
 EVERYONE = {"beams", "unseen", "retrieval"}  # settings that mean something to all models
 
 
+def idle_settings(decoding: Decoding, model: Recommender) -> list[str]:
+    """The settings that were given and mean nothing to the model."""
+    return [setting for setting in decoding.typed if setting not in EVERYONE | model.decoded_by]
+
+
+def without(decoding: Decoding, settings: list[str]) -> Decoding:
+    """The decoding with the defaults of some settings."""
+    return dataclasses.replace(decoding, **{f.name: f.default for f in dataclasses.fields(decoding) if f.name in settings})
+
+
 def suited(decoding: Decoding, model: Recommender) -> Decoding:
     """The decoding with the model's own way of retrieval and order where none is given.
 
@@ -18,8 +28,7 @@ def suited(decoding: Decoding, model: Recommender) -> Decoding:
         UserError: a setting that means nothing to the model, or an order or a way of retrieval that it cannot.
     """
     name = model.config.name
-    idle = [setting for setting in decoding.typed if setting not in EVERYONE | model.decoded_by]
-    if idle:
+    if idle := idle_settings(decoding, model):
         raise UserError(f"{options(idle)} means nothing to --model {name}. Leave it out.")
     chosen = {"retrieval": decoding.retrieval or model.retrievals[0]}
     if chosen["retrieval"] not in model.retrievals:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from accelerate import PartialState
 
 from pipelines import artifacts
-from pipelines.decode.config import Decoding
+from pipelines.decode.config import Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from pipelines.evaluate.abilities import suited
+from pipelines.evaluate.abilities import idle_settings, suited, without
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
 from pipelines.evaluate.protocol import Split, histories, load_sequences, training
@@ -57,6 +57,7 @@ def evaluate_run(
     tokens: int | None = None,
     precision: str = "auto",
     force: bool = False,
+    among: bool = False,
 ) -> Evaluation:
     """Decode recommendations for every user of a split and measure them.
 
@@ -66,6 +67,7 @@ def evaluate_run(
         tokens: most tokens in one forward pass, see `recommend`.
         precision: of matrix products, see `models.precision`; scores are float32 in any.
         force: decode again even where the evaluation is up to date.
+        among: the run is one of several that are compared: settings that mean nothing to its model are left out, and said.
 
     Raises:
         UserError: the run or its data cannot be used, or the decoding asks for more than the digits allow.
@@ -75,6 +77,9 @@ def evaluate_run(
     if ahead not in (None, trained.ahead):
         raise UserError(f"--next {ahead}: the run was trained with --next {trained.ahead}. Train one with: maskgr train --next {ahead}")
     ahead = trained.ahead
+    if among and (idle := idle_settings(decoding, trained.model)):
+        progress.say(f"{options(idle)} means nothing to {run.name}, a {trained.model.config.name}, and is left out there.")
+        decoding = without(decoding, idle)
     decoding = suited(decoding, trained.model)
     if digits := isinstance(trained.model, DigitModel):
         _refuse(trained, decoding, ahead)

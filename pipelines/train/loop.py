@@ -82,12 +82,19 @@ class Trainer:
         fall = (1 + math.cos(math.pi * max(0.0, used - begins) / max(1e-9, 1 - begins))) / 2
         return config.learning_rate * (config.final_rate + (1 - config.final_rate) * fall)
 
-    def fit(self, validate: Callable[[], float], checkpoint: Callable[[bool], None], progress: Progress) -> bool:
+    def fit(
+        self,
+        validate: Callable[[], float],
+        checkpoint: Callable[[bool], None],
+        progress: Progress,
+        hopeless: Callable[[int, float], bool] | None = None,
+    ) -> bool:
         """Train until the budget is used up or patience ends.
 
         Args:
             validate: measures the model as it is (with averaged weights where they are kept).
             checkpoint: saves; called with True where the weights are the best so far.
+            hopeless: told the number of each validation and its result; the training ends where it returns True.
 
         Returns:
             False where Ctrl-C (or a termination signal) stopped it; the state is saved then too.
@@ -114,6 +121,8 @@ class Trainer:
                     checkpoint(better)
                     progress.say(self._note())
                     if used >= 1 or (self.config.patience and self.state.since_best >= self.config.patience):
+                        return True
+                    if hopeless and hopeless(self.state.validated, self.state.history[-1][2]):
                         return True
         return True
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,7 @@ def train_run(
     resume: bool = False,
     force: bool = False,
     track: str | None = None,
+    hopeless: Callable[[int, float], bool] | None = None,
 ) -> Run:
     """Train, or continue, or find it done.
 
@@ -94,6 +96,7 @@ def train_run(
         resume: continue an interrupted run as if it had never stopped.
         force: start again whatever is there.
         track: an Accelerate tracker ("tensorboard", "wandb", …) that gets every recorded figure.
+        hopeless: told the number of each validation and its result; the training ends where it returns True.
 
     Raises:
         UserError: artifacts that are missing or do not belong together; a run of that name that is another one.
@@ -127,7 +130,7 @@ def train_run(
     if track:
         _start_tracker(accelerator, plan, track)
     session.describe("running")
-    finished = trainer.fit(session.validate, session.save, progress)
+    finished = trainer.fit(session.validate, session.save, progress, hopeless)
     accelerator.end_training()
     session.describe("finished" if finished else "interrupted")
     if not finished:

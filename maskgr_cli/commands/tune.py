@@ -1,0 +1,96 @@
+"""`maskgr tune`: hyperparameters of a model, by trials on the validation users."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskgr_cli import console, launch
+from maskgr_cli.allocator import keep_freed_memory
+from maskgr_cli.commands.train import CodebookOption, EmbeddingOption, ModelOption, PresetOption, SidsOption, configure, ensure_inputs
+from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
+from pipelines.models.config import MODELS
+from pipelines.train.config import TrainConfig
+from pipelines.workspace import Workspace
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(tune)
+
+
+@config_options(*MODELS.values(), TrainConfig)
+def tune(
+    context: typer.Context,
+    settings: dict[str, Any],
+    budget: Annotated[float, typer.Option(min=1e-9, help="Minutes of this call; no trial begins after them.")] = 60,
+    dataset: DatasetOption = None,
+    model: ModelOption = "maskgr",
+    preset: PresetOption = "small",
+    sids: SidsOption = 4,
+    codebook: CodebookOption = 256,
+    embedding: EmbeddingOption = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the study; the same goes on with it.", show_default="DATASET-MODEL-PRESET")
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Look for a model's best hyperparameters; options that are typed stay as typed. Only validation users are looked at."""
+    place = Workspace.find(workspace)
+    sizes, _ = configure(model, preset, settings)
+    data = place.require_dataset(dataset)
+    made = ensure_inputs(context, data, sizes, sids, codebook, embedding)
+    keep_freed_memory()
+    from pipelines.train.run import Plan
+    from pipelines.train.tune import space_of
+    from pipelines.train.tune import tune as look
+
+    def plan(values: dict[str, Any]) -> Plan:
+        return Plan(data.name, made, model, preset, *configure(model, preset, {**settings, **values}))
+
+    name = name or f"{data.name}-{model}-{preset}"
+    trials = look(place, plan, space_of(model, set(settings)), name, budget, launch.progress())
+    show_trials(f"Study {name}", trials)
+    _say_best(trials, model, preset, settings)
+
+
+def show_trials(title: str, path: Path, most: int = 10) -> None:
+    """Print the best trials of a study, a row each."""
+    from pipelines import artifacts
+
+    trials: dict[int, dict[str, Any]] = {}
+    for row in artifacts.read(path, "trials").to_pylist():
+        trials.setdefault(row["trial"], row | {"options": {}})["options"][row["option"]] = row["value"]
+    ranked = sorted(trials.values(), key=lambda trial: (trial["state"] == "complete", trial["recall"] or 0.0), reverse=True)
+    options = list(dict.fromkeys(option for trial in ranked for option in trial["options"]))
+    rows = [
+        (
+            trial["trial"],
+            trial["state"],
+            "" if trial["recall"] is None else f"{100 * trial['recall']:.2f}",
+            *(_short(trial["options"].get(option, "")) for option in options),
+        )
+        for trial in ranked[:most]
+    ]
+    headers = ["trial", "state", "R@10", *(option.replace("_", " ") for option in options)]
+    console.table(title, headers, rows, f"{len(trials)} trials, the best {len(rows)}; validation users, percent. All: {path}")
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value
+
+
+def _say_best(trials: Path, model: str, preset: str, settings: dict[str, Any]) -> None:
+    from pipelines.train.tune import best_values
+
+    recall, values = best_values(trials)
+    typed = {**{name: str(value) for name, value in settings.items()}, **values}
+    options = " ".join(
+        f"--{'no-' * (value == 'False')}{name.replace('_', '-')}" + ("" if value in ("True", "False") else f" {value}")
+        for name, value in typed.items()
+    )
+    console.note(f"Best validation Recall@10: {100 * recall:.2f}. Train it with: maskgr train --model {model} --preset {preset} {options}")

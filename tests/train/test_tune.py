@@ -1,0 +1,123 @@
+"""The search for hyperparameters: it begins with the preset, goes on where it stopped, gives up what is hopeless, sees no test user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from maskgr_cli.commands.train import configure
+from pipelines import artifacts
+from pipelines.errors import UserError
+from pipelines.models.config import MODELS, SASRecConfig
+from pipelines.train import tune as tuning
+from pipelines.train.config import TrainConfig
+from pipelines.train.run import Plan, train_run
+from pipelines.train.spaces import SPACES, Among, Between
+from pipelines.train.tune import best_values, space_of, tune
+from pipelines.workspace import Workspace
+from tests.conftest import ListProgress
+
+SPACE = {"dropout": Between(0.0, 0.8), "layers": Among((1, 2, 3)), "learning_rate": Between(1e-4, 1e-1, log=True)}
+
+
+def plan_of(values: dict[str, Any]) -> Plan:
+    return Plan("toy", None, "sasrec", "small", *configure("sasrec", "small", values))
+
+
+class Trainer:
+    """Stands in for training: the result is best at dropout 0.2 with three layers; validations grow towards it."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.plans: list[Plan] = []
+        self.fail_at = fail_at
+
+    def __call__(self, workspace: Workspace, plan: Plan, progress: object, *, name: str, force: bool, hopeless: Any) -> None:
+        self.plans.append(plan)
+        if self.fail_at == len(self.plans):
+            raise KeyboardInterrupt
+        final = 0.5 - abs(plan.sizes.dropout - 0.2) - 0.1 * (3 - plan.sizes.layers)
+        done = 0
+        for done in (1, 2, 3):
+            if hopeless(done, final * done / 3):
+                break
+        artifacts.write_json(workspace.run(name).config, {"best": {"recall@10": final * done / 3, "step": done}})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute passes at every look at the clock."""
+    ticks = iter(range(0, 10**6, 60))
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return artifacts.read(path, "trials").to_pylist()
+
+
+def test_it_begins_with_the_preset_and_gets_better(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer()
+    monkeypatch.setattr(tuning, "train_run", trainer)
+    path = tune(workspace, plan_of, SPACE, "study", 31, ListProgress())
+    assert trainer.plans[0] == plan_of({})
+    assert len(trainer.plans) > 20
+    recall, values = best_values(path)
+    preset = next(row["recall"] for row in rows_of(path) if row["trial"] == 0)
+    assert recall == max(row["recall"] for row in rows_of(path) if row["state"] == "complete") > preset
+    assert recall > 0.4
+    assert values["layers"] == "3"
+    assert {row["state"] for row in rows_of(path)} == {"complete", "pruned"}
+    assert not workspace.runs  # trials leave nothing behind
+
+
+def test_it_goes_on_where_it_stopped(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "train_run", Trainer(fail_at=3))
+    with pytest.raises(KeyboardInterrupt):
+        tune(workspace, plan_of, SPACE, "study", 10, ListProgress())
+    again = Trainer()
+    monkeypatch.setattr(tuning, "train_run", again)
+    path = tune(workspace, plan_of, SPACE, "study", 4, ListProgress())
+    trials = {row["trial"]: row["state"] for row in rows_of(path)}
+    assert [trials[number] for number in (0, 1)] == ["complete"] * 2
+    assert trials[2] == "fail"
+    assert len(trials) == 3 + len(again.plans)
+    assert again.plans[0] != plan_of({})
+    with pytest.raises(UserError, match="study with other settings"):
+        tune(workspace, plan_of, {"dropout": Between(0.0, 0.5)}, "study", 1, ListProgress())
+
+
+def test_values_that_do_not_go_together_are_a_failed_trial(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("--this does not go with --that")
+
+    monkeypatch.setattr(tuning, "train_run", refuse)
+    progress = ListProgress()
+    path = tune(workspace, plan_of, SPACE, "study", 3, progress)
+    assert any("--this does not go" in message for message in progress.messages)
+    with pytest.raises(UserError, match="no finished trial"):
+        best_values(path)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_space_is_of_options_that_the_model_has(model: str) -> None:
+    """The preset lies within its space, so that it can be the first trial."""
+    sizes, schedule = configure(model, "small", {})
+    for option, where in SPACES[model].items():
+        value = getattr(sizes if hasattr(sizes, option) else schedule, option)
+        assert value in where.values if isinstance(where, Among) else where.low <= value <= where.high
+    assert space_of(model, {"dropout"}).keys() == SPACES[model].keys() - {"dropout"}
+    with pytest.raises(UserError, match="leave one of"):
+        space_of(model, set(SPACES[model]))
+
+
+def test_a_training_ends_where_it_is_hopeless(toy: Workspace, progress: ListProgress) -> None:
+    sizes = SASRecConfig(layers=1, width=16, heads=2, mlp=32, max_items=8)
+    plan = Plan("toy", None, "sasrec", "test", sizes, TrainConfig(steps=6, batch_size=64, validations=3, precision="fp32"))
+    told: list[tuple[int, float]] = []
+    run = train_run(toy, plan, progress, hopeless=lambda number, recall: told.append((number, recall)) or number == 2)
+    assert [number for number, _ in told] == [1, 2]
+    found = artifacts.read_json(run.config)
+    assert (found["steps"], found["state"]) == (4, "finished")
+    assert found["best"]["recall@10"] == max(recall for _, recall in told)
