@@ -76,4 +76,6 @@ class MaskGRItems(Cloze):
     """Every sequence has a masking rate t of its own."""
 
     def mask(self, eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return masked_diffusion_weights(eligible[:, :, None], rng)[:, :, 0]
+        weights = masked_diffusion_weights(eligible[:, :, None], rng)[:, :, 0]
+        alone = eligible.sum(1, keepdims=True) == 1  # masked at rate t and counting 1/t, it counts 1 on average: mask it always
+        return np.where(alone, eligible, weights).astype(np.float32)
