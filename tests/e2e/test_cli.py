@@ -69,6 +69,8 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         ([*TRAIN, "--sids", 0], "--sids is 0; it must be at least 1"),
         ([*TRAIN, "--preset", "large"], "--preset 'large' is unknown; choose paper, small, smoke"),
         ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
+        ([*TRAIN, "--model", "sasrec"], "--sids and --codebook mean nothing to --model sasrec, which knows items by number"),
+        (["train", "--model", "sasrec", "--tokens", "item"], "--tokens means nothing to --model sasrec; it goes with maskgr"),
         ([*TRAIN, "--gpus", 4], r"--gpus 4: PyTorch sees 0 GPUs on this machine.*without --gpus"),
         ([*TRAIN, "--width", 15], "--width 15 must be a multiple"),
         ([*TRAIN, "--embedding", "none"], "none"),
@@ -94,6 +96,17 @@ def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr, arguments: 
     assert re.search(message, errors[0])
     assert "Traceback" not in failed.stderr
     assert not toy.runs
+
+
+def test_a_model_of_item_ids_needs_no_semantic_ids(toy: Workspace, maskgr: Maskgr) -> None:
+    trained = maskgr("train", "--model", "sasrec", "--preset", "smoke", "--steps", 5, "--name", "ids")
+    assert trained.returncode == 0, trained.stderr
+    assert "emantic IDs" not in trained.stderr
+    assert not toy.require_dataset().all_sids
+    measured = maskgr("eval", "--beams", 10)
+    assert measured.returncode == 0, measured.stderr
+    assert "softmax loss · 10 of 60 items" in measured.stdout
+    assert "ids" in maskgr("show").stdout
 
 
 def test_no_data_set_says_how_to_get_one(maskgr: Maskgr) -> None:
