@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import ClozeConfig
-from pipelines.models.interface import ItemRanker
+from pipelines.models.interface import ItemRanker, products
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import sampled_loss, softmax_loss
 from pipelines.models.noise import cut_to_next_item, masked_diffusion_weights
@@ -60,7 +60,7 @@ class Cloze(ItemRanker):
         B, n = len(history), history.shape[1] + 1
         last = torch.arange(n - 1, B * n, n, device=history.device)
         shown = F.pad(history, (0, 1), value=self.items)
-        return (self.states(shown, shown >= 0, last) @ self.embedding.weight[:-1].T).float()
+        return products(self.states(shown, shown >= 0, last), self.embedding.weight[:-1])
 
 
 class BERT4Rec(Cloze):

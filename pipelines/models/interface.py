@@ -9,6 +9,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pipelines.models.config import ModelConfig
@@ -73,6 +74,15 @@ class ItemRanker(Recommender):
             users: int64 [B], to seed what is drawn at random, so that it does not depend on the batch.
             **decoding: the settings in `decoded_by`.
         """
+
+
+def products(states: Tensor, vectors: Tensor) -> Tensor:
+    """Dot products of states [B, D] with the vectors of items [N, D], in float32 whatever the precision: [B, N].
+
+    In bfloat16 two of three digits are lost, and many items of a ranking tie.
+    """
+    with torch.autocast(states.device.type, enabled=False):
+        return states.float() @ vectors.float().T
 
 
 class DigitModel(Recommender):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import SASRecConfig
-from pipelines.models.interface import ItemRanker
+from pipelines.models.interface import ItemRanker, products
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
 from pipelines.models.transformer import Encoder
@@ -70,7 +70,7 @@ class SASRec(ItemRanker):
     def scores(self, history: Tensor, users: Tensor) -> Tensor:
         B, n = history.shape
         last = torch.arange(n - 1, B * n, n, device=history.device)
-        return (self.states(history, history >= 0, last) @ self.embedding.weight.T).float()
+        return products(self.states(history, history >= 0, last), self.embedding.weight)
 
 
 def strangers(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:

@@ -38,6 +38,16 @@ def test_every_item_is_predicted_from_those_before_it_alone() -> None:
 
 
 @torch.no_grad()
+def test_scores_are_float32_in_any_precision() -> None:
+    model, history, user = build(), torch.tensor([[3, 7, 1]]), torch.tensor([0])
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model.scores(history, user)
+        state = model.states(history, history >= 0, torch.tensor([2]))
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, state.float() @ model.embedding.weight.T)
+
+
+@torch.no_grad()
 def test_binary_cross_entropy_by_hand() -> None:
     model = build(loss="bce")
     items, weights, negative = model.draw(np.array([[3, 7, 1]]), np.random.default_rng(0))
