@@ -12,7 +12,7 @@ from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
-from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.config import METHODS, TokenizeConfig
 from pipelines.train.config import PRESETS, TrainConfig
 from pipelines.train.config import preset as preset_values
 from pipelines.workspace import Workspace
@@ -29,9 +29,11 @@ def train(
     dataset: DatasetOption = None,
     model: Annotated[str, typer.Option(help="Model.")] = "maskgr",
     preset: Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESETS)}.")] = "small",
-    sids: Annotated[int, typer.Option(help="Layers m of the semantic IDs; an item has m + 1 digits.")] = 4,
+    sids: Annotated[int, typer.Option(help="Digits m of the semantic IDs; an item has m + 1.")] = 4,
     codebook: Annotated[int, typer.Option(help="Codes V per digit.")] = 256,
+    method: Annotated[str, typer.Option(help=f"Method of the semantic IDs: {', '.join(METHODS)}.")] = "kmeans",
     embedding: Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")] = None,
+    semantic_ids: Annotated[str | None, typer.Option(help="Semantic IDs by name, instead of by the four options above.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped.")
@@ -46,16 +48,22 @@ def train(
     place = Workspace.find(workspace)
     launch.require_gpus(gpus)
     if resume:
-        _refuse(context, allowed={"resume", "name", "gpus", "processes", "track", "workspace"})
+        kept = {"resume", "name", "gpus", "processes", "track", "workspace"}
+        _refuse(context, set(context.params) - kept, "--resume takes its settings from the run")
     else:
+        if semantic_ids is not None:
+            _refuse(context, {"sids", "codebook", "method", "embedding"}, "--semantic-ids names semantic IDs that are made already")
         sizes, schedule = configure(preset, settings)
-        tokenizer = TokenizeConfig(layers=sids, codebook=codebook)
+        tokenizer = TokenizeConfig(layers=sids, codebook=codebook, method=method)
         data = place.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        from pipelines.prepare import ensure_sids
+        from pipelines.prepare import ensure_sids, named_sids
 
-        made = ensure_sids(data, tokenizer, embedding, launch.progress())
+        if semantic_ids is None:
+            made = ensure_sids(data, tokenizer, embedding, launch.progress())
+        else:
+            made = named_sids(data, semantic_ids, launch.progress())
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -71,11 +79,12 @@ def train(
         console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval --run {run.name}")
 
 
-def _refuse(context: typer.Context, allowed: set[str]) -> None:
-    typed = [name for name in context.params if name not in allowed and context.get_parameter_source(name).name == "COMMANDLINE"]
+def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
+    """Raise where one of the `refused` parameters was typed."""
+    typed = [name for name in context.params if name in refused and context.get_parameter_source(name).name == "COMMANDLINE"]
     if typed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
-        raise UserError(f"--resume takes its settings from the run; leave out {options}.")
+        raise UserError(f"{reason}; leave out {options}.")
 
 
 def configure(preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
