@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipelines import artifacts
+from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.tokenize.config import TokenizeConfig, default_name
 from pipelines.workspace import Dataset
@@ -39,4 +40,23 @@ def ensure_sids(dataset: Dataset, config: TokenizeConfig, embedding: str | None,
 
         progress.say(f"Semantic IDs {name} of {dataset.name} must be made: {reason}.")
         build_sids(dataset, config, progress, embedding=embedding)
+    return name
+
+
+def named_sids(dataset: Dataset, name: str, progress: Progress) -> str:
+    """The semantic IDs of that name, as they are; what they were made from may have changed, which is said.
+
+    Raises:
+        UserError: there are none of that name.
+    """
+    path = dataset.sids(name)
+    if not path.exists():
+        have = ", ".join(found.stem for found in dataset.all_sids) or "none"
+        raise UserError(
+            f"No semantic IDs {name!r} in {path.parent} (it holds {have}). Make them with `maskgr tokenize --name {name}`, "
+            "or name others with --semantic-ids."
+        )
+    reason = artifacts.stale(path) if artifacts.provenance(path) else None  # a person's own have none
+    if reason:
+        progress.say(f"Semantic IDs {name} of {dataset.name} are used as they are, though {reason} (`maskgr tokenize` makes others).")
     return name

@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 def tokenize(
     settings: dict[str, Any],
     dataset: DatasetOption = None,
-    embedding: Annotated[str | None, typer.Option(help="Embeddings to cluster.", show_default="the newest")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the SIDs.", show_default="EMBEDDING-MxV")] = None,
+    embedding: Annotated[str | None, typer.Option(help="Embeddings to quantise.", show_default="the newest")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the SIDs.", show_default="EMBEDDING-MxV[-METHOD]")] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -36,25 +36,25 @@ def tokenize(
 
 
 def show_quality(title: str, report: Path) -> None:
-    """Print a quality report: a row per layer, and a caption about whole SIDs."""
+    """Print a quality report: a row per digit, and a caption about whole SIDs."""
     from pipelines import artifacts
 
     rows = artifacts.read(report, "quality").to_pylist()
     values = {(row["level"], row["measure"]): row["value"] for row in rows}
-    layers = range(max(row["level"] for row in rows) + 1)
+    digits = range(max(row["level"] for row in rows) + 1)
     collisions, items = values[-1, "collisions"], values[-1, "items"]
     console.table(
         f"SIDs {title}: quality",
-        ["layer", "codes used", "entropy (bits)", "of log2 V", "energy left"],
+        ["digit", "codes used", "entropy (bits)", "of log2 V", "energy left"],
         [
             (
-                layer + 1,
-                f"{values[layer, 'codes_used']:,.0f}",
-                f"{values[layer, 'entropy']:.2f}",
-                f"{values[layer, 'entropy_share']:.1%}",
-                f"{values[layer, 'relative_error']:.1%}",
+                digit + 1,
+                f"{values[digit, 'codes_used']:,.0f}",
+                f"{values[digit, 'entropy']:.2f}",
+                f"{values[digit, 'entropy_share']:.1%}",
+                f"{values[digit, 'relative_error']:.1%}" if (digit, "relative_error") in values else None,
             )
-            for layer in layers
+            for digit in digits
         ],
     )
     console.out.print(

@@ -12,7 +12,7 @@ from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.errors import UserError
 from pipelines.models.config import MODELS, ModelConfig, model_config
-from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.config import METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.train.presets import preset as preset_values
@@ -20,9 +20,13 @@ from pipelines.workspace import Dataset, Workspace
 
 ModelOption = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
 PresetOption = Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")]
-SidsOption = Annotated[int, typer.Option(help="Layers m of the semantic IDs; an item has m + 1 digits.")]
+SidsOption = Annotated[int, typer.Option(help="Digits m of the semantic IDs; an item has m + 1.")]
 CodebookOption = Annotated[int, typer.Option(help="Codes V per digit.")]
+MethodOption = Annotated[str, typer.Option(help=f"Method of the semantic IDs: {', '.join(METHODS)}.")]
 EmbeddingOption = Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")]
+SemanticIdsOption = Annotated[str | None, typer.Option(help="Semantic IDs by name, instead of by the four options above.")]
+
+MADE_OF = ("sids", "codebook", "method", "embedding")
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +42,9 @@ def train(
     preset: PresetOption = "small",
     sids: SidsOption = 4,
     codebook: CodebookOption = 256,
+    method: MethodOption = "kmeans",
     embedding: EmbeddingOption = None,
+    semantic_ids: SemanticIdsOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped.")
@@ -53,13 +59,14 @@ def train(
     place = Workspace.find(workspace)
     launch.require_gpus(gpus)
     if resume:
-        _refuse(context, allowed={"resume", "name", "gpus", "processes", "track", "workspace"})
+        kept = {"resume", "name", "gpus", "processes", "track", "workspace"}
+        _refuse(context, set(context.params) - kept, "--resume takes its settings from the run")
     else:
         sizes, schedule = configure(model, preset, settings)
         data = place.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        made = ensure_inputs(context, data, sizes, sids, codebook, embedding)
+        made = ensure_inputs(context, data, sizes)
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -75,27 +82,31 @@ def train(
         console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval {run.name}")
 
 
-def _refuse(context: typer.Context, allowed: set[str]) -> None:
-    typed = [name for name in context.params if name not in allowed and context.get_parameter_source(name).name == "COMMANDLINE"]
+def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
+    """Raise where one of the `refused` parameters was typed."""
+    typed = [name for name in context.params if name in refused and context.get_parameter_source(name).name == "COMMANDLINE"]
     if typed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
-        raise UserError(f"--resume takes its settings from the run; leave out {options}.")
+        raise UserError(f"{reason}; leave out {options}.")
 
 
-def ensure_inputs(context: typer.Context, data: Dataset, sizes: ModelConfig, sids: int, codebook: int, embedding: str | None) -> str | None:
-    """The semantic IDs to train on, made now where they are missing; None for a model that knows items by number.
+def ensure_inputs(context: typer.Context, data: Dataset, sizes: ModelConfig) -> str | None:
+    """The semantic IDs to train on, as the command's options say, made now where they are missing; None for a model without.
 
     Raises:
-        UserError: options of semantic IDs were typed for such a model.
+        UserError: options of semantic IDs were typed for a model that knows items by number, or beside --semantic-ids.
     """
-    if sizes.needs:
-        from pipelines.prepare import ensure_sids
+    if not sizes.needs:
+        _refuse(context, {*MADE_OF, "semantic_ids"}, f"--model {sizes.name} knows items by number, not by semantic IDs")
+        return None
+    from pipelines.prepare import ensure_sids, named_sids
 
-        return ensure_sids(data, TokenizeConfig(layers=sids, codebook=codebook), embedding, launch.progress())
-    typed = [name for name in ("sids", "codebook", "embedding") if context.get_parameter_source(name).name == "COMMANDLINE"]
-    if typed:
-        raise UserError(f"--{' and --'.join(typed)} mean nothing to --model {sizes.name}, which knows items by number. Leave out.")
-    return None
+    asked = context.params
+    if asked["semantic_ids"] is not None:
+        _refuse(context, {*MADE_OF}, "--semantic-ids names semantic IDs that are made already")
+        return named_sids(data, asked["semantic_ids"], launch.progress())
+    tokenizer = TokenizeConfig(layers=asked["sids"], codebook=asked["codebook"], method=asked["method"])
+    return ensure_sids(data, tokenizer, asked["embedding"], launch.progress())
 
 
 def configure(model: str, preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:

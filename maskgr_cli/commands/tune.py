@@ -9,7 +9,17 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.commands.train import CodebookOption, EmbeddingOption, ModelOption, PresetOption, SidsOption, configure, ensure_inputs
+from maskgr_cli.commands.train import (
+    CodebookOption,
+    EmbeddingOption,
+    MethodOption,
+    ModelOption,
+    PresetOption,
+    SemanticIdsOption,
+    SidsOption,
+    configure,
+    ensure_inputs,
+)
 from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
 from pipelines.models.config import MODELS
 from pipelines.train.config import TrainConfig
@@ -30,7 +40,9 @@ def tune(
     preset: PresetOption = "small",
     sids: SidsOption = 4,
     codebook: CodebookOption = 256,
+    method: MethodOption = "kmeans",
     embedding: EmbeddingOption = None,
+    semantic_ids: SemanticIdsOption = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the study; the same goes on with it.", show_default="DATASET-MODEL-PRESET")
     ] = None,
@@ -40,7 +52,7 @@ def tune(
     place = Workspace.find(workspace)
     sizes, _ = configure(model, preset, settings)
     data = place.require_dataset(dataset)
-    made = ensure_inputs(context, data, sizes, sids, codebook, embedding)
+    made = ensure_inputs(context, data, sizes)
     keep_freed_memory()
     from pipelines.train.run import Plan
     from pipelines.train.tune import space_of

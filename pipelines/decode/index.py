@@ -28,7 +28,7 @@ class PartialIndex:
                 None for all 2^H.
 
         Raises:
-            ValueError: (V + 1)^H does not fit an int64.
+            UserError: (V + 1)^H does not fit an int64.
         """
         started = time.monotonic()
         N, H = sids.shape

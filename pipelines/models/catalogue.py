@@ -42,10 +42,13 @@ def place_values(digits: int, codes: int) -> Tensor:
     """What each digit counts in the number of a partial SID, int64 [H]: base V + 1, so that V stands for a masked digit.
 
     Raises:
-        ValueError: (V + 1)^H does not fit an int64.
+        UserError: (V + 1)^H does not fit an int64.
     """
     if (codes + 1) ** digits >= 2**63:
-        raise ValueError(f"{digits} digits of {codes} codes do not fit a 64-bit number")
+        raise UserError(
+            f"Semantic IDs of {digits} digits of {codes} codes have more partial SIDs than 64 bits count: to reveal digits in any order, "
+            "(codes + 1) ** digits must stay below 2 ** 63. Make shorter ones, e.g. `maskgr tokenize --sids 4`, or a smaller --codebook."
+        )
     return torch.tensor([(codes + 1) ** (digits - 1 - h) for h in range(digits)], dtype=torch.int64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.tokenize.config import LARGEST_CODEBOOK, TokenizeConfig, default_name
-from pipelines.tokenize.kmeans import group_equal, residual_kmeans
 from pipelines.tokenize.quality import quality_table
+from pipelines.tokenize.quantization import group_equal
 from pipelines.workspace import Dataset
 
 EMBED_AGAIN = "Run `maskgr embed` again."
@@ -31,8 +32,8 @@ def build_sids(
 ) -> Path:
     """Give every item of a data set a semantic ID of H = m + 1 digits, unlike that of any other item.
 
-    The first m digits come from residual k-means; the last counts items with equal first digits, in item order
-    (TIGER, arXiv 2305.05065, section 3.1). Nothing is done where the SIDs are up to date.
+    The first m digits come from the method; the last counts items with equal first digits, in item order (TIGER,
+    arXiv 2305.05065, section 3.1), unless the method gives it. Nothing is done where the SIDs are up to date.
 
     Args:
         embedding: name of the embeddings; the newest where None.
@@ -43,8 +44,8 @@ def build_sids(
         the path of the SIDs; their report lies at `dataset.quality(NAME)`.
 
     Raises:
-        UserError: no embeddings, embeddings of other items or with non-finite values, or more items with equal
-            digits than there are codes.
+        UserError: no embeddings, embeddings of other items or with non-finite values, what the method refuses, or more
+            items with equal digits than there are codes.
     """
     started = time.monotonic()
     source = dataset.require_embeddings(embedding)
@@ -65,13 +66,14 @@ def build_sids(
 
     if config.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    quantization = residual_kmeans(vectors, config, progress)
+    quantization = import_module(f"pipelines.tokenize.{config.method}").quantize(vectors, config, progress)
     group, rank = group_equal(quantization.codes)
-    if rank.max() >= config.codebook:
+    last = rank if quantization.last is None else quantization.last
+    if last.max() >= config.codebook:
         raise UserError(_too_many(dataset, items, vectors, group, config))
     quality = quality_table(vectors, quantization.codes, group, quantization.error, config.codebook)
 
-    digits = np.column_stack([quantization.codes, rank]).astype(np.int16)
+    digits = np.column_stack([quantization.codes, last]).astype(np.int16)
     table = pa.table({"item": items["item"], "sid": artifacts.fixed_size_list(digits)})
     artifacts.write(path, "sids", table, config=recorded, inputs=inputs, started=started)
     artifacts.write(report, "quality", quality, config=recorded, inputs={**inputs, "sids": path}, started=started)
@@ -115,4 +117,4 @@ def _too_many(dataset: Dataset, items: pa.Table, vectors: np.ndarray, group: np.
         return message + f"Their embeddings are zero, as those of items without text are: give them text and embed again{larger}."
     if (vectors[members] == first).all():
         return message + f"Their embeddings are equal: give them distinct texts and embed again{larger}."
-    return message + f"Use more layers (--sids {config.layers + 1}), a larger --codebook, or better embeddings (`maskgr embed`)."
+    return message + f"Use more digits (--sids {config.layers + 1}), a larger --codebook, or better embeddings (`maskgr embed`)."

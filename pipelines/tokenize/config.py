@@ -6,43 +6,62 @@ from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
 
+METHODS = ("kmeans", "random", "rqvae", "pq", "opq")  # each a module of this folder
 LARGEST_CODEBOOK = 32_767  # digits are stored as int16
+# Options that only some methods read: their defaults, and which methods.
+ONLY = {"iterations": (25, ("kmeans", "rqvae", "pq", "opq")), "steps": (3000, ("rqvae",))}
 
 
 @dataclass(frozen=True)
 class TokenizeConfig:
-    """Residual k-means: m layers of V codes; an item has H = m + 1 digits.
+    """m digits of V codes by one of the methods, then a digit that tells equal ones apart: an item has H = m + 1.
 
-    `normalise` is off because it cost more than it gained, on Beauty and Sports (LSA of 128 dimensions, mean of
-    five seeds): with unit rows 29 % and 52 % of the items share their codes before deduplication, with rows as
+    Fields left None take their default; after construction None are just those that the method does not read.
+
+    `normalise` is off because it cost more than it gained with k-means, on Beauty and Sports (LSA of 128 dimensions,
+    mean of five seeds): with unit rows 29 % and 52 % of the items share their codes before deduplication, with rows as
     they are 22 % and 41 %; what an item's first digit tells of the next item's first digit rose by 3 to 4 % only.
 
     Raises:
-        UserError: a value that is out of range.
+        UserError: a value that is out of range, or an option that the method does not read.
     """
 
-    layers: int = field(default=4, metadata={"help": "Layers m of residual k-means; a deduplication digit follows. [default: 4]"})
+    layers: int = field(default=4, metadata={"help": "Digits m from the method; a deduplication digit follows. [default: 4]"})
     codebook: int = field(default=256, metadata={"help": "Codes V per digit. [default: 256]"})
-    seed: int = field(default=0, metadata={"help": "Seed of the first centroids. [default: 0]"})
-    iterations: int = field(default=25, metadata={"help": "Lloyd iterations per layer. [default: 25]"})
+    method: str = field(
+        default="kmeans",
+        metadata={
+            "help": "kmeans (residual k-means), rqvae (residual-quantised autoencoder), pq (product quantisation), opq (the same "
+            "after a learnt rotation) or random (no content). [default: kmeans]"
+        },
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of all that is drawn. [default: 0]"})
+    iterations: int | None = field(
+        default=None, metadata={"help": "Lloyd iterations of each k-means; with opq also rounds of rotation. [default: 25]"}
+    )
     normalise: bool = field(default=False, metadata={"help": "Scale embeddings to unit length first. [default: no]"})
+    steps: int | None = field(default=None, metadata={"help": "Training steps of rqvae, 256 vectors each. [default: 3000]"})
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UserError(f"--method {self.method!r} is unknown; choose {', '.join(METHODS)}.")
+        for name, (default, methods) in ONLY.items():
+            if getattr(self, name) is None and self.method in methods:
+                object.__setattr__(self, name, default)
+            elif getattr(self, name) is not None and self.method not in methods:
+                raise UserError(f"--{name} means nothing to --method {self.method}. Leave it out.")
         for option, value, least, most in (
             ("--sids", self.layers, 1, None),
             ("--codebook", self.codebook, 2, LARGEST_CODEBOOK),
             ("--seed", self.seed, 0, 2**31 - 1),
             ("--iterations", self.iterations, 1, None),
+            ("--steps", self.steps, 1, None),
         ):
-            if value < least or (most is not None and value > most):
+            if value is not None and (value < least or (most is not None and value > most)):
                 raise UserError(f"{option} is {value}; it must be at least {least}{f' and at most {most}' if most else ''}.")
-        if (self.codebook + 1) ** (self.layers + 1) >= 2**63:
-            raise UserError(
-                f"--sids {self.layers} with --codebook {self.codebook} makes more partial SIDs than 64 bits count: "
-                "(codebook + 1) ** (sids + 1) must stay below 2 ** 63. Use fewer layers or a smaller codebook."
-            )
 
 
 def default_name(embedding: str, config: TokenizeConfig) -> str:
-    """What SIDs are called when no name is given, e.g. "lsa-4x256", "lsa-4x256-s7" for seed 7."""
-    return f"{embedding}-{config.layers}x{config.codebook}" + (f"-s{config.seed}" if config.seed else "")
+    """What SIDs are called when no name is given, e.g. "lsa-4x256", "lsa-16x256-opq-s7" for opq and seed 7."""
+    parts = (embedding, f"{config.layers}x{config.codebook}", *[config.method] * (config.method != "kmeans"))
+    return "-".join((*parts, *[f"s{config.seed}"] * (config.seed != 0)))

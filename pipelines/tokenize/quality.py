@@ -10,11 +10,11 @@ NEIGHBOURS = 10
 QUERIES = 10_000  # items whose neighbours are searched; all items where there are fewer
 
 
-def quality_table(vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, error: list[float], codebook: int) -> pa.Table:
+def quality_table(vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, error: list[float] | None, codebook: int) -> pa.Table:
     """Measure semantic IDs; an artifact of kind "quality".
 
-    Per layer (level 0…m−1): `codes_used`; `entropy` of the code frequencies in bits, and as `entropy_share` of
-    log2 V; `relative_error`, the share of energy left. For whole SIDs (level −1): `items`; `collisions`, items
+    Per digit (level 0…m−1): `codes_used`; `entropy` of the code frequencies in bits, and as `entropy_share` of
+    log2 V; `relative_error`, the share of energy left, where there is one. For whole SIDs (level −1): `items`; `collisions`, items
     that share all m codes with another; `largest_group` of such items; `neighbour_agreement`, the mean share of
     an item's ten nearest neighbours (L2 among the clustered vectors) that have its first code, and
     `chance_agreement`, the same for two items drawn at random.
@@ -23,7 +23,7 @@ def quality_table(vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, err
         vectors: what was clustered, float32 [N, D].
         codes: int64 [N, m].
         group: the number of each item's group of equal codes, int64 [N].
-        error: relative error after each layer, m values.
+        error: relative error after each digit, m values; None where codes say nothing of the vectors.
     """
     sizes = np.bincount(group)
     whole = {
@@ -42,7 +42,7 @@ def quality_table(vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, err
             (level, "codes_used", float(len(counts))),
             (level, "entropy", entropy),
             (level, "entropy_share", entropy / np.log2(codebook)),
-            (level, "relative_error", error[level]),
+            *([] if error is None else [(level, "relative_error", error[level])]),
         ]
     levels, measures, values = zip(*rows, strict=True)
     return pa.table({"level": pa.array(levels, pa.int32()), "measure": list(measures), "value": pa.array(values, pa.float64())})

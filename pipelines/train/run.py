@@ -119,13 +119,13 @@ def train_run(
         training(sequences, plan.train.next), plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next
     )
     trainer = Trainer(model, batches, plan.train, accelerator)
+    session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     if resume and run.state.exists():
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
     elif accelerator.is_main_process:
         for file in (run.state, run.weights, run.history):  # of an earlier training: none of it belongs to this one
             file.unlink(missing_ok=True)
-    session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     session.announce(batches)
     if track:
         _start_tracker(accelerator, plan, track)

@@ -10,6 +10,7 @@ import torch
 
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
 
 
 @pytest.mark.parametrize(("digits", "codes", "items"), [(1, 3, 2), (3, 4, 20), (5, 3, 100), (7, 2, 60)])
@@ -38,5 +39,6 @@ def test_only_what_an_order_reaches_is_built() -> None:
 
 
 def test_a_number_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="64-bit"):
+    with pytest.raises(UserError, match="of 8 digits of 256 codes have more partial SIDs than 64 bits count.*maskgr tokenize --sids"):
         PartialIndex(np.zeros((1, 8), dtype=np.int64), 256)
+    assert PartialIndex(np.full((1, 7), 255), 256).lookup(torch.tensor([257**7 // 256 * 255])).tolist() == [0]  # the longest that fit

@@ -69,7 +69,7 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         ([*TRAIN, "--sids", 0], "--sids is 0; it must be at least 1"),
         ([*TRAIN, "--preset", "large"], "--preset 'large' is unknown; choose paper, small, smoke"),
         ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
-        ([*TRAIN, "--model", "sasrec"], "--sids and --codebook mean nothing to --model sasrec, which knows items by number"),
+        ([*TRAIN, "--model", "sasrec"], "--model sasrec knows items by number, not by semantic IDs; leave out --sids, --codebook"),
         (["train", "--model", "sasrec", "--tokens", "item"], "--tokens means nothing to --model sasrec; it goes with maskgr"),
         ([*TRAIN, "--gpus", 4], r"--gpus 4: PyTorch sees 0 GPUs on this machine.*without --gpus"),
         ([*TRAIN, "--width", 15], "--width 15 must be a multiple"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.tokenize.build import build_sids
-from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.config import METHODS, TokenizeConfig, default_name
 from pipelines.workspace import Dataset, Workspace
 from tests.conftest import ListProgress, write_toy
 
@@ -96,24 +97,56 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
         ({"codebook": 32768}, "--codebook is 32768"),
         ({"seed": -1}, "--seed is -1"),
         ({"iterations": 0}, "--iterations is 0"),
-        ({"layers": 7}, "--sids 7 with --codebook 256 makes more partial SIDs than 64 bits count"),
+        ({"method": "rqvae", "steps": 0}, "--steps is 0"),
+        ({"method": "k-means"}, "--method 'k-means' is unknown; choose kmeans, random, rqvae, pq, opq"),
+        ({"steps": 9}, "--steps means nothing to --method kmeans. Leave it out."),
+        ({"method": "random", "iterations": 9}, "--iterations means nothing to --method random"),
     ],
 )
-def test_settings_out_of_range(options: dict[str, int], reason: str) -> None:
+def test_settings_out_of_range(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(UserError, match=reason):
         TokenizeConfig(**options)
 
 
-def test_largest_settings_are_accepted() -> None:
-    assert TokenizeConfig(layers=6).layers == 6
-    assert TokenizeConfig(layers=3, codebook=32767).codebook == 32767
+def test_defaults_are_those_of_the_method() -> None:
+    assert (TokenizeConfig().iterations, TokenizeConfig().steps) == (25, None)
+    assert (TokenizeConfig(method="rqvae").iterations, TokenizeConfig(method="rqvae").steps) == (25, 3000)
+    assert TokenizeConfig(method="random").iterations is None
+    assert TokenizeConfig(layers=32, codebook=32767).layers == 32  # digits are numbers of their own
+
+
+def test_names_tell_methods_and_seeds_apart() -> None:
+    assert default_name("lsa", TokenizeConfig()) == "lsa-4x256"
+    assert default_name("lsa", TokenizeConfig(2, 64, seed=7)) == "lsa-2x64-s7"
+    assert default_name("lsa", TokenizeConfig(16, 256, "opq")) == "lsa-16x256-opq"
+    assert default_name("lsa", TokenizeConfig(method="random", seed=1)) == "lsa-4x256-random-s1"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_distinct_sids_with_a_report(dataset: Dataset, progress: ListProgress, method: str) -> None:
+    config = TokenizeConfig(5, 16, method, **{"steps": 20} if method == "rqvae" else {})
+    path = build_sids(dataset, config, progress)
+    sids = read_sids(path)
+    assert path.stem == default_name("lsa", config)
+    assert sids.shape == (60, 6) and sids.dtype == np.int16
+    assert len(np.unique(sids, axis=0)) == 60
+    assert 0 <= sids.min() <= sids.max() < 16
+    assert method != "random" or len(np.unique(sids[:, 5])) > 8  # drawn like the others
+    assert artifacts.provenance(path)["config"] == dataclasses.asdict(config)
+    rows = artifacts.read(dataset.quality(path.stem), "quality").to_pylist()
+    found = {(row["level"], row["measure"]): row["value"] for row in rows}
+    assert [found[digit, "codes_used"] for digit in range(5)] == [len(np.unique(column)) for column in sids[:, :5].T]
+    assert [(digit, "relative_error") in found for digit in range(5)] == [method != "random"] * 5
+    assert (found[-1, "neighbour_agreement"] < 2 * found[-1, "chance_agreement"]) == (method == "random")
+    build_sids(dataset, config, progress)
+    assert "up to date" in progress.messages[-1]
 
 
 EQUAL = np.ones((60, 4), np.float32)
 TOO_MANY = {
     "zero": (0 * EQUAL, "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or more"),
     "equal": (EQUAL, "60 items .* embeddings are equal: give them distinct texts"),
-    "close": (grouped(), "[0-9]+ items .* Use more layers \\(--sids 2\\), a larger --codebook, or better embeddings"),
+    "close": (grouped(), "[0-9]+ items .* Use more digits \\(--sids 2\\), a larger --codebook, or better embeddings"),
 }
 
 

@@ -7,7 +7,11 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from maskgr_cli.commands.tokenize import show_quality
+from pipelines.tokenize.build import build_sids
+from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Workspace
+from tests.conftest import ListProgress
 from tests.tokenize.test_build import embed, grouped
 
 
@@ -32,7 +36,7 @@ def test_prints_the_report_and_is_the_same_in_every_process(toy: Workspace, mask
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--sids", 0), "error: --sids is 0; it must be at least 1."),
+        (("--method", "vq"), "error: --method 'vq' is unknown; choose kmeans, random, rqvae, pq, opq."),
         (("--codebook", 40000), "error: --codebook is 40000"),
         (("--dataset", "nothing"), "error: No data set 'nothing'"),
         ((), "Run `maskgr embed` first."),
@@ -45,3 +49,11 @@ def test_mistakes_end_with_code_2(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_random_sids_leave_no_energy_to_speak_of(toy: Workspace, progress: ListProgress, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = toy.dataset("toy")
+    embed(dataset, grouped())
+    show_quality("random", dataset.quality(build_sids(dataset, TokenizeConfig(2, 8, "random"), progress).stem))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row.split("│")[-2].strip() for row in rows] == ["—", "—"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipelines.tokenize import quality
-from pipelines.tokenize.kmeans import group_equal
 from pipelines.tokenize.quality import neighbour_agreement, quality_table
+from pipelines.tokenize.quantization import group_equal
 
 
 def test_values_counted_by_hand() -> None:
@@ -28,6 +28,8 @@ def test_values_counted_by_hand() -> None:
     assert found[0, "entropy_share"] == pytest.approx(entropy / 4)
     assert [found[level, "relative_error"] for level in (0, 1)] == [0.5, 0.125]
     assert len(found) == 5 + 2 * 4
+    without = quality_table(vectors, codes, group_equal(codes)[0], None, codebook=16)
+    assert without.to_pylist() == [row for row in table.to_pylist() if row["measure"] != "relative_error"]
 
 
 def agreement_by_brute_force(vectors: np.ndarray, first: np.ndarray, queries: list[int]) -> float:

@@ -126,6 +126,15 @@ def test_the_learning_rate_rises_and_falls(toy: Workspace, sids: str) -> None:
     assert trainer.rate(1.0) == pytest.approx(0.2)
 
 
+def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(toy: Workspace, progress: ListProgress) -> None:
+    long, run = write_sids(toy, "long", digits=21, codes=7), toy.run("kept")
+    run.path.mkdir(parents=True)
+    run.weights.write_bytes(b"of an earlier training")
+    with pytest.raises(UserError, match="of 21 digits of 7 codes have more partial SIDs than 64 bits count"):
+        train_run(toy, plan(long), progress, name=run.name, force=True)
+    assert run.weights.read_bytes() == b"of an earlier training"
+
+
 def test_patience_stops_and_keeps_the_best(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([0.3, 0.5, 0.4, 0.2, 0.9])
     monkeypatch.setattr("pipelines.train.run._Session.validate", lambda self: next(values))

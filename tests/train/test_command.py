@@ -1,0 +1,69 @@
+"""Which semantic IDs `maskgr train` takes; training itself is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from maskgr_cli.app import app
+from pipelines.errors import UserError
+from pipelines.prepare import ensure_sids
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.train.run import Plan
+from pipelines.workspace import Run, Workspace
+from tests.conftest import ListProgress
+
+SMALL = ["--sids", "2", "--codebook", "16"]
+
+
+@pytest.fixture
+def made(toy: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run `maskgr train` with options; the semantic IDs it would train on. SIDs "mine" are there."""
+    plans: list[Plan] = []
+
+    def train_run(place: Workspace, plan: Plan, *_: object, **__: object) -> Run:
+        plans.append(plan)
+        return place.run("none")
+
+    monkeypatch.setattr("pipelines.train.run.train_run", train_run)
+    monkeypatch.setattr("maskgr_cli.commands.train.keep_freed_memory", lambda: None)
+    dataset = toy.require_dataset()
+    dataset.sids(ensure_sids(dataset, TokenizeConfig(2, 16), None, progress)).rename(dataset.sids("mine"))
+
+    def command(*options: str) -> str:
+        CliRunner().invoke(app, ["train", "--workspace", str(toy.root), "--preset", "smoke", *options], catch_exceptions=False)
+        return plans[-1].sids
+
+    return command
+
+
+def test_they_are_made_by_the_method_asked_for_or_taken_by_name(toy: Workspace, made: Any) -> None:
+    assert made(*SMALL) == "lsa-2x16"
+    assert made(*SMALL, "--method", "random") == "lsa-2x16-random"
+    names = {path.stem for path in toy.require_dataset().all_sids}
+    assert names == {"mine", "lsa-2x16", "lsa-2x16-random"}
+    assert made("--semantic-ids", "mine") == "mine"
+    assert {path.stem for path in toy.require_dataset().all_sids} == names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            [*SMALL, "--method", "pq", "--embedding", "lsa"],
+            "--semantic-ids names semantic IDs that are made already; leave out --sids, --codebook, --method, --embedding.",
+        ),
+        (["--method", "kmeans"], "leave out --method."),  # typed, though it is the default
+        (["--resume"], "--resume takes its settings from the run; leave out --preset, --semantic-ids."),
+    ],
+)
+def test_a_name_excludes_what_would_make_them(made: Any, options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made("--semantic-ids", "mine", *options)
+
+
+def test_a_method_that_does_not_exist_is_refused(made: Any) -> None:
+    with pytest.raises(UserError, match="--method 'vq' is unknown"):
+        made("--method", "vq")
