@@ -35,7 +35,6 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "full attention": ["--attention", "full", "--next-item", "0.8"],
     "AdamW": ["--optimizer", "adamw"],
     "no label smoothing": ["--label-smoothing", "0"],
-    "averaged weights": ["--ema", "0.99"],
     "learning rate falls in the last third": ["--decay", "0.33"],
     "steps of 128 sequences": ["--batch-size", "128"],
     "1,024 negatives": ["--negatives", "1024"],

@@ -1,4 +1,4 @@
-"""What a resume needs, in one safetensors file: weights, averaged weights, optimiser moments, and the state beside them."""
+"""What a resume needs, in one safetensors file: weights, optimiser moments, and the state beside them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from pipelines.train.loop import State, Trainer
 def save(trainer: Trainer, path: Path) -> None:
     """Write the trainer's whole state, atomically."""
     tensors = {f"model.{name}": tensor for name, tensor in trainer.bare.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in trainer.ema.items()}
     for place, optimizer in enumerate(trainer.optimizers):
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
@@ -50,9 +49,6 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
     trainer.bare.load_state_dict(part("model."))
-    average = part("average.")
-    for name, tensor in trainer.ema.items():
-        tensor.copy_(average[name])
     for place, optimizer in enumerate(trainer.optimizers):
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part(f"optimizer.{place}.").items():

@@ -37,7 +37,6 @@ class TrainConfig:
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
     next: int = field(default=1, metadata={"help": "Items ahead k: a user's last k items test, the k before validate."})
     clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
-    ema: float = field(default=0.0, metadata={"help": "Decay of averaged weights, used to validate and to save; 0 for none."})
     validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
     validation_users: int = field(default=0, metadata={"help": "Users drawn for validation; 0 for all."})
     validation_beams: int = field(default=10, metadata={"help": "Beams in validation."})
@@ -62,7 +61,6 @@ class TrainConfig:
             "final_rate": (0, 1),
             "next": (1, math.inf),
             "clip": (0, math.inf),
-            "ema": (0, 0.999999),
             "validations": (1, math.inf),
             "validation_users": (0, math.inf),
             "validation_beams": (10, math.inf),

@@ -17,7 +17,7 @@ from datetime import timedelta
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.evaluate.protocol import Sequences
 from pipelines.models.interface import Recommender
@@ -45,15 +45,13 @@ class State:
 
 
 class Trainer:
-    """One run's model, optimiser, averaged weights and state."""
+    """One run's model, optimisers and state."""
 
     def __init__(self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
-        self.ema = {n: p.detach().clone() for n, p in model.named_parameters()} if config.ema else {}
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
-        self.ema = {name: tensor.to(accelerator.device) for name, tensor in self.ema.items()}
         self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
         self.tokens_per_item = model.streams * model.tokens_per_item
         self._reserved = 0.0  # seconds that the last validation will take
@@ -92,7 +90,7 @@ class Trainer:
         """Train until the budget is used up or patience ends.
 
         Args:
-            validate: measures the model as it is (with averaged weights where they are kept).
+            validate: measures the model as it is.
             checkpoint: saves; called with True where the weights are the best so far.
             hopeless: told the number of each validation and its result; the training ends where it returns True.
 
@@ -156,15 +154,12 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        if self.ema:
-            torch._foreach_lerp_(list(self.ema.values()), list(self.bare.parameters()), 1 - config.ema)
         return loss, int(lengths.sum()) * self.tokens_per_item
 
     def _validate(self, validate: Callable[[], float]) -> bool:
         began = time.monotonic()
         state = self.state
-        with self.averaged():
-            value = validate()
+        value = validate()
         state.validated = max(state.validated + 1, int(self.used * self.config.validations))
         state.history.append((state.step, "recall@10", value))
         self.accelerator.log({"recall@10": value}, step=state.step)
@@ -196,15 +191,6 @@ class Trainer:
             parts.append(f"validation R@10 {100 * recent['recall@10']:.2f} (best {100 * state.best:.2f})")
         return " · ".join((*parts, f"{left / 60:.1f} min left"))
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within the block the model holds the averaged weights, where they are kept."""
-        parameters = dict(self.bare.named_parameters())
-        own = {name: parameters[name].detach().clone() for name in self.ema}
-        _copy(self.ema, parameters)
-        yield
-        _copy(own, parameters)
-
     def _agreed(self, value: float) -> float:
         """The largest value over the processes, so that all decide alike. The hosts ask each other; no device is waited for."""
         if self._hosts is None:
@@ -212,12 +198,6 @@ class Trainer:
         largest = torch.tensor(value, dtype=torch.float64)
         torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, self._hosts)
         return largest.item()
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, nn.Parameter]) -> None:
-    for name, tensor in source.items():
-        target[name].copy_(tensor)
 
 
 @contextmanager

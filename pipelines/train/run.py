@@ -186,8 +186,7 @@ class _Session:
         """Write state, history and, where they are the best, the weights; the first process only."""
         if self.trainer.accelerator.is_main_process:
             if best:
-                with self.trainer.averaged():
-                    registry.save(self.trainer.bare, self.run.weights)
+                registry.save(self.trainer.bare, self.run.weights)
             checkpoint.save(self.trainer, self.run.state)
             if self.trainer.state.history:
                 step, measure, value = zip(*self.trainer.state.history, strict=True)

@@ -24,7 +24,6 @@ SETTINGS = {
     "--dropout": "dropout",
     "--label-smoothing": "label_smoothing",
     "--decay": "decay",
-    "--ema": "ema",
     "--batch-size": "batch_size",
     "--negatives": "negatives",
     "--validation-users": "validation_users",

@@ -58,11 +58,11 @@ def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProg
     assert json.loads(run.config.read_text())["state"] == "finished"
 
 
-@pytest.mark.parametrize(("ema", "optimizer"), [(0.0, "muon"), (0.9, "adamw")])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_resumed_run_is_one_that_never_stopped(
-    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, ema: float, optimizer: str
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    whole = train_run(toy, plan(sids, ema=ema, optimizer=optimizer), progress, name="whole")
+    whole = train_run(toy, plan(sids, optimizer=optimizer), progress, name="whole")
     step = loop.Trainer._step
 
     def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[float, int]:
@@ -73,13 +73,13 @@ def test_a_resumed_run_is_one_that_never_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train_run(toy, plan(sids, ema=ema, optimizer=optimizer), progress, name="halves")
+            train_run(toy, plan(sids, optimizer=optimizer), progress, name="halves")
     halves = toy.run("halves")
     assert json.loads(halves.config.read_text())["state"] == "interrupted"
     with pytest.raises(UserError, match="--resume"):
-        train_run(toy, plan(sids, ema=ema, optimizer=optimizer), progress, name="halves")
+        train_run(toy, plan(sids, optimizer=optimizer), progress, name="halves")
     run, found = unfinished(toy, None)
-    assert (run.name, found) == ("halves", plan(sids, ema=ema, optimizer=optimizer))
+    assert (run.name, found) == ("halves", plan(sids, optimizer=optimizer))
     train_run(toy, found, progress, name=run.name, resume=True)
     assert "Resumed halves at step 7." in progress.messages
     one, two = losses(whole), losses(halves)
@@ -150,23 +150,6 @@ def test_minutes_bound_the_wall_time(toy: Workspace, sids: str, progress: ListPr
     assert 0.5 * 3 < found["seconds"] < 3 + 1.5
     rates = [r["value"] for r in artifacts.read(run.history, "history").to_pylist() if r["measure"] == "learning_rate"]
     assert rates[-1] < 0.1 * max(rates)  # the schedule reached its end
-
-
-def test_averaged_weights_are_what_is_validated_and_saved(toy: Workspace, sids: str) -> None:
-    config = plan(sids, ema=0.5)
-    catalogue = load_catalogue(toy.require_dataset(), sids)
-    model = registry.build(config.sizes, catalogue)
-    batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
-    trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
-    expected = model.heads.weight.detach().clone()
-    steps = batches.steps(0)
-    for _ in range(3):
-        trainer._step(*next(steps))
-        expected = 0.5 * expected + 0.5 * model.heads.weight.detach()
-    own = model.heads.weight.detach().clone()
-    with trainer.averaged():
-        torch.testing.assert_close(model.heads.weight.detach(), expected)
-    assert torch.equal(model.heads.weight.detach(), own)
 
 
 def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, maskgr: Callable) -> None:
