@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.decode.config import Decoding
+from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.models.independent import of_items
 from pipelines.models.joint import Joint, LogProbabilities
 
 CELLS = 1 << 24  # of the user × item scores held at once where the whole catalogue is scored
@@ -60,8 +61,8 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     digits (T = 1) of one item, constrained, scores the whole catalogue instead and needs no beam.
 
     No two beams can be the same: all children of a beam reveal the same digit, each with another code, so two
-    beams differ in the digit at which they parted. The result is checked for it all the same. Remasking may
-    lead two beams to the same SID; the better one stays.
+    beams differ in the digit at which they parted. The result is checked for it all the same. Remasking, and digits
+    that compete (`--unmask confidence`), may lead two beams to the same partial SID; the better one stays.
 
     Args:
         log_probabilities: the model, given the users' histories.
@@ -84,6 +85,9 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
     order = random_order(users, S, decoding.seed) if decoding.order == "random" else None
     for reveal in split:
         logp = log_probabilities(beams.codes)  # [B, K, S, V]
+        if decoding.order == CONFIDENCE:
+            beams = _compete(log_probabilities, logp, reveal, beams, index, decoding)
+            continue
         digits = next_digits(logp, beams.codes == V, decoding.order, order)[:, :, :reveal]  # [B, K, reveal]
         beams = _reveal(log_probabilities, logp, digits, beams, index, decoding)
     for _ in range(decoding.remask):
@@ -135,19 +139,45 @@ def _reveal(
         place = index.place[digit % H]  # [B, K']
         part = index.number(beams.codes.unflatten(2, (-1, H))).gather(2, (digit // H)[..., None]).squeeze(2) - V * place
         numbers = (part[..., None] + place[..., None] * torch.arange(V, device=digit.device)).flatten(1)  # of the item it is part of
-        if merge:
-            priority = _without_repeats(priority, numbers)
-        picked, alive = _best_valid(priority, numbers, index, decoding)
+        picked, alive = _best_valid(priority, numbers, index, decoding, merge)
         parent, code = picked // V, picked % V  # [B, K]
-        own = digit.gather(1, parent)[..., None]  # [B, K, 1]
-        rows = parent[..., None].expand(-1, -1, beams.codes.shape[2])
-        beams = _Partial(
-            beams.codes.gather(1, rows).scatter(2, own, code[..., None]),
-            beams.gains.gather(1, rows).scatter(2, own, gain.flatten(1).gather(1, picked)[..., None]),
-            gained.gather(1, picked).masked_fill(~alive, -torch.inf),
-        )
+        scores = gained.gather(1, picked).masked_fill(~alive, -torch.inf)
+        beams = _grown(beams, parent, digit.gather(1, parent), code, gain.flatten(1).gather(1, picked), scores)
         origin = origin.gather(1, parent)
     return beams
+
+
+def _compete(expected: LogProbabilities, logp: Tensor, reveal: int, beams: _Partial, index: PartialIndex, decoding: Decoding) -> _Partial:
+    """Reveal so many digits of each beam, one after another: the K best of all beams, masked digits and codes together.
+
+    Confidence-guided parallel denoising of DiffGRM (Liu et al. 2025, arXiv 2510.21805, equations 8 to 10): no digit is chosen before
+    its code, and beams may differ in which digits they have revealed. Where two have the same, the better one stays, with what was
+    expected of it.
+    """
+    S, V = logp.shape[2:]
+    origin = torch.arange(logp.shape[1], device=logp.device).expand(logp.shape[:2])  # where in `logp` each beam came from
+    for step in range(reveal):
+        if step and isinstance(expected, Joint):
+            gain = expected.again(beams.codes, origin)
+        else:
+            gain = logp.gather(1, origin[..., None, None].expand(-1, -1, S, V))
+        gain = gain.masked_fill((beams.codes < V)[..., None], -torch.inf)  # [B, K', S, V]
+        gained = (beams.scores[..., None, None] + gain).flatten(1)
+        change = index.place[:, None] * (torch.arange(V, device=logp.device) - V)  # [S, V], of a beam's number
+        numbers = (index.number(beams.codes)[..., None, None] + change).flatten(1)
+        picked, alive = _best_valid(gained, numbers, index, decoding, merge=True)
+        parent, digit, code = picked // (S * V), picked // V % S, picked % V  # [B, K]
+        scores = gained.gather(1, picked).masked_fill(~alive, -torch.inf)
+        beams = _grown(beams, parent, digit, code, gain.flatten(1).gather(1, picked), scores)
+        origin = origin.gather(1, parent)
+    return beams
+
+
+def _grown(beams: _Partial, parent: Tensor, digit: Tensor, code: Tensor, gain: Tensor, scores: Tensor) -> _Partial:
+    """The beams that reveal one more `digit` of their `parent`, all [B, K]: its code, the log-probability of that, the new score."""
+    rows, own = parent[..., None].expand(-1, -1, beams.codes.shape[2]), digit[..., None]
+    codes = beams.codes.gather(1, rows).scatter(2, own, code[..., None])
+    return _Partial(codes, beams.gains.gather(1, rows).scatter(2, own, gain[..., None]), scores)
 
 
 def _decide_again(log_probabilities: LogProbabilities, beams: _Partial, index: PartialIndex, decoding: Decoding) -> _Partial:
@@ -165,18 +195,16 @@ def _decide_again(log_probabilities: LogProbabilities, beams: _Partial, index: P
     return _reveal(log_probabilities, log_probabilities(masked.codes), digit, masked, index, decoding, merge=True)
 
 
-def _without_repeats(priority: Tensor, numbers: Tensor) -> Tensor:
-    """Priorities [B, C] with −inf for a candidate whose number stands under a higher priority too."""
-    order = priority.argsort(dim=1, descending=True, stable=True)
-    ranked, position = numbers.gather(1, order).sort(dim=1, stable=True)
-    again = torch.zeros_like(ranked, dtype=torch.bool)
-    again[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
-    repeated = torch.zeros_like(again).scatter(1, order.gather(1, position), again)
-    return priority.masked_fill(repeated, -torch.inf)
+def _first(numbers: Tensor) -> Tensor:
+    """Which of the numbers [B, C] do not stand further left in their row too: bool [B, C]."""
+    ranked, position = numbers.sort(dim=1, stable=True)
+    new = torch.ones_like(ranked, dtype=torch.bool)
+    new[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    return torch.zeros_like(new).scatter(1, position, new)
 
 
-def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding: Decoding) -> tuple[Tensor, Tensor]:
-    """The K best candidates of each user; if constrained, of those that are part of some item.
+def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding: Decoding, merge: bool = False) -> tuple[Tensor, Tensor]:
+    """The K best candidates of each user; if constrained, of those that are part of some item; to `merge`, the best of each number.
 
     Only the best few are tested, four times as many again for the users where too few of them hold: the
     result is that of testing all.
@@ -190,7 +218,7 @@ def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding
     """
     B, C = priority.shape
     keep = min(decoding.beams, C)
-    if not decoding.constrained:
+    if not (decoding.constrained or merge):
         values, picked = priority.topk(keep)
         return picked, values > -torch.inf
     picked = torch.zeros((B, keep), dtype=torch.int64, device=priority.device)
@@ -198,7 +226,12 @@ def _best_valid(priority: Tensor, numbers: Tensor, index: PartialIndex, decoding
     rows, width = torch.arange(B, device=priority.device), min(WIDEN * keep, C)
     while len(rows):
         values, order = priority[rows].topk(width)
-        good = (values > -torch.inf) & index.valid(numbers[rows].gather(1, order))
+        seen = numbers[rows].gather(1, order)
+        good = values > -torch.inf
+        if decoding.constrained:
+            good &= index.valid(seen)
+        if merge:
+            good &= _first(seen)
         front = good.byte().sort(dim=1, descending=True, stable=True).indices[:, :keep]  # valid ones first, still by priority
         picked[rows], alive[rows] = order.gather(1, front), good.gather(1, front)
         if width == C:
@@ -215,10 +248,7 @@ def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
     block = max(beams, CELLS // B)
     for start in range(0, N, block):
         sids = index.sids[start : start + block]
-        found = logp[:, 0].index_select(1, sids[:, 0])  # [B, block]
-        for h in range(1, index.digits):
-            found += logp[:, h].index_select(1, sids[:, h])
-        best, place = found.topk(min(beams, len(sids)), dim=1)
+        best, place = of_items(logp, sids).topk(min(beams, len(sids)), dim=1)
         scores, order = torch.cat((scores, best), dim=1).topk(min(beams, start + len(sids)), dim=1)
         items = torch.cat((items, place + start), dim=1).gather(1, order)
     return Beams.of_items(items, scores)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields
 
 from pipelines.errors import UserError
 
-ORDERS = ("greedy", "left-to-right", "random")
+ORDERS = ("greedy", "left-to-right", "random")  # each beam takes its digits in an order of its own
+CONFIDENCE = "confidence"  # the masked digits of all beams compete
+UNMASKINGS = (*ORDERS, CONFIDENCE)
 RETRIEVALS = ("generative", "ranking", "dense", "unified")
 MEANT_BY_DENSE = ("retrieval", "beams", "unseen", "seed")  # all other settings are about beams
 
@@ -29,7 +31,7 @@ class Decoding:
             "[default: the model's own]"
         },
     )
-    unmask: str | None = field(default=None, metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}. [default: the model's own]"})
+    unmask: str | None = field(default=None, metadata={"help": f"Order of unmasking: {', '.join(UNMASKINGS)}. [default: the model's own]"})
     nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
     reveal: str | None = field(
         default=None, metadata={"help": "Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]"}
@@ -54,8 +56,8 @@ class Decoding:
         idle = [name for name in self.typed if name not in MEANT_BY_DENSE]
         if self.retrieval == "dense" and idle:
             raise UserError(f"--retrieval dense scores every item in one evaluation, without beams; leave out {options(idle)}.")
-        if self.unmask not in (None, *ORDERS):
-            raise UserError(f"--unmask {self.unmask!r} is not an order; choose {', '.join(ORDERS)}.")
+        if self.unmask not in (None, *UNMASKINGS):
+            raise UserError(f"--unmask {self.unmask!r} is not an order; choose {', '.join(UNMASKINGS)}.")
         if self.beams < 1:
             raise UserError(f"--beams is {self.beams}; it must be at least 1.")
         if self.nfe is not None and self.nfe < 1:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipelines.decode.beam import next_digits, random_order
-from pipelines.decode.config import Decoding
+from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.models.joint import Joint, LogProbabilities
 
@@ -30,7 +30,12 @@ def walk(log_probabilities: LogProbabilities, users: Tensor, truth: Tensor, code
 
     Returns:
         float32 [B, N], summed log-probabilities.
+
+    Raises:
+        ValueError: the order leaves a choice, as where digits compete.
     """
+    if decoding.order == CONFIDENCE:
+        raise ValueError(f"an item has many paths in the order {CONFIDENCE}")
     H = truth.shape[2]
     partial = torch.full(truth.shape, codes, device=users.device)
     scores = torch.zeros(truth.shape[:2], device=users.device)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from accelerate import PartialState
 
 from pipelines import artifacts
-from pipelines.decode.config import Decoding, options
+from pipelines.decode.config import CONFIDENCE, Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.abilities import idle_settings, suited, without
@@ -115,6 +115,8 @@ def _refuse(trained: Trained, decoding: Decoding, ahead: int) -> None:
     decoding.split(ahead * trained.model.digits)
     if decoding.remask and ahead > 1:
         raise UserError(f"--remask works on one item, not on the {ahead} of this run. Leave it out.")
+    if decoding.order == CONFIDENCE and ahead > 1:
+        raise UserError(f"--unmask {CONFIDENCE} works on one item, not on the {ahead} of this run. Take another order.")
     refuse_approximate(trained, decoding)
     if not decoding.constrained and trained.model.joint:
         raise UserError("--no-constrained means nothing to a run with --likelihood item: what is no item has no probability. Leave it out.")

@@ -11,6 +11,7 @@ ATTENTION = ("full", "prefix")
 TOKENS = ("digit", "item")
 LIKELIHOODS = ("digit", "item")
 SASREC_LOSSES = ("softmax", "gbce", "bce")
+NOISINGS = ("on-policy", "random")
 
 SMOOTHING = {"help": "Share of what a masked or next item's target counts that training spreads over all codes, or items."}
 NEXT_ITEM = {"help": "Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers."}
@@ -262,7 +263,64 @@ class MaskGRItemsConfig(ClozeConfig):
     implementation: ClassVar[str] = "pipelines.models.cloze:MaskGRItems"
 
 
-MODELS: dict[str, type[ModelConfig]] = {config.name: config for config in (MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig)}
+@dataclass(frozen=True)
+class RPGConfig(ModelConfig):
+    """All digits of the next item at once (Hou et al. 2025, arXiv 2506.05781).
+
+    Raises:
+        UserError: as `ModelConfig`; a temperature that is not positive, a share outside [0, 1).
+    """
+
+    name: ClassVar[str] = "rpg"
+    implementation: ClassVar[str] = "pipelines.models.rpg:RPG"
+
+    temperature: float = field(default=0.03, metadata={"help": "τ that cosines of states and codes are divided by."})
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise UserError(f"--temperature is {self.temperature}; it must be above 0.")
+        self.check_shares("label_smoothing")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids",)
+
+
+@dataclass(frozen=True)
+class DiffGRMConfig(ModelConfig):
+    """An encoder of `layers` blocks and a masked-diffusion decoder of the next item's digits (Liu et al. 2025, arXiv 2510.21805).
+
+    Raises:
+        UserError: as `ModelConfig`; no decoder, no views, an unknown noising, a share outside [0, 1).
+    """
+
+    name: ClassVar[str] = "diffgrm"
+    implementation: ClassVar[str] = "pipelines.models.diffgrm:DiffGRM"
+    examples: ClassVar[str] = "prefixes"
+
+    decoder_layers: int = field(default=4, metadata={"help": "Blocks of the decoder."})
+    views: int | None = field(default=None, metadata={"help": "Nested sets of digits masked of each example. [default: one a digit]"})
+    noising: str = field(
+        default="on-policy", metadata={"help": "Digits masked first: on-policy, those the model is least sure of, or random ones."}
+    )
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_least(decoder_layers=1, **({} if self.views is None else {"views": 1}))
+        self.check_choice("noising", NOISINGS)
+        self.check_shares("label_smoothing")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids",)
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    config.name: config for config in (MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, RPGConfig, DiffGRMConfig)
+}
 
 
 def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:

@@ -1,6 +1,6 @@
 """Digits independent of each other given what is visible, as in the paper: each masked one has a softmax over its V codes.
 
-Shapes: M states, Q masked digits, R tokens, H digits an item, P tokens an item, V codes, D width.
+Shapes: M states, Q masked digits, R tokens, H digits an item, P tokens an item, V codes, N items, D width.
 """
 
 from __future__ import annotations
@@ -43,3 +43,11 @@ class DigitHeads(nn.Module):
         """States [R, P, D] of items → float32 log-probabilities [R, H, V]."""
         rows = states.expand(-1, len(self.weight), -1)  # an item's only state serves all its digits
         return torch.einsum("rhd,hdv->rhv", rows, self.weight).float().log_softmax(-1)
+
+
+def of_items(logp: Tensor, sids: Tensor) -> Tensor:
+    """Log-probabilities [B, H, V] of digits → those of the items with these semantic IDs [N, H], their sums: float32 [B, N]."""
+    found = logp[:, 0].index_select(1, sids[:, 0])
+    for h in range(1, sids.shape[1]):
+        found += logp[:, h].index_select(1, sids[:, h])
+    return found

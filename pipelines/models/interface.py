@@ -99,7 +99,7 @@ class DigitModel(Recommender):
     digits: int
     codes: int
     retrievals = ("generative",)
-    orders: ClassVar[tuple[str, ...]] = ("greedy", "left-to-right", "random")
+    orders: ClassVar[tuple[str, ...]] = ("greedy", "left-to-right", "random", "confidence")
     decoded_by = frozenset({"unmask", "nfe", "reveal", "constrained", "remask", "seed"})
     encodes_once: bool = True
     joint: bool = False

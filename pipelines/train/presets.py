@@ -108,6 +108,56 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "small": {**SMALL, "layers": 2, "heads": 2, "mlp": 256, "dropout": 0.3, "next_item": 0.5, "learning_rate": 0.001},
         "smoke": SMOKE,
     },
+    "rpg": {
+        # Hou et al. 2025, section 4.1: two blocks, width 448, MLP 1,024, 4 heads, batches of 256, up to 150 epochs, the end after 20
+        # without a better validation (here a step is 256 sequences, 88 an epoch on Beauty). Of the 45 settings searched for
+        # Beauty: learning rate 0.01, τ 0.03, and 32 digits, which the semantic IDs decide.
+        "paper": {
+            "layers": 2,
+            "width": 448,
+            "heads": 4,
+            "mlp": 1024,
+            "temperature": 0.03,
+            "max_items": 50,
+            "batch_size": 256,
+            "learning_rate": 0.01,
+            "steps": 13_200,
+            "validations": 150,
+            "patience": 20,
+        },
+        "small": {**SMALL, "layers": 2, "heads": 2, "mlp": 256, "dropout": 0.3, "temperature": 0.1, "learning_rate": 0.001},
+        "smoke": SMOKE,
+    },
+    "diffgrm": {
+        # Liu et al. 2025, section 4.1: an encoder of one block and a decoder of four, width 256, MLP 1,024, 4 heads, four digits and as
+        # many views, label smoothing 0.1 on Beauty, batches of 1,024 prefixes, up to 100 epochs (107 steps each on Beauty).
+        "paper": {
+            "layers": 1,
+            "decoder_layers": 4,
+            "width": 256,
+            "heads": 4,
+            "mlp": 1024,
+            "max_items": 50,
+            "label_smoothing": 0.1,
+            "batch_size": 1024,
+            "learning_rate": 0.003,
+            "steps": 10_700,
+            "validations": 100,
+            "validation_beams": 32,
+            "patience": 20,
+        },
+        "small": {
+            **SMALL,
+            "layers": 1,
+            "decoder_layers": 2,
+            "dropout": 0.3,
+            "optimizer": "muon",
+            "learning_rate": 0.003,
+            "validations": 4,
+            "validation_users": 1000,
+        },
+        "smoke": {**SMOKE, "decoder_layers": 1},
+    },
 }
 
 

@@ -24,9 +24,10 @@ def paths(model: Model, unmask: str, split: tuple[int, ...], order: list[int] | 
                 masked.sort(key=lambda h: -(top[h, 0] - top[h, 1]))
             elif order is not None:
                 masked.sort(key=order.index)
-            for values in itertools.product(range(codes), repeat=reveal):
+            choices = itertools.combinations(masked, reveal) if unmask == "confidence" else [masked[:reveal]]
+            for chosen, values in itertools.product(choices, itertools.product(range(codes), repeat=reveal)):
                 child, total = list(partial), score
-                for h, value in zip(masked[:reveal], values, strict=True):
+                for h, value in zip(chosen, values, strict=True):
                     child[h], total = value, total + float(logp[h, value])
                 grown[tuple(child)] = max(grown.get(tuple(child), -math.inf), total)
         frontier = grown

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.decode.beam import _without_repeats, beam_search, random_order
-from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.beam import _first, beam_search, random_order
+from pipelines.decode.config import CONFIDENCE, ORDERS, UNMASKINGS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from tests.decode.paths import paths
@@ -47,14 +47,17 @@ def oracle(model: RandomModel, user: int, decoding: Decoding) -> dict[tuple, flo
     return paths(lambda p: model.one(user, p), decoding.order, decoding.split(model.digits), order, model.digits, model.codes)
 
 
-@pytest.mark.parametrize("unmask", ORDERS)
+@pytest.mark.parametrize("unmask", UNMASKINGS)
 @pytest.mark.parametrize(("digits", "codes"), [(1, 5), (2, 4), (3, 3), (4, 2)])
 @pytest.mark.parametrize("constrained", [True, False])
 def test_a_beam_as_wide_as_the_space_is_exhaustive(unmask: str, digits: int, codes: int, constrained: bool) -> None:
     sids = catalogue(max(2, codes**digits // 2), digits, codes)
     of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
-    for T in range(1, digits + 1):
-        decoding = Decoding(unmask=unmask, nfe=T, beams=codes**digits, constrained=constrained, seed=3)
+    beams, every = codes**digits, range(1, digits + 1)
+    if unmask == CONFIDENCE:  # all partial SIDs compete; and beams that meet within an evaluation go on from the better one
+        beams, every = (codes + 1) ** digits, {1, digits}
+    for T in every:
+        decoding = Decoding(unmask=unmask, nfe=T, beams=beams, constrained=constrained, seed=3)
         model = RandomModel(3, digits, codes)
         found = run(model, sids, decoding)
         assert model.evaluations == T
@@ -69,7 +72,7 @@ def test_a_beam_as_wide_as_the_space_is_exhaustive(unmask: str, digits: int, cod
             assert (found.items[user, ~alive] == -1).all()
 
 
-@pytest.mark.parametrize("unmask", ORDERS)
+@pytest.mark.parametrize("unmask", UNMASKINGS)
 def test_narrow_beams_return_distinct_items_of_the_catalogue(unmask: str) -> None:
     sids = catalogue(12, 4, 6)
     for T in range(1, 5):
@@ -92,11 +95,8 @@ def test_one_evaluation_over_several_digits_finds_the_best_combinations() -> Non
 
 
 def test_of_equal_candidates_the_best_stays() -> None:
-    numbers = torch.tensor([[3, 1, 3, 2, 1, 3], [1, 2, 3, 4, 5, 6]])
-    priority = torch.tensor([[-2.0, -3.0, -1.0, -6.0, -3.0, -1.0], [-1.0] * 6])
-    kept = _without_repeats(priority, numbers)
-    assert kept.isfinite().tolist() == [[False, True, True, True, False, False], [True] * 6]
-    assert torch.equal(kept[kept.isfinite()], priority[kept.isfinite()])
+    numbers = torch.tensor([[3, 1, 3, 2, 1, 3], [1, 2, 3, 4, 5, 6]])  # best first
+    assert _first(numbers).tolist() == [[True, True, False, True, False, False], [True] * 6]
 
 
 @pytest.mark.parametrize("unmask", ORDERS)

@@ -35,6 +35,12 @@ def test_every_item_has_the_score_of_its_path(unmask: str, digits: int, codes: i
             np.testing.assert_allclose(found[user], [truth[tuple(sid)] for sid in sids.tolist()], atol=1e-5)
 
 
+def test_competing_digits_leave_no_single_path() -> None:
+    model, sids = TableModel(1, 2, 3), catalogue(4, 2, 3)
+    with pytest.raises(ValueError, match="many paths"):
+        score_every_item(model, torch.arange(1), PartialIndex(sids, 3), Decoding(unmask="confidence"))
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     digits=st.integers(1, 7),

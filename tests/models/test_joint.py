@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.decode.beam import beam_search
-from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.config import CONFIDENCE, ORDERS, Decoding
 from pipelines.decode.exhaustive import score_every_item
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
@@ -142,6 +142,17 @@ def test_states_that_see_no_digits_make_order_and_evaluations_irrelevant(unmask:
     scores = [score_every_item(expected, users, index, Decoding(unmask=unmask, nfe=T)) for T in range(1, H + 1)]
     for other in scores:
         torch.testing.assert_close(other, expected.items(torch.full((2, 1, H), V)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("T", [2, 3])
+def test_competing_digits_that_are_joint_follow_from_each_other(T: int) -> None:
+    """Where states see no digits, all ways to an item have its own probability, also where an evaluation reveals several digits."""
+    expected = table_joint(2, SIDS, V)
+    expected.states.tables[:, :, :] = expected.states.tables[:, :1, :1]
+    found = beam_search(expected, torch.arange(2), PartialIndex(SIDS, V), Decoding(unmask=CONFIDENCE, nfe=T, beams=(V + 1) ** H))
+    scores, items = expected.items(torch.full((2, 1, H), V)).sort(dim=1, descending=True)
+    assert torch.equal(found.items[:, :N, 0], items)
+    torch.testing.assert_close(found.scores[:, :N], scores, atol=1e-5, rtol=1e-5)
 
 
 def test_energies_of_many_pairs_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:

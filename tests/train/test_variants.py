@@ -76,6 +76,7 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
         (Decoding(), 3, "--next 3: the run was trained with --next 2. Train one with: maskgr train --next 3"),
         (Decoding(nfe=7), None, "--nfe 7 is more than the 6 digits"),
         (Decoding(remask=1), None, "--remask works on one item, not on the 2 of this run"),
+        (Decoding(unmask="confidence"), None, "--unmask confidence works on one item, not on the 2 of this run"),
     ):
         with pytest.raises(UserError, match=message):
             evaluate_run(toy, run, decoding, progress, ahead=ahead)
@@ -116,6 +117,7 @@ def test_guidance_remasking_and_the_approximate_cache(toy: Workspace, sids: str,
         (Decoding(beams=10, guidance=0.5), "greedy-k10-constrained-w0.5", "guidance 0.5"),
         (Decoding(beams=10, remask=2, nfe=2), "greedy-t2-k10-constrained-m2", "4 evaluations (1+2 digits, then 2 remasked)"),
         (Decoding(beams=10, reveal="2,1"), "greedy-r2-1-k10-constrained", "2 evaluations (2+1 digits)"),
+        (Decoding(beams=10, unmask="confidence"), "confidence-k10-constrained", "confidence, 3 evaluations (1+1+1 digits)"),
         (Decoding(beams=10, approximate=True), "greedy-k10-constrained-approximate", "histories encoded once (approximate)"),
     ):
         found = evaluate_run(toy, run, decoding, progress)

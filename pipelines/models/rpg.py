@@ -1,0 +1,80 @@
+"""RPG: all digits of the next item's semantic ID at once, however many there are (Hou et al. 2025, arXiv 2506.05781).
+
+A token is an item: the mean of its H digit embeddings, so that long semantic IDs cost nothing in attention. A causal transformer reads
+the history; from the state s after an item each digit h of the next one is predicted by itself, with a projection g_h of its own and
+the embeddings that digits enter with:
+
+    p(c | s) = softmax_c(cos(g_h(s), e_hc) / τ), and the loss of an item is −Σ_h log p(c_h | s): multi-token prediction (section 2.2).
+
+The paper finds items by a walk over a graph of similar ones, which looks at a part of the catalogue. Here every item is scored, by the
+sum of its digits' log-probabilities: what that walk approximates, affordable for catalogues of this size.
+
+What the text at hand leaves open: g_h(s) = s + SiLU(W_h s), with W_h zero at first; products are cosines, without which τ means little.
+
+Shapes: B users, n items of a history, H digits an item, V codes, N items, D width, T real items, R states.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.models.catalogue import Catalogue
+from pipelines.models.config import RPGConfig
+from pipelines.models.independent import of_items
+from pipelines.models.interface import ItemRanker
+from pipelines.models.layout import Layout, put
+from pipelines.models.transformer import Encoder
+
+
+class RPG(ItemRanker):
+    """Scores of items are sums of the log-probabilities of their digits."""
+
+    def __init__(self, config: RPGConfig, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.config, self.items, self.codes = config, catalogue.items, catalogue.codes
+        self.digits = H = catalogue.sids.shape[1]
+        self.register_buffer("sids", torch.as_tensor(catalogue.sids, dtype=torch.int64), persistent=False)  # [N, H]
+        self.register_buffer("offsets", torch.arange(H) * self.codes, persistent=False)  # code c of digit h is number h·V + c
+        self.embedding = nn.Embedding(H * self.codes, config.width)
+        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        self.encoder = Encoder(config)
+        self.projection = nn.Parameter(torch.zeros(H, config.width, config.width))  # W
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
+
+    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
+        """The items [B, n], and 1 for every item that has one before it [B, n]."""
+        weights = np.zeros(items.shape, np.float32)
+        weights[:, 1:] = items[:, :-1] >= 0
+        return items, weights
+
+    def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
+        device = self.sids.device
+        history, counted = torch.as_tensor(items[:, :-1]), torch.as_tensor(weights[:, 1:])  # what comes before, and the targets
+        asked = counted.flatten().nonzero().squeeze(1)  # [R] into B·(n − 1)
+        logits = self.logits(self.states(put(history, device).long(), history >= 0, asked))  # [H, R, V]
+        codes = self.sids[put(torch.as_tensor(items[:, 1:]).flatten()[asked], device).long()].T  # [H, R]
+        losses = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none", label_smoothing=self.config.label_smoothing)
+        return losses.view(codes.shape).sum(0) @ put(counted.flatten()[asked], device)
+
+    def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
+        """The states after some items of histories, [R, D]; see `SASRec.states`."""
+        layout = Layout.causal(real, 1, history.device)
+        return self.encoder(self.embed(layout.flat(history)), layout, layout.index(put(asked, history.device)))
+
+    def embed(self, items: Tensor) -> Tensor:
+        """Items [T] → [T, D]."""
+        return F.embedding_bag(self.sids[items] + self.offsets, self.embedding.weight, mode="mean")
+
+    def logits(self, states: Tensor) -> Tensor:
+        """States [R, D] → float32 [H, R, V]."""
+        expected = F.normalize(states + F.silu(states @ self.projection), dim=2)  # [H, R, D]
+        codes = F.normalize(self.embedding.weight, dim=1).unflatten(0, (self.digits, self.codes))  # [H, V, D]
+        return (expected @ codes.transpose(1, 2)).float() / self.config.temperature
+
+    def scores(self, history: Tensor, users: Tensor) -> Tensor:
+        B, n = history.shape
+        last = torch.arange(n - 1, B * n, n, device=history.device)
+        return of_items(self.logits(self.states(history, history >= 0, last)).log_softmax(-1).transpose(0, 1), self.sids)
