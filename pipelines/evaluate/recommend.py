@@ -103,12 +103,12 @@ def recommend(
     most = max(1, CELLS // model.items) if ranks or model.joint else None  # all items are looked at for each user
     beams = 1 if decoding.retrieval in ("ranking", "dense") else K
     batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once, most)
-    batches = batches[processes.rank :: processes.count]
+    batches, cold = batches[processes.rank :: processes.count], _cold(model, split, decoding, device)
     with progress.task("Decoding", total=B, unit="users") as task:
         for rows in batches:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
-            _store(_search(model, history, users, index, decoding, k), rows, items, scores, counts)
+            _store(_search(model, history, users, index, decoding, k, cold), rows, items, scores, counts)
             task.advance(len(rows) * processes.count)
     model.train(was_training)
     items, scores, counts = (processes.total(array) for array in (items, scores, counts))
@@ -118,7 +118,23 @@ def recommend(
     return Recommendations(items, scores, counts[0], counts[1])
 
 
-def _search(model: Recommender, history: Tensor, users: Tensor, index: PartialIndex | None, decoding: Decoding, ahead: int) -> Beams:
+def _cold(model: Recommender, split: Split, decoding: Decoding, device: torch.device) -> Tensor | None:
+    """Items that nobody took in training, int64 [C], where they are candidates beside the beams; None where they are not, or none is."""
+    if not (model.joins_cold and decoding.retrieval == "unified") or split.trained is None:
+        return None
+    cold = np.setdiff1d(np.arange(model.items), split.trained)
+    return torch.as_tensor(cold, device=device) if len(cold) else None
+
+
+def _search(
+    model: Recommender,
+    history: Tensor,
+    users: Tensor,
+    index: PartialIndex | None,
+    decoding: Decoding,
+    ahead: int,
+    cold: Tensor | None,
+) -> Beams:
     """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
     if isinstance(model, ItemRanker):
         scores = model.scores(history, users, **{name: getattr(decoding, name) for name in model.decoded_by})  # [B, N]
@@ -128,7 +144,7 @@ def _search(model: Recommender, history: Tensor, users: Tensor, index: PartialIn
         return dense_search(model.dense_query(history), model.dense.text, decoding.beams)
     beams = beam_search(_expectation(model, history, decoding), users, index, decoding, ahead)
     if decoding.retrieval == "unified":
-        return reranked(beams, model.dense_query(history), model.dense.text)
+        return reranked(beams, model.dense_query(history), model.dense.text, cold)
     return beams
 
 

@@ -27,6 +27,7 @@ class Recommender(nn.Module):
         tokens_per_item: P, tokens that an item of a history becomes.
         items: N.
         streams: times that a training sequence goes through the transformer.
+        joins_cold: whether unified retrieval also ranks the items that nobody took in training.
     """
 
     config: ModelConfig
@@ -35,6 +36,7 @@ class Recommender(nn.Module):
     decoded_by: ClassVar[frozenset[str]] = frozenset()
     tokens_per_item: int = 1
     streams: int = 1
+    joins_cold: ClassVar[bool] = False
 
     @property
     def validation_nfe(self) -> int | None:

@@ -68,9 +68,9 @@ class Dropout(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + MLP(norm(x))."""
+    """x + attention(norm(x)), then x + MLP(norm(x)); in a decoder x + attention to an encoder's states between them."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, cross: bool = False) -> None:
         super().__init__()
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(config.width)
@@ -80,6 +80,11 @@ class Block(nn.Module):
         self.up = nn.Linear(config.width, config.mlp)
         self.down = nn.Linear(config.mlp, config.width)
         self.dropout = Dropout(config.dropout)
+        if cross:
+            self.look_norm = nn.LayerNorm(config.width)
+            self.look_q = nn.Linear(config.width, config.width, bias=False)
+            self.look_kv = nn.Linear(config.width, 2 * config.width, bias=False)
+            self.look_out = nn.Linear(config.width, config.width, bias=False)
 
     def attend(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
         """x [T, D] plus what each token gathers from those of its row that it sees; and keys and values [B, A, L, D/A]."""
@@ -111,6 +116,22 @@ class Block(nn.Module):
         weights = torch.cat((to_past, q @ k.transpose(-1, -2)), dim=-1).softmax(-1)  # [B, A, K, S, P + S]
         y = (weights[..., :P].flatten(2, 3) @ past[1]).unflatten(2, (K, S)) + weights[..., P:] @ v
         return x + self.out(y.permute(0, 2, 3, 1, 4).flatten(3)), (k, v)
+
+    def follow(self, x: Tensor, past: KeysValues, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
+        """One more token a row, x [R, 1, D], that sees itself and its row's past, keys and values [R, A, P, D/A]; and these with its own."""
+        q, *own = self._heads(self.qkv(self.attention_norm(x)), position)
+        k, v = (torch.cat(pair, dim=2) for pair in zip(past, own, strict=True))  # [R, A, P + 1, D/A]
+        return x + self.out(attention(q, k, v, None).transpose(1, 2).flatten(2)), (k, v)
+
+    def look(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
+        """Tokens x [B, L, D] plus what they gather from an encoder's states, as `shown` made keys and values of them."""
+        q = self.look_q(self.look_norm(x)).unflatten(2, (self.heads, -1)).transpose(1, 2)  # [B, A, L, D/A]
+        return x + self.dropout(self.look_out(attention(q, *memory, mask).transpose(1, 2).flatten(2)))
+
+    def shown(self, states: Tensor, layout: Layout) -> KeysValues:
+        """An encoder's states [T, D] as keys and values for `look`, [B, A, L, D/A] each."""
+        k, v = layout.padded(self.look_kv(states)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return k, v
 
     def _heads(self, qkv: Tensor, position: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """[rows, L, 3·D] → queries, keys and values, each [rows, A, L, D/A], the first two turned to their positions."""
@@ -153,19 +174,27 @@ class Cache:
         return Cache(past, seen, last)
 
 
-class Encoder(nn.Module):
-    """A stack of blocks."""
+class Stack(nn.Module):
+    """Blocks, one after another."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, cross: bool = False) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, cross) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
         self.head_width = config.width // config.heads
         self.apply(_initialise)
         for block in self.blocks:  # residual branches start small, so that depth does not blow up the sum
-            for layer in (block.out, block.down):
+            for layer in (block.out, block.down, *([block.look_out] if cross else [])):
                 nn.init.normal_(layer.weight, std=0.02 / (2 * config.layers) ** 0.5)
+
+    def _rotary(self, position: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        autocast = torch.is_autocast_enabled(x.device.type)
+        return rotary(position, self.head_width, torch.get_autocast_dtype(x.device.type) if autocast else x.dtype)
+
+
+class Encoder(Stack):
+    """Blocks over tokens that see each other as a layout says."""
 
     def begin(self, x: Tensor, layout: Layout, layers: int) -> Tensor:
         """The first layers alone: embedded real tokens [T, D] → [T, D]."""
@@ -214,10 +243,6 @@ class Encoder(nn.Module):
             x = block.transform(x)
             new.append(pair)
         return self.norm(x), new
-
-    def _rotary(self, position: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        autocast = torch.is_autocast_enabled(x.device.type)
-        return rotary(position, self.head_width, torch.get_autocast_dtype(x.device.type) if autocast else x.dtype)
 
 
 def _initialise(module: nn.Module) -> None:
