@@ -140,21 +140,22 @@ def _search(
         scores = model.scores(history, users, **{name: getattr(decoding, name) for name in model.decoded_by})  # [B, N]
         best, items = scores.topk(min(decoding.beams, scores.shape[1]), dim=1)
         return Beams.of_items(items, best)
+    who = {"users": users} if model.knows_users else {}
     if decoding.retrieval == "dense":
-        return dense_search(model.dense_query(history), model.dense.text, decoding.beams)
-    beams = beam_search(_expectation(model, history, decoding), users, index, decoding, ahead)
+        return dense_search(model.dense_query(history, **who), model.dense.text, decoding.beams)
+    beams = beam_search(_expectation(model, history, decoding, who), users, index, decoding, ahead)
     if decoding.retrieval == "unified":
-        return reranked(beams, model.dense_query(history), model.dense.text, cold)
+        return reranked(beams, model.dense_query(history, **who), model.dense.text, cold)
     return beams
 
 
-def _expectation(model: DigitModel, history: Tensor, decoding: Decoding) -> LogProbabilities:
-    """What the beam search asks of the model, given histories [B, n]."""
-    once = {"approximate": True} if decoding.approximate else {}
-    given = model.given(history, **once)
+def _expectation(model: DigitModel, history: Tensor, decoding: Decoding, who: dict[str, Tensor]) -> LogProbabilities:
+    """What the beam search asks of the model, given histories [B, n] and whose they are, where it wants to know."""
+    more = {**who, "approximate": True} if decoding.approximate else who
+    given = model.given(history, **more)
     if not decoding.guidance:
         return given
-    return guided(given, model.given(history[:, :0], **once), decoding.guidance)
+    return guided(given, model.given(history[:, :0], **more), decoding.guidance)
 
 
 def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -280,10 +280,12 @@ class TIGERConfig(ModelConfig):
     examples: ClassVar[str] = "prefixes"
 
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+    user_tokens: int = field(default=0, metadata={"help": "Tokens that users are hashed into, one with each history; 0: none."})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_shares("label_smoothing")
+        self.check_least(user_tokens=0)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -33,9 +33,9 @@ class LIGER(TIGER):
         self.dense = CosineHead(config, self.digits, catalogue.text)
         self._ddp_params_and_buffers_to_ignore.append("dense.text")
 
-    def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
+    def forward(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> Tensor:
         """As TIGER's, and the cross-entropy of the targets' texts: an item counts what its digits do together."""
-        states, following, weights = self._taught(items, weights)
+        states, following, weights = self._taught(items, weights, users)
         query, target, counted = self.dense.query(states[:, 0]), following[:, 0], weights[:, 0].sum(1)
         if self.config.negatives:
             dense = sampled_loss(query, lambda drawn: self.dense.text[drawn], self.items, target, counted, self.config.negatives)
@@ -46,9 +46,9 @@ class LIGER(TIGER):
     def _enter(self, tokens: Tensor, history: Tensor, layout: Layout) -> Tensor:
         return super()._enter(tokens, history, layout) + layout.flat(F.pad(self.dense.inputs(history), (0, 0, 0, 1)))
 
-    def dense_query(self, history: Tensor) -> Tensor:
+    def dense_query(self, history: Tensor, users: Tensor | None = None) -> Tensor:
         """The next item's text embedding as expected after histories [B, n], float32 [B, E], see `MaskGR.dense_query`."""
-        memory = self.encode(history, history >= 0)
+        memory = self.encode(history, history >= 0, users)
         start = torch.full((len(history), 1), self.end + 1, device=history.device)
         states, _ = self.decoder.step(self.embedding(start), memory, memory.nothing(len(history)))
         return self.dense.query(states[:, 0]).float()

@@ -5,10 +5,10 @@ digits before it. So a history is encoded once for each of its targets: what a d
 ends, and no pass over a whole sequence stands for its prefixes.
 
 Against the paper: the blocks are those of all models here (LayerNorm, rotary positions, GELU) in place of T5's (RMSNorm, relative position
-buckets, ReLU), heads share the width (6 heads of 64 make it 384), each digit's logits come from a map of its own to its V codes, and no
-token stands for the user.
+buckets, ReLU), heads share the width (6 heads of 64 make it 384), each digit's logits come from a map of its own to its V codes, and the
+user's token, where there is one, ends the history instead of beginning it.
 
-Vocabulary: H·V digit codes (code c of digit h is number h·V + c), then the end of a history, then the start of what follows.
+Vocabulary: H·V digit codes (code c of digit h is number h·V + c), the end of a history, the start of what follows, and user tokens.
 
 Shapes: B users, n items of a history, K beams, k items that follow, H digits an item, S = k·H, V codes, N items, D width, T real tokens.
 """
@@ -43,10 +43,11 @@ class TIGER(DigitModel):
         numbers = torch.as_tensor(catalogue.sids, dtype=torch.int64) + torch.arange(H) * self.codes
         self.register_buffer("item_digits", F.pad(numbers, (0, 0, 0, 1)), persistent=False)  # [N + 1, H]; item −1 is never embedded
         self.end = H * self.codes
-        self.embedding = nn.Embedding(H * self.codes + 2, config.width)
+        self.embedding = nn.Embedding(H * self.codes + 2 + config.user_tokens, config.width)
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         self.heads = DigitHeads(H, config.width, self.codes, config.label_smoothing)
+        self.knows_users = config.user_tokens > 0
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
     def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
@@ -55,16 +56,17 @@ class TIGER(DigitModel):
         weights[:, -ahead:] = 1.0
         return items, weights
 
-    def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
+    def forward(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> Tensor:
         """Weighted sum of the cross-entropies of the targets' digits, each given the history and the digits before it."""
-        return self._digit_loss(*self._taught(items, weights))
+        return self._digit_loss(*self._taught(items, weights, users))
 
-    def _taught(self, items: np.ndarray, weights: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def _taught(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """States [B, S, D] of the targets' digits given those before, the targets [B, k] and what their digits count, [B, k, H]."""
         device, k = self.item_digits.device, int((np.asarray(weights) > 0).any((0, 2)).sum())
         items, weights = torch.as_tensor(items), torch.as_tensor(weights)
         history, following = items[:, :-k], put(items[:, -k:], device).long()
-        memory = self.encode(put(history, device).long(), history >= 0)
+        users = put(torch.as_tensor(users[:, 0]), device) if self.knows_users else None
+        memory = self.encode(put(history, device).long(), history >= 0, users)
         before = F.pad(self.item_digits[following].flatten(1)[:, :-1], (1, 0), value=self.end + 1)  # [B, S]
         return self.decoder(self.embedding(before), memory), following, put(weights[:, -k:], device)
 
@@ -75,14 +77,17 @@ class TIGER(DigitModel):
         by_digit = states.view(-1, self.digits, states.shape[2]).transpose(0, 1).flatten(0, 1)  # [H·B·k, D]
         return self.heads.loss(by_digit, codes, weights, [following.numel()] * self.digits)
 
-    def encode(self, history: Tensor, real: Tensor) -> Memory:
+    def encode(self, history: Tensor, real: Tensor, users: Tensor | None = None) -> Memory:
         """What the decoder sees of histories.
 
         Args:
             history: int64 [B, n], −1 at padding.
             real: bool [B, n], where there is no padding; on the host where a GPU shall not be waited for.
+            users: int64 [B], where users have tokens.
         """
         tokens = F.pad(self.item_digits[history].flatten(1), (0, 1), value=self.end)  # [B, n·H + 1]
+        if self.knows_users:
+            tokens[:, -1] = self.end + 2 + users % self.config.user_tokens
         layout = Layout.of(F.pad(real.repeat_interleave(self.digits, dim=1), (0, 1), value=True), history.device)
         x = self._enter(layout.flat(tokens), history, layout)
         return self.decoder.remember(self.encoder(x, layout, torch.arange(len(x), device=x.device)), layout)
@@ -91,9 +96,9 @@ class TIGER(DigitModel):
         """Real tokens [T] of histories [B, n], embedded: [T, D]."""
         return self.embedding(tokens)
 
-    def given(self, history: Tensor) -> LogProbabilities:
+    def given(self, history: Tensor, users: Tensor | None = None) -> LogProbabilities:
         """See `Continuations`."""
-        return Continuations(self, self.encode(history, history >= 0))
+        return Continuations(self, self.encode(history, history >= 0, users))
 
 
 class Continuations:

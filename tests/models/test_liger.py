@@ -104,7 +104,8 @@ def test_cold_is_what_no_training_has() -> None:
 def test_from_a_data_set_to_its_tables(
     toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]], progress: ListProgress
 ) -> None:
-    done = maskgr("train", "--model", "liger", "--preset", "smoke", "--sids", 2, "--codebook", 16, "--steps", 20, "--validations", 1)
+    sizes = ("--sids", 2, "--codebook", 16, "--user-tokens", 7)
+    done = maskgr("train", "--model", "liger", "--preset", "smoke", *sizes, "--steps", 20, "--validations", 1)
     assert done.returncode == 0, done.stderr
     assert "unified-left-to-right-k10-constrained" in done.stderr
     for retrieval, said in (

@@ -16,6 +16,8 @@ from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.abilities import suited
 from pipelines.evaluate.diagnose import diagnose_run
+from pipelines.evaluate.protocol import Split
+from pipelines.evaluate.recommend import recommend
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
@@ -35,11 +37,15 @@ LEFT = Decoding(unmask="left-to-right", beams=N)
 EXACT = {"atol": 2e-6, "rtol": 1e-5}
 
 
+def build(**sizes: object) -> TIGER:
+    torch.manual_seed(0)
+    config = TIGERConfig(layers=2, width=D, heads=2, mlp=32, dropout=0.0, max_items=6, **sizes)
+    return registry.build(config, Catalogue.of(SIDS, V)).eval()
+
+
 @pytest.fixture
 def model() -> TIGER:
-    torch.manual_seed(0)
-    sizes = TIGERConfig(layers=2, width=D, heads=2, mlp=32, dropout=0.0, max_items=6)
-    return registry.build(sizes, Catalogue.of(SIDS, V)).eval()
+    return build()
 
 
 def test_a_block_that_looks_at_states_is_the_formula(model: TIGER) -> None:
@@ -125,6 +131,19 @@ def test_two_items_ahead_against_every_pair(model: TIGER) -> None:
     scores, order = walk(model.given(HISTORIES), users, truth, V, LEFT).sort(dim=1, descending=True)
     assert torch.equal(found.items, pairs[order])
     torch.testing.assert_close(found.scores, scores, atol=1e-5, rtol=1e-5)
+
+
+def test_a_user_has_a_token() -> None:
+    """Of four tokens users 1 and 5 share one; it changes what is expected, and training knows whose example it is."""
+    model = build(user_tokens=4)
+    split = Split(np.tile([5, 2, 9], 3), np.arange(0, 12, 3), np.array([1, 5, 2]), np.array([[4], [4], [4]]))
+    found = recommend(model, split, PartialIndex(SIDS, V), LEFT, ListProgress()).scores
+    assert np.array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 1e-4
+    items, weights = model.draw(np.tile([5, 2, 9, 4], (3, 1)), np.random.default_rng(0))
+    truth = torch.as_tensor(SIDS[4]).expand(3, 1, -1)
+    expected = walk(model.given(torch.tensor([[5, 2, 9]] * 3), torch.tensor([1, 5, 2])), torch.arange(3), truth, V, LEFT)
+    assert model(items, weights, np.array([[1], [5], [2]])).item() == pytest.approx(-expected.sum().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
