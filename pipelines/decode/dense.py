@@ -27,13 +27,22 @@ def dense_search(query: Tensor, text: Tensor, beams: int) -> Beams:
 
 
 @torch.no_grad()
-def reranked(beams: Beams, query: Tensor, text: Tensor) -> Beams:
-    """The same beams by their dense scores, as unified retrieval orders them.
+def reranked(beams: Beams, query: Tensor, text: Tensor, cold: Tensor | None = None) -> Beams:
+    """The same beams by their dense scores, as unified retrieval orders them; with `cold` items the K best of both.
 
     Beams that are no item sink below all items, with the least of finite scores: they still count as invalid.
+
+    Args:
+        cold: int64 [C], items that every user gets as candidates beside the beams; each still stands in a ranking once.
     """
     items = beams.items.squeeze(2)  # [B, K]
     scores = (text[items] * query[:, None]).sum(2)
     scores = scores.masked_fill(items < 0, torch.finfo(torch.float32).min).masked_fill(beams.scores.isneginf(), -torch.inf)
-    scores, order = scores.sort(dim=1, descending=True, stable=True)
-    return Beams(beams.items.gather(1, order[:, :, None]), scores, beams.duplicates)
+    if cold is not None:
+        best = dense_search(query, text[cold], items.shape[1])
+        joining = cold[best.items.squeeze(2)]  # [B, K'], the best of them; more cannot come among the K best
+        found = ((joining[:, :, None] == items[:, None]) & beams.scores.isfinite()[:, None]).any(2)
+        items = torch.cat((items, joining), dim=1)
+        scores = torch.cat((scores, best.scores.masked_fill(found, -torch.inf)), dim=1)
+    scores, order = (part[:, : beams.items.shape[1]] for part in scores.sort(dim=1, descending=True, stable=True))
+    return Beams(items.gather(1, order)[:, :, None], scores, beams.duplicates)

@@ -72,10 +72,12 @@ class Split(Sequences):
     Attributes:
         users: the user of each row, int32 [B].
         following: the items to be recommended, int32 [B, k].
+        trained: the items that somebody took in training, in order; None where nobody asks.
     """
 
     users: np.ndarray
     following: np.ndarray
+    trained: np.ndarray | None = None
 
     @property
     def targets(self) -> np.ndarray:
@@ -93,7 +95,7 @@ class Split(Sequences):
             return self
         rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
         kept = gather(self.items, self.offsets[rows], self.lengths[rows])
-        return Split(kept.items, kept.offsets, self.users[rows], self.following[rows])
+        return Split(kept.items, kept.offsets, self.users[rows], self.following[rows], self.trained)
 
 
 def load_sequences(path: Path, n_items: int | None = None) -> Sequences:
@@ -142,7 +144,8 @@ def histories(sequences: Sequences, split: str, ahead: int = 1) -> Split:
         raise UserError(f"There is no split {split!r}; it can be {' or '.join(HELD_OUT)}.")
     kept = _without_last(sequences, HELD_OUT[split] * ahead, ahead)
     following = sequences.items[(sequences.offsets[:-1] + kept.lengths)[:, None] + np.arange(ahead)]  # [B, k]
-    return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), following)
+    trained = np.unique(training(sequences, ahead).items)
+    return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), following, trained)
 
 
 def _without_last(sequences: Sequences, back: int, ahead: int) -> Sequences:

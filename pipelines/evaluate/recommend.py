@@ -103,12 +103,12 @@ def recommend(
     most = max(1, CELLS // model.items) if ranks or model.joint else None  # all items are looked at for each user
     beams = 1 if decoding.retrieval in ("ranking", "dense") else K
     batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once, most)
-    batches = batches[processes.rank :: processes.count]
+    batches, cold = batches[processes.rank :: processes.count], _cold(model, split, decoding, device)
     with progress.task("Decoding", total=B, unit="users") as task:
         for rows in batches:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
-            _store(_search(model, history, users, index, decoding, k), rows, items, scores, counts)
+            _store(_search(model, history, users, index, decoding, k, cold), rows, items, scores, counts)
             task.advance(len(rows) * processes.count)
     model.train(was_training)
     items, scores, counts = (processes.total(array) for array in (items, scores, counts))
@@ -118,27 +118,44 @@ def recommend(
     return Recommendations(items, scores, counts[0], counts[1])
 
 
-def _search(model: Recommender, history: Tensor, users: Tensor, index: PartialIndex | None, decoding: Decoding, ahead: int) -> Beams:
+def _cold(model: Recommender, split: Split, decoding: Decoding, device: torch.device) -> Tensor | None:
+    """Items that nobody took in training, int64 [C], where they are candidates beside the beams; None where they are not, or none is."""
+    if not (model.joins_cold and decoding.retrieval == "unified") or split.trained is None:
+        return None
+    cold = np.setdiff1d(np.arange(model.items), split.trained)
+    return torch.as_tensor(cold, device=device) if len(cold) else None
+
+
+def _search(
+    model: Recommender,
+    history: Tensor,
+    users: Tensor,
+    index: PartialIndex | None,
+    decoding: Decoding,
+    ahead: int,
+    cold: Tensor | None,
+) -> Beams:
     """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
     if isinstance(model, ItemRanker):
         scores = model.scores(history, users, **{name: getattr(decoding, name) for name in model.decoded_by})  # [B, N]
         best, items = scores.topk(min(decoding.beams, scores.shape[1]), dim=1)
         return Beams.of_items(items, best)
+    who = {"users": users} if model.knows_users else {}
     if decoding.retrieval == "dense":
-        return dense_search(model.dense_query(history), model.dense.text, decoding.beams)
-    beams = beam_search(_expectation(model, history, decoding), users, index, decoding, ahead)
+        return dense_search(model.dense_query(history, **who), model.dense.text, decoding.beams)
+    beams = beam_search(_expectation(model, history, decoding, who), users, index, decoding, ahead)
     if decoding.retrieval == "unified":
-        return reranked(beams, model.dense_query(history), model.dense.text)
+        return reranked(beams, model.dense_query(history, **who), model.dense.text, cold)
     return beams
 
 
-def _expectation(model: DigitModel, history: Tensor, decoding: Decoding) -> LogProbabilities:
-    """What the beam search asks of the model, given histories [B, n]."""
-    once = {"approximate": True} if decoding.approximate else {}
-    given = model.given(history, **once)
+def _expectation(model: DigitModel, history: Tensor, decoding: Decoding, who: dict[str, Tensor]) -> LogProbabilities:
+    """What the beam search asks of the model, given histories [B, n] and whose they are, where it wants to know."""
+    more = {**who, "approximate": True} if decoding.approximate else who
+    given = model.given(history, **more)
     if not decoding.guidance:
         return given
-    return guided(given, model.given(history[:, :0], **once), decoding.guidance)
+    return guided(given, model.given(history[:, :0], **more), decoding.guidance)
 
 
 def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
         return f"{trained.dataset.name}{traits} · {decoding.beams} of {trained.catalogue.items:,} items{steps}{seen}"
     if decoding.retrieval == "dense":
         what = f"dense retrieval, {decoding.beams} of {trained.catalogue.items:,} items{seen}"
-        return f"{trained.dataset.name} · text embeddings predicted by layer {trained.model.config.dense_depth} · {what}"
+        return f"{trained.dataset.name} · text embeddings predicted by {trained.model.config.dense_from} · {what}"
     H, split = trained.model.digits, decoding.split(ahead * trained.model.digits)
     allowed = "constrained" if decoding.constrained else "unconstrained"
     allowed += seen

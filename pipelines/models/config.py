@@ -183,6 +183,11 @@ class MaskGRConfig(ModelConfig):
         """η: the layers that a text embedding is predicted from; the paper's 4 of 8 (section 4.6) where none is given."""
         return self.dense_layer or max(1, self.layers // 2)
 
+    @property
+    def dense_from(self) -> str:
+        """What text embeddings are predicted by."""
+        return f"layer {self.dense_depth}"
+
 
 @dataclass(frozen=True)
 class SASRecConfig(ModelConfig):
@@ -318,8 +323,67 @@ class DiffGRMConfig(ModelConfig):
         return ("sids",)
 
 
+@dataclass(frozen=True)
+class TIGERConfig(ModelConfig):
+    """An encoder and a decoder of `layers` blocks each, digits from left to right (Rajput et al. 2023, arXiv 2305.05065).
+
+    Raises:
+        UserError: as `ModelConfig`; a share outside [0, 1).
+    """
+
+    name: ClassVar[str] = "tiger"
+    implementation: ClassVar[str] = "pipelines.models.tiger:TIGER"
+    examples: ClassVar[str] = "prefixes"
+
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+    user_tokens: int = field(default=0, metadata={"help": "Tokens that users are hashed into, one with each history; 0: none."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_shares("label_smoothing")
+        self.check_least(user_tokens=0)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids",)
+
+    def check_ahead(self, ahead: int) -> None:
+        """Any number: k items are k·H digits from left to right."""
+
+
+@dataclass(frozen=True)
+class LIGERConfig(TIGERConfig):
+    """TIGER with item texts going in and a text embedding coming out (Yang et al. 2024, arXiv 2411.18814).
+
+    Raises:
+        UserError: as `TIGERConfig`; negatives below 0.
+    """
+
+    name: ClassVar[str] = "liger"
+    implementation: ClassVar[str] = "pipelines.models.liger:LIGER"
+
+    negatives: int = field(default=0, metadata=NEGATIVES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_least(negatives=0)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids", "embeddings")
+
+    @property
+    def dense_from(self) -> str:
+        """What text embeddings are predicted by."""
+        return "the decoder's first state"
+
+    def check_ahead(self, ahead: int) -> None:
+        ModelConfig.check_ahead(self, ahead)
+
+
 MODELS: dict[str, type[ModelConfig]] = {
-    config.name: config for config in (MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, RPGConfig, DiffGRMConfig)
+    config.name: config
+    for config in (MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, TIGERConfig, LIGERConfig, RPGConfig, DiffGRMConfig)
 }
 
 

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.models.config import MaskGRConfig
+from pipelines.models.config import ModelConfig
 
 RANK, HIDDEN = 32, 256  # of g_θ (section 4.6)
 SHARPNESS = 1 / 0.07  # what dot products are multiplied by at first
 
 
-class DenseHead(nn.Module):
-    """A_j, the text's way in, and g_θ, from the H states of a wholly masked item to a text embedding.
+class TextHead(nn.Module):
+    """A_j, the text's way in, and what the ways from states to a text embedding have in common.
 
     Text embeddings are data, and not stored with the weights. They are brought to unit length (zero stays zero: an item
     without text), so that encoders of any scale do alike, and plain dot products are then badly scaled: on Beauty's LSA
@@ -27,11 +27,11 @@ class DenseHead(nn.Module):
     `SHARPNESS` it has 2.4. So dot products are multiplied by a learnt factor that begins there.
     """
 
-    def __init__(self, config: MaskGRConfig, digits: int, text: np.ndarray) -> None:
+    def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
         """
         Args:
             config: sizes.
-            digits: H.
+            digits: H, tokens of an item.
             text: text embeddings [N, E], zero for an item without text.
         """
         super().__init__()
@@ -40,13 +40,6 @@ class DenseHead(nn.Module):
         self.shape = (digits, D)
         self.enter = nn.Parameter(torch.randn(E, digits * D) * D**-0.5)  # A_1 … A_H, side by side
         self.norm = nn.LayerNorm(D)
-        self.leave = nn.Sequential(
-            nn.Linear(digits * D, RANK, bias=False),
-            nn.Linear(RANK, HIDDEN),
-            nn.GELU(),
-            nn.Linear(HIDDEN, RANK, bias=False),
-            nn.Linear(RANK, E),
-        )
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
 
     def inputs(self, shown: Tensor) -> Tensor:
@@ -63,6 +56,20 @@ class DenseHead(nn.Module):
         seen = (self.text[shown] @ self.enter).masked_fill((shown < 0)[:, :, None], 0.0)  # [B, n, H·D]
         return seen.unflatten(2, self.shape).flatten(1, 2)
 
+
+class DenseHead(TextHead):
+    """g_θ, from the H states of a wholly masked item to a text embedding, of low rank as in the paper."""
+
+    def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
+        super().__init__(config, digits, text)
+        self.leave = nn.Sequential(
+            nn.Linear(math.prod(self.shape), RANK, bias=False),
+            nn.Linear(RANK, HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, RANK, bias=False),
+            nn.Linear(RANK, text.shape[1]),
+        )
+
     def query(self, states: Tensor) -> Tensor:
         """g_θ: states [M·H, D] after η layers → [M, E], to be multiplied with the text embeddings."""
         return self.leave(self.norm(states).view(-1, math.prod(self.shape))) * self.sharpness.exp()
@@ -70,6 +77,18 @@ class DenseHead(nn.Module):
     def forward(self, states: Tensor, items: Tensor) -> Tensor:
         """Cross-entropy over all N items [M], given the states [M·H, D] of M items and which ones they are."""
         return F.cross_entropy((self.query(states) @ self.text.T).float(), items.long(), reduction="none")
+
+
+class CosineHead(TextHead):
+    """From one state to the direction of a text embedding: products with the text embeddings are cosines over a learnt temperature."""
+
+    def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
+        super().__init__(config, digits, text)
+        self.leave = nn.Linear(config.width, text.shape[1], bias=False)
+
+    def query(self, states: Tensor) -> Tensor:
+        """States [M, D] → [M, E]."""
+        return F.normalize(self.leave(self.norm(states))) * self.sharpness.exp()
 
 
 def dense_weights(weights: np.ndarray) -> np.ndarray:

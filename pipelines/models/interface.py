@@ -28,6 +28,9 @@ class Recommender(nn.Module):
         tokens_per_item: P, tokens that an item of a history becomes.
         items: N.
         streams: times that a training sequence goes through the transformer.
+        knows_users: whether `forward` is told whose sequences it sees, last of all as int64 [B, 1], and `DigitModel.given` as
+            `users`, int64 [B].
+        joins_cold: whether unified retrieval also ranks the items that nobody took in training.
     """
 
     config: ModelConfig
@@ -36,6 +39,8 @@ class Recommender(nn.Module):
     decoded_by: ClassVar[frozenset[str]] = frozenset()
     tokens_per_item: int = 1
     streams: int = 1
+    knows_users: bool = False
+    joins_cold: ClassVar[bool] = False
 
     @property
     def validation_nfe(self) -> int | None:

@@ -77,4 +77,6 @@ class RPG(ItemRanker):
     def scores(self, history: Tensor, users: Tensor) -> Tensor:
         B, n = history.shape
         last = torch.arange(n - 1, B * n, n, device=history.device)
-        return of_items(self.logits(self.states(history, history >= 0, last)).log_softmax(-1).transpose(0, 1), self.sids)
+        states = self.states(history, history >= 0, last)
+        with torch.autocast(history.device.type, enabled=False):  # cosines over τ: in bfloat16 many items would tie
+            return of_items(self.logits(states.float()).log_softmax(-1).transpose(0, 1), self.sids)

@@ -117,6 +117,12 @@ class Block(nn.Module):
         y = (weights[..., :P].flatten(2, 3) @ past[1]).unflatten(2, (K, S)) + weights[..., P:] @ v
         return x + self.out(y.permute(0, 2, 3, 1, 4).flatten(3)), (k, v)
 
+    def follow(self, x: Tensor, past: KeysValues, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
+        """One more token a row, x [R, 1, D], that sees its row's past, keys and values [R, A, P, D/A], and itself; the past with it."""
+        q, *own = self._heads(self.qkv(self.attention_norm(x)), position)
+        k, v = (torch.cat(pair, dim=2) for pair in zip(past, own, strict=True))  # [R, A, P + 1, D/A]
+        return x + self.out(attention(q, k, v, None).transpose(1, 2).flatten(2)), (k, v)
+
     def look(self, x: Tensor, memory: KeysValues, mask: Tensor | None) -> Tensor:
         """Tokens x [B, L, D] plus what they gather from an encoder's states, as `shown` made keys and values of them."""
         q = self.look_q(self.look_norm(x)).unflatten(2, (self.heads, -1)).transpose(1, 2)  # [B, A, L, D/A]

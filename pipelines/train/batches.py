@@ -10,6 +10,17 @@ import numpy as np
 from pipelines.evaluate.protocol import Sequences, gather
 
 
+@dataclass(frozen=True, eq=False)
+class Windows(Sequences):
+    """Windows of training sequences (the rows), and whose each is.
+
+    Attributes:
+        users: row of the training sequences, int64 [rows].
+    """
+
+    users: np.ndarray
+
+
 @dataclass(frozen=True)
 class Batches:
     """Steps over training sequences, the same whenever asked: step s is a function of the seed and s alone.
@@ -46,25 +57,29 @@ class Batches:
             return np.maximum(self.sequences.lengths - self.ahead, 0)
         return -(-self.sequences.lengths // self.max_items)
 
-    def epoch(self, number: int) -> Sequences:
+    def epoch(self, number: int) -> Windows:
         """The windows of one epoch, shuffled."""
         rng = np.random.default_rng([self.seed, 0, number])
-        if self.prefixes:
-            return self._prefixes(rng)
+        rows, starts, lengths = self._prefixes(rng) if self.prefixes else self._pieces(rng)
+        kept = gather(self.sequences.items, starts, lengths)
+        return Windows(kept.items, kept.offsets, rows)
+
+    def _pieces(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whose each window is, where it starts and how long it is."""
         rows = rng.permutation(np.repeat(np.arange(len(self.sequences)), self._copies))
         spare = np.maximum(self.sequences.lengths - self.max_items, 0)[rows]
         starts = self.sequences.offsets[rows] + rng.integers(0, spare, endpoint=True)
-        return gather(self.sequences.items, starts, np.minimum(self.sequences.lengths, self.max_items)[rows])
+        return rows, starts, np.minimum(self.sequences.lengths, self.max_items)[rows]
 
-    def _prefixes(self, rng: np.random.Generator) -> Sequences:
+    def _prefixes(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         copies, offsets = self._copies, self.sequences.offsets[:-1]
         rows = np.repeat(np.arange(len(copies)), copies)
         ends = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies) + self.ahead + 1  # items up to the end
         order = rng.permutation(len(rows))
         lengths = np.minimum(ends, self.max_items)
-        return gather(self.sequences.items, (offsets[rows] + ends - lengths)[order], lengths[order])
+        return rows[order], (offsets[rows] + ends - lengths)[order], lengths[order]
 
-    def steps(self, first: int) -> Iterator[tuple[int, Sequences, np.ndarray]]:
+    def steps(self, first: int) -> Iterator[tuple[int, Windows, np.ndarray]]:
         """From step `first` on without end: its number, the epoch's windows, the rows of the step."""
         epoch, place = divmod(first, self.steps_per_epoch)
         while True:

@@ -19,10 +19,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from pipelines.evaluate.protocol import Sequences
 from pipelines.models.interface import Recommender
 from pipelines.progress import Progress
-from pipelines.train.batches import Batches, cut
+from pipelines.train.batches import Batches, Windows, cut
 from pipelines.train.config import TrainConfig
 from pipelines.train.optimizers import optimizers
 
@@ -124,7 +123,7 @@ class Trainer:
                         return True
         return True
 
-    def _step(self, step: int, windows: Sequences, rows: np.ndarray) -> tuple[Tensor, int]:
+    def _step(self, step: int, windows: Windows, rows: np.ndarray) -> tuple[Tensor, int]:
         """One optimiser step: this process's part of its loss, on its device, and the tokens it took, over all processes."""
         config, accelerator = self.config, self.accelerator
         model = self.model
@@ -132,6 +131,8 @@ class Trainer:
         rng = np.random.default_rng([config.seed, 1, step])
         drawn = self.bare.draw(items, rng, config.next)  # [B, n, ...] each
         items, weights = drawn[:2]
+        if self.bare.knows_users:
+            drawn = (*drawn, windows.users[rows, None])
         normaliser = float(weights.sum(dtype=np.float64)) or 1.0
         torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
         rate = self.rate(self.used)

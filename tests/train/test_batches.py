@@ -35,6 +35,14 @@ def test_an_epoch_holds_short_sequences_once_and_windows_of_long_ones() -> None:
     assert seen == set(range(LENGTHS.sum()))  # no interaction is cut off for good
 
 
+@pytest.mark.parametrize("prefixes", [False, True])
+def test_a_window_is_its_users(prefixes: bool) -> None:
+    windows = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0, prefixes=prefixes).epoch(1)
+    starts, ends = SEQUENCES.offsets[windows.users], SEQUENCES.offsets[windows.users + 1]
+    rows = np.repeat(np.arange(len(windows)), windows.lengths)
+    assert ((windows.items >= starts[rows]) & (windows.items < ends[rows])).all()
+
+
 def test_a_step_does_not_depend_on_where_training_began() -> None:
     batches = Batches(SEQUENCES, batch_size=4, max_items=5, seed=3)
     through = batches.steps(0)
