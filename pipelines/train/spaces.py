@@ -37,6 +37,8 @@ SPACES: dict[str, Space] = {
     "sasrec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
     "bert4rec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "mask_ratio": Between(0.1, 0.8), "next_item": Between(0.0, 1.0)},
     "maskgr-items": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "next_item": Between(0.0, 1.0)},
+    "tiger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
+    "liger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
     "rpg": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "temperature": Between(0.03, 0.3, log=True)},
     "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4)), "views": Among((1, 2, 4))},
 }
