@@ -60,10 +60,10 @@ TIGER: dict[str, Any] = {
 
 TIGER_SMALL: dict[str, Any] = {
     **SMALL,
-    "layers": 2,
+    "layers": 1,
     "mlp": 256,
     "dropout": 0.1,
-    "max_items": 20,
+    "max_items": 10,
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 0.01,
