@@ -4,7 +4,7 @@ Beside each digit of a history stands the text of its item. The state that predi
 embedding: cross-entropy over the cosines with all items' texts, divided by a temperature, is added to that of the digits. Unified
 retrieval ranks by these cosines what beam search found and the items that nobody took in training, which beam search hardly finds.
 
-Against the paper: as `tiger`, the temperature is learnt, and the text embedding comes from the decoder's first state.
+Against the paper: as `tiger`. Ours to choose: the temperature is learnt, and the text embedding comes from the decoder's first state.
 """
 
 from __future__ import annotations

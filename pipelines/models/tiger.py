@@ -53,7 +53,7 @@ class TIGER(DigitModel):
     def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
         """The items [B, n], and 1 for each digit of the last `ahead` of them, float32 [B, n, H]."""
         weights = np.zeros((*items.shape, self.digits), np.float32)
-        weights[:, -ahead:] = 1.0
+        weights[:, -ahead:] = (items[:, -ahead:] >= 0)[:, :, None]
         return items, weights
 
     def forward(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> Tensor:
