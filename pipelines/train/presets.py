@@ -110,7 +110,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "validations": 200,
             "patience": 20,
         },
-        "small": {**SMALL, "layers": 2, "heads": 2, "mlp": 256, "dropout": 0.4, "learning_rate": 0.001},
+        "small": {
+            **SMALL,
+            "layers": 2,
+            "heads": 2,
+            "mlp": 256,
+            "dropout": 0.5,
+            "label_smoothing": 0.1,
+            "optimizer": "muon",
+            "learning_rate": 0.006,
+            "weight_decay": 0.1,
+        },
         "smoke": SMOKE,
     },
     "bert4rec": {
