@@ -69,6 +69,18 @@ TIGER_SMALL: dict[str, Any] = {
     "learning_rate": 0.01,
 }
 
+CLOZE_SMALL: dict[str, Any] = {
+    **SMALL,
+    "layers": 2,
+    "heads": 2,
+    "mlp": 256,
+    "dropout": 0.3,
+    "next_item": 0.3,
+    "batch_size": 128,
+    "optimizer": "muon",
+    "learning_rate": 0.006,
+}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "maskgr": {
         # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
@@ -142,13 +154,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "validations": 200,
             "patience": 20,
         },
-        "small": {**SMALL, "layers": 2, "heads": 2, "mlp": 256, "dropout": 0.3, "next_item": 0.5, "learning_rate": 0.001},
+        "small": CLOZE_SMALL,
         "smoke": SMOKE,
     },
     "maskgr-items": {
         # Table 2: the paper's model with item ids in place of semantic IDs; its sizes and optimiser are those of MaskGR.
         "paper": {"steps": 30_000, "validations": 150, "patience": 15},
-        "small": {**SMALL, "layers": 2, "heads": 2, "mlp": 256, "dropout": 0.3, "next_item": 0.5, "learning_rate": 0.001},
+        "small": CLOZE_SMALL,
         "smoke": SMOKE,
     },
     "tiger": {"paper": TIGER, "small": TIGER_SMALL, "smoke": SMOKE},
