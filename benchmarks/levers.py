@@ -39,7 +39,8 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "steps of 128 sequences": ["--batch-size", "128"],
     "1,024 negatives": ["--negatives", "1024"],
 }
-SYSTEMS = {name: ["--model", name] for name in MODELS}
+BEAMS = ("tiger", "liger", "diffgrm")  # look for items by beams in validation too
+SYSTEMS = {name: ["--model", name, *(FEW if name in BEAMS else [])] for name in MODELS}
 SETS = {"levers": LEVERS, "systems": SYSTEMS}
 
 
