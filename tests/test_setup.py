@@ -18,7 +18,7 @@ from pipelines import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
-COMMANDS = ["download", "import", "embed", "tokenize", "train", "eval", "show"]
+COMMANDS = ["download", "import", "embed", "tokenize", "train", "eval", "ablate", "report", "show"]
 HEAVY = ["torch", "polars", "pyarrow", "numpy", "sklearn", "faiss", "transformers", "accelerate"]
 
 

@@ -9,10 +9,11 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.commands.train import CodebookOption, EmbeddingOption, ModelOption, PresetOption, SidsOption, configure, ensure_inputs
+from maskgr_cli.commands.train import CodebookOption, EmbeddingOption, ModelOption, PresetOption, SidsOption, ensure_inputs
 from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
 from pipelines.models.config import MODELS
 from pipelines.train.config import TrainConfig
+from pipelines.train.configure import configure
 from pipelines.workspace import Workspace
 
 

@@ -13,7 +13,7 @@ from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.tokenize.config import LARGEST_CODEBOOK, TokenizeConfig, default_name
-from pipelines.tokenize.kmeans import group_equal, residual_kmeans
+from pipelines.tokenize.kmeans import group_equal, random_codes, residual_kmeans
 from pipelines.tokenize.quality import quality_table
 from pipelines.workspace import Dataset
 
@@ -32,7 +32,7 @@ def build_sids(
     """Give every item of a data set a semantic ID of H = m + 1 digits, unlike that of any other item.
 
     The first m digits come from residual k-means; the last counts items with equal first digits, in item order
-    (TIGER, arXiv 2305.05065, section 3.1). Nothing is done where the SIDs are up to date.
+    (TIGER, arXiv 2305.05065, section 3.1). With `random` the m digits are drawn instead. Nothing is done where the SIDs are up to date.
 
     Args:
         embedding: name of the embeddings; the newest where None.
@@ -65,7 +65,7 @@ def build_sids(
 
     if config.normalise:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    quantization = residual_kmeans(vectors, config, progress)
+    quantization = random_codes(len(vectors), config) if config.random else residual_kmeans(vectors, config, progress)
     group, rank = group_equal(quantization.codes)
     if rank.max() >= config.codebook:
         raise UserError(_too_many(dataset, items, vectors, group, config))

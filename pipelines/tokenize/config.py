@@ -26,6 +26,7 @@ class TokenizeConfig:
     seed: int = field(default=0, metadata={"help": "Seed of the first centroids. [default: 0]"})
     iterations: int = field(default=25, metadata={"help": "Lloyd iterations per layer. [default: 25]"})
     normalise: bool = field(default=False, metadata={"help": "Scale embeddings to unit length first. [default: no]"})
+    random: bool = field(default=False, metadata={"help": "Draw the codes instead, so that they say nothing of an item. [default: no]"})
 
     def __post_init__(self) -> None:
         for option, value, least, most in (
@@ -36,6 +37,8 @@ class TokenizeConfig:
         ):
             if value < least or (most is not None and value > most):
                 raise UserError(f"{option} is {value}; it must be at least {least}{f' and at most {most}' if most else ''}.")
+        if self.random and self.normalise:
+            raise UserError("--normalise means nothing to --random, which looks at no embeddings. Leave one out.")
         if (self.codebook + 1) ** (self.layers + 1) >= 2**63:
             raise UserError(
                 f"--sids {self.layers} with --codebook {self.codebook} makes more partial SIDs than 64 bits count: "
@@ -44,5 +47,7 @@ class TokenizeConfig:
 
 
 def default_name(embedding: str, config: TokenizeConfig) -> str:
-    """What SIDs are called when no name is given, e.g. "lsa-4x256", "lsa-4x256-s7" for seed 7."""
-    return f"{embedding}-{config.layers}x{config.codebook}" + (f"-s{config.seed}" if config.seed else "")
+    """What SIDs are called when no name is given, e.g. "lsa-4x256", "lsa-4x256-s7" for seed 7, "lsa-4x256-random"."""
+    parts = [f"{embedding}-{config.layers}x{config.codebook}", *[f"s{config.seed}"] * bool(config.seed)]
+    parts += [f"i{config.iterations}"] * (config.iterations != TokenizeConfig.iterations)
+    return "-".join(parts + ["unit"] * config.normalise + ["random"] * config.random)

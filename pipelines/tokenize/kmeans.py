@@ -56,6 +56,12 @@ def residual_kmeans(vectors: np.ndarray, config: TokenizeConfig, progress: Progr
     return Quantization(np.stack(codes, axis=1), centroids, error)
 
 
+def random_codes(items: int, config: TokenizeConfig) -> Quantization:
+    """Codes drawn evenly and without a look at any vector, of which they keep nothing (the paper's random SIDs, section 4.5)."""
+    codes = np.random.default_rng(config.seed).integers(0, config.codebook, (items, config.layers))
+    return Quantization(codes, [], [1.0] * config.layers)
+
+
 def group_equal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Group items with equal codes.
 
