@@ -65,8 +65,8 @@ class Recipe:
         metrics: labels, see `metrics.metric`.
         options, budgets: of all systems, below their own.
         seeds: how many where no --seeds is given.
-        paper: rows of the paper's figures: "dataset", "system" and options, which a cell must match, and values by metric, in the
-            units of the paper's tables.
+        paper: rows of the paper's figures: "dataset" (the first where it is left out), "system" and options, which a cell must match,
+            and values by metric, in the units of the paper's tables.
         source: where these stand in the paper.
         note: what a reader must know.
         plot: x (an option, or "k" for the cut-offs), y (a metric, or one for each data set), relative_to (settings of the row that each

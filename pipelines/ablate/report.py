@@ -146,7 +146,7 @@ def _facts(scale: Scale, rows: list[dict[str, Any]], made: dict[str, Any]) -> di
     inputs = {(row["dataset"], *pair) for row in rows for pair in json.loads(row["inputs"] or "{}").items()}
     return {
         "budget": f"{scale.budget}{length}, {seeds} seed{'s' * (seeds > 1)}, {scale.split} users",
-        "wall time": f"{sum(runs.values()) / 60:,.1f} min to train {len(runs)} runs, {sum(evaluations.values()) / 60:,.1f} to evaluate them",
+        "wall time": f"{sum(runs.values()) / 60:,.1f} min to train {len(runs)} runs, {sum(evaluations.values()) / 60:,.1f} to evaluate",
         "machine": values("machine"),
         "commit": values("commit"),
         "data (sha256)": "; ".join(f"{dataset} {name} {sha[:12]}" for dataset, name, sha in sorted(inputs)) or "none",

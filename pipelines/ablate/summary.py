@@ -125,7 +125,7 @@ def _paper(recipe: Recipe, dataset: str, system: str, values: dict[str, Any]) ->
     for entry in recipe.paper:
         figures = {key: value for key, value in entry.items() if key in recipe.metrics}
         about = {key: value for key, value in entry.items() if key not in figures and key not in ("dataset", "system")}
-        here = entry["system"] == system and entry.get("dataset", dataset) == dataset
+        here = entry["system"] == system and entry.get("dataset", recipe.datasets[0]) == dataset
         if here and all(_same(values.get(option), value) for option, value in about.items()):
             found |= figures
     return found
