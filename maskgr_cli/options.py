@@ -69,7 +69,9 @@ def swept_options(kinds: dict[str, dict[str, Any]]) -> Callable[[Callable[..., N
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "settings"]
         taken = {p.name for p in own}
-        panels = {name: f"Lists for {kind}" for kind, options in reversed(kinds.items()) for name in options if name not in taken}
+        panels: dict[str, str] = {}
+        for kind, options in kinds.items():
+            panels |= {name: f"Lists for {kind}" for name in options if name not in taken | panels.keys()}
 
         def option(name: str, panel: str) -> inspect.Parameter:
             shown = typer.Option(f"--{name.replace('_', '-')}", show_default=False, rich_help_panel=panel, metavar="A,B,…")

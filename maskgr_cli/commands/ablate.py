@@ -84,7 +84,7 @@ def ablate(
         _list_cells(place_, plan, placed, jobs)
         return
     left = jobs_of(place_, placed, split)
-    console.note(f"{plan.title}: {len(placed)} cells, {len(left)} runs to train or evaluate, budget {budget}.")
+    console.note(f"{plan.title}: {len(placed)} cells, {len(left)} run{'s' * (len(left) != 1)} to train or evaluate, budget {budget}.")
     command = [sys.executable, "-m", "maskgr_cli.app", "ablate", "--workspace", str(place_.root), "--job"]
     try:
         run_all(place_, left, progress, count=jobs, command=command)
@@ -177,9 +177,10 @@ def _show(section: Section, folder: Path) -> None:
     """Print a report."""
     from pipelines.ablate.report import CONTEST_HEADER, LEGEND, TESTED, contest_cells
 
-    for title, header, rows in section.tables:
-        head = " · ".join(part for part in (section.recipe.title, title, f"budget {section.budget}") if part)
-        console.table(head, header, [["\n".join(cell) for cell in row] for row in rows], LEGEND)
+    for table in section.tables:
+        if table.measured:
+            head = " · ".join(part for part in (section.recipe.title, table.title, f"budget {section.budget}") if part)
+            console.table(head, table.header, [["\n".join(cell) for cell in row] for row in table.rows], LEGEND)
     if section.contests:
         console.table("Best against runner-up", CONTEST_HEADER, [contest_cells(contest) for contest in section.contests], TESTED)
     reasons = {}

@@ -141,7 +141,8 @@ def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: li
         with progress.task("Runs", total=len(jobs), unit="runs") as task:
             while waiting or running:
                 for slot in [slot for slot in range(count) if slot not in running][: len(waiting)]:
-                    running[slot] = _start(workspace, waiting.pop(0), slot, count, command, progress)
+                    running[slot] = _start(workspace, waiting.pop(0), slot, count, command)
+                    progress.say(f"Started {running[slot][0].run} ({running[slot][2]}).")
                 time.sleep(POLL_SECONDS)
                 for slot, (job, process, log) in [*running.items()]:
                     if process.poll() is not None:
@@ -155,7 +156,7 @@ def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: li
             process.wait()
 
 
-def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[str], progress: Progress) -> tuple[Job, Any, Path]:
+def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[str]) -> tuple[Job, Any, Path]:
     path, log = (workspace.outcomes / "jobs" / f"{job.run}.{end}" for end in ("json", "log"))
     artifacts.write_json(path, job.plain())
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count))}
@@ -165,7 +166,6 @@ def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[
         process = subprocess.Popen(
             [*command, str(path)], stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True
         )
-    progress.say(f"Started {job.run} ({log}).")
     return job, process, log
 
 

@@ -23,12 +23,22 @@ from pipelines.workspace import Workspace
 INDEX = "report.html"
 
 
+@dataclass(frozen=True)
+class Table:
+    """One table; a cell is lines of text. `measured` tells whether it holds any figure of ours."""
+
+    title: str
+    header: list[str]
+    rows: list[list[list[str]]]
+    measured: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """One grid, ready to be shown.
 
     Attributes:
-        tables: title, header and rows; a cell is lines of text.
+        tables: one a data set, or one for all where each has a single row.
         facts: what a reader must know of how it was made, name → text.
         problems: cells that have no figures, and why.
         png: the plot.
@@ -36,7 +46,7 @@ class Section:
 
     recipe: Recipe
     budget: str
-    tables: list[tuple[str, list[str], list[list[list[str]]]]]
+    tables: list[Table]
     contests: list[Contest]
     facts: dict[str, str]
     problems: dict[str, str]
@@ -114,17 +124,18 @@ def read_section(workspace: Workspace, path: Path) -> Section:
     )
 
 
-def _tables(recipe: Recipe, rows: list[Row]) -> list[tuple[str, list[str], list[list[list[str]]]]]:
-    """A table a data set; one for all where each has a single row."""
+def _tables(recipe: Recipe, rows: list[Row]) -> list[Table]:
+    """See `Section.tables`."""
     datasets = list(dict.fromkeys(row.dataset for row in rows))
-    header = ["", *(_heading(label) for label in recipe.metrics)]
+    header = ["", *map(_heading, recipe.metrics)]
 
-    def line(name: str, row: Row) -> list[list[str]]:
-        return [[name], *(entry.lines for entry in row.entries.values())]
+    def table(title: str, shown: dict[str, Row]) -> Table:
+        measured = any(entry.values for row in shown.values() for entry in row.entries.values())
+        return Table(title, header, [[[name], *(e.lines for e in row.entries.values())] for name, row in shown.items()], measured)
 
     if len(rows) == len(datasets):
-        return [("", header, [line(row.dataset, row) for row in rows])]
-    return [(dataset, header, [line(row.label, row) for row in rows if row.dataset == dataset]) for dataset in datasets]
+        return [table("", {row.dataset: row for row in rows})]
+    return [table(dataset, {row.label: row for row in rows if row.dataset == dataset}) for dataset in datasets]
 
 
 def _heading(label: str) -> str:
@@ -183,8 +194,9 @@ def _markdown(section: Section) -> str:
         return ["", *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *clean))]
 
     lines = [f"# {section.recipe.title}", "", f"Budget: **{section.budget}**. {section.recipe.note}".rstrip(), "", LEGEND]
-    for title, header, rows in section.tables:
-        lines += [f"\n## {title}"] * bool(title) + grid(header, [["<br>".join(cell) for cell in row] for row in rows])
+    for table in section.tables:
+        lines += [f"\n## {table.title}"] * bool(table.title)
+        lines += grid(table.header, [["<br>".join(cell) for cell in row] for row in table.rows])
     if section.contests:
         lines += ["", TESTED, *grid(CONTEST_HEADER, [contest_cells(contest) for contest in section.contests])]
     if section.problems:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +122,27 @@ def test_nothing_that_can_be_run_is_an_error(recipe: Recipe) -> None:
         cells(recipe, dataclasses.replace(SMOKE, options={"width": [33]}))
     with pytest.raises(UserError, match="name them with --dataset"):
         cells(dataclasses.replace(recipe, datasets=[]), SMOKE)
+
+
+def test_processes_that_fail_are_marked_with_where_to_look(toy: Workspace, recipe: Recipe, progress: ListProgress) -> None:
+    placed = placed_cells(toy, recipe)
+    code = "import sys; print('on', sys.argv[1]); sys.exit(3)"
+    engine.run_all(toy, engine.jobs_of(toy, placed, "test"), progress, count=2, command=[sys.executable, "-c", code])
+    for cell in placed:
+        log = toy.outcomes / "jobs" / f"{cell.run}.log"
+        assert engine.outcome(toy, cell) == {"state": "failed", "reason": f"Its process ended with exit code 3; see {log}."}
+        assert log.read_text() == f"on {log.with_suffix('.json')}\n"
+
+
+def test_ctrl_c_ends_the_processes_and_waits_for_them(toy: Workspace, recipe: Recipe, tmp_path: Path) -> None:
+    class Interrupted(ListProgress):
+        def say(self, message: str) -> None:
+            super().say(message)
+            if len(self.messages) == 2:
+                raise KeyboardInterrupt
+
+    code = f"import pathlib, sys; sys.stdin.read(); pathlib.Path({str(tmp_path)!r}, pathlib.Path(sys.argv[1]).stem).touch()"
+    jobs = engine.jobs_of(toy, placed_cells(toy, recipe), "test")
+    with pytest.raises(KeyboardInterrupt):
+        engine.run_all(toy, jobs, Interrupted(), count=2, command=[sys.executable, "-c", code])
+    assert {path.name for path in tmp_path.glob("toy-*")} == {jobs[0].run, jobs[1].run}
