@@ -74,7 +74,7 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
     first = read_sids(dataset.sids("lsa-2x8"))
     assert "up to date" in said()
     assert "again (as asked)" in said(force=True)
-    assert "its configuration changed (iterations)" in said(TokenizeConfig(2, 8, iterations=3))
+    assert "its configuration changed (iterations)" in said(TokenizeConfig(2, 8, iterations=3), name="lsa-2x8")
     dataset.quality("lsa-2x8").unlink()
     assert "again (its configuration changed" in said()
     dataset.quality("lsa-2x8").unlink()
@@ -83,6 +83,7 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
     embed(dataset, grouped(seed=1))
     assert "again (its embeddings changed)" in said()
     assert "SIDs lsa-2x8-s7 of toy" in said(TokenizeConfig(2, 8, seed=7))
+    assert "SIDs lsa-2x8-i3-unit of toy" in said(TokenizeConfig(2, 8, iterations=3, normalise=True))
     embed(dataset, grouped(seed=2), name="other")
     assert "SIDs other-2x8 of toy from its embeddings other." in said()  # the newest embeddings
     assert "SIDs mine of toy from its embeddings lsa." in said(embedding="lsa", name="mine")
@@ -197,3 +198,16 @@ def test_own_embeddings_need_no_provenance(dataset: Dataset, progress: ListProgr
     table = artifacts.read(dataset.embeddings("lsa"), "embeddings").replace_schema_metadata(None)
     pq.write_table(table, dataset.embeddings("own"))
     assert build_sids(dataset, SMALL, progress, embedding="own") == dataset.sids("own-2x8")
+
+
+def test_random_codes_say_nothing_of_the_items(dataset: Dataset, progress: ListProgress) -> None:
+    config = TokenizeConfig(layers=2, codebook=32, random=True)
+    path = build_sids(dataset, config, progress)
+    assert path == dataset.sids("lsa-2x32-random")
+    sids = read_sids(path)
+    assert len(np.unique(sids, axis=0)) == 60
+    assert len(np.unique(sids[:, 0])) > 20  # 60 draws of 32 codes: 27 expected; six clusters would share few
+    quality = {(row["level"], row["measure"]): row["value"] for row in artifacts.read(dataset.quality(path.stem), "quality").to_pylist()}
+    assert quality[-1, "neighbour_agreement"] < 0.1 < quality[0, "relative_error"] == 1
+    with pytest.raises(UserError, match="--normalise means nothing to --random"):
+        TokenizeConfig(random=True, normalise=True)
