@@ -92,7 +92,8 @@ def test_a_data_set_that_cannot_be_fetched_is_not_asked_for_twice(
 
 
 def test_a_killed_grid_goes_on_from_the_last_checkpoint(toy: Workspace, progress: ListProgress) -> None:
-    recipe = Recipe("own", "Own", ["toy"], ["R@5"], [System("sasrec", "sasrec", {"steps": [30], "validations": [3], "beams": [5]})])
+    options = {"steps": [30], "validations": [3], "beams": [5], "precision": ["fp32"]}
+    recipe = Recipe("own", "Own", ["toy"], ["R@5"], [System("sasrec", "sasrec", options)])
 
     class Killed(ListProgress):
         def say(self, message: str) -> None:
