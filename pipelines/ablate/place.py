@@ -134,7 +134,8 @@ def _placed(cell: Cell, inputs: Inputs, budget: str, split: str) -> Placed:
         return Placed(cell, plan, reason=str(error))
     run = f"{cell.dataset}-{cell.model}-{budget}-{_digest({**describe(plan), 'inputs': digests})}"
     key = _digest({"run": run, "split": split, "diagnosed": cell.diagnosed, **dataclasses.asdict(cell.decoding)})
-    return Placed(cell, plan, run, key, digests)
+    named = {f"{name} {sids}" if name == "sids" else name: sha for name, sha in digests.items()}
+    return Placed(cell, plan, run, key, named)
 
 
 def _digest(values: dict[str, Any]) -> str:
