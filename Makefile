@@ -9,10 +9,15 @@ DEVICE ?= cuda
 PRESET ?= paper
 MINUTES ?= 15
 
-.PHONY: help quickstart test lint format bench gpu-check lock clean
+# Of reproduce-…: the preset of every run, and further options of `maskgr ablate`, e.g. ABLATE="--seeds 3 --jobs 2".
+BUDGET ?= small
+ABLATE ?=
+RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
+
+.PHONY: help quickstart test lint format bench reproduce-% reproduce-all report gpu-check lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: $(INSTALLED) ## Install, then download, train and evaluate on MovieLens 100K (CPU, under 12 minutes)
 	$(BIN)/maskgr download ml-100k
@@ -34,6 +39,16 @@ format: $(INSTALLED) ## Put style and formatting right
 bench: $(INSTALLED) ## Measure training and decoding against the reference
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.decoding
+
+reproduce-%: $(INSTALLED) ## One of the paper's: table1 … table7, figure2 … figure4, or another recipe (BUDGET=paper|small|smoke)
+	$(BIN)/maskgr ablate $* --budget $(BUDGET) $(ABLATE)
+
+reproduce-table7: reproduce-table1 ; # one recipe for both
+
+reproduce-all: $(addprefix reproduce-,$(RECIPES)) report ## All tables and figures of the paper, and their report
+
+report: $(INSTALLED) ## Join the reports of all recipes into one page
+	$(BIN)/maskgr report
 
 gpu-check: ## Check, time and train on a GPU, into one JSON (DEVICE=cpu PRESET=smoke tries it without)
 	$(PYTHON) -m benchmarks.gpu --device $(DEVICE) --preset $(PRESET) --minutes $(MINUTES)

@@ -12,7 +12,6 @@ import torch
 from benchmarks.common import save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.commands.train import configure
 from pipelines import artifacts
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
@@ -23,6 +22,7 @@ from pipelines.models.catalogue import Catalogue
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
+from pipelines.train.configure import configure
 
 SIZES = {"12 thousand": 12_101, "1 million": 1_000_000}
 LARGEST = {"5 million": 5_000_000}  # its index alone is built

@@ -11,7 +11,6 @@ import torch
 
 from benchmarks.common import compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_beam_search
-from maskgr_cli.commands.train import configure
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import histories, load_sequences
@@ -20,6 +19,7 @@ from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
+from pipelines.train.configure import configure
 
 BEAMS, REFERENCE_BATCH = 10, 32
 USERS = {True: 512, False: 64}  # a unit of work: with and without encoding histories once

@@ -14,7 +14,6 @@ from benchmarks.catalogue import CODES, SIZES, catalogue
 from benchmarks.common import save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.commands.train import configure
 from pipelines import artifacts
 from pipelines.decode.beam import beam_search
 from pipelines.decode.config import Decoding
@@ -22,6 +21,7 @@ from pipelines.decode.index import PartialIndex
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.precision import autocast
+from pipelines.train.configure import configure
 
 HISTORY, EVALUATIONS = 20, (3, 1)
 

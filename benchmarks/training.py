@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.common import compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_training_step
-from maskgr_cli.commands.train import configure
 from pipelines.evaluate.protocol import load_sequences, training
 from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
 from pipelines.train.batches import Batches
+from pipelines.train.configure import configure
 from pipelines.train.loop import Trainer
 from pipelines.train.run import start_accelerate
 

@@ -11,7 +11,6 @@ from benchmarks.catalogue import APART, CODES, SIZES, catalogue
 from benchmarks.common import save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.commands.train import configure
 from pipelines import artifacts
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
@@ -21,6 +20,7 @@ from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
+from pipelines.train.configure import configure
 
 BEAMS, HISTORY = 20, 5
 

@@ -59,6 +59,35 @@ def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., No
     return decorate
 
 
+def swept_options(kinds: dict[str, dict[str, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per name, each a list as text; those that were typed arrive as `settings: dict[str, str]`.
+
+    Args:
+        kinds: whose options they are → option → anything.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "settings"]
+        taken = {p.name for p in own}
+        panels: dict[str, str] = {}
+        for kind, options in kinds.items():
+            panels |= {name: f"Lists for {kind}" for name in options if name not in taken | panels.keys()}
+
+        def option(name: str, panel: str) -> inspect.Parameter:
+            shown = typer.Option(f"--{name.replace('_', '-')}", show_default=False, rich_help_panel=panel, metavar="A,B,…")
+            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, shown])
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            typed = {name: value for name in panels if (value := given.pop(name)) is not None}
+            command(**given, settings=typed)
+
+        wrapper.__signature__ = inspect.Signature([*own, *map(option, *zip(*panels.items(), strict=True))])  # type: ignore[attr-defined]
+        return wrapper
+
+    return decorate
+
+
 def _panel(name: str, configs: tuple[type, ...]) -> str:
     """Where the help shows the option of a field."""
     named = [config for config in configs if hasattr(config, "name")]

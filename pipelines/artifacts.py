@@ -63,6 +63,15 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         "option": pa.string(),
         "value": pa.string(),
     },
+    "grid": {  # followed by a column for each option that varies
+        **dict.fromkeys(("recipe", "budget", "dataset", "system", "label", "model"), pa.string()),
+        "seed": pa.int32(),
+        **dict.fromkeys(("state", "reason", "metric"), pa.string()),
+        **dict.fromkeys(("value", "low", "high"), pa.float64()),
+        "users": pa.int64(),
+        **dict.fromkeys(("train_seconds", "eval_seconds"), pa.float64()),
+        **dict.fromkeys(("run", "evaluation", "description", "commit", "machine", "inputs"), pa.string()),
+    },
     "diagnosis": {
         "measure": pa.string(),
         "order": pa.string(),
@@ -77,6 +86,8 @@ NULLABLE = {
     *(("metrics", column) for column in ("k", "low", "high")),
     *(("trials", column) for column in ("recall", "seconds")),
     *(("diagnosis", column) for column in ("order", "evaluations", "digit", "revealed")),
+    *(("grid", column) for column in ("reason", "value", "low", "high", "users", "train_seconds", "eval_seconds")),
+    *(("grid", column) for column in ("run", "evaluation", "description", "commit", "machine", "inputs")),
     ("ranks", "rank"),
 }
 

@@ -9,7 +9,9 @@ WORKSPACE/
     runs/RUN/config.json                model.safetensors  history.parquet  state.safetensors
     runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
     comparisons/DECODING/A/B.parquet    how run B differs from run A
-studies/STUDY/                      study.json  journal.log  trials.parquet
+    studies/STUDY/                      study.json  journal.log  trials.parquet
+    ablate/KEY.json                     where a cell of a grid was evaluated, or why not
+    reports/RECIPE-BUDGET/              results.parquet  report.html  table.md  plot.png
 """
 
 from __future__ import annotations
@@ -143,18 +145,23 @@ class Workspace:
 
         artifacts.write_json(self.root / "workspace.json", {"dataset": dataset})
 
+    @property
+    def current(self) -> str | None:
+        """The data set last downloaded or imported."""
+        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+
+        path = self.root / "workspace.json"
+        return artifacts.read_json(path).get("dataset") if path.exists() else None
+
     def require_dataset(self, name: str | None = None) -> Dataset:
         """The named data set, else the one last downloaded or imported.
 
         Raises:
             UserError: there is none of that name, or none at all.
         """
-        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
-
         have = [d.name for d in self.datasets]
         if name is None:
-            current = self.root / "workspace.json"
-            name = artifacts.read_json(current).get("dataset") if current.exists() else None
+            name = self.current
             if name not in have and have:
                 raise UserError(f"Name the data set to use with --dataset: {self.root} holds {', '.join(have)}.")
             if name not in have:
@@ -173,6 +180,24 @@ class Workspace:
     def study(self, name: str) -> Path:
         """The folder of a search for hyperparameters, whether or not it exists yet."""
         return self.root / "studies" / checked_name(name)
+
+    @property
+    def outcomes(self) -> Path:
+        """The folder of what became of the cells of grids."""
+        return self.root / "ablate"
+
+    def outcome(self, key: str) -> Path:
+        """What became of one cell, whether or not it exists yet."""
+        return self.outcomes / f"{checked_name(key)}.json"
+
+    def report(self, name: str) -> Path:
+        """The folder of a report, whether or not it exists yet."""
+        return self.root / "reports" / checked_name(name)
+
+    @property
+    def reports(self) -> list[Path]:
+        """The results of all reports."""
+        return sorted((self.root / "reports").glob("[!.]*/results.parquet"))
 
     @property
     def runs(self) -> list[Run]:

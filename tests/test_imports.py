@@ -20,7 +20,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "decode": {"models"},
     "evaluate": {"models", "decode"},
     "train": {"models", "decode", "evaluate"},
-    "ablate": {"download", "embed", "tokenize", "models", "train", "decode", "evaluate"},
+    "ablate": {"download", "embed", "tokenize", "prepare", "models", "train", "decode", "evaluate"},
 }
 LIGHT = {"artifacts", "workspace", "models", "train", "decode", "evaluate"}  # also run where neither of these is installed
 HEAVY = {"torch", "polars", "pyarrow", "sklearn", "faiss", "transformers", "accelerate"}

@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import decoding, training
 from benchmarks.common import dataset, rate
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.commands.train import configure
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.protocol import histories, load_sequences
@@ -24,6 +23,7 @@ from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent
+from pipelines.train.configure import configure
 
 Result = TypeVar("Result")
 SIDES = {"bf16": ("bf16", False), "fp32": ("fp32", False), "bf16, blocks compiled": ("bf16", True)}

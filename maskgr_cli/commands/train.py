@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +10,11 @@ from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.errors import UserError
-from pipelines.models.config import MODELS, ModelConfig, model_config
+from pipelines.models.config import MODELS, ModelConfig
 from pipelines.tokenize.config import METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
+from pipelines.train.configure import configure
 from pipelines.train.presets import PRESET_NAMES
-from pipelines.train.presets import preset as preset_values
 from pipelines.workspace import Dataset, Workspace
 
 ModelOption = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
@@ -107,20 +106,3 @@ def ensure_inputs(context: typer.Context, data: Dataset, sizes: ModelConfig) -> 
         return named_sids(data, asked["semantic_ids"], launch.progress())
     tokenizer = TokenizeConfig(layers=asked["sids"], codebook=asked["codebook"], method=asked["method"])
     return ensure_sids(data, tokenizer, asked["embedding"], launch.progress())
-
-
-def configure(model: str, preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """A model's preset with what was typed in its place; --steps or --minutes alone replaces the preset's whole budget.
-
-    Raises:
-        UserError: an unknown model or preset, or values that the configurations refuse.
-    """
-    values = preset_values(model, preset)
-    if {"steps", "minutes"} & settings.keys():
-        values = {name: value for name, value in values.items() if name not in ("steps", "minutes")}
-    values |= settings
-    schedule = {field.name for field in dataclasses.fields(TrainConfig)}
-    return (
-        model_config(model, {name: value for name, value in values.items() if name not in schedule}),
-        TrainConfig(**{name: value for name, value in values.items() if name in schedule}),
-    )

@@ -17,12 +17,12 @@ from maskgr_cli.commands.train import (
     PresetOption,
     SemanticIdsOption,
     SidsOption,
-    configure,
     ensure_inputs,
 )
 from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
 from pipelines.models.config import MODELS
 from pipelines.train.config import TrainConfig
+from pipelines.train.configure import configure
 from pipelines.workspace import Workspace
 
 

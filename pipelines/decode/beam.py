@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.decode.nearest import nearest_items
 from pipelines.models.independent import of_items
 from pipelines.models.joint import Joint, LogProbabilities
 
@@ -68,7 +69,7 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
         log_probabilities: the model, given the users' histories.
         users: int64 [B] user numbers; they seed the random order, so that it does not depend on the batch.
         index: the catalogue.
-        decoding: order, evaluations, beams, constraint, remasking.
+        decoding: order, evaluations, beams, constraint or the nearest item instead, remasking.
         ahead: k.
     """
     S, V = ahead * index.digits, index.codes
@@ -92,10 +93,19 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
         beams = _reveal(log_probabilities, logp, digits, beams, index, decoding)
     for _ in range(decoding.remask):
         beams = _decide_again(log_probabilities, beams, index, decoding)
-    numbers = index.number(beams.codes.unflatten(2, (ahead, index.digits)))  # [B, K, k]
+    whole = beams.codes.unflatten(2, (ahead, index.digits))  # [B, K, k, H]
+    numbers = index.number(whole)  # [B, K, k]
+    items = index.lookup(numbers)
+    if decoding.nearest:
+        lost = (items < 0) & beams.scores.isfinite()[:, :, None]
+        items = numbers = items.masked_scatter(lost, nearest_items(whole[lost], index))
     repeated = (numbers[:, :, None] == numbers[:, None]).all(3).tril(-1).any(2) & beams.scores.isfinite()  # [B, K]
     scores = beams.scores.masked_fill(repeated, -torch.inf)
-    return Beams(index.lookup(numbers).masked_fill(scores.isneginf()[:, :, None], -1), scores, repeated.sum(1))
+    items = items.masked_fill(scores.isneginf()[:, :, None], -1)
+    if decoding.nearest:  # several beams may have become one item: what is left moves up
+        order = scores.isneginf().byte().sort(dim=1, stable=True).indices
+        items, scores = items.gather(1, order[:, :, None].expand_as(items)), scores.gather(1, order)
+    return Beams(items, scores, repeated.sum(1))
 
 
 def random_order(users: Tensor, digits: int, seed: int) -> Tensor:

@@ -38,6 +38,9 @@ class Decoding:
     )
     beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
     constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
+    nearest: bool = field(
+        default=False, metadata={"help": "Beams that are no item become the item with most digits in common; needs --no-constrained."}
+    )
     remask: int = field(
         default=0, metadata={"help": "Further evaluations after the last, each deciding anew the least certain digit of every beam."}
     )
@@ -62,6 +65,8 @@ class Decoding:
             raise UserError(f"--beams is {self.beams}; it must be at least 1.")
         if self.nfe is not None and self.nfe < 1:
             raise UserError(f"--nfe is {self.nfe}; it must be at least 1.")
+        if self.nearest and self.constrained:
+            raise UserError("--nearest goes with --no-constrained: constrained beams are items. Leave one out.")
         if self.remask < 0:
             raise UserError(f"--remask is {self.remask}; it must be 0 or more.")
         if not 0 <= self.guidance < 100:
@@ -119,7 +124,7 @@ class Decoding:
         parts += ["constrained" if self.constrained else "unconstrained"] if not ranks else [f"s{self.seed}"] if self.seed else []
         parts += [f"m{self.remask}"] if self.remask else []
         parts += [f"w{self.guidance:g}"] if self.guidance else []
-        return "-".join((*parts, *(name for name in ("approximate", "unseen") if getattr(self, name))))
+        return "-".join((*parts, *(name for name in ("nearest", "approximate", "unseen") if getattr(self, name))))
 
 
 def options(names: list[str]) -> str:

@@ -143,6 +143,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
         return f"{trained.dataset.name} · text embeddings predicted by {trained.model.config.dense_from} · {what}"
     H, split = trained.model.digits, decoding.split(ahead * trained.model.digits)
     allowed = "constrained" if decoding.constrained else "unconstrained"
+    allowed += ", then the nearest items" if decoding.nearest else ""
     allowed += seen
     allowed += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
     allowed += ", histories encoded once (approximate)" if decoding.approximate else ""

@@ -105,7 +105,7 @@ class DigitModel(Recommender):
     codes: int
     retrievals = ("generative",)
     orders: ClassVar[tuple[str, ...]] = ("greedy", "left-to-right", "random", "confidence")
-    decoded_by = frozenset({"unmask", "nfe", "reveal", "constrained", "remask", "seed"})
+    decoded_by = frozenset({"unmask", "nfe", "reveal", "constrained", "nearest", "remask", "seed"})
     encodes_once: bool = True
     joint: bool = False
 

@@ -62,6 +62,8 @@ class TokenizeConfig:
 
 
 def default_name(embedding: str, config: TokenizeConfig) -> str:
-    """What SIDs are called when no name is given, e.g. "lsa-4x256", "lsa-16x256-opq-s7" for opq and seed 7."""
-    parts = (embedding, f"{config.layers}x{config.codebook}", *[config.method] * (config.method != "kmeans"))
-    return "-".join((*parts, *[f"s{config.seed}"] * (config.seed != 0)))
+    """What SIDs are called when no name is given: "lsa-4x256", "lsa-16x256-opq-s7" for opq and seed 7; each other setting shows too."""
+    parts = [embedding, f"{config.layers}x{config.codebook}", *[config.method] * (config.method != "kmeans")]
+    parts += [f"s{config.seed}"] * (config.seed != 0)
+    parts += [f"{name[0]}{getattr(config, name)}" for name, (default, _) in ONLY.items() if getattr(config, name) not in (None, default)]
+    return "-".join(parts + ["unit"] * config.normalise)

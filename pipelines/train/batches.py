@@ -9,6 +9,19 @@ import numpy as np
 
 from pipelines.evaluate.protocol import Sequences, gather
 
+KEPT = 3  # items that `thinned` leaves of a sequence at least
+
+
+def thinned(sequences: Sequences, share: float, seed: int) -> Sequences:
+    """Each sequence without a share of its items, drawn at random, but with three or all that it had (paper, section 4.3)."""
+    lengths = sequences.lengths
+    kept = np.maximum(np.minimum(lengths, KEPT), np.rint(lengths * (1 - share)).astype(np.int64))
+    row = np.repeat(np.arange(len(sequences)), lengths)
+    order = np.lexsort((np.random.default_rng([seed, 2]).random(len(sequences.items)), row))  # rows in turn, shuffled inside
+    first = np.arange(len(order)) - sequences.offsets[row] < kept[row]
+    places = np.sort(order[first])
+    return Sequences(sequences.items[places], np.concatenate([[0], np.cumsum(kept)]))
+
 
 @dataclass(frozen=True, eq=False)
 class Windows(Sequences):

@@ -36,6 +36,9 @@ class TrainConfig:
     )
     final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
     next: int = field(default=1, metadata={"help": "Items ahead k: a user's last k items test, the k before validate."})
+    drop_items: float = field(
+        default=0.0, metadata={"help": "Share of each training sequence's items left out at random, three kept at least (section 4.3)."}
+    )
     clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
     validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
     validation_users: int = field(default=0, metadata={"help": "Users drawn for validation; 0 for all."})
@@ -60,6 +63,7 @@ class TrainConfig:
             "decay": (0, 1),
             "final_rate": (0, 1),
             "next": (1, math.inf),
+            "drop_items": (0, 0.99),
             "clip": (0, math.inf),
             "validations": (1, math.inf),
             "validation_users": (0, math.inf),

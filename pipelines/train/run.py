@@ -32,7 +32,7 @@ from pipelines.models.precision import uses_bf16
 from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
-from pipelines.train.batches import Batches
+from pipelines.train.batches import Batches, thinned
 from pipelines.train.config import TrainConfig
 from pipelines.train.loop import Trainer
 from pipelines.workspace import Run, Workspace
@@ -115,9 +115,11 @@ def train_run(
     torch.manual_seed(plan.train.seed)
     model = registry.build(plan.sizes, catalogue)
     prefixes = plan.sizes.examples == "prefixes"
-    batches = Batches(
-        training(sequences, plan.train.next), plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next
-    )
+    trained_on = training(sequences, plan.train.next)
+    if plan.train.drop_items:
+        trained_on = thinned(trained_on, plan.train.drop_items, plan.train.seed)
+        progress.say(f"Left out items at random: {len(trained_on.items):,} of {len(training(sequences, plan.train.next).items):,} remain.")
+    batches = Batches(trained_on, plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next)
     trainer = Trainer(model, batches, plan.train, accelerator)
     session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     if resume and run.state.exists():

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import levers
-from maskgr_cli.commands.train import configure
 from pipelines import artifacts
+from pipelines.train.configure import configure
 from pipelines.train.run import Plan
 from pipelines.workspace import Workspace
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.protocol import Sequences
-from pipelines.train.batches import Batches, cut
+from pipelines.train.batches import Batches, cut, thinned
 
 LENGTHS = np.array([1, 3, 5, 5, 12, 40])
 SEQUENCES = Sequences(np.arange(LENGTHS.sum(), dtype=np.int32), np.concatenate([[0], np.cumsum(LENGTHS)]))
@@ -62,3 +62,22 @@ def test_a_cut_loses_nothing_and_keeps_to_its_size(micro: int) -> None:
     assert all(lengths[piece].sum() <= 1.5 * micro + 2 * lengths.max() for piece in pieces)
     ordered = lengths[np.concatenate(pieces)]
     assert (np.diff(ordered) <= 0).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.375, 0.75])
+def test_a_share_of_the_items_is_left_out_and_three_are_kept(share: float) -> None:
+    kept = thinned(SEQUENCES, share, seed=0)
+    for row, length in enumerate(LENGTHS):
+        had = SEQUENCES.items[SEQUENCES.offsets[row] : SEQUENCES.offsets[row + 1]].tolist()
+        has = kept.items[kept.offsets[row] : kept.offsets[row + 1]].tolist()
+        assert len(has) == max(min(3, length), round(length * (1 - share)))
+        assert has == sorted(set(has))  # in the old order, none twice
+        assert set(has) <= set(had)
+    assert kept.items.tolist() == thinned(SEQUENCES, share, seed=0).items.tolist()
+    assert (kept.items.tolist() == thinned(SEQUENCES, share, seed=1).items.tolist()) == (share == 0)
+
+
+def test_which_items_are_left_out_is_up_to_chance_alone() -> None:
+    """A row of 40 items at a half: each place is kept in a half of the seeds, within five standard errors."""
+    often = np.mean([np.isin(SEQUENCES.items[-40:], thinned(SEQUENCES, 0.5, seed).items) for seed in range(400)], axis=0)
+    assert np.abs(often - 0.5).max() < 5 * 0.5 / 20

@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from maskgr_cli.commands.train import configure
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
@@ -26,6 +25,7 @@ from pipelines.models.config import MODELS
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
+from pipelines.train.configure import configure
 from pipelines.train.presets import PRESET_NAMES, PRESETS, preset
 from pipelines.train.run import train_run, unfinished
 from pipelines.workspace import Run, Workspace

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from maskgr_cli.commands.train import configure
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.models.config import MODELS, SASRecConfig
 from pipelines.train import tune as tuning
 from pipelines.train.config import TrainConfig
+from pipelines.train.configure import configure
 from pipelines.train.run import Plan, train_run
 from pipelines.train.spaces import SPACES, Among, Between
 from pipelines.train.tune import best_values, space_of, tune

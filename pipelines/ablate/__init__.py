@@ -1,0 +1,1 @@
+"""Tables and figures from many runs: recipes, the grid that makes them true, and the report."""

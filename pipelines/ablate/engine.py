@@ -1,0 +1,186 @@
+"""Makes the cells of a grid true: trains, or continues, each run once and evaluates it, here or side by side in processes.
+
+WORKSPACE/ablate/KEY.json says where a cell's evaluation lies or why there is none; runs and evaluations are ordinary ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import artifacts
+from pipelines.ablate.place import Placed
+from pipelines.decode.config import Decoding
+from pipelines.errors import UserError
+from pipelines.evaluate.diagnose import diagnose_run
+from pipelines.evaluate.run import evaluate_run
+from pipelines.models.config import model_config
+from pipelines.progress import Progress
+from pipelines.train.config import TrainConfig
+from pipelines.train.run import Plan, describe, train_run
+from pipelines.workspace import Workspace
+
+DONE, FAILED, INTERRUPTED, OPEN = "done", "failed", "interrupted", "to do"
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run and all that is to be measured of it; `wanted` maps an outcome's key to a decoding and whether to diagnose."""
+
+    run: str
+    plan: Plan
+    split: str
+    wanted: dict[str, tuple[Decoding, bool]]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values; `Job.revived` reads them."""
+        wanted = {key: [dataclasses.asdict(decoding), diagnosed] for key, (decoding, diagnosed) in self.wanted.items()}
+        return {"run": self.run, "plan": describe(self.plan), "split": self.split, "wanted": wanted}
+
+    @staticmethod
+    def revived(found: dict[str, Any]) -> Job:
+        """A job from what `plain` gave."""
+        plan = found["plan"]
+        sizes, train = model_config(plan["model"], plan["sizes"]), TrainConfig(**plan["train"])
+        wanted = {key: (Decoding(**decoding), diagnosed) for key, (decoding, diagnosed) in found["wanted"].items()}
+        return Job(found["run"], Plan(**{**plan, "sizes": sizes, "train": train}), found["split"], wanted)
+
+
+def outcome(workspace: Workspace, placed: Placed) -> dict[str, Any]:
+    """What is known of a cell: its state, and where it failed, the reason; where it is done, the folders of its figures."""
+    if placed.reason:
+        return {"state": FAILED, "reason": placed.reason}
+    if placed.plan is None:
+        return {"state": DONE}
+    path = workspace.outcome(placed.key) if placed.key else None
+    found = artifacts.read_json(path) if path and path.exists() else {}
+    if found.get("reason"):
+        return {"state": FAILED, "reason": found["reason"]}
+    run = workspace.run(placed.run) if placed.run else None
+    files = [run.evaluation(folder) / name for folder, name in _files(found)] if run else []
+    if files and not any(map(artifacts.stale, files)):
+        return {"state": DONE, "files": files, "description": found["description"]}
+    return {"state": INTERRUPTED if run and run.config.exists() else OPEN}
+
+
+def _files(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Folder and name of what an outcome points to."""
+    evaluated = [(found["evaluation"], "metrics.parquet")] if "evaluation" in found else []
+    return evaluated + ([(found["diagnosis"], "diagnosis.parquet")] if found.get("diagnosis") else [])
+
+
+def jobs_of(workspace: Workspace, placed: list[Placed], split: str) -> list[Job]:
+    """What is left to do, a job for each run, in the order of the cells; what failed before is tried again."""
+    found: dict[str, Job] = {}
+    for cell in placed:
+        if cell.plan is None or not cell.key or outcome(workspace, cell)["state"] == DONE:
+            continue
+        job = found.setdefault(cell.run, Job(cell.run, cell.plan, split, {}))
+        job.wanted[cell.key] = (cell.cell.decoding, cell.cell.diagnosed)
+    return list(found.values())
+
+
+def work(workspace: Workspace, job: Job, progress: Progress) -> None:
+    """Do one job: train the run, or go on with it, and evaluate it; what a person's input makes impossible is noted as the outcome.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the training's state is saved.
+    """
+    try:
+        run = train_run(workspace, job.plan, progress, name=job.run, resume=True)
+    except UserError as error:
+        for key in job.wanted:
+            _note(workspace, key, reason=str(error))
+        return
+    for key, (decoding, diagnosed) in job.wanted.items():
+        try:
+            found = evaluate_run(workspace, run, decoding, progress, split=job.split)
+            diagnosis = diagnose_run(workspace, run, Decoding(beams=decoding.beams), progress, split=job.split) if diagnosed else None
+        except UserError as error:
+            _note(workspace, key, reason=str(error))
+            continue
+        folders = {"evaluation": found.folder.name, "diagnosis": diagnosis and diagnosis.folder.name}
+        _note(workspace, key, run=run.name, description=found.description, **folders)
+
+
+def _note(workspace: Workspace, key: str, **values: Any) -> None:
+    artifacts.write_json(workspace.outcome(key), values)
+
+
+def run_all(workspace: Workspace, jobs: list[Job], progress: Progress, *, count: int = 1, command: list[str] | None = None) -> None:
+    """Do all jobs, in this process or in several.
+
+    Args:
+        count: how many at the same time, a process each, on a core or GPU of its own; 1 works in this process.
+        command: what starts such a process, before the job's file.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; every training's state is saved.
+    """
+    for key in (key for job in jobs for key in job.wanted):
+        workspace.outcome(key).unlink(missing_ok=True)  # a reason of an earlier time
+    if command and (count > 1 or len({job.plan.train.precision for job in jobs}) > 1):  # Accelerate has one precision a process
+        _side_by_side(workspace, jobs, count, command, progress)
+        return
+    for number, job in enumerate(jobs, start=1):
+        progress.say(f"Run {number} of {len(jobs)}: {job.run}")
+        work(workspace, job, progress)
+
+
+def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: list[str], progress: Progress) -> None:
+    """Keep `count` processes busy. Each ends, and saves, when its standard input does: by Ctrl-C here, or if this process is killed."""
+    waiting, running = list(jobs), {}
+    try:
+        with progress.task("Runs", total=len(jobs), unit="runs") as task:
+            while waiting or running:
+                for slot in [slot for slot in range(count) if slot not in running][: len(waiting)]:
+                    running[slot] = _start(workspace, waiting.pop(0), slot, count, command)
+                    progress.say(f"Started {running[slot][0].run} ({running[slot][2]}).")
+                time.sleep(POLL_SECONDS)
+                for slot, (job, process, log) in [*running.items()]:
+                    if process.poll() is not None:
+                        del running[slot]
+                        _ended(workspace, job, process.returncode, log, progress)
+                        task.advance()
+    finally:
+        for _, process, _ in running.values():
+            process.stdin.close()
+        for _, process, _ in running.values():
+            process.wait()
+
+
+def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[str]) -> tuple[Job, Any, Path]:
+    path, log = (workspace.outcomes / "jobs" / f"{job.run}.{end}" for end in ("json", "log"))
+    artifacts.write_json(path, job.plain())
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count))}
+    if gpus := _gpus():
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    with open(log, "ab") as out:
+        process = subprocess.Popen(
+            [*command, str(path)], stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
+    return job, process, log
+
+
+def _ended(workspace: Workspace, job: Job, code: int, log: Path, progress: Progress) -> None:
+    """Say how a process ended; where it left no outcome, that is the outcome."""
+    if code:
+        for key in job.wanted:
+            if not workspace.outcome(key).exists():
+                _note(workspace, key, reason=f"Its process ended with exit code {code}; see {log}.")
+    progress.say(f"{job.run} is {'done' if not code else f'not done: exit code {code}, see {log}'}.")
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    torch = sys.modules["torch"]
+    if not torch.cuda.is_available():
+        return []
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")

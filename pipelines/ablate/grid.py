@@ -1,0 +1,142 @@
+"""The cells of a recipe: every system with every value of its options, on every data set, with every seed. Light to import."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.ablate.metrics import metric
+from pipelines.ablate.options import RENAMED, label, owner
+from pipelines.ablate.recipe import Recipe, System
+from pipelines.decode.config import Decoding
+from pipelines.errors import UserError
+from pipelines.models.config import ModelConfig
+from pipelines.tokenize.config import TokenizeConfig
+from pipelines.train.config import TrainConfig
+from pipelines.train.configure import configure
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all runs of a grid share.
+
+    Attributes:
+        budget: the preset.
+        minutes: of each run's training, in place of the preset's end; None leaves it.
+        seeds: how many; None takes the recipe's.
+        datasets: in place of the recipe's.
+        options: option → values, in place of all systems'.
+        split: "test" or "validation".
+    """
+
+    budget: str = "small"
+    minutes: float | None = None
+    seeds: int | None = None
+    datasets: tuple[str, ...] = ()
+    options: dict[str, list] = dataclasses.field(default_factory=dict)
+    split: str = "test"
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One evaluation of one run.
+
+    Attributes:
+        setting: what tells it from the system's other cells: option → value.
+        values: all that a recipe says of it, option → value.
+        sizes, train: what to train; None where nothing is, or where it is refused.
+        tokenize: how its semantic IDs are made; None for models that know items by number.
+        decoding: how it is evaluated.
+        diagnosed: the dependence between digits is measured too.
+        refused: why it cannot be run, in a line.
+    """
+
+    dataset: str
+    system: str
+    model: str
+    seed: int
+    setting: dict[str, Any]
+    values: dict[str, Any]
+    sizes: ModelConfig | None = None
+    train: TrainConfig | None = None
+    tokenize: TokenizeConfig | None = None
+    decoding: Decoding | None = None
+    diagnosed: bool = False
+    refused: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its row in a table."""
+        return row_label(self.system, self.setting)
+
+    @property
+    def minutes(self) -> float | None:
+        """How long its training takes; None where only the number of steps is known."""
+        return self.train.minutes if self.train else None
+
+
+def row_label(system: str, setting: dict[str, Any]) -> str:
+    """What a table calls a system with some settings."""
+    return " · ".join((system, *(label(option, value) for option, value in setting.items())))
+
+
+def cells(recipe: Recipe, scale: Scale) -> list[Cell]:
+    """All cells of a recipe, in its order.
+
+    Raises:
+        UserError: there is no data set, or not one cell can be run as it stands.
+    """
+    datasets = list(scale.datasets) or recipe.datasets
+    if not datasets:
+        raise UserError(f"The recipe {recipe.name} is for data sets of your own: name them with --dataset, separated by commas.")
+    found = [
+        cell
+        for dataset in datasets
+        for system in recipe.systems
+        if system.runs_on(dataset, bool(scale.datasets))
+        for values in combinations(recipe, system, scale)
+        for cell in _seeded(recipe, system, scale, dataset, values)
+    ]
+    if all(cell.refused for cell in found):
+        raise UserError(found[0].refused or "")
+    return found
+
+
+def combinations(recipe: Recipe, system: System, scale: Scale) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every combination of a system's options: those that vary, and all."""
+    parts = (recipe.options, recipe.budgets.get(scale.budget, {}), system.options, system.budgets.get(scale.budget, {}), scale.options)
+    merged: dict[str, list] = {}
+    for part in parts:
+        merged |= part
+    varied = [option for option, values in merged.items() if len(values) > 1]
+    every = (dict(zip(merged, values, strict=True)) for values in itertools.product(*merged.values()))
+    return [({option: values[option] for option in varied}, values) for values in every]
+
+
+def _seeded(recipe: Recipe, system: System, scale: Scale, dataset: str, combination: tuple[dict, dict]) -> list[Cell]:
+    setting, values = combination
+    shared = {"dataset": dataset, "system": system.name, "model": system.model, "setting": system.shown | setting}
+    shared["values"] = system.shown | values
+    if not system.model:
+        return [Cell(**shared, seed=0)]
+    seeds = range(recipe.seeds if scale.seeds is None else scale.seeds)
+    diagnosed = any(metric(name).source == "diagnosis" for name in recipe.metrics)
+    return [Cell(**shared, seed=seed, diagnosed=diagnosed, **_configured(system.model, scale, values, seed)) for seed in seeds]
+
+
+def _configured(model: str, scale: Scale, values: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The configurations of a cell, or why they are refused."""
+    kinds = {kind: {option: value for option, value in values.items() if owner(option) == kind} for kind in ("tokenize", "train", "eval")}
+    settings = {**kinds["train"], "seed": seed} | ({"minutes": scale.minutes} if scale.minutes is not None else {})
+    try:
+        sizes, train = configure(model, scale.budget, settings)
+        sizes.check_ahead(train.next)
+        tokenize = TokenizeConfig(**{RENAMED.get(option, option): value for option, value in kinds["tokenize"].items()})
+        if not sizes.needs and kinds["tokenize"]:
+            raise UserError(f"--{' and --'.join(kinds['tokenize'])} mean nothing to --model {model}, which knows items by number.")
+        decoding = Decoding(**kinds["eval"])
+    except UserError as error:
+        return {"refused": str(error)}
+    return {"sizes": sizes, "train": train, "tokenize": tokenize if sizes.needs else None, "decoding": decoding}

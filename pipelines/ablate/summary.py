@@ -1,0 +1,179 @@
+"""From tidy rows to what a table shows: means over seeds, the paper's figures beside them, the best against the runner-up."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.ablate.grid import Scale, combinations, row_label
+from pipelines.ablate.metrics import Metric, metric
+from pipelines.ablate.recipe import Recipe
+from pipelines.errors import UserError
+from pipelines.evaluate.compare import compare, read_ranking
+from pipelines.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure of one row of a table; values as stored (fractions, nats, counts), `paper` in the paper's units.
+
+    Attributes:
+        values: one for each seed that is done.
+        low, high: 95 % interval over users; of several seeds the mean of their bounds.
+        reason: why there is no value.
+    """
+
+    metric: Metric
+    values: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    paper: float | None = None
+    reason: str | None = None
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None with fewer than two."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def lines(self) -> list[str]:
+        """The figure, its interval, the paper's figure and the difference."""
+        m = self.metric
+        if self.mean is None:
+            own = ["missing" if self.reason is None else "cannot be run"]
+        else:
+            own = [m.shown(self.mean) + ("" if self.sd is None else f" ± {m.shown(self.sd)}")]
+            own += [f"{m.shown(self.low)} to {m.shown(self.high)}"] * (self.low is not None)
+        if self.paper is None:
+            return own
+        difference = "" if self.mean is None else f" ({m.shown(self.mean - self.paper / m.factor, sign=True)})"
+        return [*own, f"paper {self.paper:,.{m.decimals}f}{difference}"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system with its settings on one data set; metric label → figure."""
+
+    dataset: str
+    system: str
+    setting: dict[str, Any]
+    entries: dict[str, Entry]
+
+    @property
+    def label(self) -> str:
+        return row_label(self.system, self.setting)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The best of a data set by one metric, against the runner-up: the difference as a fraction, its interval, p."""
+
+    dataset: str
+    metric: Metric
+    best: str
+    runner_up: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+
+def rows_of(recipe: Recipe, scale: Scale, table: pa.Table) -> list[Row]:
+    """The rows of a recipe's tables, in the recipe's order.
+
+    Args:
+        table: an artifact of kind "grid" of this recipe at this scale.
+    """
+    found: dict[tuple[str, str, str], list[dict]] = {}
+    for row in table.to_pylist():
+        found.setdefault((row["dataset"], row["label"], row["metric"]), []).append(row)
+    rows = []
+    for dataset in scale.datasets or recipe.datasets:
+        for system in recipe.systems:
+            for setting, values in combinations(recipe, system, scale):
+                shown = system.shown | setting
+                key = (dataset, row_label(system.name, shown))
+                if (*key, recipe.metrics[0]) not in found:
+                    continue
+                paper = _paper(recipe, dataset, system.name, system.shown | values)
+                entries = {m: _entry(metric(m), found[(*key, m)], paper.get(m)) for m in recipe.metrics}
+                rows.append(Row(dataset, system.name, shown, entries))
+    return rows
+
+
+def _entry(asked: Metric, rows: list[dict], paper: float | None) -> Entry:
+    done = [row for row in rows if row["value"] is not None]
+    bounds = [statistics.fmean(row[end] for row in done) if done and done[0][end] is not None else None for end in ("low", "high")]
+    reason = next((row["reason"] for row in rows if row["reason"]), None)
+    return Entry(asked, tuple(row["value"] for row in done), *bounds, paper, reason)
+
+
+def _paper(recipe: Recipe, dataset: str, system: str, values: dict[str, Any]) -> dict[str, float]:
+    """The paper's figures of a row: those whose every option is the row's."""
+    found: dict[str, float] = {}
+    for entry in recipe.paper:
+        figures = {key: value for key, value in entry.items() if key in recipe.metrics}
+        about = {key: value for key, value in entry.items() if key not in figures and key not in ("dataset", "system")}
+        here = entry["system"] == system and entry.get("dataset", recipe.datasets[0]) == dataset
+        if here and all(_same(values.get(option), value) for option, value in about.items()):
+            found |= figures
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    numbers = all(isinstance(value, int | float) for value in (one, other))
+    return math.isclose(one, other) if numbers else one == other
+
+
+def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Contest]:
+    """For each data set and ranking metric, the best row against the best of another system (or, of a single system, of another row).
+
+    The two are compared user by user, by their first seeds; see `evaluate.compare`.
+    """
+    places = _first_evaluations(workspace, table)
+    found = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        here = [row for row in rows if row.dataset == dataset]
+        for label in here[0].entries:
+            asked = here[0].entries[label].metric
+            ranked = [row for row in here if row.entries[label].mean is not None and asked.k is not None]
+            ranked.sort(key=lambda row: -(row.entries[label].mean or 0.0))
+            others = [row for row in ranked[1:] if row.system != ranked[0].system] or ranked[1:]
+            if others:
+                found.append(_contest(dataset, asked, ranked[0], others[0], places))
+    return found
+
+
+def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[str, Path]]) -> Contest:
+    named = Contest(dataset, asked, best.label, other.label)
+    try:
+        rows = _compared(places[dataset, other.label], places[dataset, best.label])
+    except UserError:  # of other lists or users: nothing to test
+        return named
+    row = next(row for row in rows if (row["metric"], row["k"]) == (asked.name, asked.k))
+    return Contest(dataset, asked, best.label, other.label, *(row[name] for name in ("difference", "low", "high", "p")))
+
+
+@functools.lru_cache(maxsize=256)
+def _compared(baseline: tuple[str, Path], other: tuple[str, Path]) -> Sequence[dict]:
+    return tuple(compare(read_ranking(*baseline), read_ranking(*other)).to_pylist())
+
+
+def _first_evaluations(workspace: Workspace, table: pa.Table) -> dict[tuple[str, str], tuple[str, Path]]:
+    """Data set and row → run and folder of its first seed that is done."""
+    found: dict[tuple[str, str], tuple[str, Path]] = {}
+    for row in table.to_pylist():
+        if row["run"] and row["evaluation"]:
+            found.setdefault((row["dataset"], row["label"]), (row["run"], workspace.run(row["run"]).evaluation(row["evaluation"])))
+    return found

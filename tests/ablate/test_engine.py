@@ -1,0 +1,149 @@
+"""The grid: what is done is not done again, what failed is marked, what was killed goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.ablate import engine
+from pipelines.ablate.grid import Scale, cells
+from pipelines.ablate.place import Inputs, place
+from pipelines.ablate.recipe import Recipe, System, read
+from pipelines.errors import UserError
+from pipelines.progress import Silent
+from pipelines.workspace import Workspace
+from tests.ablate.conftest import SMOKE, TOML, Fakes, placed_cells, run_grid
+from tests.conftest import ListProgress, write_toy
+
+
+def states(workspace: Workspace, placed: list) -> list[str]:
+    return [engine.outcome(workspace, cell)["state"] for cell in placed]
+
+
+def test_options_of_training_multiply_runs_and_those_of_evaluation_evaluations() -> None:
+    scale = Scale("smoke", minutes=2.0, seeds=3, options={"nfe": [1, 2], "layers": [1, 2]})
+    found = cells(Recipe("own", "Own", ["toy"], ["R@5"], [System("maskgr", "maskgr")]), scale)
+    assert len(found) == 12
+    assert len({(cell.sizes, cell.train) for cell in found}) == 6
+    assert {cell.train.minutes for cell in found} == {2.0}
+    assert {cell.train.steps for cell in found} == {None}
+    assert [cell.label for cell in found[::3]] == [f"maskgr · nfe {n} · layers {m}" for n in (1, 2) for m in (1, 2)]
+
+
+def test_a_budget_s_options_replace_the_others(recipe: Recipe) -> None:
+    by_budget = {budget: [c for c in cells(recipe, Scale(budget)) if c.system == "Digits"][0] for budget in ("smoke", "small")}
+    assert by_budget["smoke"].sizes.dropout == 0.2
+    assert by_budget["small"].sizes.dropout == 0.4
+
+
+def test_what_is_done_is_not_done_again(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    placed = run_grid(toy, recipe)
+    assert states(toy, placed) == ["done"] * 3
+    assert len(fakes.trained) == len(fakes.evaluated) == 3
+    run_grid(toy, recipe)
+    assert len(fakes.trained) == len(fakes.evaluated) == 3
+    toy.run(placed[0].run).weights.write_text("other weights")  # the evaluation is of others now
+    run_grid(toy, recipe)
+    assert fakes.trained[3:] == [placed[0].run]
+
+
+def test_runs_are_named_by_plan_and_content(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    before = placed_cells(toy, recipe)
+    assert [cell.run for cell in placed_cells(toy, recipe)] == [cell.run for cell in before]
+    longer = placed_cells(toy, recipe, dataclasses.replace(SMOKE, minutes=1.0))
+    assert not {cell.run for cell in longer} & {cell.run for cell in before}
+    other = placed_cells(toy, recipe, dataclasses.replace(SMOKE, options={"beams": [7]}))
+    assert [cell.run for cell in other] == [cell.run for cell in before]
+    assert not {cell.key for cell in other} & {cell.key for cell in before}
+    write_toy(toy, users=100)  # other sequences under the same name
+    assert not {cell.run for cell in placed_cells(toy, recipe)} & {cell.run for cell in before}
+
+
+def test_a_cell_that_cannot_be_run_is_marked_and_the_others_run(toy: Workspace, fakes: Fakes) -> None:
+    recipe = read("toy", {**TOML, "datasets": ["books", "toy"]}, "toy.toml")
+    fakes.refused = lambda plan: "sasrec is not for toys" if plan.model == "sasrec" else None
+    placed = run_grid(toy, recipe)
+    assert states(toy, placed) == ["failed"] * 4 + ["done"] * 2
+    reasons = [engine.outcome(toy, cell).get("reason") for cell in placed]
+    assert "No data set 'books'" in reasons[0]
+    assert reasons[3] == "sasrec is not for toys"
+    fakes.refused = lambda plan: None
+    assert states(toy, run_grid(toy, recipe)) == ["failed"] * 3 + ["done"] * 3  # tried again, and nothing else
+
+
+def test_a_data_set_that_cannot_be_fetched_is_not_asked_for_twice(
+    toy: Workspace, recipe: Recipe, fakes: Fakes, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise UserError("no source answers")
+
+    monkeypatch.setattr("pipelines.download.build.download_dataset", unreachable)
+    there = dataclasses.replace(SMOKE, datasets=("sports", "toy"))
+    for times in (1, 2):
+        placed = place(cells(recipe, there), Inputs(toy, None, True, progress), "smoke", "test")
+        assert [bool(cell.reason) for cell in placed] == [True] * 3 + [False] * 3
+        assert ("no source answers" if times == 1 else "within the last hour. Get it with: maskgr download sports") in placed[0].reason
+    assert progress.messages.count("Fetching sports.") == 1
+    assert toy.require_dataset().name == "toy"
+
+
+def test_a_killed_grid_goes_on_from_the_last_checkpoint(toy: Workspace, progress: ListProgress) -> None:
+    options = {"steps": [30], "validations": [3], "beams": [5], "precision": ["fp32"]}
+    recipe = Recipe("own", "Own", ["toy"], ["R@5"], [System("sasrec", "sasrec", options)])
+
+    class Killed(ListProgress):
+        def say(self, message: str) -> None:
+            if message.startswith("step 20"):
+                raise MemoryError
+
+    placed = placed_cells(toy, recipe)
+    with pytest.raises(MemoryError):
+        engine.run_all(toy, engine.jobs_of(toy, placed, "test"), Killed())
+    assert states(toy, placed) == ["interrupted"]
+    (job,) = engine.jobs_of(toy, placed, "test")
+    assert engine.Job.revived(job.plain()) == job
+    engine.run_all(toy, [job], progress)
+    assert any(message.endswith("at step 20.") and message.startswith("Resumed") for message in progress.messages)
+    assert states(toy, placed) == ["done"]
+    assert artifacts.read_json(toy.run(job.run).config)["steps"] == 30
+
+
+def test_a_dry_run_makes_nothing(toy: Workspace, recipe: Recipe) -> None:
+    placed = place(cells(recipe, SMOKE), Inputs(toy, None, False, Silent()), "smoke", "test")
+    assert states(toy, placed) == ["to do"] * 3
+    assert not toy.require_dataset().all_sids
+
+
+def test_nothing_that_can_be_run_is_an_error(recipe: Recipe) -> None:
+    with pytest.raises(UserError, match="width 33"):
+        cells(recipe, dataclasses.replace(SMOKE, options={"width": [33]}))
+    with pytest.raises(UserError, match="name them with --dataset"):
+        cells(dataclasses.replace(recipe, datasets=[]), SMOKE)
+
+
+def test_processes_that_fail_are_marked_with_where_to_look(toy: Workspace, recipe: Recipe, progress: ListProgress) -> None:
+    placed = placed_cells(toy, recipe)
+    code = "import sys; print('on', sys.argv[1]); sys.exit(3)"
+    engine.run_all(toy, engine.jobs_of(toy, placed, "test"), progress, count=2, command=[sys.executable, "-c", code])
+    for cell in placed:
+        log = toy.outcomes / "jobs" / f"{cell.run}.log"
+        assert engine.outcome(toy, cell) == {"state": "failed", "reason": f"Its process ended with exit code 3; see {log}."}
+        assert log.read_text() == f"on {log.with_suffix('.json')}\n"
+
+
+def test_ctrl_c_ends_the_processes_and_waits_for_them(toy: Workspace, recipe: Recipe, tmp_path: Path) -> None:
+    class Interrupted(ListProgress):
+        def say(self, message: str) -> None:
+            super().say(message)
+            if len(self.messages) == 2:
+                raise KeyboardInterrupt
+
+    code = f"import pathlib, sys; sys.stdin.read(); pathlib.Path({str(tmp_path)!r}, pathlib.Path(sys.argv[1]).stem).touch()"
+    jobs = engine.jobs_of(toy, placed_cells(toy, recipe), "test")
+    with pytest.raises(KeyboardInterrupt):
+        engine.run_all(toy, jobs, Interrupted(), count=2, command=[sys.executable, "-c", code])
+    assert {path.name for path in tmp_path.glob("toy-*")} == {jobs[0].run, jobs[1].run}

@@ -1,0 +1,123 @@
+"""Recipes: those of the package can all be run, and a mistake in one is one clear line."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.ablate.grid import Scale, cells
+from pipelines.ablate.options import checked, label, owner, parsed
+from pipelines.ablate.recipe import BUDGETS, load, names, read, revived
+from pipelines.errors import UserError
+from tests.ablate.conftest import TOML
+
+PAPER = {"table1", "table2", "table3", "table4", "table5", "table6", "figure2", "figure3", "figure4"}
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_makes_cells_at_every_budget(name: str) -> None:
+    recipe = load(name)
+    assert revived(recipe.plain()) == recipe
+    for budget in BUDGETS:
+        found = cells(recipe, Scale(budget, datasets=tuple(recipe.datasets or ["mine"])))
+        assert [(cell.label, cell.refused) for cell in found if cell.refused] == []
+        assert len({(cell.dataset, cell.label, cell.seed) for cell in found}) == len(found)
+
+
+def test_every_table_and_figure_with_figures_has_a_recipe() -> None:
+    assert set(names()) >= PAPER
+
+
+def test_table_1_holds_the_paper_s_figures() -> None:
+    """Seven systems, four data sets, four metrics each; MaskGR's gain over the best other is the one that the paper prints."""
+    paper = load("table1").paper
+    assert len(paper) == 28
+    for dataset, gain in {"beauty": 8.7, "sports": 9.4, "toys": 5.0, "ml-1m": 11.2}.items():
+        by_system = {row["system"]: row["R@5"] for row in paper if row["dataset"] == dataset}
+        ours = by_system.pop("MaskGR")
+        assert 100 * (ours / max(by_system.values()) - 1) == pytest.approx(gain, abs=0.06)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The toy recipe with another value at a path such as "system.1.model"."""
+    found = copy.deepcopy(TOML)
+    *places, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    part: Any = found
+    for place in places:
+        part = part[place]
+    part[last] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("system.0.model", "gru", r"toy\.toml: system Items: model 'gru' is unknown; choose maskgr, sasrec"),
+        ("system.1.colour", 3, r"toy\.toml: system Digits: there is no option 'colour'"),
+        ("system.1.smoke", {"colour": 3}, r"system Digits\.smoke: there is no option 'colour'"),
+        ("system.1.nfe", "all", r"system Digits: nfe is 'all'; it must be a whole number"),
+        ("system.1.nfe", True, "nfe is True; it must be a whole number"),
+        ("system.1.nfe", [], "nfe has no value"),
+        ("system.1.seed", 1, "--seeds N"),
+        ("system.1.name", "Items", "each needs a name of its own"),
+        ("metrics", ["R@7"], r"toy\.toml: metrics: metric 'R@7' is unknown; choose R@5"),
+        ("metrics", "R@5", "metrics is 'R@5', which is of another type"),
+        ("colour", 1, r"toy\.toml: 'colour' is unknown; choose title"),
+        ("plot", {"x": "beams"}, "plot: x is 'beams', which no system sets"),
+        ("plot", {"x": "nfe", "y": "R"}, "plot: y: metric 'R' is unknown"),
+        ("plot", {"as": "ratio"}, "plot: as is 'ratio'; choose share or difference"),
+        ("paper.0.system", "TIGER", "paper 1: system 'TIGER' is none of the recipe's"),
+        ("paper.1.R@40", 1.0, "paper 2: R@40 is none of the recipe's metrics"),
+        ("paper.1.colour", 1.0, "paper 2: there is no option 'colour'"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_file_and_the_key(path: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        read("toy", changed(path, value), "toy.toml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no recipe 'table9'; choose table1"):
+        load("table9")
+    path = tmp_path / "own.toml"
+    path.write_text("title = ")
+    with pytest.raises(UserError, match=r"own\.toml cannot be read as TOML"):
+        load(str(path))
+    path.write_text("title = 'x'")
+    with pytest.raises(UserError, match=r"own\.toml: datasets is missing"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "values"),
+    [
+        ("sids", "3,4,5", [3, 4, 5]),
+        ("nfe", "1..3,5", [1, 2, 3, 5]),
+        ("unmask", "greedy, random", ["greedy", "random"]),
+        ("drop_items", "0,0.25", [0.0, 0.25]),
+        ("constrained", "yes,no", [True, False]),
+        ("reveal", "1+2+2,2+3", ["1,2,2", "2,3"]),
+        ("learning_rate", "1e-3", [0.001]),
+    ],
+)
+def test_lists_as_typed(option: str, text: str, values: list) -> None:
+    found = parsed(option, text)
+    assert found == values
+    assert [*map(type, found)] == [*map(type, values)]
+    assert checked(option, found) == values
+
+
+@pytest.mark.parametrize(("option", "text"), [("nfe", "few"), ("nfe", "1.5"), ("constrained", "maybe"), ("nfe", "3..1"), ("unmask", "")])
+def test_what_is_not_of_the_option_s_type_is_refused(option: str, text: str) -> None:
+    with pytest.raises(UserError, match=f"--{option}"):
+        parsed(option, text)
+
+
+def test_each_option_belongs_to_one_stage() -> None:
+    assert [*map(owner, ("sids", "layers", "drop_items", "beams"))] == ["tokenize", "train", "train", "eval"]
+    shown = [label(*pair) for pair in (("constrained", False), ("unmask", "greedy"), ("dense", False), ("nfe", 3), ("drop_items", 0.25))]
+    assert shown == ["unconstrained", "greedy", "no dense", "nfe 3", "drop items 0.25"]

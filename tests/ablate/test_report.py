@@ -1,0 +1,117 @@
+"""The report: its figures worked by hand, pages that need no network, plots that any background bears."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import struct
+
+import pytest
+from matplotlib.colors import to_rgb
+
+from pipelines.ablate.grid import Scale
+from pipelines.ablate.plot import INK, STYLES, draw
+from pipelines.ablate.recipe import Recipe, load, names, read
+from pipelines.ablate.report import write_index, write_report
+from pipelines.ablate.results import collect
+from pipelines.ablate.summary import contests, rows_of
+from pipelines.workspace import Workspace
+from tests.ablate.conftest import TOML, Fakes, run_grid
+
+SCALE = Scale("smoke", seeds=2)
+
+
+def found(workspace: Workspace, recipe: Recipe, scale: Scale = SCALE) -> object:
+    return collect(workspace, recipe, run_grid(workspace, recipe, scale), scale.budget)
+
+
+def by_seed(fakes: Fakes) -> None:
+    """Items finds every target at once, Digits at rank 3 with seed 0, and at rank 6 with seed 1."""
+    fakes.rank = lambda plan: 1 if plan.model == "sasrec" else 3 + 3 * plan.train.seed
+
+
+def test_rows_are_tidy(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    by_seed(fakes)
+    rows = found(toy, recipe).to_pylist()
+    assert len(rows) == 3 * 2 * 3
+    digits = [(row["sids"], row["seed"], row["value"]) for row in rows if row["system"] == "Digits" and row["metric"] == "N@10"]
+    assert digits == [(m, seed, pytest.approx(0.5 if seed == 0 else 1 / 2.807354922)) for m in "12" for seed in (0, 1)]
+    assert {row["sids"] for row in rows if row["system"] == "Items"} == {None}
+    assert {(row["train_seconds"], round(row["eval_seconds"]), row["commit"], row["state"]) for row in rows} == {(60.0, 6, "abc", "done")}
+
+
+def test_mean_deviation_and_difference_from_the_paper(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    by_seed(fakes)
+    items, one, two = rows_of(recipe, SCALE, found(toy, recipe))
+    assert [row.label for row in (items, one, two)] == ["Items", "Digits · sids 1", "Digits · sids 2"]
+    entry = two.entries["R@5"]  # 1 with seed 0, 0 with seed 1
+    assert (entry.mean, entry.sd) == (0.5, pytest.approx(0.5**0.5))
+    assert entry.lines == ["50.00 ± 70.71", "50.00 to 50.00", "paper 12.50 (+37.50)"]
+    assert one.entries["R@5"].paper is None
+    assert items.entries["R@5"].lines == ["100.00 ± 0.00", "100.00 to 100.00", "paper 40.00 (+60.00)"]
+
+
+def test_the_best_is_compared_with_the_best_of_another_system(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    by_seed(fakes)
+    table = found(toy, recipe)
+    tested = {contest.metric.label: contest for contest in contests(toy, rows_of(recipe, SCALE, table), table)}
+    assert tested.keys() == {"R@5", "N@10"}
+    contest = tested["N@10"]
+    assert (contest.best, contest.runner_up) == ("Items", "Digits · sids 1")
+    assert contest.difference == pytest.approx(0.5)  # of the first seeds: 1 against 1 / log2(4)
+    assert contest.p == pytest.approx(1 / 10_001)
+    assert tested["R@5"].p == 1  # both find all within five
+
+
+def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) -> None:
+    by_seed(fakes)
+    recipe = read("toy", {**TOML, "datasets": ["toy", "<books>"]}, "toy.toml")
+    folder, section = write_report(toy, recipe, SCALE, found(toy, recipe), "maskgr ablate toy")
+    page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "table.md"))
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)|@import|url\(|<script", page)
+    assert "data:image/png;base64," in page
+    for document in (page, text):
+        for shown in ("50.00 ± 70.71", "paper 12.50 (+37.50)", "smoke, 2 seeds", "abc", "a toy", "maskgr ablate toy", "a paper, table 0"):
+            assert shown in document
+    assert "<books>" not in page
+    assert len(section.problems) == 6
+    assert "4.0 min to train 6 runs" not in text  # a run of two evaluations would count once
+    assert "6.0 min to train 6 runs, 0.6 to evaluate" in text
+    path, there, missing = write_index(toy)
+    index = path.read_text(encoding="utf-8")
+    assert there == ["toy-smoke"]
+    assert missing == names()
+    assert 'href="#toy-smoke"' in index
+    assert f"{load('table1').title}: missing" in index
+    assert "6 cells missing" in index
+
+
+def size(png: bytes) -> tuple[int, int, int]:
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    return struct.unpack(">IIxB", png[16:26])
+
+
+def test_lines_and_dots_are_drawn_on_a_transparent_ground(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    by_seed(fakes)
+    table = found(toy, recipe)
+    with_alpha = 6
+    for plot in ({}, {"x": "sids", "y": "R@5"}, {"x": "k"}, {"x": "sids", "relative_to": {"sids": 1}, "as": "difference"}):
+        drawn = dataclasses.replace(recipe, plot=plot)
+        width, height, kind = size(draw(drawn, rows_of(drawn, SCALE, table)))
+        assert width > 300
+        assert height > 100
+        assert kind == with_alpha
+    assert draw(recipe, []) is None
+
+
+def test_every_colour_is_readable_on_white_and_on_black() -> None:
+    """WCAG 2.1: contrast of 3 to 1 for graphics, 4.5 to 1 for text."""
+
+    def luminance(colour: str) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for colour, least in [(style[0], 3) for style in STYLES] + [(INK, 4.5)]:
+        assert 1.05 / (luminance(colour) + 0.05) >= least
+        assert (luminance(colour) + 0.05) / 0.05 >= least
+    assert len({style[1] for style in STYLES}) == len({str(style[2]) for style in STYLES}) == len(STYLES)
