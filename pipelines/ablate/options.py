@@ -26,7 +26,7 @@ def _fields(*configs: type, leave: tuple[str, ...] = ()) -> dict[str, Any]:
     return {f.name: typing.get_type_hints(c)[f.name] for c in configs for f in fields(c) if "help" in f.metadata and f.name not in leave}
 
 
-_TOKENIZE = _fields(TokenizeConfig, leave=(SEEDS, "layers"))
+_TOKENIZE = _fields(TokenizeConfig, leave=(SEEDS, "layers", "steps"))  # steps are those of training
 KINDS: dict[str, dict[str, Any]] = {  # whose an option is → option → type; the first that has it
     "tokenize": {"sids": int, **_TOKENIZE},
     "train": _fields(*MODELS.values(), TrainConfig, leave=(SEEDS,)),
