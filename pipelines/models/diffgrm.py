@@ -10,9 +10,10 @@ of them masked; they see each other in both directions and look at the encoder's
   that are hard now, and not to all 2^H − 1 sets. A view's loss is the mean over its masked digits, an example's the mean over its views.
 - Confidence-guided parallel denoising: `--unmask confidence`, see `decode.beam`. The other orders work too.
 
-What the text at hand leaves open: items bring an embedding of their place, counted from the last; the wholly masked view, which the last
-of the views is anyway, is what the ranking is taken from, so that there is no further pass for it; with fewer views than digits their
-sizes are as even as can be and the last is whole, which is where decoding begins; digits have heads of their own.
+Written from the abstract and from accounts of the paper, which leave these open: items bring an embedding of their place, counted from
+the last; the wholly masked view, which the last of the views is anyway, is what the ranking is taken from, so that there is no further
+pass for it; with fewer views than digits their sizes are as even as can be and the last is whole, which is where decoding begins; digits
+have heads of their own.
 
 Shapes: B examples or users, n items of a history, K beams or views, R views, H digits an item, V codes, N items, D width, A heads.
 """
