@@ -39,6 +39,8 @@ SPACES: dict[str, Space] = {
     "maskgr-items": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "next_item": Between(0.0, 1.0)},
     "tiger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
     "liger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
+    "dreamrec": {**TRAINING, "layers": Among((1, 2, 3)), "forget": Between(0.0, 0.5)},
+    "cadirec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "contrastive": Between(0.0, 1.0), "denoising": Between(0.0, 1.0)},
     "rpg": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "temperature": Between(0.03, 0.3, log=True)},
-    "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4)), "views": Among((1, 2, 4))},
+    "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4)), "views": Among((2, 3, 5))},
 }
