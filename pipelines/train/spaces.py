@@ -42,5 +42,5 @@ SPACES: dict[str, Space] = {
     "dreamrec": {**TRAINING, "layers": Among((1, 2, 3)), "forget": Between(0.0, 0.5)},
     "cadirec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "contrastive": Between(0.0, 1.0), "denoising": Between(0.0, 1.0)},
     "rpg": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "temperature": Between(0.03, 0.3, log=True)},
-    "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4)), "views": Among((2, 3, 5))},
+    "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4))},
 }

@@ -147,7 +147,7 @@ def test_from_training_to_the_command_line(
     schedule = TrainConfig(steps=2, batch_size=32, validations=1, precision="fp32")
     run = train_run(toy, Plan("toy", None, "dreamrec", "test", small(timesteps=40), schedule), progress)
     assert any("ranking-t20-k10" in said for said in progress.messages)  # validated in 20 evaluations
-    done = maskgr("eval", "--run", run.name, "--nfe", 3, "--guidance", 2, "--seed", 4, "--beams", 5)
+    done = maskgr("eval", run.name, "--nfe", 3, "--guidance", 2, "--seed", 4, "--beams", 5)
     assert done.returncode == 0, done.stderr
     assert "40 linear steps" in done.stdout
     assert (run.path / "eval" / "ranking-t3-k5-s4-w2" / "metrics.parquet").exists()
