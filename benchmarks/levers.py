@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from benchmarks.common import RESULTS, require_beauty, save, validations
 from maskgr_cli import console
 from pipelines import artifacts
-from pipelines.models.config import MODELS
+from pipelines.models.configs import MODELS
 from pipelines.workspace import Workspace
 
 FEW = ["--validation-users", "2000"]  # not all, where looking for an item takes beams

@@ -17,7 +17,7 @@ from pipelines.evaluate.protocol import Sequences, histories, training
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig
+from pipelines.models.config_digits import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.precision import autocast
 from pipelines.progress import Silent

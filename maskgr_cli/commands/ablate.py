@@ -20,7 +20,7 @@ from pipelines.ablate.grid import Scale, cells
 from pipelines.ablate.options import KINDS, parsed
 from pipelines.ablate.recipe import BUDGETS, Recipe, System, load, names
 from pipelines.errors import UserError
-from pipelines.models.config import MODELS
+from pipelines.models.configs import MODELS
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:

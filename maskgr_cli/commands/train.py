@@ -10,7 +10,8 @@ from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.errors import UserError
-from pipelines.models.config import MODELS, ModelConfig
+from pipelines.models.config import ModelConfig
+from pipelines.models.configs import MODELS
 from pipelines.tokenize.config import METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure

@@ -20,7 +20,7 @@ from maskgr_cli.commands.train import (
     ensure_inputs,
 )
 from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
-from pipelines.models.config import MODELS
+from pipelines.models.configs import MODELS
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
 from pipelines.workspace import Workspace

@@ -20,7 +20,7 @@ from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models.config import model_config
+from pipelines.models.configs import model_config
 from pipelines.progress import Progress
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan, describe, train_run

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
-from pipelines.models.config import MODELS
+from pipelines.models.configs import MODELS
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.config import TrainConfig
 

@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.options import checked, owner
 from pipelines.errors import UserError
-from pipelines.models.config import MODELS
+from pipelines.models.configs import MODELS
 from pipelines.train.presets import PRESET_NAMES
 
 if sys.version_info >= (3, 11):

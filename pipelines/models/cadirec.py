@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import CaDiRecConfig
+from pipelines.models.config_items import CaDiRecConfig
 from pipelines.models.diffusion import Diffusion, StepEmbedding, of_length
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import contrastive_loss, softmax_loss

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import ClozeConfig
+from pipelines.models.config_items import ClozeConfig
 from pipelines.models.interface import ItemRanker, products
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import sampled_loss, softmax_loss

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import DiffGRMConfig
+from pipelines.models.config_digits import DiffGRMConfig
 from pipelines.models.independent import DigitHeads
 from pipelines.models.interface import DigitModel
 from pipelines.models.joint import LogProbabilities

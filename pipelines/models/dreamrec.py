@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import DreamRecConfig
+from pipelines.models.config_items import DreamRecConfig
 from pipelines.models.diffusion import Diffusion, StepEmbedding, of_length, user_noise
 from pipelines.models.losses import softmax_loss
 from pipelines.models.noise import stratified_steps

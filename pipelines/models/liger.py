@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import LIGERConfig
+from pipelines.models.config_digits import LIGERConfig
 from pipelines.models.dense import CosineHead
 from pipelines.models.layout import Layout
 from pipelines.models.losses import sampled_loss, softmax_loss

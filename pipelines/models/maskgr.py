@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import MaskGRConfig
+from pipelines.models.config_digits import MaskGRConfig
 from pipelines.models.dense import DenseHead, dense_weights
 from pipelines.models.independent import DigitHeads
 from pipelines.models.interface import DigitModel

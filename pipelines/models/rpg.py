@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import RPGConfig
+from pipelines.models.config_digits import RPGConfig
 from pipelines.models.independent import of_items
 from pipelines.models.interface import ItemRanker
 from pipelines.models.layout import Layout, put

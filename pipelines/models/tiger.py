@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import TIGERConfig
+from pipelines.models.config_digits import TIGERConfig
 from pipelines.models.decoder import Decoder, Memory
 from pipelines.models.independent import DigitHeads
 from pipelines.models.interface import DigitModel

@@ -12,7 +12,7 @@ from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue, load_catalogue, sources
-from pipelines.models.config import model_config
+from pipelines.models.configs import model_config
 from pipelines.models.interface import Recommender
 from pipelines.workspace import Dataset, Run, Workspace
 

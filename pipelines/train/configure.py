@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pipelines.models.config import ModelConfig, model_config
+from pipelines.models.config import ModelConfig
+from pipelines.models.configs import model_config
 from pipelines.train.config import TrainConfig
 from pipelines.train.presets import preset as preset_values
 

@@ -26,7 +26,8 @@ from pipelines.evaluate.protocol import Sequences, histories, load_sequences, tr
 from pipelines.evaluate.recommend import recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue, load_catalogue, sources
-from pipelines.models.config import ModelConfig, model_config
+from pipelines.models.config import ModelConfig
+from pipelines.models.configs import model_config
 from pipelines.models.interface import DigitModel
 from pipelines.models.precision import uses_bf16
 from pipelines.processes import Processes, process_state

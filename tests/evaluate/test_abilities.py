@@ -8,7 +8,7 @@ from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.abilities import idle_settings, suited, without
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models.config import SASRecConfig
+from pipelines.models.config_items import SASRecConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan, train_run
 from pipelines.workspace import Workspace

@@ -11,7 +11,7 @@ import torch
 from pipelines.errors import UserError
 from pipelines.models.cadirec import CaDiRec
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import CaDiRecConfig, SASRecConfig
+from pipelines.models.config_items import CaDiRecConfig, SASRecConfig
 from pipelines.models.diffusion import of_length
 from pipelines.models.layout import Layout
 from pipelines.models.losses import contrastive_loss

@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.cloze import Cloze
-from pipelines.models.config import BERT4RecConfig, ClozeConfig, MaskGRItemsConfig
+from pipelines.models.config_items import BERT4RecConfig, ClozeConfig, MaskGRItemsConfig
 
 N = 30
 SIZES = {"layers": 2, "width": 16, "heads": 2, "mlp": 32, "dropout": 0.0, "max_items": 8}

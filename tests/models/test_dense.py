@@ -21,7 +21,7 @@ from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import ATTENTION, TOKENS, MaskGRConfig
+from pipelines.models.config_digits import ATTENTION, TOKENS, MaskGRConfig
 from pipelines.models.layout import Layout
 from pipelines.models.maskgr import MaskGR
 from tests.conftest import ListProgress

@@ -14,7 +14,7 @@ from pipelines.decode.exhaustive import score_every_item
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import DiffGRMConfig
+from pipelines.models.config_digits import DiffGRMConfig
 from pipelines.models.diffgrm import DiffGRM
 from tests.decode.models import catalogue
 from tests.decode.paths import paths

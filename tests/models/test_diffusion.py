@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipelines.errors import UserError
-from pipelines.models.config import NOISE_SCHEDULES
+from pipelines.models.config_items import NOISE_SCHEDULES
 from pipelines.models.diffusion import Diffusion, alpha_bars, of_length, strided, user_noise
 
 

@@ -14,7 +14,7 @@ from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.abilities import suited
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import DreamRecConfig
+from pipelines.models.config_items import DreamRecConfig
 from pipelines.models.diffusion import user_noise
 from pipelines.models.dreamrec import DreamRec
 from pipelines.train.config import TrainConfig

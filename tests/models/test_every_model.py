@@ -16,7 +16,7 @@ from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import MODELS, model_config
+from pipelines.models.configs import MODELS, model_config
 from pipelines.models.interface import DigitModel, Recommender
 from tests.conftest import ListProgress
 

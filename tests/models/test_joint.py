@@ -21,7 +21,7 @@ from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import joint, registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import ATTENTION, MaskGRConfig
+from pipelines.models.config_digits import ATTENTION, MaskGRConfig
 from pipelines.models.joint import Joint, Members, joint_loss, sampled_joint_loss
 from pipelines.models.maskgr import MaskGR
 from tests.conftest import ListProgress

@@ -19,7 +19,7 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import LIGERConfig
+from pipelines.models.config_digits import LIGERConfig
 from pipelines.models.liger import LIGER
 from pipelines.models.tiger import TIGER
 from pipelines.workspace import Workspace

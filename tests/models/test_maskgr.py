@@ -12,7 +12,8 @@ import torch
 from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig, model_config
+from pipelines.models.config_digits import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig
+from pipelines.models.configs import model_config
 from pipelines.models.independent import DigitHeads
 from pipelines.models.maskgr import MaskGR
 

@@ -10,7 +10,7 @@ import torch
 
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import ATTENTION, TOKENS, MaskGRConfig
+from pipelines.models.config_digits import ATTENTION, TOKENS, MaskGRConfig
 from pipelines.models.layout import Layout
 from pipelines.models.maskgr import MaskGR
 from pipelines.models.noise import forget_history

@@ -8,7 +8,7 @@ import torch
 
 from pipelines.errors import UserError
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import RPGConfig
+from pipelines.models.config_digits import RPGConfig
 from pipelines.models.rpg import RPG
 
 SIZES = {"layers": 1, "width": 16, "heads": 2, "mlp": 32, "dropout": 0.0, "temperature": 0.2}

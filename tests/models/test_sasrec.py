@@ -9,7 +9,7 @@ import torch
 from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import SASRecConfig
+from pipelines.models.config_items import SASRecConfig
 from pipelines.models.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
 from pipelines.models.sasrec import SASRec, strangers
 

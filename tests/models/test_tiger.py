@@ -21,7 +21,7 @@ from pipelines.evaluate.recommend import recommend
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import TIGERConfig
+from pipelines.models.config_digits import TIGERConfig
 from pipelines.models.layout import Layout
 from pipelines.models.tiger import TIGER
 from pipelines.train.config import TrainConfig

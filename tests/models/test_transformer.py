@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipelines.models.config import MaskGRConfig
+from pipelines.models.config_digits import MaskGRConfig
 from pipelines.models.layout import Layout
 from pipelines.models.transformer import Dropout, Encoder, attention, rotary, turn
 

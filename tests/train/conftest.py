@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import artifacts
-from pipelines.models.config import MaskGRConfig
+from pipelines.models.config_digits import MaskGRConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan
 from pipelines.workspace import Workspace

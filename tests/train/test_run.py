@@ -21,7 +21,7 @@ from pipelines.evaluate.protocol import load_sequences, training
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
-from pipelines.models.config import MODELS
+from pipelines.models.configs import MODELS
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig

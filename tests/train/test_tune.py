@@ -10,7 +10,8 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.models.config import MODELS, SASRecConfig
+from pipelines.models.config_items import SASRecConfig
+from pipelines.models.configs import MODELS
 from pipelines.train import tune as tuning
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure

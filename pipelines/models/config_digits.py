@@ -1,0 +1,219 @@
+"""Options of the models over semantic IDs. Light to import: the command line makes options of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pipelines.errors import UserError
+from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, SMOOTHING, ModelConfig
+
+ATTENTION = ("full", "prefix")
+TOKENS = ("digit", "item")
+LIKELIHOODS = ("digit", "item")
+NOISINGS = ("on-policy", "random")
+
+
+@dataclass(frozen=True)
+class MaskGRConfig(ModelConfig):
+    """Masked diffusion over semantic IDs.
+
+    Raises:
+        UserError: as `ModelConfig`; a layer that does not exist, a kind that is unknown or needs another.
+    """
+
+    name: ClassVar[str] = "maskgr"
+    implementation: ClassVar[str] = "pipelines.models.maskgr:MaskGR"
+
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+    attention: str = field(
+        default="full",
+        metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
+    )
+    tokens: str = field(default="digit", metadata={"help": "What a token is: a digit as in the paper, or an item with all its digits."})
+    likelihood: str = field(
+        default="digit", metadata={"help": "Of masked digits: each alone as in the paper (digit), or an item's together (item)."}
+    )
+    item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
+    negatives: int = field(default=0, metadata=NEGATIVES)
+    next_item: float = field(default=0.0, metadata=NEXT_ITEM)
+    forget: float = field(default=0.0, metadata=FORGET)
+    whole_item: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of sequences (prefix attention: of items) whose items are masked whole. [default: 0.2 with --dense, else 0]"
+        },
+    )
+    dense: bool = field(default=False, metadata={"help": "Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."})
+    dense_layer: int | None = field(
+        default=None, metadata={"help": "Layer after which text embeddings are predicted. [default: half of the layers]"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_choice("attention", ATTENTION)
+        self.check_choice("tokens", TOKENS)
+        self.check_choice("likelihood", LIKELIHOODS)
+        needs = (
+            ("--likelihood item", "--likelihood digit", self.likelihood == "item"),
+            ("--item-embeddings", "--no-item-embeddings", self.item_embeddings),
+        )
+        for option, instead, used in needs:
+            if used and self.tokens != "item":
+                raise UserError(f"{option} goes with --tokens item; with --tokens {self.tokens} take {instead}.")
+        if self.negatives < 0 or (self.negatives and self.likelihood != "item"):
+            raise UserError(f"--negatives is {self.negatives}; it goes with --likelihood item and is at least 0.")
+        self.check_shares("label_smoothing")
+        self.check_between(0, 1, "next_item", "forget", "whole_item")
+        if self.next_item and self.attention == "prefix":
+            raise UserError("--next-item means nothing to --attention prefix, where every item is predicted from its past. Leave one out.")
+        if self.dense_layer is not None and not (self.dense and 1 <= self.dense_layer <= self.layers):
+            raise UserError(f"--dense-layer is {self.dense_layer}; it goes with --dense and lies between 1 and --layers ({self.layers}).")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids", "embeddings") if self.dense else ("sids",)
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """What makes it another than the paper's."""
+        parts = (
+            ("prefix attention", self.attention == "prefix"),
+            ("item tokens", self.tokens == "item"),
+            ("item embeddings", self.item_embeddings),
+            ("joint digits", self.likelihood == "item"),
+        )
+        return tuple(name for name, holds in parts if holds)
+
+    @property
+    def window(self) -> int:
+        return self.max_items
+
+    def check_ahead(self, ahead: int) -> None:
+        if ahead > 1 and self.attention == "prefix":
+            raise UserError(f"--next {ahead} needs --attention full: prefix attention learns one item after a clean past.")
+        if ahead > 1 and self.dense:
+            raise UserError(f"--next {ahead} does not go with --dense: dense retrieval ranks one item ahead. Leave one out.")
+
+    @property
+    def dense_depth(self) -> int:
+        """η: the layers that a text embedding is predicted from; the paper's 4 of 8 (section 4.6) where none is given."""
+        return self.dense_layer or max(1, self.layers // 2)
+
+    @property
+    def dense_from(self) -> str:
+        """What text embeddings are predicted by."""
+        return f"layer {self.dense_depth}"
+
+
+@dataclass(frozen=True)
+class TIGERConfig(ModelConfig):
+    """An encoder and a decoder of `layers` blocks each, digits from left to right (Rajput et al. 2023, arXiv 2305.05065).
+
+    Raises:
+        UserError: as `ModelConfig`; a share outside [0, 1).
+    """
+
+    name: ClassVar[str] = "tiger"
+    implementation: ClassVar[str] = "pipelines.models.tiger:TIGER"
+    examples: ClassVar[str] = "prefixes"
+
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+    user_tokens: int = field(default=0, metadata={"help": "Tokens that users are hashed into, one with each history; 0: none."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_shares("label_smoothing")
+        self.check_least(user_tokens=0)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids",)
+
+    def check_ahead(self, ahead: int) -> None:
+        """Any number: k items are k·H digits from left to right."""
+
+
+@dataclass(frozen=True)
+class LIGERConfig(TIGERConfig):
+    """TIGER with item texts going in and a text embedding coming out (Yang et al. 2024, arXiv 2411.18814).
+
+    Raises:
+        UserError: as `TIGERConfig`; negatives below 0.
+    """
+
+    name: ClassVar[str] = "liger"
+    implementation: ClassVar[str] = "pipelines.models.liger:LIGER"
+
+    negatives: int = field(default=0, metadata=NEGATIVES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_least(negatives=0)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids", "embeddings")
+
+    @property
+    def dense_from(self) -> str:
+        """What text embeddings are predicted by."""
+        return "the decoder's first state"
+
+    def check_ahead(self, ahead: int) -> None:
+        ModelConfig.check_ahead(self, ahead)
+
+
+@dataclass(frozen=True)
+class RPGConfig(ModelConfig):
+    """All digits of the next item at once (Hou et al. 2025, arXiv 2506.05781).
+
+    Raises:
+        UserError: as `ModelConfig`; a temperature that is not positive, a share outside [0, 1).
+    """
+
+    name: ClassVar[str] = "rpg"
+    implementation: ClassVar[str] = "pipelines.models.rpg:RPG"
+
+    temperature: float = field(default=0.03, metadata={"help": "τ that cosines of states and codes are divided by."})
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise UserError(f"--temperature is {self.temperature}; it must be above 0.")
+        self.check_shares("label_smoothing")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids",)
+
+
+@dataclass(frozen=True)
+class DiffGRMConfig(ModelConfig):
+    """An encoder of `layers` blocks and a masked-diffusion decoder of the next item's digits (Liu et al. 2025, arXiv 2510.21805).
+
+    Raises:
+        UserError: as `ModelConfig`; no decoder, no views, an unknown noising, a share outside [0, 1).
+    """
+
+    name: ClassVar[str] = "diffgrm"
+    implementation: ClassVar[str] = "pipelines.models.diffgrm:DiffGRM"
+    examples: ClassVar[str] = "prefixes"
+
+    decoder_layers: int = field(default=4, metadata={"help": "Blocks of the decoder."})
+    views: int | None = field(default=None, metadata={"help": "Nested sets of digits masked of each example. [default: one a digit]"})
+    noising: str = field(
+        default="on-policy", metadata={"help": "Digits masked first: on-policy, those the model is least sure of, or random ones."}
+    )
+    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_least(decoder_layers=1, **({} if self.views is None else {"views": 1}))
+        self.check_choice("noising", NOISINGS)
+        self.check_shares("label_smoothing")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("sids",)

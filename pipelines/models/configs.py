@@ -1,0 +1,35 @@
+"""All models by name. Light to import: the command line makes options of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.models.config import ModelConfig
+from pipelines.models.config_digits import DiffGRMConfig, LIGERConfig, MaskGRConfig, RPGConfig, TIGERConfig
+from pipelines.models.config_items import BERT4RecConfig, CaDiRecConfig, DreamRecConfig, MaskGRItemsConfig, SASRecConfig
+
+MODELS: dict[str, type[ModelConfig]] = {
+    config.name: config
+    for config in (
+        *(MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, TIGERConfig, LIGERConfig),
+        *(DreamRecConfig, CaDiRecConfig, RPGConfig, DiffGRMConfig),
+    )
+}
+
+
+def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:
+    """The configuration of the model of that name.
+
+    Raises:
+        UserError: there is no model of that name, a setting is another model's, or a value is refused.
+    """
+    if name not in MODELS:
+        raise UserError(f"--model {name!r} is unknown; choose {', '.join(MODELS)}.")
+    read = {f.name for f in fields(MODELS[name])}
+    for setting in settings:
+        if setting not in read:
+            others = ", ".join(other for other, config in MODELS.items() if setting in {f.name for f in fields(config)})
+            raise UserError(f"--{setting.replace('_', '-')} means nothing to --model {name}; it goes with {others}. Leave it out.")
+    return MODELS[name](**settings)
