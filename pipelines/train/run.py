@@ -174,7 +174,8 @@ class _Session:
         )
         if cut := batches.sequences.truncated(batches.max_items):
             self.progress.say(
-                f"{cut:,} users have more than {batches.max_items} items: trained through random windows, validated on the last."
+                f"{cut:,} users have more than {batches.max_items} items: trained through "
+                f"{'the last ones up to each item' if batches.prefixes else 'random windows'}, validated on the last."
             )
         self.progress.say(f"Validation Recall@10 on {len(self.split):,} of {self.users:,} users, {self.decoding.name}.")
 
