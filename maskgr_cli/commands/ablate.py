@@ -167,7 +167,7 @@ def _list_cells(place: Workspace, recipe: Recipe, placed: list[Placed], jobs: in
     total = f"{minutes / min(jobs, max(1, len(rows))):,.0f} min of training" + (f" and {unknown} runs of unknown length" if unknown else "")
     console.table(
         recipe.title,
-        ["data set", "cell", "seed", "minutes", "state", "why not"],
+        ["cell", "data set", "seed", "minutes", "state", "why not"],
         rows,
         f"{len(rows)} cells · {total} left, and evaluations",
     )
