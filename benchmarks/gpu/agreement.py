@@ -117,7 +117,7 @@ def _recommendations(name: str, model: MaskGR, device: torch.device) -> Iterator
 def _waits(attention: str, tokens: str, likelihood: str, device: torch.device) -> Check:
     """How often a training step makes the host wait for the GPU, once warm: PyTorch's own count."""
     model = build(attention, tokens, likelihood)
-    config = TrainConfig(steps=100, batch_size=64, optimizer="muon", whole_item=0.5)
+    config = TrainConfig(steps=100, batch_size=64, optimizer="muon")
     trainer = Trainer(model, Batches(training(sequences()), 64, 12, 0), config, start_accelerate("auto"))
     steps = trainer.batches.steps(0)
     for _ in range(3):

@@ -35,7 +35,7 @@ def suited(decoding: Decoding, model: Recommender) -> Decoding:
         raise UserError("--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --forget 0.1")
     chosen = {"retrieval": decoding.retrieval or model.retrievals[0]}
     if chosen["retrieval"] not in model.retrievals:
-        raise UserError(f"--retrieval {decoding.retrieval} is nothing this run can do. {_instead(model, chosen['retrieval'])}")
+        raise UserError(_unable(model, chosen["retrieval"]))
     if chosen["retrieval"] in ("generative", "unified"):
         chosen["unmask"] = decoding.unmask or model.orders[0]
         if chosen["unmask"] not in model.orders:
@@ -43,7 +43,7 @@ def suited(decoding: Decoding, model: Recommender) -> Decoding:
     return dataclasses.replace(decoding, **chosen)
 
 
-def _instead(model: Recommender, asked: str) -> str:
+def _unable(model: Recommender, asked: str) -> str:
     if asked in ("dense", "unified") and hasattr(model.config, "dense"):
-        return "It needs one that predicts text embeddings. Train one with: maskgr train --dense"
-    return f"Its --model {model.config.name} knows {' and '.join(model.retrievals)}."
+        return f"--retrieval {asked} needs a run that predicts text embeddings. Train one with: maskgr train --dense"
+    return f"--retrieval {asked} is nothing this run can do. Its --model {model.config.name} knows {' and '.join(model.retrievals)}."

@@ -54,7 +54,7 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
         ({"retrieval": "dense", "nfe": 2}, "without beams; leave out --nfe"),
         ({"retrieval": "dense", "reveal": "1,2"}, "without beams; leave out --reveal"),
         ({"retrieval": "dense", "guidance": 1.0, "constrained": False}, "without beams; leave out --no-constrained, --guidance"),
-        ({"retrieval": "sparse"}, "--retrieval 'sparse' is unknown; choose generative, dense, unified"),
+        ({"retrieval": "sparse"}, "--retrieval 'sparse' is unknown; choose generative, ranking, dense, unified"),
     ],
 )
 def test_settings_of_beams_are_refused_without_beams(settings: dict, message: str) -> None:
