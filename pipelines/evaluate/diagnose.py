@@ -223,9 +223,7 @@ def _refuse_options(decoding: Decoding) -> None:
 def _refuse_run(trained: Trained, decoding: Decoding) -> None:
     """Raise where the run cannot be measured so."""
     if not {*ORDERS} <= {*getattr(trained.model, "orders", ())}:
-        raise UserError(
-            f"--diagnose reveals digits in any order, which --model {trained.model.config.name} cannot. Name another run."
-        )
+        raise UserError(f"--diagnose reveals digits in any order, which --model {trained.model.config.name} cannot. Name another run.")
     if trained.ahead > 1:
         raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {trained.ahead}. Take another run.")
     if trained.model.joint:

@@ -29,31 +29,26 @@ from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config_digits import DiffGRMConfig
+from pipelines.models.decoder import Decoder, Memory
 from pipelines.models.independent import DigitHeads
 from pipelines.models.interface import DigitModel
 from pipelines.models.joint import LogProbabilities
 from pipelines.models.layout import Layout, put
-from pipelines.models.transformer import Encoder, KeysValues, Stack
-
-Memory = tuple[list[KeysValues], Tensor | None]  # of each block [B, A, n, D/A] each; bool [B, 1, 1, n], False at padding, None without
+from pipelines.models.transformer import Encoder
 
 
-class Denoiser(Stack):
-    """Blocks over the digits of an item, which see each other and an encoder's states."""
-
-    def remember(self, states: Tensor, layout: Layout) -> Memory:
-        """An encoder's states [T, D] of histories, for `forward`."""
-        return [block.shown(states, layout) for block in self.blocks], layout.mask
+class Denoiser(Decoder):
+    """A decoder of the digits of an item, which see each other in both directions."""
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """States [B, K, H, D] of embedded digits [B, K, H, D]: each sees those of its row, and the history that K rows share."""
-        shape, (shown, mask) = x.shape, memory
+        shape = x.shape
         layout = Layout.whole(shape[0] * shape[1], shape[2], x.device)
         position = self._rotary(layout.position, x)
         x = self.dropout(x).flatten(0, 2)
-        for block, pair in zip(self.blocks, shown, strict=True):
+        for block, shown in zip(self.blocks, memory.shown, strict=True):
             x = block.attend(x, layout, position)[0].view(shape[0], -1, shape[3])
-            x = block.transform(block.look(x, pair, mask)).flatten(0, 1)
+            x = block.transform(block.look(x, shown, memory.mask)).flatten(0, 1)
         return self.norm(x).view(shape)
 
 
@@ -75,7 +70,7 @@ class DiffGRM(DigitModel):
         for table in (self.embedding, self.place):
             nn.init.normal_(table.weight, std=config.width**-0.5)
         self.encoder = Encoder(config)
-        self.decoder = Denoiser(dataclasses.replace(config, layers=config.decoder_layers), cross=True)
+        self.decoder = Denoiser(dataclasses.replace(config, layers=config.decoder_layers))
         self.heads = DigitHeads(H, config.width, self.codes, config.label_smoothing)
         views = min(config.views or H, H)
         self.register_buffer("sizes", torch.tensor([-(-H * r // views) for r in range(1, views + 1)]), persistent=False)  # [R]
