@@ -10,9 +10,10 @@ of them masked; they see each other in both directions and look at the encoder's
   that are hard now, and not to all 2^H − 1 sets. A view's loss is the mean over its masked digits, an example's the mean over its views.
 - Confidence-guided parallel denoising: `--unmask confidence`, see `decode.beam`. The other orders work too.
 
-What the text at hand leaves open: items bring an embedding of their place, counted from the last; the wholly masked view, which the last
-of the views is anyway, is what the ranking is taken from, so that there is no further pass for it; with fewer views than digits their
-sizes are as even as can be and the last is whole, which is where decoding begins; digits have heads of their own.
+Written from the abstract and from accounts of the paper, which leave these open: items bring an embedding of their place, counted from
+the last; the wholly masked view, which the last of the views is anyway, is what the ranking is taken from, so that there is no further
+pass for it; with fewer views than digits their sizes are as even as can be and the last is whole, which is where decoding begins; digits
+have heads of their own.
 
 Shapes: B examples or users, n items of a history, K beams or views, R views, H digits an item, V codes, N items, D width, A heads.
 """
@@ -28,31 +29,26 @@ from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import DiffGRMConfig
+from pipelines.models.decoder import Decoder, Memory
 from pipelines.models.independent import DigitHeads
 from pipelines.models.interface import DigitModel
 from pipelines.models.joint import LogProbabilities
 from pipelines.models.layout import Layout, put
-from pipelines.models.transformer import Encoder, KeysValues, Stack
-
-Memory = tuple[list[KeysValues], Tensor | None]  # of each block [B, A, n, D/A] each; bool [B, 1, 1, n], False at padding, None without
+from pipelines.models.transformer import Encoder
 
 
-class Denoiser(Stack):
-    """Blocks over the digits of an item, which see each other and an encoder's states."""
-
-    def remember(self, states: Tensor, layout: Layout) -> Memory:
-        """An encoder's states [T, D] of histories, for `forward`."""
-        return [block.shown(states, layout) for block in self.blocks], layout.mask
+class Denoiser(Decoder):
+    """A decoder of the digits of an item, which see each other in both directions."""
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """States [B, K, H, D] of embedded digits [B, K, H, D]: each sees those of its row, and the history that K rows share."""
-        shape, (shown, mask) = x.shape, memory
+        shape = x.shape
         layout = Layout.whole(shape[0] * shape[1], shape[2], x.device)
         position = self._rotary(layout.position, x)
         x = self.dropout(x).flatten(0, 2)
-        for block, pair in zip(self.blocks, shown, strict=True):
+        for block, shown in zip(self.blocks, memory.shown, strict=True):
             x = block.attend(x, layout, position)[0].view(shape[0], -1, shape[3])
-            x = block.transform(block.look(x, pair, mask)).flatten(0, 1)
+            x = block.transform(block.look(x, shown, memory.mask)).flatten(0, 1)
         return self.norm(x).view(shape)
 
 
@@ -74,7 +70,7 @@ class DiffGRM(DigitModel):
         for table in (self.embedding, self.place):
             nn.init.normal_(table.weight, std=config.width**-0.5)
         self.encoder = Encoder(config)
-        self.decoder = Denoiser(dataclasses.replace(config, layers=config.decoder_layers), cross=True)
+        self.decoder = Denoiser(dataclasses.replace(config, layers=config.decoder_layers))
         self.heads = DigitHeads(H, config.width, self.codes, config.label_smoothing)
         views = min(config.views or H, H)
         self.register_buffer("sizes", torch.tensor([-(-H * r // views) for r in range(1, views + 1)]), persistent=False)  # [R]

@@ -4,12 +4,13 @@ A token is an item: the mean of its H digit embeddings, so that long semantic ID
 the history; from the state s after an item each digit h of the next one is predicted by itself, with a projection g_h of its own and
 the embeddings that digits enter with:
 
-    p(c | s) = softmax_c(cos(g_h(s), e_hc) / τ), and the loss of an item is −Σ_h log p(c_h | s): multi-token prediction (section 2.2).
+    p(c | s) = softmax_c(cos(g_h(s), e_hc) / τ), and the loss of an item is −Σ_h log p(c_h | s): multi-token prediction (section 2.2.1).
 
 The paper finds items by a walk over a graph of similar ones, which looks at a part of the catalogue. Here every item is scored, by the
 sum of its digits' log-probabilities: what that walk approximates, affordable for catalogues of this size.
 
-What the text at hand leaves open: g_h(s) = s + SiLU(W_h s), with W_h zero at first; products are cosines, without which τ means little.
+Written from the abstract and from accounts of the paper, which leave these open: g_h(s) = s + SiLU(W_h s), with W_h zero at first;
+products are cosines, without which τ means little.
 
 Shapes: B users, n items of a history, H digits an item, V codes, N items, D width, T real items, R states.
 """
