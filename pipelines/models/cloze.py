@@ -17,7 +17,7 @@ from pipelines.models.config import ClozeConfig
 from pipelines.models.interface import ItemRanker
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import sampled_loss, softmax_loss
-from pipelines.models.noise import cut_to_next_item, masked_diffusion_weights
+from pipelines.models.noise import chosen_items, cut_to_next_item, masked_diffusion_weights
 from pipelines.models.transformer import Encoder
 
 
@@ -67,9 +67,7 @@ class BERT4Rec(Cloze):
     """A share ρ of the items is masked, at least one; each counts 1."""
 
     def mask(self, eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        draws = np.where(eligible, rng.random(eligible.shape), np.inf)
-        least = draws == draws.min(1, keepdims=True)
-        return (eligible & ((draws < self.config.mask_ratio) | least)).astype(np.float32)
+        return chosen_items(eligible, self.config.mask_ratio, rng).astype(np.float32)
 
 
 class MaskGRItems(Cloze):

@@ -1,4 +1,4 @@
-"""The forward process of masked diffusion, as loss weights: 0 where a digit stays visible, above 0 where it is masked."""
+"""What the forward processes draw: masks as loss weights (0 where a digit stays visible, above 0 where it is masked), and steps."""
 
 from __future__ import annotations
 
@@ -61,6 +61,17 @@ def noise_by_item(items: np.ndarray, digits: int, rng: np.random.Generator, whol
     weights = np.zeros((*items.shape, digits), np.float32)
     weights[real] = drawn
     return weights
+
+
+def chosen_items(eligible: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """A share of the eligible items of each sequence, bool [B, n], each by its own chance; at least one where there is one."""
+    draws = np.where(eligible, rng.random(eligible.shape), np.inf)
+    return eligible & ((draws < share) | (draws == draws.min(1, keepdims=True)))
+
+
+def stratified_steps(count: int, T: int, rng: np.random.Generator) -> np.ndarray:
+    """Steps 1 … T of Gaussian noise, int64 [count]: each is uniform, and together they are spread evenly."""
+    return 1 + np.minimum((rng.permutation(count) + rng.random(count)) / max(count, 1) * T, T - 1).astype(np.int64)
 
 
 def cut_to_next_item(items: np.ndarray, share: float, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.models.catalogue import Catalogue
-from pipelines.models.config import SASRecConfig
+from pipelines.models.config import ModelConfig
 from pipelines.models.interface import ItemRanker
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
 from pipelines.models.transformer import Encoder
 
 
-class SASRec(ItemRanker):
-    """Scores of items are products of their embeddings with the state after the last item of the history."""
+class CausalItems(ItemRanker):
+    """What predicts every item of a sequence from those before it: item embeddings and a causal transformer over them."""
 
-    def __init__(self, config: SASRecConfig, catalogue: Catalogue) -> None:
+    def __init__(self, config: ModelConfig, catalogue: Catalogue) -> None:
         super().__init__()
         self.config, self.items = config, catalogue.items
         self.embedding = nn.Embedding(catalogue.items, config.width)
@@ -30,28 +30,21 @@ class SASRec(ItemRanker):
         self.encoder = Encoder(config)
 
     def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
-        """The items [B, n], 1 for every item that has one before it [B, n], and for `--loss bce` a negative for each [B, n]."""
+        """The items [B, n], and 1 for every item that has one before it [B, n]."""
         weights = np.zeros(items.shape, np.float32)
         weights[:, 1:] = items[:, :-1] >= 0
-        if self.config.loss != "bce":
-            return items, weights
-        return items, weights, strangers(items, self.items, rng)
+        return items, weights
 
-    def forward(self, items: np.ndarray, weights: np.ndarray, negative: np.ndarray | None = None) -> Tensor:
-        device, config = self.embedding.weight.device, self.config
-        history, counted = torch.as_tensor(items[:, :-1]), torch.as_tensor(weights[:, 1:])  # what comes before, and the targets
-        asked = counted.flatten().nonzero().squeeze(1)  # [R] into B·(n − 1)
-        states = self.states(put(history, device).long(), history >= 0, asked)
-        target = put(torch.as_tensor(items[:, 1:]).flatten()[asked], device).long()
-        weight = put(counted.flatten()[asked], device)
-        if config.loss == "bce":
-            other = put(torch.as_tensor(negative[:, 1:]).flatten()[asked], device).long()
-            return bce_loss(states, self.embedding(target), self.embedding(other), weight)
-        if config.loss == "gbce":
-            return gbce_loss(states, self.embedding, self.items, target, weight, config.negatives, config.calibration)
-        if config.negatives:
-            return sampled_loss(states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing)
-        return softmax_loss(states, self.embedding.weight, target, weight, config.label_smoothing)
+    def asked(self, weights: np.ndarray, *drawn: np.ndarray) -> tuple[Tensor, ...]:
+        """The places [R] into B·(n − 1) of what comes before a target, on the host; and what was drawn [B, n] for the targets, [R] each."""
+        counted = torch.as_tensor(weights[:, 1:]).flatten()
+        places, device = counted.nonzero().squeeze(1), self.embedding.weight.device
+        return places, *(put(torch.as_tensor(array[:, 1:]).flatten()[places], device) for array in (weights, *drawn))
+
+    def before(self, items: np.ndarray, places: Tensor) -> Tensor:
+        """What is expected at the targets of sequences [B, n], given what comes before them; `places` as `asked` has them; [R, D]."""
+        history = torch.as_tensor(items[:, :-1])
+        return self.states(put(history, self.embedding.weight.device).long(), history >= 0, places)
 
     def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
         """What is expected after some items of histories.
@@ -67,10 +60,34 @@ class SASRec(ItemRanker):
         layout = Layout.causal(real, 1, history.device)
         return self.encoder(self.embedding(layout.flat(history)), layout, layout.index(put(asked, history.device)))
 
-    def scores(self, history: Tensor, users: Tensor) -> Tensor:
+    def last_states(self, history: Tensor, real: Tensor) -> Tensor:
+        """What is expected after whole histories [B, n], `real` as for `states`: [B, D]."""
         B, n = history.shape
-        last = torch.arange(n - 1, B * n, n, device=history.device)
-        return (self.states(history, history >= 0, last) @ self.embedding.weight.T).float()
+        return self.states(history, real, torch.arange(n - 1, B * n, n, device=real.device))
+
+
+class SASRec(CausalItems):
+    """Scores of items are products of their embeddings with the state after the last item of the history."""
+
+    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
+        """The items [B, n], 1 for every item that has one before it [B, n], and for `--loss bce` a negative for each [B, n]."""
+        drawn = super().draw(items, rng, ahead)
+        return (*drawn, strangers(items, self.items, rng)) if self.config.loss == "bce" else drawn
+
+    def forward(self, items: np.ndarray, weights: np.ndarray, *negative: np.ndarray) -> Tensor:
+        config = self.config
+        places, weight, target, *other = self.asked(weights, items.astype(np.int64), *negative)
+        states = self.before(items, places)
+        if config.loss == "bce":
+            return bce_loss(states, self.embedding(target), self.embedding(other[0]), weight)
+        if config.loss == "gbce":
+            return gbce_loss(states, self.embedding, self.items, target, weight, config.negatives, config.calibration)
+        if config.negatives:
+            return sampled_loss(states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing)
+        return softmax_loss(states, self.embedding.weight, target, weight, config.label_smoothing)
+
+    def scores(self, history: Tensor, users: Tensor) -> Tensor:
+        return (self.last_states(history, history >= 0) @ self.embedding.weight.T).float()
 
 
 def strangers(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.models.noise import cut_to_next_item, masked_diffusion_weights
+from pipelines.models.noise import chosen_items, cut_to_next_item, masked_diffusion_weights, stratified_steps
 
 
 def draws(B: int, n: int, H: int, seeds: int) -> np.ndarray:
@@ -86,3 +86,21 @@ def test_next_item_examples_are_prefixes_whose_last_item_alone_may_be_masked() -
     whole, everything = cut_to_next_item(items, 0.0, np.random.default_rng(0))
     assert np.array_equal(whole, items)
     assert np.array_equal(everything, items >= 0)
+
+
+def test_a_share_of_the_items_and_at_least_one() -> None:
+    eligible = np.random.default_rng(0).random((4000, 6)) < 0.5
+    chosen = chosen_items(eligible, 0.1, np.random.default_rng(1))
+    assert not (chosen & ~eligible).any()
+    n = eligible.sum(1)
+    assert ((chosen.sum(1) >= 1) == (n >= 1)).all()
+    expected = np.where(n > 0, 0.1 * n + 0.9**n, 0)  # one more where none of n was drawn
+    assert abs(chosen.sum() / expected.sum() - 1) < 0.03
+
+
+def test_steps_are_spread_evenly() -> None:
+    steps = stratified_steps(3000, 1000, np.random.default_rng(0))
+    assert (np.histogram(steps, np.arange(1, 1002, 10))[0] == 30).all()
+    assert abs(np.corrcoef(np.arange(3000), steps)[0, 1]) < 0.1  # in no order
+    assert set(stratified_steps(40, 3, np.random.default_rng(0))) == {1, 2, 3}
+    assert len(stratified_steps(0, 3, np.random.default_rng(0))) == 0
