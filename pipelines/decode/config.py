@@ -30,7 +30,10 @@ class Decoding:
         },
     )
     unmask: str | None = field(default=None, metadata={"help": f"Order of unmasking: {', '.join(ORDERS)}. [default: the model's own]"})
-    nfe: int | None = field(default=None, metadata={"help": "Model evaluations T per item, 1 to H. [default: H, one digit each]"})
+    nfe: int | None = field(
+        default=None,
+        metadata={"help": "Model evaluations per item: 1 to H digits, or of dreamrec's steps. [default: all, one digit or step each]"},
+    )
     reveal: str | None = field(
         default=None, metadata={"help": "Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]"}
     )
@@ -46,7 +49,7 @@ class Decoding:
         default=False, metadata={"help": "Encode histories once although the model has full attention: faster, not exact."}
     )
     unseen: bool = field(default=False, metadata={"help": "Leave out items of the user's own history, after the search."})
-    seed: int = field(default=0, metadata={"help": "Seed of the random order."})
+    seed: int = field(default=0, metadata={"help": "Seed of the random order, or of dreamrec's noise."})
 
     def __post_init__(self) -> None:
         if self.retrieval not in (None, *RETRIEVALS):

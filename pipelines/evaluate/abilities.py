@@ -15,12 +15,15 @@ def suited(decoding: Decoding, model: Recommender) -> Decoding:
     """The decoding with the model's own way of retrieval and order where none is given.
 
     Raises:
-        UserError: a setting that means nothing to the model, or an order or a way of retrieval that it cannot.
+        UserError: a setting that means nothing to the model, an order or a way of retrieval that it cannot, or guidance by a
+            model that has not learnt to do without a history.
     """
     name = model.config.name
     idle = [setting for setting in decoding.typed if setting not in EVERYONE | model.decoded_by]
     if idle:
         raise UserError(f"{options(idle)} means nothing to --model {name}. Leave it out.")
+    if decoding.guidance and not model.config.forget:
+        raise UserError("--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --forget 0.1")
     chosen = {"retrieval": decoding.retrieval or model.retrievals[0]}
     if chosen["retrieval"] not in model.retrievals:
         raise UserError(f"--retrieval {decoding.retrieval} is nothing this run can do. {_instead(model, chosen['retrieval'])}")

@@ -113,8 +113,6 @@ def _refuse(trained: Trained, decoding: Decoding, ahead: int) -> None:
     refuse_approximate(trained, decoding)
     if not decoding.constrained and trained.model.joint:
         raise UserError("--no-constrained means nothing to a run with --likelihood item: what is no item has no probability. Leave it out.")
-    if decoding.guidance and not trained.model.config.forget:
-        raise UserError("--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --forget 0.1")
 
 
 def refuse_approximate(trained: Trained, decoding: Decoding) -> None:
@@ -128,7 +126,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
     traits = "".join(f" · {trait}" for trait in trained.model.config.traits)
     seen = ", unseen items" if decoding.unseen else ""
     if decoding.retrieval == "ranking":
-        steps = f", {decoding.nfe} evaluations" if decoding.nfe else ""
+        steps = f", {decoding.nfe} evaluation{'s' * (decoding.nfe > 1)}" if decoding.nfe else ""
         steps += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
         return f"{trained.dataset.name}{traits} · {decoding.beams} of {trained.catalogue.items:,} items{steps}{seen}"
     if decoding.retrieval == "dense":

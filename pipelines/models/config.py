@@ -11,9 +11,12 @@ ATTENTION = ("full", "prefix")
 TOKENS = ("digit", "item")
 LIKELIHOODS = ("digit", "item")
 SASREC_LOSSES = ("softmax", "gbce", "bce")
+NOISE_SCHEDULES = ("linear", "cosine", "sqrt")
 
 SMOOTHING = {"help": "Share of what a masked or next item's target counts that training spreads over all codes, or items."}
 NEXT_ITEM = {"help": "Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers."}
+FORGET = {"help": "Share of examples (maskgr: sequences, cut to one item) whose history training takes away, for eval --guidance."}
+NOISE_SCHEDULE = {"help": f"How Gaussian noise grows with the steps: {', '.join(NOISE_SCHEDULES)}."}
 NEGATIVES = {"help": "Items drawn to compare an item with in training; 0: the whole catalogue."}
 
 
@@ -119,7 +122,7 @@ class MaskGRConfig(ModelConfig):
     item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
     negatives: int = field(default=0, metadata=NEGATIVES)
     next_item: float = field(default=0.0, metadata=NEXT_ITEM)
-    forget: float = field(default=0.0, metadata={"help": "Share of sequences cut to one item without a history, for eval --guidance."})
+    forget: float = field(default=0.0, metadata=FORGET)
     whole_item: float | None = field(
         default=None,
         metadata={
@@ -221,6 +224,87 @@ class SASRecConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
+class DiffusionConfig(ModelConfig):
+    """What models that add Gaussian noise to item embeddings share.
+
+    Raises:
+        UserError: as `ModelConfig`; no steps, an unknown schedule.
+    """
+
+    timesteps: int = field(default=1000, metadata={"help": "Steps T of the Gaussian noise."})
+    noise_schedule: str = field(default="linear", metadata=NOISE_SCHEDULE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_least(timesteps=1)
+        self.check_choice("noise_schedule", NOISE_SCHEDULES)
+
+
+@dataclass(frozen=True)
+class DreamRecConfig(DiffusionConfig):
+    """Guided diffusion of the next item's embedding (Yang et al. 2023, arXiv 2310.20453).
+
+    Raises:
+        UserError: as `DiffusionConfig`; a share outside [0, 1), a negative weight.
+    """
+
+    name: ClassVar[str] = "dreamrec"
+    implementation: ClassVar[str] = "pipelines.models.dreamrec:DreamRec"
+
+    forget: float = field(default=0.1, metadata=FORGET)
+    ranking: float = field(
+        default=0.0, metadata={"help": "Weight of a cross-entropy over the catalogue on the predicted embedding; 0: none, as published."}
+    )
+    vector_length: float = field(
+        default=0.0, metadata={"help": "Length of items' vectors, where noise has √width; 0: as they are learnt from there, as published."}
+    )
+    residual: bool = field(default=False, metadata={"help": "Add the guidance to the MLP's prediction, scaled to the vectors' length."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_shares("forget")
+        self.check_least(ranking=0, vector_length=0)
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        parts = (
+            (f"cross-entropy {self.ranking:g}", self.ranking),
+            (f"vectors {self.vector_length:g} long", self.vector_length),
+            ("residual", self.residual),
+        )
+        return (f"{self.timesteps:,} {self.noise_schedule} steps", *(name for name, holds in parts if holds))
+
+
+@dataclass(frozen=True)
+class CaDiRecConfig(SASRecConfig, DiffusionConfig):
+    """SASRec with a contrast of views that diffusion makes (Cui et al. 2024, arXiv 2405.09369).
+
+    Raises:
+        UserError: as `SASRecConfig` and `DiffusionConfig`; a share, a weight or a number of steps out of range.
+    """
+
+    name: ClassVar[str] = "cadirec"
+    implementation: ClassVar[str] = "pipelines.models.cadirec:CaDiRec"
+
+    noise_schedule: str = field(default="sqrt", metadata=NOISE_SCHEDULE)
+    replaced: float = field(
+        default=0.1, metadata={"help": "Share of a sequence's items that a view replaces, and that the diffusion learns."}
+    )
+    sampling_steps: int = field(default=5, metadata={"help": "Steps of the reverse process that generates replacements."})
+    contrastive: float = field(default=0.1, metadata={"help": "Weight of the contrastive loss."})
+    denoising: float = field(default=0.2, metadata={"help": "Weight of the diffusion loss."})
+    temperature: float = field(default=1.0, metadata={"help": "What products of representations are divided by in the contrastive loss."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_shares("replaced")
+        self.check_least(contrastive=0, denoising=0)
+        self.check_between(1, self.timesteps, "sampling_steps")
+        if self.temperature <= 0:
+            raise UserError(f"--temperature is {self.temperature}; it must be above 0.")
+
+
+@dataclass(frozen=True)
 class ClozeConfig(ModelConfig):
     """What models that fill in masked item ids share.
 
@@ -262,7 +346,9 @@ class MaskGRItemsConfig(ClozeConfig):
     implementation: ClassVar[str] = "pipelines.models.cloze:MaskGRItems"
 
 
-MODELS: dict[str, type[ModelConfig]] = {config.name: config for config in (MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig)}
+MODELS: dict[str, type[ModelConfig]] = {
+    config.name: config for config in (MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, DreamRecConfig, CaDiRecConfig)
+}
 
 
 def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:

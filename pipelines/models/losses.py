@@ -1,4 +1,4 @@
-"""Losses over the items of a catalogue, given states that should have a large product with the true item's vector.
+"""Losses over the items of a catalogue, given states that should have a large product with the true item's vector; and of views.
 
 Shapes: R states, N items, D width. All return a float32 scalar: the weighted sum over the states.
 """
@@ -72,6 +72,25 @@ def bce_loss(states: Tensor, positive: Tensor, negative: Tensor, weights: Tensor
     """
     own, other = ((states * vectors).sum(1).float() for vectors in (positive, negative))
     return -(F.logsigmoid(own) + F.logsigmoid(-other)) @ weights
+
+
+def contrastive_loss(first: Tensor, second: Tensor, weights: Tensor, temperature: float) -> Tensor:
+    """InfoNCE between two views of R sequences: each view should have a larger product with its twin than with all other views.
+
+    As Chen et al. 2020 (arXiv 2002.05709, equation 1) with products for cosines: the mean over both directions, against the
+    2·(R − 1) views of the other sequences.
+
+    Args:
+        first: [R, D].
+        second: [R, D].
+        weights: of the sequences, [R].
+        temperature: what products are divided by.
+    """
+    views = torch.cat((first, second))
+    alike = (views @ views.T).float() / temperature  # [2R, 2R]
+    alike.fill_diagonal_(-torch.inf)
+    twin = torch.arange(len(views), device=views.device).roll(len(first))
+    return F.cross_entropy(alike, twin, reduction="none") @ weights.repeat(2) / 2
 
 
 def _against_drawn(

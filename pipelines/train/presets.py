@@ -108,6 +108,78 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "small": {**SMALL, "layers": 2, "heads": 2, "mlp": 256, "dropout": 0.3, "next_item": 0.5, "learning_rate": 0.001},
         "smoke": SMOKE,
     },
+    "dreamrec": {
+        # Yang et al. 2023, section 4.1: D = 64, guidance away from a tenth, T from 50 to 2,000 and w from 0 to 10 by data set; their
+        # commands take T = 500 (2,000 on KuaiRec), w = 2 (4 on Zhihu: `eval --guidance`), AdamW and rates from 0.00005 to 0.01.
+        # Histories of 10, one block with one head and batches of 256 are the released program's.
+        "paper": {
+            "layers": 1,
+            "width": 64,
+            "heads": 1,
+            "mlp": 64,
+            "dropout": 0.1,
+            "max_items": 10,
+            "timesteps": 500,
+            "batch_size": 256,
+            "learning_rate": 0.001,
+            "weight_decay": 0.01,
+            "warmup": 0.0,
+            "final_rate": 1.0,
+            "clip": 0.0,
+            "steps": 100_000,
+            "validations": 200,
+            "patience": 20,
+        },
+        "small": {
+            **SMALL,
+            "layers": 2,
+            "heads": 2,
+            "mlp": 256,
+            "dropout": 0.3,
+            "ranking": 1.0,
+            "vector_length": 0.3,
+            "residual": True,
+            "optimizer": "muon",
+            "learning_rate": 0.003,
+        },
+        "smoke": {**SMOKE, "ranking": 1.0, "vector_length": 0.3, "residual": True},
+    },
+    "cadirec": {
+        # Cui et al. 2024; the sizes, rate, weights and 5 of 1,000 steps are the authors' settings for Beauty. They name a pairwise
+        # loss with one negative for the recommendation; bce is ours with one.
+        "paper": {
+            "loss": "bce",
+            "layers": 2,
+            "width": 64,
+            "heads": 2,
+            "mlp": 128,
+            "dropout": 0.5,
+            "max_items": 50,
+            "micro_tokens": 16_384,  # all of a step is one forward pass, so that its sequences contrast with each other
+            "batch_size": 256,
+            "learning_rate": 0.001,
+            "weight_decay": 0.0,
+            "warmup": 0.0,
+            "final_rate": 1.0,
+            "clip": 0.0,
+            "steps": 35_000,  # 400 epochs
+            "validations": 200,
+            "patience": 20,
+        },
+        "small": {
+            **SMALL,
+            "layers": 2,
+            "heads": 2,
+            "mlp": 256,
+            "dropout": 0.4,
+            "sampling_steps": 1,
+            "temperature": 10.0,
+            "micro_tokens": 4096,
+            "optimizer": "muon",
+            "learning_rate": 0.003,
+        },
+        "smoke": {**SMOKE, "temperature": 5.0},
+    },
 }
 
 
