@@ -102,7 +102,7 @@ def work(workspace: Workspace, job: Job, progress: Progress) -> None:
     for key, (decoding, diagnosed) in job.wanted.items():
         try:
             found = evaluate_run(workspace, run, decoding, progress, split=job.split)
-            diagnosis = diagnose_run(workspace, run, Decoding(beams=decoding.beams), progress, split=job.split) if diagnosed else None
+            diagnosis = diagnose_run(workspace, run, Decoding(), progress, split=job.split, searches=False) if diagnosed else None
         except UserError as error:
             _note(workspace, key, reason=str(error))
             continue

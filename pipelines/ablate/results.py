@@ -13,6 +13,7 @@ from pipelines.ablate.engine import DONE, outcome
 from pipelines.ablate.metrics import Metric, metric
 from pipelines.ablate.place import Placed
 from pipelines.ablate.recipe import Recipe
+from pipelines.decode.config import ORDERS
 from pipelines.download.statistics import statistics
 from pipelines.workspace import Workspace
 
@@ -77,8 +78,9 @@ def _figures(workspace: Workspace, cell: Placed, found: dict[str, Any], asked: M
 
 
 def _diagnosed(path: Path, measure: str) -> Measured:
-    """The mean dependence over pairs of digits; the joint loss of one evaluation, which is the same in every order."""
-    rows = [row for row in artifacts.read(path, "diagnosis").to_pylist() if row["measure"] == measure and row["evaluations"] in (None, 1)]
+    """The mean dependence over pairs of digits; what one evaluation loses against revealing digit by digit in greedy order."""
+    found = [row for row in artifacts.read(path, "diagnosis").to_pylist() if row["measure"] == measure]
+    rows = [row for row in found if row["evaluations"] in (None, 1) and row["order"] in (None, ORDERS[0])]
     return {"value": sum(row["value"] for row in rows) / len(rows), "users": rows[0]["users"]} if rows else {}
 
 

@@ -77,6 +77,7 @@ def diagnose_run(
     tokens: int | None = None,
     precision: str = "auto",
     force: bool = False,
+    searches: bool = True,
 ) -> Diagnosis:
     """Measure for every user of a split how the digits of an item depend on each other, and what ignoring it costs.
 
@@ -93,6 +94,7 @@ def diagnose_run(
         tokens: most tokens in one forward pass, see `recommend`.
         precision: of matrix products, see `models.precision`.
         force: measure again even where the diagnosis is up to date.
+        searches: measure the invalid rate too, by a beam search for each order and number of evaluations.
 
     Raises:
         UserError: the run or its data cannot be used, or the decoding asks for what plays no part here.
@@ -103,7 +105,7 @@ def diagnose_run(
     _refuse_run(trained, decoding)
     users = histories(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
     say_truncated(users, trained.model.config.max_items, progress)
-    folder = run.evaluation(_name(decoding, split))
+    folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))
     path = folder / "diagnosis.parquet"
     config = {**{name: getattr(decoding, name) for name in MATTERS}, "split": split, "run": run.name, "precision": precision}
     if artifacts.stale(path, config, trained.inputs) is None and not force:
@@ -111,7 +113,7 @@ def diagnose_run(
     else:
         started = time.monotonic()
         with autocast(precision, state.device):
-            table = _measure(trained, users, decoding, progress, tokens)
+            table = _measure(trained, users, decoding, progress, tokens, searches)
         if state.is_main_process:
             artifacts.write(path, "diagnosis", table, config=config, inputs=trained.inputs, started=started)
         state.wait_for_everyone()
@@ -144,10 +146,11 @@ def teacher_forced(log_probabilities: LogProbabilities, users: Tensor, truth: Te
     return TeacherForced(*sums)
 
 
-def _measure(trained: Trained, users: Split, decoding: Decoding, progress: Progress, tokens: int | None) -> pa.Table:
+def _measure(trained: Trained, users: Split, decoding: Decoding, progress: Progress, tokens: int | None, searches: bool = True) -> pa.Table:
     processes = Processes.started()
     found = _over_users(trained, users, decoding, progress, tokens, processes)
-    rows = [*_of_digits(found), *_of_walks(found), *_of_beams(trained, users, decoding, progress, tokens, processes)]
+    rows = [*_of_digits(found), *_of_walks(found)]
+    rows += _of_beams(trained, users, decoding, progress, tokens, processes) if searches else []
     schema = pa.schema(list(artifacts.SCHEMAS["diagnosis"].items()))
     return pa.Table.from_pylist([{**row, "users": len(users)} for row in rows], schema)
 

@@ -13,6 +13,7 @@ from pipelines.ablate import engine
 from pipelines.ablate.grid import Scale, cells
 from pipelines.ablate.place import Inputs, place
 from pipelines.ablate.recipe import Recipe, System, read
+from pipelines.ablate.results import collect
 from pipelines.errors import UserError
 from pipelines.progress import Silent
 from pipelines.workspace import Workspace
@@ -147,3 +148,21 @@ def test_ctrl_c_ends_the_processes_and_waits_for_them(toy: Workspace, recipe: Re
     with pytest.raises(KeyboardInterrupt):
         engine.run_all(toy, jobs, Interrupted(), count=2, command=[sys.executable, "-c", code])
     assert {path.name for path in tmp_path.glob("toy-*")} == {jobs[0].run, jobs[1].run}
+
+
+def test_dependence_between_digits_is_measured_of_each_run(toy: Workspace, progress: ListProgress) -> None:
+    """The means that the grid reports are those of the diagnosis, which the engine asks for once a run."""
+    options = {"steps": [2], "sids": [2], "codebook": [16], "beams": [5, 6], "precision": ["fp32"]}
+    recipe = Recipe("own", "Own", ["toy"], ["dependence", "joint loss", "R@5"], [System("maskgr", "maskgr", options)])
+    placed = placed_cells(toy, recipe)
+    engine.run_all(toy, engine.jobs_of(toy, placed, "test"), progress)
+    rows = collect(toy, recipe, placed, "smoke").to_pylist()
+    (folder,) = (toy.run(placed[0].run).path / "eval").glob("diagnosis-*")
+    measured = artifacts.read(folder / "diagnosis.parquet", "diagnosis").to_pylist()
+    pairs = [row["value"] for row in measured if row["measure"] == "dependence"]
+    lost = {row["value"] for row in measured if (row["measure"], row["order"], row["evaluations"]) == ("joint_loss", "greedy", 1)}
+    assert len(pairs) == 3 * 2
+    expected = {"dependence": sum(pairs) / 6, "joint loss": lost.pop()}
+    for metric, value in expected.items():
+        assert [row["value"] for row in rows if row["metric"] == metric] == [pytest.approx(value)] * 2
+    assert not any("Beam search" in message for message in progress.messages)
