@@ -110,9 +110,8 @@ def draw(curves: list[dict], levers: list[str], path: Path, title: str) -> None:
     from matplotlib import pyplot as plt
 
     seeds, columns = sorted({r["seed"] for r in curves}), 4
-    figure, axes = plt.subplots(
-        -(-len(levers) // columns), columns, figsize=(12, 2.4 * -(-len(levers) // columns)), sharex=True, sharey=True
-    )
+    rows = -(-len(levers) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(12, 1.2 + 2.1 * rows), sharex=True, sharey=True)
     for panel, lever in zip(axes.flat, levers, strict=False):
         below, above = {"color": "0.65", "linewidth": 3}, {"color": "black", "marker": "o", "markersize": 3}
         for name, style in ((levers[0], below), (lever, above)):
@@ -125,8 +124,8 @@ def draw(curves: list[dict], levers: list[str], path: Path, title: str) -> None:
         panel.tick_params(labelbottom=len(levers) - columns <= place)
         if place >= len(levers):
             panel.set_axis_off()
-    figure.supxlabel("minutes of training")
-    figure.supylabel("validation Recall@10, percent")
+    figure.supxlabel("minutes of training", fontsize=10)
+    figure.supylabel("Recall@10, percent", fontsize=10)
     figure.suptitle(f"{title}\n{artifacts.machine()}; grey: {levers[0]}", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
