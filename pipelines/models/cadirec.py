@@ -64,6 +64,7 @@ class CaDiRec(SASRec):
         t: np.ndarray,
         *negative: np.ndarray,
     ) -> Tensor:
+        """Recommendation, diffusion and contrastive loss together; arguments as `draw` made them."""
         loss = super().forward(items, weights, *negative)
         device, truth = self.embedding.weight.device, torch.as_tensor(items)
         real, history = truth >= 0, put(truth, device).long()

@@ -7,6 +7,8 @@ Input and output share the item embeddings.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -36,11 +38,12 @@ class Cloze(ItemRanker):
         items, eligible = cut_to_next_item(items, self.config.next_item, rng)
         return items, self.mask(eligible, rng)
 
+    @abstractmethod
     def mask(self, eligible: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """What each item counts, float32 [B, n], 0 where it stays visible; `eligible` [B, n] says which may be masked."""
-        raise NotImplementedError
 
     def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
+        """Weighted sum of the cross-entropies of the masked items; arguments as `draw` made them."""
         device, config = self.embedding.weight.device, self.config
         asked = torch.as_tensor(weights).flatten().nonzero().squeeze(1)  # [R] into B·n
         truth, counted = torch.as_tensor(items), torch.as_tensor(weights)

@@ -85,6 +85,7 @@ class DiffGRM(DigitModel):
         return items, weights, rng.random((*items.shape, self.digits), dtype=np.float32)
 
     def forward(self, items: np.ndarray, weights: np.ndarray, ranks: np.ndarray | None = None) -> Tensor:
+        """Weighted sum of the mean losses of the views of each example; arguments as `draw` made them."""
         device, R = self.sids.device, len(self.sizes)
         history, targets = torch.as_tensor(items[:, :-1]), put(torch.as_tensor(items[:, -1]), device).long()
         memory, codes = self.encode(put(history, device).long(), history >= 0), self.sids[targets]  # [B, H]

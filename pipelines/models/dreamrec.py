@@ -66,6 +66,7 @@ class DreamRec(CausalItems):
         return items, weights, t, rng.random(items.shape) < self.config.forget
 
     def forward(self, items: np.ndarray, weights: np.ndarray, t: np.ndarray, forgotten: np.ndarray) -> Tensor:
+        """Weighted sum of the squared errors of the predicted vectors, and with `--ranking` of cross-entropies; arguments as drawn."""
         places, weight, target, t, forgotten = self.asked(weights, items.astype(np.int64), t, forgotten)
         guidance = torch.where(forgotten[:, None], self.anyone, self.before(items, places))
         clean = self.vectors(self.embedding(target))  # [R, D]

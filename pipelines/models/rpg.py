@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.causal import Causal
 from pipelines.models.config_digits import RPGConfig
 from pipelines.models.independent import of_items
-from pipelines.models.interface import ItemRanker
-from pipelines.models.layout import Layout, put
 from pipelines.models.transformer import Encoder
 
 
-class RPG(ItemRanker):
+class RPG(Causal):
     """Scores of items are sums of the log-probabilities of their digits."""
 
     def __init__(self, config: RPGConfig, catalogue: Catalogue) -> None:
@@ -45,25 +44,13 @@ class RPG(ItemRanker):
         self.projection = nn.Parameter(torch.zeros(H, config.width, config.width))  # W
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
-        """The items [B, n], and 1 for every item that has one before it [B, n]."""
-        weights = np.zeros(items.shape, np.float32)
-        weights[:, 1:] = items[:, :-1] >= 0
-        return items, weights
-
     def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
-        device = self.sids.device
-        history, counted = torch.as_tensor(items[:, :-1]), torch.as_tensor(weights[:, 1:])  # what comes before, and the targets
-        asked = counted.flatten().nonzero().squeeze(1)  # [R] into B·(n − 1)
-        logits = self.logits(self.states(put(history, device).long(), history >= 0, asked))  # [H, R, V]
-        codes = self.sids[put(torch.as_tensor(items[:, 1:]).flatten()[asked], device).long()].T  # [H, R]
+        """Weighted sum over the items that have one before them of −Σ_h log p(c_h | s); arguments as `draw` made them."""
+        places, weight, target = self.asked(weights, items.astype(np.int64))
+        logits = self.logits(self.before(items, places))  # [H, R, V]
+        codes = self.sids[target].T  # [H, R]
         losses = F.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none", label_smoothing=self.config.label_smoothing)
-        return losses.view(codes.shape).sum(0) @ put(counted.flatten()[asked], device)
-
-    def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
-        """The states after some items of histories, [R, D]; see `SASRec.states`."""
-        layout = Layout.causal(real, 1, history.device)
-        return self.encoder(self.embed(layout.flat(history)), layout, layout.index(put(asked, history.device)))
+        return losses.view(codes.shape).sum(0) @ weight
 
     def embed(self, items: Tensor) -> Tensor:
         """Items [T] → [T, D]."""
@@ -76,8 +63,6 @@ class RPG(ItemRanker):
         return (expected @ codes.transpose(1, 2)).float() / self.config.temperature
 
     def scores(self, history: Tensor, users: Tensor) -> Tensor:
-        B, n = history.shape
-        last = torch.arange(n - 1, B * n, n, device=history.device)
-        states = self.states(history, history >= 0, last)
+        states = self.last_states(history, history >= 0)
         with torch.autocast(history.device.type, enabled=False):  # cosines over τ: in bfloat16 many items would tie
             return of_items(self.logits(states.float()).log_softmax(-1).transpose(0, 1), self.sids)

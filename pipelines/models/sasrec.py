@@ -8,19 +8,18 @@ binary cross-entropy with one negative (`--loss bce`), which is what makes the m
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.causal import Causal
 from pipelines.models.config import ModelConfig
-from pipelines.models.interface import ItemRanker, products
-from pipelines.models.layout import Layout, put
+from pipelines.models.interface import products
 from pipelines.models.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
 from pipelines.models.transformer import Encoder
 
 
-class CausalItems(ItemRanker):
-    """What predicts every item of a sequence from those before it: item embeddings and a causal transformer over them."""
+class CausalItems(Causal):
+    """One with an embedding for each item."""
 
     def __init__(self, config: ModelConfig, catalogue: Catalogue) -> None:
         super().__init__()
@@ -29,41 +28,8 @@ class CausalItems(ItemRanker):
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.encoder = Encoder(config)
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
-        """The items [B, n], and 1 for every item that has one before it [B, n]."""
-        weights = np.zeros(items.shape, np.float32)
-        weights[:, 1:] = items[:, :-1] >= 0
-        return items, weights
-
-    def asked(self, weights: np.ndarray, *drawn: np.ndarray) -> tuple[Tensor, ...]:
-        """The places [R] into B·(n − 1) of what comes before a target, on the host; and what was drawn [B, n] for the targets, [R] each."""
-        counted = torch.as_tensor(weights[:, 1:]).flatten()
-        places, device = counted.nonzero().squeeze(1), self.embedding.weight.device
-        return places, *(put(torch.as_tensor(array[:, 1:]).flatten()[places], device) for array in (weights, *drawn))
-
-    def before(self, items: np.ndarray, places: Tensor) -> Tensor:
-        """What is expected at the targets of sequences [B, n], given what comes before them; `places` as `asked` has them; [R, D]."""
-        history = torch.as_tensor(items[:, :-1])
-        return self.states(put(history, self.embedding.weight.device).long(), history >= 0, places)
-
-    def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
-        """What is expected after some items of histories.
-
-        Args:
-            history: int64 [B, n], −1 at padding.
-            real: bool [B, n], where there is no padding; on the host where a GPU shall not be waited for.
-            asked: int64 [R], those items, into B·n; where `real` is.
-
-        Returns:
-            [R, D].
-        """
-        layout = Layout.causal(real, 1, history.device)
-        return self.encoder(self.embedding(layout.flat(history)), layout, layout.index(put(asked, history.device)))
-
-    def last_states(self, history: Tensor, real: Tensor) -> Tensor:
-        """What is expected after whole histories [B, n], `real` as for `states`: [B, D]."""
-        B, n = history.shape
-        return self.states(history, real, torch.arange(n - 1, B * n, n, device=real.device))
+    def embed(self, items: Tensor) -> Tensor:
+        return self.embedding(items)
 
 
 class SASRec(CausalItems):
@@ -75,6 +41,7 @@ class SASRec(CausalItems):
         return (*drawn, strangers(items, self.items, rng)) if self.config.loss == "bce" else drawn
 
     def forward(self, items: np.ndarray, weights: np.ndarray, *negative: np.ndarray) -> Tensor:
+        """Weighted sum of the losses of the items that have one before them; arguments as `draw` made them."""
         config = self.config
         places, weight, target, *other = self.asked(weights, items.astype(np.int64), *negative)
         states = self.before(items, places)

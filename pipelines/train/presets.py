@@ -69,6 +69,9 @@ TIGER_SMALL: dict[str, Any] = {
     "learning_rate": 0.01,
 }
 
+# Adam as the older publications have it.
+CONSTANT_RATE: dict[str, Any] = {"warmup": 0.0, "final_rate": 1.0, "clip": 0.0}
+
 CLOZE_SMALL: dict[str, Any] = {
     **SMALL,
     "layers": 2,
@@ -115,9 +118,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 128,
             "learning_rate": 0.001,
             "weight_decay": 0.0,
-            "warmup": 0.0,
-            "final_rate": 1.0,
-            "clip": 0.0,
+            **CONSTANT_RATE,
             "steps": 100_000,
             "validations": 200,
             "patience": 20,
@@ -181,9 +182,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 256,
             "learning_rate": 0.001,
             "weight_decay": 0.01,
-            "warmup": 0.0,
-            "final_rate": 1.0,
-            "clip": 0.0,
+            **CONSTANT_RATE,
             "steps": 100_000,
             "validations": 200,
             "patience": 20,
@@ -217,9 +216,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 256,
             "learning_rate": 0.001,
             "weight_decay": 0.0,
-            "warmup": 0.0,
-            "final_rate": 1.0,
-            "clip": 0.0,
+            **CONSTANT_RATE,
             "steps": 35_000,  # 400 epochs
             "validations": 200,
             "patience": 20,
