@@ -49,7 +49,7 @@ def main() -> None:
             for how in ("history encoded", "cache extended by the last item"):
                 began = time.perf_counter()
                 cache = model.remember(history) if how == "history encoded" else model.extend(before, history[:, -1])
-                beam_search(model.expecting(partial(model.states_after, cache)), user, index, Decoding(nfe=T))
+                beam_search(model.expecting(partial(model.states_after, cache), history), user, index, Decoding(nfe=T))
                 times[f"{how}, T = {T}"].append(1000 * (time.perf_counter() - began))
     figures = {name: {f"p{p}": float(np.percentile(t[50:], p)) for p in (50, 99)} for name, t in times.items()}
     rows = [(name, f"{f['p50']:.1f}", f"{f['p99']:.1f}") for name, f in figures.items()]

@@ -23,7 +23,7 @@ from pipelines.models.configs import MODELS
 from pipelines.workspace import Workspace
 
 FEW = ["--validation-users", "2000"]  # not all, where looking for an item takes beams
-APART = ["--likelihood", "digit", "--whole-item", "0", *FEW]
+APART = ["--likelihood", "digit", "--no-repeat-bias", "--whole-item", "0", *FEW]
 PLAIN = [*APART, "--no-item-embeddings", "--dropout", "0.1", "--label-smoothing", "0"]  # digits learn too slowly for more
 LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "small": [],
@@ -32,12 +32,14 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "digits apart": APART,
     "digits apart, no item embeddings": PLAIN,
     "the same, digit tokens": [*PLAIN, "--tokens", "digit"],
-    "full attention": ["--attention", "full", "--next-item", "0.8"],
+    "full attention": ["--attention", "full", "--no-repeat-bias", "--next-item", "0.8"],
     "AdamW": ["--optimizer", "adamw"],
+    "no repeat bias": ["--no-repeat-bias"],
+    "learning rate 0.003": ["--learning-rate", "0.003"],
     "no label smoothing": ["--label-smoothing", "0"],
     "learning rate falls in the last third": ["--decay", "0.33"],
     "steps of 128 sequences": ["--batch-size", "128"],
-    "1,024 negatives": ["--negatives", "1024"],
+    "1,024 negatives": ["--negatives", "1024", "--no-repeat-bias"],
 }
 BEAMS = ("tiger", "liger", "diffgrm")  # look for items by beams in validation too
 SYSTEMS = {name: ["--model", name, *(FEW if name in BEAMS else [])] for name in MODELS}

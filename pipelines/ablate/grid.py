@@ -25,7 +25,7 @@ class Scale:
     Attributes:
         budget: the preset.
         minutes: of each run's training, in place of the preset's end; None leaves it.
-        seeds: how many; None takes the recipe's.
+        seeds: how many, for all systems; None takes the recipe's.
         datasets: in place of the recipe's.
         options: option → values, in place of all systems'.
         split: "test" or "validation".
@@ -121,7 +121,7 @@ def _seeded(recipe: Recipe, system: System, scale: Scale, dataset: str, combinat
     shared["values"] = system.shown | values
     if not system.model:
         return [Cell(**shared, seed=0)]
-    seeds = range(recipe.seeds if scale.seeds is None else scale.seeds)
+    seeds = range(scale.seeds or system.seeds.get(scale.budget, recipe.seeds))
     diagnosed = any(metric(name).source == "diagnosis" for name in recipe.metrics)
     return [Cell(**shared, seed=seed, diagnosed=diagnosed, **_configured(system.model, scale, values, seed)) for seed in seeds]
 

@@ -26,7 +26,7 @@ KEYS = {  # of each part of a recipe → type
     "recipe": {"title": str, "source": str, "note": str, "datasets": list, "metrics": list, "seeds": int, "plot": dict, "paper": list}
     | {"options": dict, "system": list},
     "plot": {"x": str, "y": (str, dict), "relative_to": dict, "as": str},
-    "system": {"name": str, "model": str, "datasets": list, "shown": dict},
+    "system": {"name": str, "model": str, "datasets": list, "shown": dict, "seeds": dict},
 }
 SHARE, DIFFERENCE = "share", "difference"
 
@@ -42,6 +42,7 @@ class System:
         budgets: budget → options that take the place of these at that budget.
         datasets: those it is for; None for all of the recipe.
         shown: settings that stand in the table without being options, e.g. the evaluations that an autoregressive model takes.
+        seeds: budget → how many, in place of the recipe's.
     """
 
     name: str
@@ -50,6 +51,7 @@ class System:
     budgets: dict[str, dict[str, list]] = field(default_factory=dict)
     datasets: list[str] | None = None
     shown: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
 
     def runs_on(self, dataset: str, asked: bool) -> bool:
         """Whether it is for a data set; for all, where a person names them."""
@@ -155,6 +157,9 @@ def _system(entry: dict[str, Any], number: int) -> System:
     _expect(own, "system", f"{place}: ", required=("name",))
     if "model" in own and own["model"] not in MODELS:
         raise UserError(f"{place}: model {own['model']!r} is unknown; choose {', '.join(MODELS)}")
+    for budget, seeds in own.get("seeds", {}).items():
+        if budget not in BUDGETS or type(seeds) is not int or seeds < 1:
+            raise UserError(f"{place}: seeds has {budget} = {seeds!r}; it maps {', '.join(BUDGETS)} to a number of at least 1")
     options, budgets = _options({key: value for key, value in entry.items() if key not in own}, place)
     return System(**own, options=options, budgets=budgets)
 

@@ -153,10 +153,13 @@ def _facts(scale: Scale, rows: list[dict[str, Any]], made: dict[str, Any]) -> di
     runs = {row["run"]: row["train_seconds"] for row in rows if row["run"]}
     evaluations = {(row["run"], row["evaluation"]): row["eval_seconds"] or 0.0 for row in rows if row["run"]}
     length = f", {scale.minutes:g} minutes a run" if scale.minutes is not None else ""
-    seeds = len({row["seed"] for row in rows})
+    trained: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        trained.setdefault((row["dataset"], row["label"]), set()).add(row["seed"])
+    counts = sorted({len(seeds) for seeds in trained.values()})
     inputs = {(row["dataset"], *pair) for row in rows for pair in json.loads(row["inputs"] or "{}").items()}
     return {
-        "budget": f"{scale.budget}{length}, {seeds} seed{'s' * (seeds > 1)}, {scale.split} users",
+        "budget": f"{scale.budget}{length}, {' or '.join(map(str, counts))} seed{'s' * (counts != [1])}, {scale.split} users",
         "wall time": f"{sum(runs.values()) / 60:,.1f} min to train {len(runs)} runs, {sum(evaluations.values()) / 60:,.1f} to evaluate",
         "machine": values("machine"),
         "commit": values("commit"),

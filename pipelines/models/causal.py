@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipelines.models.interface import ItemRanker
 from pipelines.models.layout import Layout, put
+from pipelines.models.repeats import items_before
 
 
 class Causal(ItemRanker):
@@ -38,6 +39,11 @@ class Causal(ItemRanker):
         """What is expected at the targets of sequences [B, n], given what comes before them; `places` as `asked` has them; [R, D]."""
         history = torch.as_tensor(items[:, :-1])
         return self.states(put(history, self.embedding.weight.device).long(), history >= 0, places)
+
+    def history(self, items: np.ndarray, places: Tensor) -> Tensor:
+        """The items of sequences [B, n] before the targets, arguments as of `before`; int64 [R, n − 1], −1 after them."""
+        n = items.shape[1] - 1
+        return put(items_before(torch.as_tensor(items[:, :-1]), places // n, places % n + 1), self.embedding.weight.device)
 
     def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
         """What is expected after some items of histories.

@@ -20,6 +20,7 @@ from pipelines.models.interface import ItemRanker, products
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import sampled_loss, softmax_loss
 from pipelines.models.noise import chosen_items, cut_to_next_item, masked_diffusion_weights
+from pipelines.models.repeats import Held
 from pipelines.models.transformer import Encoder
 
 
@@ -32,6 +33,7 @@ class Cloze(ItemRanker):
         self.embedding = nn.Embedding(catalogue.items + 1, config.width)  # the last is MASK
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.encoder = Encoder(config)
+        self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
 
     def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
         """The items [B, n], and what each masked one counts, 0 where visible, [B, n]."""
@@ -52,7 +54,11 @@ class Cloze(ItemRanker):
         target, weight = put(truth.flatten()[asked], device).long(), put(counted.flatten()[asked], device)
         if config.negatives:
             return sampled_loss(states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing)
-        return softmax_loss(states, self.embedding.weight[:-1], target, weight, config.label_smoothing)
+        held = None
+        if self.repeat_bias is not None:  # what is visible, before and after
+            visible = truth.masked_fill(counted > 0, -1)[asked // truth.shape[1]]
+            held = Held(put(visible, device).long(), self.repeat_bias)
+        return softmax_loss(states, self.embedding.weight[:-1], target, weight, config.label_smoothing, held)
 
     def states(self, shown: Tensor, real: Tensor, asked: Tensor) -> Tensor:
         """The states [R, D] of the items `asked` [R], into B·n, of sequences `shown` [B, n], N where masked; see `SASRec.states`."""
@@ -63,7 +69,8 @@ class Cloze(ItemRanker):
         B, n = len(history), history.shape[1] + 1
         last = torch.arange(n - 1, B * n, n, device=history.device)
         shown = F.pad(history, (0, 1), value=self.items)
-        return products(self.states(shown, shown >= 0, last), self.embedding.weight[:-1])
+        scores = products(self.states(shown, shown >= 0, last), self.embedding.weight[:-1])
+        return scores if self.repeat_bias is None else Held(history, self.repeat_bias).added(scores)
 
 
 class BERT4Rec(Cloze):

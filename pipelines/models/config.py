@@ -10,6 +10,7 @@ from pipelines.errors import UserError
 SMOOTHING = {"help": "Share of what a masked or next item's target counts that training spreads over all codes, or items."}
 NEXT_ITEM = {"help": "Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers."}
 FORGET = {"help": "Share of examples (maskgr: sequences, cut to one item) whose history training takes away, for eval --guidance."}
+REPEAT_BIAS = {"help": "A learnt score for items that the history holds: whether people take things again need not be found by attention."}
 NEGATIVES = {"help": "Items drawn to compare an item with in training; 0: the whole catalogue."}
 
 
@@ -85,6 +86,11 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"--{name.replace('_', '-')} is {value}; it must be between {low} and {high}.")
+
+    def check_repeat_bias(self) -> None:
+        """Refuse a repeat bias in a loss that does not score the whole catalogue."""
+        if self.repeat_bias and self.negatives:
+            raise UserError("--repeat-bias scores the whole catalogue in training: leave out --negatives, or take --no-repeat-bias.")
 
     def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         """Refuse a field that is none of the choices."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pipelines.errors import UserError
-from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, SMOOTHING, ModelConfig
+from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, REPEAT_BIAS, SMOOTHING, ModelConfig
 
 ATTENTION = ("full", "prefix")
 TOKENS = ("digit", "item")
@@ -35,6 +35,7 @@ class MaskGRConfig(ModelConfig):
         default="digit", metadata={"help": "Of masked digits: each alone as in the paper (digit), or an item's together (item)."}
     )
     item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
+    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
     negatives: int = field(default=0, metadata=NEGATIVES)
     next_item: float = field(default=0.0, metadata=NEXT_ITEM)
     forget: float = field(default=0.0, metadata=FORGET)
@@ -63,6 +64,9 @@ class MaskGRConfig(ModelConfig):
                 raise UserError(f"{option} goes with --tokens item; with --tokens {self.tokens} take {instead}.")
         if self.negatives < 0 or (self.negatives and self.likelihood != "item"):
             raise UserError(f"--negatives is {self.negatives}; it goes with --likelihood item and is at least 0.")
+        if self.repeat_bias and (self.likelihood != "item" or self.attention != "prefix"):
+            raise UserError("--repeat-bias needs --likelihood item and --attention prefix. Take --no-repeat-bias.")
+        self.check_repeat_bias()
         self.check_shares("label_smoothing")
         self.check_between(0, 1, "next_item", "forget", "whole_item")
         if self.next_item and self.attention == "prefix":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pipelines.errors import UserError
-from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, SMOOTHING, ModelConfig
+from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, REPEAT_BIAS, SMOOTHING, ModelConfig
 
 SASREC_LOSSES = ("softmax", "gbce", "bce")
 NOISE_SCHEDULES = ("linear", "cosine", "sqrt")
@@ -29,6 +29,7 @@ class SASRecConfig(ModelConfig):
         metadata={"help": "softmax over the catalogue, gbce (binary, many negatives, corrected), or bce (binary, one, as published)."},
     )
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
     negatives: int = field(default=0, metadata=NEGATIVES)
     calibration: float = field(default=0.75, metadata={"help": "t of gBCE: 0 leaves its bias alone, 1 takes all of it away."})
 
@@ -38,6 +39,9 @@ class SASRecConfig(ModelConfig):
         self.check_shares("label_smoothing")
         self.check_least(negatives=0)
         self.check_between(0, 1, "calibration")
+        self.check_repeat_bias()
+        if self.loss != "softmax" and self.repeat_bias:
+            raise UserError(f"--repeat-bias goes with --loss softmax, not with --loss {self.loss}. Take --no-repeat-bias.")
         if self.loss != "softmax" and self.label_smoothing:
             raise UserError(f"--label-smoothing goes with --loss softmax, not with --loss {self.loss}. Leave it out.")
         if self.loss == "gbce" and not self.negatives:
@@ -59,11 +63,13 @@ class ClozeConfig(ModelConfig):
     """
 
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
+    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
     negatives: int = field(default=0, metadata=NEGATIVES)
     next_item: float = field(default=0.0, metadata=NEXT_ITEM)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_repeat_bias()
         self.check_shares("label_smoothing")
         self.check_least(negatives=0)
         self.check_between(0, 1, "next_item")

@@ -23,13 +23,21 @@ from torch.nn import functional as F
 from pipelines.models.catalogue import place_values
 from pipelines.models.layout import put
 from pipelines.models.losses import sampled_loss
+from pipelines.models.repeats import Held
 
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
 
 
 def joint_loss(
-    states: Tensor, vectors: Tensor, sids: Tensor, items: Tensor, masked: Tensor, weights: Tensor, smoothing: float = 0.0
+    states: Tensor,
+    vectors: Tensor,
+    sids: Tensor,
+    items: Tensor,
+    masked: Tensor,
+    weights: Tensor,
+    smoothing: float = 0.0,
+    held: Held | None = None,
 ) -> Tensor:
     """Weighted sum of −log p(item | state, revealed digits). Compares every state with every item.
 
@@ -42,6 +50,7 @@ def joint_loss(
         weights: [R].
         smoothing: share of a wholly masked item's target that is spread over all items (Szegedy et al. 2016). Changes what is
             estimated, towards an even distribution.
+        held: what the states' histories hold.
     """
     whole = masked.all(1)
     loss = states.new_zeros((), dtype=torch.float32)
@@ -49,6 +58,7 @@ def joint_loss(
         rows = (whole != partly).nonzero().squeeze(1)
         part = put(rows, states.device)
         energies = (states[part] @ vectors.T).float()  # [R', N]
+        energies = held.of(part).added(energies) if held else energies
         if partly:
             energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[rows], states.device)), -torch.inf)
         spread = 0.0 if partly else smoothing
@@ -149,14 +159,16 @@ class Joint:
     independent of each other given what is visible.
     """
 
-    def __init__(self, states: Callable[[Tensor], Tensor], vectors: Tensor, members: Members) -> None:
+    def __init__(self, states: Callable[[Tensor], Tensor], vectors: Tensor, members: Members, held: Held | None = None) -> None:
         """
         Args:
             states: the model: codes [B, K, S] → states [B, K, k, D].
             vectors: w, float32 [N, D].
             members: of the catalogue.
+            held: what the users' histories hold, of B states.
         """
         self.states, self.vectors, self.members = states, vectors, members
+        self.shift = held and held.added(vectors.new_zeros(len(held.items), len(vectors)))  # [B, N]
         self._last: Tensor | None = None
 
     def __call__(self, codes: Tensor) -> Tensor:
@@ -177,7 +189,8 @@ class Joint:
 
     def items(self, codes: Tensor) -> Tensor:
         """Log-probabilities [B, N] of every item, with nothing revealed in `codes` [B, 1, H]."""
-        return self._energies(self.states(codes).float().flatten(0, 2)).log_softmax(-1)
+        energies = self._energies(self.states(codes).float().flatten(0, 2))
+        return (energies if self.shift is None else energies + self.shift).log_softmax(-1)
 
     def _energies(self, states: Tensor) -> Tensor:
         """[R, D] → float32 [R, N]."""
@@ -191,6 +204,8 @@ class Joint:
         R = len(codes)
         row, item = self.members.pairs(codes)  # [Q]
         energy = self._energies_of(states, row, item)
+        if self.shift is not None:
+            energy += self.shift[row // (R // len(self.shift)), item]
         largest = energy.new_full((R,), -torch.inf).scatter_reduce_(0, row, energy, "amax")
         share = (energy - largest[row]).exp_()
         share /= share.new_zeros(R).index_add_(0, row, share)[row]

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipelines.models.repeats import Held
 
-def softmax_loss(states: Tensor, vectors: Tensor, items: Tensor, weights: Tensor, smoothing: float = 0.0) -> Tensor:
+
+def softmax_loss(
+    states: Tensor, vectors: Tensor, items: Tensor, weights: Tensor, smoothing: float = 0.0, held: Held | None = None
+) -> Tensor:
     """Cross-entropy of a softmax over the whole catalogue.
 
     Args:
@@ -21,8 +25,11 @@ def softmax_loss(states: Tensor, vectors: Tensor, items: Tensor, weights: Tensor
         items: int64 [R], the true ones.
         weights: [R].
         smoothing: share of the target that is spread over all items (Szegedy et al. 2016).
+        held: what the states' histories hold.
     """
-    return F.cross_entropy((states @ vectors.T).float(), items, reduction="none", label_smoothing=smoothing) @ weights
+    scores = (states @ vectors.T).float()
+    scores = held.added(scores) if held else scores
+    return F.cross_entropy(scores, items, reduction="none", label_smoothing=smoothing) @ weights
 
 
 def sampled_loss(

@@ -33,6 +33,7 @@ from pipelines.models.interface import DigitModel
 from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss, sampled_joint_loss
 from pipelines.models.layout import Layout, put
 from pipelines.models.noise import cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
+from pipelines.models.repeats import Held, items_before
 from pipelines.models.transformer import Cache, Encoder
 
 WHOLE_ITEM = 0.2  # β with dense retrieval (section 4.6)
@@ -71,6 +72,7 @@ class MaskGR(DigitModel):
         if config.item_embeddings:  # the last row, that of no item, stays zero
             self.item_embedding = nn.Embedding(len(sids) + 1, config.width, padding_idx=len(sids))
             nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
+        self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
         self.dense = DenseHead(config, self.tokens_per_item, catalogue.text) if config.dense else None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
 
@@ -119,9 +121,10 @@ class MaskGR(DigitModel):
         """
         (B, n, H), P, device = weights.shape, self.tokens_per_item, self.masks.device
         counted = torch.as_tensor(weights).flatten(0, 1)  # [B·n, H]
-        masked, real = counted > 0, self._real(torch.as_tensor(items))
+        sequences = torch.as_tensor(items)
+        masked, real = counted > 0, self._real(sequences)
         asked = masked.view(B * n * P, H // P).any(1).nonzero().squeeze(1)  # [M] into B·n·P, tokens with a mask
-        items, hide = put(torch.as_tensor(items), device).long(), put(masked.view(B, n, H), device)
+        items, hide = put(sequences, device).long(), put(masked.view(B, n, H), device)
         truth = self.item_digits[items]  # [B, n, H]
         digits, shown = torch.where(hide, self.masks, truth), items.masked_fill(hide.any(2), -1)
         if self.prefix:
@@ -148,7 +151,10 @@ class MaskGR(DigitModel):
             targets, smoothing = (answers, masked[asked], shares), self.config.label_smoothing
             if self.config.negatives:
                 return loss + sampled_joint_loss(hidden, self.vectors, self._members, *targets, self.config.negatives, smoothing)
-            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], *targets, smoothing)
+            held = None
+            if self.repeat_bias is not None:
+                held = Held(put(items_before(sequences, asked // n, asked % n), device), self.repeat_bias)
+            return loss + joint_loss(hidden, self.vectors(), self.item_digits[:-1], *targets, smoothing, held)
         digit, item = masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
         states = hidden.index_select(0, put(torch.searchsorted(asked, item * P + digit // (H // P)), device))
         codes = truth.flatten()[put(item * H + digit, device)] % self.codes
@@ -201,19 +207,21 @@ class MaskGR(DigitModel):
                 what the model was trained for; with prefix attention this is exact and always done.
         """
         if self.prefix or approximate:
-            return self.expecting(partial(self.states_after, self.remember(history)))
-        return self.expecting(partial(self.states, history))
+            return self.expecting(partial(self.states_after, self.remember(history)), history)
+        return self.expecting(partial(self.states, history), history)
 
-    def expecting(self, states: Callable[[Tensor], Tensor]) -> LogProbabilities:
+    def expecting(self, states: Callable[[Tensor], Tensor], history: Tensor) -> LogProbabilities:
         """States [B, K, k·P, D] as a function of codes [B, K, S] → log-probabilities [B, K, S, V] as a function of them.
 
+        They are those of what comes after the histories [B, n] (−1 at padding), which the states know of already.
         Codes are V where still masked; S is H digits for each item that comes next. At revealed digits the
         log-probabilities, float32, mean nothing.
         """
         if self.joint:
             if self._vectors is None:
                 self._vectors = self.vectors().float()
-            return Joint(states, self._vectors, self._members)
+            held = None if self.repeat_bias is None else Held(history, self.repeat_bias)
+            return Joint(states, self._vectors, self._members, held)
         return lambda codes: self._expect(states(codes))
 
     def states(self, history: Tensor, codes: Tensor) -> Tensor:

@@ -8,13 +8,16 @@ binary cross-entropy with one negative (`--loss bce`), which is what makes the m
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.causal import Causal
 from pipelines.models.config import ModelConfig
+from pipelines.models.config_items import SASRecConfig
 from pipelines.models.interface import products
 from pipelines.models.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
+from pipelines.models.repeats import Held
 from pipelines.models.transformer import Encoder
 
 
@@ -35,6 +38,10 @@ class CausalItems(Causal):
 class SASRec(CausalItems):
     """Scores of items are products of their embeddings with the state after the last item of the history."""
 
+    def __init__(self, config: SASRecConfig, catalogue: Catalogue) -> None:
+        super().__init__(config, catalogue)
+        self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
+
     def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
         """The items [B, n], 1 for every item that has one before it [B, n], and for `--loss bce` a negative for each [B, n]."""
         drawn = super().draw(items, rng, ahead)
@@ -51,10 +58,12 @@ class SASRec(CausalItems):
             return gbce_loss(states, self.embedding, self.items, target, weight, config.negatives, config.calibration)
         if config.negatives:
             return sampled_loss(states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing)
-        return softmax_loss(states, self.embedding.weight, target, weight, config.label_smoothing)
+        held = None if self.repeat_bias is None else Held(self.history(items, places), self.repeat_bias)
+        return softmax_loss(states, self.embedding.weight, target, weight, config.label_smoothing, held)
 
     def scores(self, history: Tensor, users: Tensor) -> Tensor:
-        return products(self.last_states(history, history >= 0), self.embedding.weight)
+        scores = products(self.last_states(history, history >= 0), self.embedding.weight)
+        return scores if self.repeat_bias is None else Held(history, self.repeat_bias).added(scores)
 
 
 def strangers(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:

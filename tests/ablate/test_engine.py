@@ -41,6 +41,15 @@ def test_a_budget_s_options_replace_the_others(recipe: Recipe) -> None:
     assert by_budget["small"].sizes.dropout == 0.4
 
 
+def test_a_system_may_have_seeds_of_its_own_at_a_budget() -> None:
+    system = System("maskgr", "maskgr", seeds={"small": 3})
+    recipe = Recipe("own", "Own", ["toy"], ["R@5"], [system, System("sasrec", "sasrec")])
+    found = {budget: [(c.system, c.seed) for c in cells(recipe, Scale(budget))] for budget in ("small", "smoke")}
+    assert found["small"] == [("maskgr", 0), ("maskgr", 1), ("maskgr", 2), ("sasrec", 0)]
+    assert found["smoke"] == [("maskgr", 0), ("sasrec", 0)]
+    assert len(cells(recipe, Scale("small", seeds=2))) == 4
+
+
 def test_what_is_done_is_not_done_again(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
     placed = run_grid(toy, recipe)
     assert states(toy, placed) == ["done"] * 3

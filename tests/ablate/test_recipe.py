@@ -64,6 +64,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("system.1.seed", 1, "--seeds N"),
         ("system.1.name", "Items", "each needs a name of its own"),
         ("metrics", ["R@7"], r"toy\.toml: metrics: metric 'R@7' is unknown; choose R@5"),
+        ("system.0.seeds", {"tiny": 3}, r"toy\.toml: system Items: seeds has tiny = 3; it maps paper, small, smoke"),
+        ("system.0.seeds", {"small": 0}, "seeds has small = 0"),
         ("metrics", "R@5", "metrics is 'R@5', which is of another type"),
         ("colour", 1, r"toy\.toml: 'colour' is unknown; choose title"),
         ("plot", {"x": "beams"}, "plot: x is 'beams', which no system sets"),

@@ -161,7 +161,9 @@ def test_an_extended_cache_holds_the_text_too() -> None:
     model = build("prefix")
     cache = model.extend(model.remember(HISTORIES[:, :3]), HISTORIES[:, 3])
     codes = torch.full((2, 1, H), V)
-    torch.testing.assert_close(model.expecting(partial(model.states_after, cache))(codes), model.given(HISTORIES)(codes), **EXACT)
+    torch.testing.assert_close(
+        model.expecting(partial(model.states_after, cache), HISTORIES)(codes), model.given(HISTORIES)(codes), **EXACT
+    )
 
 
 def test_save_and_load_change_nothing_and_leave_the_text_out(model: MaskGR, tmp_path: Path) -> None:

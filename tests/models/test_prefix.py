@@ -95,7 +95,7 @@ def test_an_extended_cache_is_the_longer_history_encoded(model: MaskGR, padded: 
         cache = model.extend(cache, histories[:, place])
     assert cache.length == histories.shape[1] * model.tokens_per_item
     torch.testing.assert_close(
-        model.expecting(partial(model.states_after, cache))(some_codes()), model.given(histories)(some_codes()), **EXACT
+        model.expecting(partial(model.states_after, cache), histories)(some_codes()), model.given(histories)(some_codes()), **EXACT
     )
 
 
@@ -124,8 +124,9 @@ def test_encoding_once_is_another_thing_with_full_attention(tokens: str) -> None
 def test_no_history_at_all_can_be_asked(tokens: str) -> None:
     for attention in ATTENTION:
         model = build(attention, tokens)
+        nothing = torch.empty(2, 0, dtype=torch.int64)
         nobody = model.given(HISTORIES[:, :0])(some_codes())
-        alone = model.expecting(partial(model.states, torch.empty(2, 0, dtype=torch.int64)))(some_codes())
+        alone = model.expecting(partial(model.states, nothing), nothing)(some_codes())
         torch.testing.assert_close(nobody, alone, **EXACT)
 
 
