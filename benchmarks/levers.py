@@ -34,6 +34,7 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "the same, digit tokens": [*PLAIN, "--tokens", "digit"],
     "full attention": ["--attention", "full", "--no-repeat-bias", "--next-item", "0.8"],
     "AdamW": ["--optimizer", "adamw"],
+    "no centroids": ["--no-centroids"],
     "no repeat bias": ["--no-repeat-bias"],
     "learning rate 0.003": ["--learning-rate", "0.003"],
     "no label smoothing": ["--label-smoothing", "0"],

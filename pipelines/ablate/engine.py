@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,13 @@ def run_all(workspace: Workspace, jobs: list[Job], progress: Progress, *, count:
         return
     for number, job in enumerate(jobs, start=1):
         progress.say(f"Run {number} of {len(jobs)}: {job.run}")
-        work(workspace, job, progress)
+        try:
+            work(workspace, job, progress)
+        except Exception:  # a fault of ours costs its own cells alone, as it does in a process of its own
+            log = _files_of(workspace, job)[1]
+            with artifacts.atomic(log) as temporary:
+                temporary.write_text(traceback.format_exc(), encoding="utf-8")
+            _ended(workspace, job, 1, log, progress)
 
 
 def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: list[str], progress: Progress) -> None:
@@ -157,7 +164,7 @@ def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: li
 
 
 def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[str]) -> tuple[Job, Any, Path]:
-    path, log = (workspace.outcomes / "jobs" / f"{job.run}.{end}" for end in ("json", "log"))
+    path, log = _files_of(workspace, job)
     artifacts.write_json(path, job.plain())
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count))}
     if gpus := _gpus():
@@ -169,12 +176,17 @@ def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[
     return job, process, log
 
 
+def _files_of(workspace: Workspace, job: Job) -> tuple[Path, Path]:
+    """Where a process finds its job, and where it logs."""
+    return workspace.outcomes / "jobs" / f"{job.run}.json", workspace.outcomes / "jobs" / f"{job.run}.log"
+
+
 def _ended(workspace: Workspace, job: Job, code: int, log: Path, progress: Progress) -> None:
     """Say how a process ended; where it left no outcome, that is the outcome."""
     if code:
         for key in job.wanted:
             if not workspace.outcome(key).exists():
-                _note(workspace, key, reason=f"Its process ended with exit code {code}; see {log}.")
+                _note(workspace, key, reason=f"It ended with exit code {code}, a fault of maskgr; see {log}.")
     progress.say(f"{job.run} is {'done' if not code else f'not done: exit code {code}, see {log}'}.")
 
 

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.errors import UserError
 from pipelines.models.catalogue import place_values
+
+LONGEST = 12  # digits of an item that may be revealed in any order
 
 
 class PartialIndex:
@@ -28,7 +31,7 @@ class PartialIndex:
                 None for all 2^H.
 
         Raises:
-            UserError: (V + 1)^H does not fit an int64.
+            UserError: (V + 1)^H does not fit an int64, or there are too many subsets.
         """
         started = time.monotonic()
         N, H = sids.shape
@@ -81,5 +84,14 @@ class PartialIndex:
 
 
 def every_subset(digits: int) -> list[frozenset[int]]:
-    """All 2^H sets of digits."""
+    """All 2^H sets of digits.
+
+    Raises:
+        UserError: H is above 12.
+    """
+    if digits > LONGEST:
+        raise UserError(
+            f"Items of {digits} digits have 2^{digits} sets of digits that any order may reveal; an index takes up to 2^{LONGEST}. "
+            "Decode by --unmask left-to-right, or make shorter semantic IDs, e.g. `maskgr tokenize --sids 4`."
+        )
     return [frozenset(h for h in range(digits) if number >> h & 1) for number in range(2**digits)]

@@ -34,6 +34,9 @@ class MaskGRConfig(ModelConfig):
     likelihood: str = field(
         default="digit", metadata={"help": "Of masked digits: each alone as in the paper (digit), or an item's together (item)."}
     )
+    centroids: bool = field(
+        default=False, metadata={"help": "Digit embeddings start from the texts of the items that have their codes, not at random."}
+    )
     item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
     repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
     negatives: int = field(default=0, metadata=NEGATIVES)
@@ -76,7 +79,7 @@ class MaskGRConfig(ModelConfig):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return ("sids", "embeddings") if self.dense else ("sids",)
+        return ("sids", "embeddings") if self.dense or self.centroids else ("sids",)
 
     @property
     def traits(self) -> tuple[str, ...]:

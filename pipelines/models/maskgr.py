@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.catalogue import Catalogue
+from pipelines.models.centroids import digit_centroids
 from pipelines.models.config_digits import MaskGRConfig
 from pipelines.models.dense import DenseHead, dense_weights
 from pipelines.models.independent import DigitHeads
@@ -64,6 +65,9 @@ class MaskGR(DigitModel):
         self.encoder = Encoder(config)
         self.prefix, self.joint = config.attention == "prefix", config.likelihood == "item"
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        if config.centroids:
+            found = digit_centroids(sids, codes, catalogue.text, config.width)  # [H − 1, V, D]
+            self.embedding.weight.data[: (self.digits - 1) * codes] = torch.as_tensor(found).flatten(0, 1)
         self.heads = None if self.joint else DigitHeads(self.digits, config.width, codes, config.label_smoothing)
         if self.prefix:  # what a masked item gets of the one before it
             self.previous = nn.Linear(config.width, config.width, bias=False)

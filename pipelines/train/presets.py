@@ -95,6 +95,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "attention": "prefix",
             "tokens": "item",
             "likelihood": "item",
+            "centroids": True,
             "item_embeddings": True,
             "layers": 3,
             "dropout": 0.4,

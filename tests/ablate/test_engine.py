@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from pipelines.ablate.recipe import Recipe, System, read
 from pipelines.ablate.results import collect
 from pipelines.errors import UserError
 from pipelines.progress import Silent
-from pipelines.workspace import Workspace
+from pipelines.train.run import Plan
+from pipelines.workspace import Run, Workspace
 from tests.ablate.conftest import SMOKE, TOML, Fakes, placed_cells, run_grid
 from tests.conftest import ListProgress, write_toy
 
@@ -85,6 +87,21 @@ def test_a_cell_that_cannot_be_run_is_marked_and_the_others_run(toy: Workspace, 
     assert states(toy, run_grid(toy, recipe)) == ["failed"] * 3 + ["done"] * 3  # tried again, and nothing else
 
 
+def test_a_fault_costs_its_own_cells_alone(toy: Workspace, recipe: Recipe, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(workspace: Workspace, plan: Plan, progress: object, **options: Any) -> Run:
+        if plan.model == "sasrec":
+            raise ZeroDivisionError("a fault")
+        return fakes.train_run(workspace, plan, progress, **options)
+
+    monkeypatch.setattr(engine, "train_run", faulty)
+    placed = run_grid(toy, recipe)
+    assert sorted(states(toy, placed)) == ["done", "done", "failed"]
+    failed = next(cell for cell in placed if cell.cell.model == "sasrec")
+    log = toy.outcomes / "jobs" / f"{failed.run}.log"
+    assert str(log) in engine.outcome(toy, failed)["reason"]
+    assert "ZeroDivisionError: a fault" in log.read_text()
+
+
 def test_a_data_set_that_cannot_be_fetched_is_not_asked_for_twice(
     toy: Workspace, recipe: Recipe, fakes: Fakes, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,10 +125,10 @@ def test_a_killed_grid_goes_on_from_the_last_checkpoint(toy: Workspace, progress
     class Killed(ListProgress):
         def say(self, message: str) -> None:
             if message.startswith("step 20"):
-                raise MemoryError
+                raise SystemExit
 
     placed = placed_cells(toy, recipe)
-    with pytest.raises(MemoryError):
+    with pytest.raises(SystemExit):
         engine.run_all(toy, engine.jobs_of(toy, placed, "test"), Killed())
     assert states(toy, placed) == ["interrupted"]
     (job,) = engine.jobs_of(toy, placed, "test")
@@ -141,7 +158,7 @@ def test_processes_that_fail_are_marked_with_where_to_look(toy: Workspace, recip
     engine.run_all(toy, engine.jobs_of(toy, placed, "test"), progress, count=2, command=[sys.executable, "-c", code])
     for cell in placed:
         log = toy.outcomes / "jobs" / f"{cell.run}.log"
-        assert engine.outcome(toy, cell) == {"state": "failed", "reason": f"Its process ended with exit code 3; see {log}."}
+        assert engine.outcome(toy, cell) == {"state": "failed", "reason": f"It ended with exit code 3, a fault of maskgr; see {log}."}
         assert log.read_text() == f"on {log.with_suffix('.json')}\n"
 
 

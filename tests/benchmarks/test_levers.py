@@ -14,31 +14,16 @@ from pipelines.train.configure import configure
 from pipelines.train.run import Plan
 from pipelines.workspace import Workspace
 
-SETTINGS = {
-    "--tokens": "tokens",
-    "--likelihood": "likelihood",
-    "--attention": "attention",
-    "--optimizer": "optimizer",
-    "--next-item": "next_item",
-    "--whole-item": "whole_item",
-    "--dropout": "dropout",
-    "--label-smoothing": "label_smoothing",
-    "--decay": "decay",
-    "--batch-size": "batch_size",
-    "--negatives": "negatives",
-    "--validation-users": "validation_users",
-}
-
 
 def plan(options: list[str]) -> Plan:
     """What the command line makes of a lever's options."""
     settings, words = {}, iter(options)
     for word in words:
-        if word == "--no-item-embeddings":
-            settings["item_embeddings"] = False
+        if word.startswith("--no-"):
+            settings[word.removeprefix("--no-").replace("-", "_")] = False
         else:
             value = next(words)
-            settings[SETTINGS[word]] = value if value.isalpha() else float(value) if "." in value else int(value)
+            settings[word.removeprefix("--").replace("-", "_")] = value if value.isalpha() else float(value) if "." in value else int(value)
     return Plan("beauty", "any", "maskgr", "small", *configure("maskgr", "small", settings))
 
 

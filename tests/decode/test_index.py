@@ -38,6 +38,14 @@ def test_only_what_an_order_reaches_is_built() -> None:
     assert Decoding(unmask="greedy").reachable(4) is Decoding(unmask="random").reachable(4) is None
 
 
+def test_more_digits_than_an_index_takes_are_refused() -> None:
+    sids = np.eye(13, dtype=np.int64)
+    with pytest.raises(UserError, match="Items of 13 digits have 2\\^13 sets of digits.*left-to-right"):
+        PartialIndex(sids, 2)
+    assert len(PartialIndex(sids[:, :12], 2).partials) <= 13 * 2**12
+    assert PartialIndex(sids, 2, Decoding(unmask="left-to-right").reachable(13)).lookup(torch.tensor([0])).tolist() == [-1]
+
+
 def test_a_number_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match="of 8 digits of 256 codes have more partial SIDs than 64 bits count.*maskgr tokenize --sids"):
         PartialIndex(np.zeros((1, 8), dtype=np.int64), 256)
