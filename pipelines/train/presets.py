@@ -67,6 +67,8 @@ TIGER_SMALL: dict[str, Any] = {
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 0.01,
+    "validations": 4,  # by beams: as few users as still tell better weights from worse
+    "validation_users": 1000,
 }
 
 # Adam as the older publications have it.
