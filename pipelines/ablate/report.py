@@ -174,8 +174,8 @@ LEGEND = (
     "bounds), then the paper's figure and our difference from it."
 )
 TESTED = (
-    "Best against runner-up (the best of another system, where there is one), user by user, first seeds: paired bootstrap interval and "
-    f"paired permutation test, two-sided, {PERMUTATIONS:,} permutations, not corrected for the number of comparisons."
+    "Best against runner-up (the best of another system, where there is one), user by user, means over seeds: paired bootstrap interval "
+    f"and paired permutation test, two-sided, {PERMUTATIONS:,} permutations, not corrected for the number of comparisons."
 )
 
 

@@ -16,8 +16,10 @@ from pipelines.ablate.grid import Scale, combinations, row_label
 from pipelines.ablate.metrics import Metric, metric
 from pipelines.ablate.recipe import Recipe
 from pipelines.errors import UserError
-from pipelines.evaluate.compare import compare, read_ranking
+from pipelines.evaluate.compare import differences, read_ranking
 from pipelines.workspace import Workspace
+
+Evaluated = tuple[str, Path]  # a run's name, and an evaluation's folder
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,9 @@ def _same(one: Any, other: Any) -> bool:
 def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Contest]:
     """For each data set and ranking metric, the best row against the best of another system (or, of a single system, of another row).
 
-    The two are compared user by user, by their first seeds; see `evaluate.compare`.
+    The two are compared user by user, each user's result a mean over the seeds; see `evaluate.compare`.
     """
-    places = _first_evaluations(workspace, table)
+    places = _evaluations(workspace, table)
     found = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         here = [row for row in rows if row.dataset == dataset]
@@ -155,25 +157,26 @@ def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Con
     return found
 
 
-def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[str, Path]]) -> Contest:
+def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[Evaluated, ...]]) -> Contest:
     named = Contest(dataset, asked, best.label, other.label)
     try:
-        rows = _compared(places[dataset, other.label], places[dataset, best.label])
+        found = _compared(places[dataset, other.label], places[dataset, best.label])
     except UserError:  # of other lists or users: nothing to test
         return named
-    row = next(row for row in rows if (row["metric"], row["k"]) == (asked.name, asked.k))
-    return Contest(dataset, asked, best.label, other.label, *(row[name] for name in ("difference", "low", "high", "p")))
+    row = list(zip(found["metric"], found["k"], strict=True)).index((asked.name, asked.k))
+    return Contest(dataset, asked, best.label, other.label, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
 
 
 @functools.lru_cache(maxsize=256)
-def _compared(baseline: tuple[str, Path], other: tuple[str, Path]) -> Sequence[dict]:
-    return tuple(compare(read_ranking(*baseline), read_ranking(*other)).to_pylist())
+def _compared(baseline: tuple[Evaluated, ...], other: tuple[Evaluated, ...]) -> dict[str, Sequence]:
+    return differences(*([read_ranking(*evaluated) for evaluated in side] for side in (baseline, other)))
 
 
-def _first_evaluations(workspace: Workspace, table: pa.Table) -> dict[tuple[str, str], tuple[str, Path]]:
-    """Data set and row → run and folder of its first seed that is done."""
-    found: dict[tuple[str, str], tuple[str, Path]] = {}
+def _evaluations(workspace: Workspace, table: pa.Table) -> dict[tuple[str, str], tuple[Evaluated, ...]]:
+    """Data set and row → run and folder of each of its seeds that is done."""
+    found: dict[tuple[str, str], dict[Evaluated, None]] = {}
     for row in table.to_pylist():
         if row["run"] and row["evaluation"]:
-            found.setdefault((row["dataset"], row["label"]), (row["run"], workspace.run(row["run"]).evaluation(row["evaluation"])))
-    return found
+            evaluated = (row["run"], workspace.run(row["run"]).evaluation(row["evaluation"]))
+            found.setdefault((row["dataset"], row["label"]), {})[evaluated] = None
+    return {row: tuple(seeds) for row, seeds in found.items()}

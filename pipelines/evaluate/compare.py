@@ -7,6 +7,7 @@ draws of its bins, the permutation test by binomial draws of how many users of a
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,33 +101,54 @@ def compare(baseline: Ranking, other: Ranking, seed: int = SEED) -> pa.Table:
         `sign_flip_test`.
 
     Raises:
+        UserError: as `differences`.
+    """
+    columns = differences([baseline], [other], seed)
+    rows = len(columns["metric"])
+    users = len(baseline.table) // items_ahead(baseline.table)
+    same = {"evaluation": baseline.path.parent.name, "baseline": baseline.run, "run": other.run, "users": users}
+    columns |= {name: [value] * rows for name, value in same.items()}
+    return pa.table({name: pa.array(columns[name], kind) for name, kind in SCHEMAS["comparison"].items()})
+
+
+def differences(baseline: Sequence[Ranking], other: Sequence[Ranking], seed: int = SEED) -> dict[str, Sequence]:
+    """What a system gains over a baseline, each in one or several runs; a user's result is the mean over the runs.
+
+    Args:
+        seed: of both kinds of resampling.
+
+    Returns:
+        The columns of `compare`, but for the runs' names and the number of users.
+
+    Raises:
         UserError: they are not of the same users, targets, split, items ahead and list length, or the lists are too short.
     """
-    refuse_unlike(baseline, other)
-    by_rank = gains_by_rank(baseline.beams)
+    first = baseline[0]
+    for ranking in (*baseline[1:], *other):
+        refuse_unlike(first, ranking)
+    by_rank = gains_by_rank(first.beams)
     if not by_rank:
-        raise UserError(f"--beams {baseline.beams} leaves no Recall or NDCG to compare: use {min(CUTOFFS)} or more.")
+        raise UserError(f"--beams {first.beams} leaves no Recall or NDCG to compare: use {min(CUTOFFS)} or more.")
     drawing, turning = np.random.default_rng(seed).spawn(2)
-    ranks = [by_user(ranking.table, "rank", baseline.beams) for ranking in (baseline, other)]
-    bins, number = np.unique(np.concatenate(ranks), axis=0, return_inverse=True)  # [bins, k], k-tuples of ranks
+    sides = [np.concatenate([by_user(ranking.table, "rank", first.beams) for ranking in side], axis=1) for side in (baseline, other)]
+    width = math.lcm(*(side.shape[1] for side in sides))
+    ranks = [np.tile(side, width // side.shape[1]) for side in sides]  # as many for each side: a mean stays what it is
+    bins, number = np.unique(np.concatenate(ranks), axis=0, return_inverse=True)  # [bins, k · runs], a user's ranks
     number = number.reshape(2, -1)  # [2, B]
     gains = np.stack([gain[bins].mean(axis=1) for gain in by_rank.values()], axis=1)  # [bins, metrics]
     pairs, users = np.unique(number, axis=1, return_counts=True)  # [2, pairs], [pairs]
     values = users @ gains[pairs] / users.sum()  # [2, metrics]
-    differences = _differences(gains, pairs)
-    lows, highs = bootstrap_interval(users, differences, drawing)
+    gained = _differences(gains, pairs)
+    lows, highs = bootstrap_interval(users, gained, drawing)
     exchangeable, sharing = np.unique(np.sort(number, axis=0), axis=1, return_counts=True)  # (a, b) and (b, a) are one
-    columns = {
+    return {
         "metric": [metric for metric, _ in by_rank],
         "k": [k for _, k in by_rank],
         **dict(zip(("baseline_value", "value"), values, strict=True)),
-        "difference": users @ differences / users.sum(),
+        "difference": users @ gained / users.sum(),
         **{"low": lows, "high": highs},
-        "p": sign_flip_test(users @ differences, sharing, _differences(gains, exchangeable), turning),
+        "p": sign_flip_test(users @ gained, sharing, _differences(gains, exchangeable), turning),
     }
-    same = {"evaluation": baseline.path.parent.name, "baseline": baseline.run, "run": other.run, "users": users.sum()}
-    columns |= {name: [value] * len(by_rank) for name, value in same.items()}
-    return pa.table({name: pa.array(columns[name], kind) for name, kind in SCHEMAS["comparison"].items()})
 
 
 def sign_flip_test(

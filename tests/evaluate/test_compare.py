@@ -14,7 +14,7 @@ from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.evaluate import compare as compare_module
 from pipelines.evaluate import metrics as metrics_module
-from pipelines.evaluate.compare import PERMUTATIONS, Ranking, compare, compare_runs, read_ranking, sign_flip_test
+from pipelines.evaluate.compare import PERMUTATIONS, Ranking, compare, compare_runs, differences, read_ranking, sign_flip_test
 from pipelines.evaluate.metrics import RESAMPLES, gains_by_rank, metrics_table
 from pipelines.workspace import Workspace
 
@@ -123,6 +123,26 @@ def test_a_run_against_itself() -> None:
     for name in ("difference", "low", "high"):
         assert not column(found, name).any()
     assert np.all(column(found, "p") == 1)
+
+
+def test_a_users_result_is_the_mean_over_runs() -> None:
+    """One run that finds its two users at ranks 1 and 3, against two runs that find one of them each."""
+    one, others = ranking(np.array([1, 3])), [ranking(np.array([1, 0])), ranking(np.array([6, 1]))]
+    found = differences([one], others)
+    row = KEYS.index(("recall", 5))
+    assert (found["baseline_value"][row], found["value"][row], found["difference"][row]) == (1.0, 0.5, -0.5)
+    assert (found["low"][row], found["high"][row]) == (-0.5, -0.5)  # both users lose as much
+    back = differences(others, [one])
+    np.testing.assert_allclose(back["difference"], -np.asarray(found["difference"]))
+    np.testing.assert_allclose(back["p"], found["p"])
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_the_same_run_again_adds_nothing(runs: int) -> None:
+    one, other = (ranking(ranks) for ranks in drawn(50, seed=0))
+    once, again = differences([one], [other]), differences([one] * runs, [other])
+    for name in ("value", "difference", "low", "high", "p"):
+        np.testing.assert_allclose(again[name], once[name])
 
 
 def test_p_is_never_zero() -> None:
