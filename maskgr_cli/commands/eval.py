@@ -60,8 +60,10 @@ def evaluate(
         for run in runs:
             _diagnose(place, run, decoding, split=split, tokens=tokens, precision=precision, force=force)
         return
+    from pipelines.evaluate.compare import refuse_unlike_runs
     from pipelines.evaluate.run import evaluate_run
 
+    refuse_unlike_runs(runs, ahead)
     progress, found = launch.progress(), {}
     for run in runs:
         if len(runs) > 1:

@@ -20,7 +20,7 @@ from pipelines import artifacts
 from pipelines.artifacts import SCHEMAS
 from pipelines.errors import UserError
 from pipelines.evaluate.metrics import CELLS, CUTOFFS, RESAMPLES, bootstrap_interval, by_user, gains_by_rank, items_ahead
-from pipelines.workspace import Workspace
+from pipelines.workspace import Run, Workspace
 
 PERMUTATIONS = 10_000
 SEED = 0  # of both kinds of resampling
@@ -177,6 +177,25 @@ def sign_flip_test(
         sums += (n - 2 * turned).T @ differences[start : start + step]
     extreme = np.count_nonzero(np.abs(sums) >= np.abs(observed) - ROUNDING, axis=0)
     return (1 + extreme) / (1 + permutations)
+
+
+def refuse_unlike_runs(runs: Sequence[Run], ahead: int | None) -> None:
+    """Raise, before anything is evaluated, where runs recommend to other users or other numbers of items ahead than the first.
+
+    Args:
+        ahead: for all runs; None: what each was trained for.
+
+    Raises:
+        UserError: naming both runs and what differs.
+    """
+    found = []
+    for run in runs:
+        config = artifacts.read_json(run.config)
+        found.append({"--dataset": config.get("dataset"), "--next": ahead or config.get("train", {}).get("next", 1)})
+    for run, facts in zip(runs, found, strict=True):
+        for option, value in facts.items():
+            if value != found[0][option]:
+                raise UserError(f"Runs {runs[0].name} and {run.name} cannot be compared: {option} {found[0][option]} against {value}.")
 
 
 def refuse_unlike(one: Ranking, other: Ranking) -> None:

@@ -14,7 +14,16 @@ from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.evaluate import compare as compare_module
 from pipelines.evaluate import metrics as metrics_module
-from pipelines.evaluate.compare import PERMUTATIONS, Ranking, compare, compare_runs, differences, read_ranking, sign_flip_test
+from pipelines.evaluate.compare import (
+    PERMUTATIONS,
+    Ranking,
+    compare,
+    compare_runs,
+    differences,
+    read_ranking,
+    refuse_unlike_runs,
+    sign_flip_test,
+)
 from pipelines.evaluate.metrics import RESAMPLES, gains_by_rank, metrics_table
 from pipelines.workspace import Workspace
 
@@ -220,6 +229,24 @@ def test_p_is_uniform_where_runs_are_alike_and_small_where_not() -> None:
 def test_what_is_not_alike_is_refused(changed: dict, message: str) -> None:
     with pytest.raises(UserError, match=f"Runs first and second cannot be compared: {message} .*ranks.parquet"):
         compare(ranking(np.ones(8, int), "first"), ranking(**{"ranks": np.ones(8, int), "run": "second", **changed}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "ahead", "message"),
+    [({"dataset": "books"}, None, "--dataset toy against books"), ({"train": {"next": 2}}, None, "--next 1 against 2"), ({}, None, None)]
+    + [({"train": {"next": 2}}, 1, None)],
+)
+def test_runs_that_cannot_be_alike_are_refused_unevaluated(
+    workspace: Workspace, changed: dict, ahead: int | None, message: str | None
+) -> None:
+    runs = [workspace.run(name) for name in ("first", "second")]
+    for run, difference in zip(runs, ({}, changed), strict=True):
+        artifacts.write_json(run.config, {"dataset": "toy", "train": {"next": 1}, **difference})
+    if message is None:
+        refuse_unlike_runs(runs, ahead)
+    else:
+        with pytest.raises(UserError, match=f"Runs first and second cannot be compared: {message}"):
+            refuse_unlike_runs(runs, ahead)
 
 
 def test_lists_too_short_for_any_metric() -> None:
