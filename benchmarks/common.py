@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from pipelines.prepare import ensure_sids
 from pipelines.progress import Silent
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.workspace import Dataset, Run, Workspace
+from pipelines.workspace import Dataset, Workspace
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE, DEFAULT = "reference", "reference, glibc's own allocator settings"
@@ -102,15 +102,6 @@ def require_beauty() -> None:
         dataset()
     except UserError as error:
         sys.exit(f"{error}\nThe benchmarks run on Beauty: import or download it as `beauty`.")
-
-
-def validations(run: Run) -> list[dict[str, float]]:
-    """Each validation of a run: its step, the minutes of training before it, its Recall@10."""
-    history = artifacts.read(run.history, "history").to_pylist()
-    steps, seconds = zip(*((r["step"], r["value"]) for r in history if r["measure"] == "seconds"), strict=True)
-    found = [(r["step"], r["value"]) for r in history if r["measure"] == "recall@10"]
-    minutes = np.interp([step for step, _ in found], steps, seconds) / 60
-    return [{"step": step, "minutes": m, "recall@10": value} for (step, value), m in zip(found, minutes, strict=True)]
 
 
 def save(name: str, figures: dict) -> None:

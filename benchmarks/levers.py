@@ -1,6 +1,6 @@
-"""Validation Recall@10 against minutes of training, other things equal: of each choice of the `small` preset, or of each system.
+"""Validation Recall@10 against minutes of training, other things equal: of each choice of the `small` preset.
 
-Every run is a run of the workspace, `lever-…` or `system-…`, trained by the command line; what is finished is not trained again. Seeds
+Every run is a run of the workspace, `lever-…`, trained by the command line; what is finished is not trained again. Seeds
 train side by side, a core each; nothing else should run meanwhile.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.common import RESULTS, require_beauty, save, validations
+from benchmarks.common import RESULTS, require_beauty, save
 from maskgr_cli import console
 from pipelines import artifacts
-from pipelines.models.configs import MODELS
+from pipelines.train.history import validations
 from pipelines.workspace import Workspace
 
 FEW = ["--validation-users", "2000"]  # not all, where looking for an item takes beams
@@ -42,40 +42,33 @@ LEVERS: dict[str, list[str]] = {  # what differs from the preset
     "steps of 128 sequences": ["--batch-size", "128"],
     "1,024 negatives": ["--negatives", "1024", "--no-repeat-bias"],
 }
-BEAMS = ("tiger", "liger", "diffgrm")  # look for items by beams in validation too
-SYSTEMS = {name: ["--model", name, *(FEW if name in BEAMS else [])] for name in MODELS}
-SETS = {"levers": LEVERS, "systems": SYSTEMS}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("set", choices=SETS, nargs="?", default="levers", help="what differs")
     parser.add_argument("--minutes", type=float, default=3, help="of each run")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--validations", type=int, default=6)
     parser.add_argument("--only", nargs="*", help="which of them to measure; all by default")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/SET.json, .parquet and .png")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/levers.json, .parquet and .png")
     options = parser.parse_args()
     require_beauty()
-    levers = {name: SETS[options.set][name] for name in options.only or SETS[options.set]}
+    levers = {name: LEVERS[name] for name in options.only or LEVERS}
     workspace, curves = Workspace.find(), []
     for lever in levers:
         budget = ["--minutes", str(options.minutes), "--validations", str(options.validations), "--validation-users", "0"]
-        names = [
-            f"{options.set[:-1]}-{''.join(c if c.isalnum() else '-' for c in lever)}-{options.minutes:g}-{seed}"
-            for seed in range(options.seeds)
-        ]
+        names = [f"lever-{''.join(c if c.isalnum() else '-' for c in lever)}-{options.minutes:g}-{seed}" for seed in range(options.seeds)]
         side_by_side([["--name", name, "--seed", str(seed), *budget, *levers[lever]] for seed, name in enumerate(names)])
         for seed, name in enumerate(names):
             curves += curve(workspace, name, lever, seed)
     best = {lever: [max(r["recall@10"] for r in of(curves, lever, seed)) for seed in range(options.seeds)] for lever in levers}
     rows = [(lever, f"{100 * np.mean(found):.2f}", "  ".join(f"{100 * value:.2f}" for value in found)) for lever, found in best.items()]
     title = f"Validation Recall@10 in {options.minutes:g} minutes on one core, Beauty, best validation, percent"
-    console.table(title, ["small, but" if options.set == "levers" else "system", "mean", "seeds"], rows, artifacts.machine())
+    console.table(title, ["small, but", "mean", "seeds"], rows, artifacts.machine())
     if options.save:
-        pq.write_table(pa.Table.from_pylist(curves), RESULTS / f"{options.set}.parquet")
-        draw(curves, [*levers], RESULTS / f"{options.set}.png", title)
-        save(options.set, {"minutes": options.minutes, "best recall@10": best})
+        pq.write_table(pa.Table.from_pylist(curves), RESULTS / "levers.parquet")
+        draw(curves, [*levers], RESULTS / "levers.png", title)
+        save("levers", {"minutes": options.minutes, "best recall@10": best})
 
 
 def side_by_side(runs: list[list[str]]) -> None:

@@ -72,6 +72,13 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         **dict.fromkeys(("train_seconds", "eval_seconds"), pa.float64()),
         **dict.fromkeys(("run", "evaluation", "description", "commit", "machine", "inputs"), pa.string()),
     },
+    "curves": {
+        **dict.fromkeys(("dataset", "system", "label", "run"), pa.string()),
+        "seed": pa.int32(),
+        "step": pa.int64(),
+        **dict.fromkeys(("minutes", "recall@10"), pa.float64()),
+        **dict.fromkeys(("commit", "machine"), pa.string()),
+    },
     "diagnosis": {
         "measure": pa.string(),
         "order": pa.string(),

@@ -11,7 +11,7 @@ WORKSPACE/
     comparisons/DECODING/A/B.parquet    how run B differs from run A
     studies/STUDY/                      study.json  journal.log  trials.parquet
     ablate/KEY.json                     where a cell of a grid was evaluated, or why not
-    reports/RECIPE-BUDGET/              results.parquet  report.html  table.md  plot.png
+    reports/RECIPE-BUDGET/              results.parquet  curves.parquet  report.html  table.md  *.png
 """
 
 from __future__ import annotations

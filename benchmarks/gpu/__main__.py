@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, require_beauty, save, validations
+from benchmarks.common import RESULTS, require_beauty, save
 from benchmarks.gpu.agreement import checks
 from benchmarks.gpu.throughput import measure
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.launch import USE_CPU
 from pipelines import artifacts
+from pipelines.train.history import validations
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Run, Workspace
 

@@ -35,14 +35,18 @@ def draw(recipe: Recipe, rows: list[Row]) -> bytes | None:
     """A recipe's rows as PNG; None where there is nothing to draw."""
     if not any(entry.values for row in rows for entry in row.entries.values()):
         return None
-    figure = _lines(recipe, rows) if recipe.plot.get("x") else _dots(recipe, rows)
+    return png(_lines(recipe, rows) if recipe.plot.get("x") else _dots(recipe, rows))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG of a report."""
     for axes in figure.axes:
         _inked(axes)
     figure.tight_layout()
     FigureCanvasAgg(figure)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI, transparent=True)
-    return png.getvalue()
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, transparent=True)
+    return file.getvalue()
 
 
 def _dots(recipe: Recipe, rows: list[Row]) -> Figure:

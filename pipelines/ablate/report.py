@@ -1,4 +1,5 @@
-"""A grid's report: table.md, plot.png, one self-contained report.html, all from results.parquet; and many reports in one page."""
+"""A grid's report: table.md, plot.png, curves.png, one self-contained report.html, all from results.parquet and curves.parquet; and many
+reports in one page."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import jinja2
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.ablate.curves import curves, draw_curves
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.plot import draw
@@ -20,7 +22,7 @@ from pipelines.ablate.summary import Contest, Row, contests, rows_of
 from pipelines.evaluate.compare import PERMUTATIONS
 from pipelines.workspace import Workspace
 
-INDEX = "report.html"
+INDEX, CURVES = "report.html", "curves.parquet"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Section:
         facts: what a reader must know of how it was made, name → text.
         problems: cells that have no figures, and why.
         png: the plot.
+        curves: the plot of what was learnt by when.
     """
 
     recipe: Recipe
@@ -51,19 +54,20 @@ class Section:
     facts: dict[str, str]
     problems: dict[str, str]
     png: bytes | None
+    curves: bytes | None
 
     @property
     def anchor(self) -> str:
         return f"{self.recipe.name}-{self.budget}"
 
-    @property
-    def picture(self) -> str | None:
-        """The plot as a data address."""
-        return self.png and "data:image/png;base64," + base64.b64encode(self.png).decode()
+    @staticmethod
+    def address(png: bytes) -> str:
+        """A plot as a data address."""
+        return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def write_report(workspace: Workspace, recipe: Recipe, scale: Scale, table: pa.Table, command: str) -> tuple[Path, Section]:
-    """Write results.parquet and all that is made of it.
+    """Write results.parquet, curves.parquet and all that is made of them.
 
     Args:
         table: an artifact of kind "grid".
@@ -75,10 +79,16 @@ def write_report(workspace: Workspace, recipe: Recipe, scale: Scale, table: pa.T
     folder = workspace.report(f"{recipe.name}-{scale.budget}")
     config = {"recipe": recipe.plain(), "scale": vars(scale), "command": command}
     path = artifacts.write(folder / "results.parquet", "grid", table, config=config)
+    learnt = curves(workspace, table)
+    (folder / CURVES).unlink(missing_ok=True)
+    if learnt.num_rows:
+        artifacts.write(folder / CURVES, "curves", learnt, config={"command": command})
     section = read_section(workspace, path)
     (folder / "table.md").write_text(_markdown(section), encoding="utf-8")
     if section.png:
         (folder / "plot.png").write_bytes(section.png)
+    if section.curves:
+        (folder / "curves.png").write_bytes(section.curves)
     (folder / INDEX).write_text(_page([section], [], recipe.title), encoding="utf-8")
     return folder, section
 
@@ -121,6 +131,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
         _facts(scale, entries, made),
         problems,
         draw(recipe, rows),
+        draw_curves(artifacts.read(path.with_name(CURVES), "curves")) if path.with_name(CURVES).exists() else None,
     )
 
 
@@ -205,6 +216,7 @@ def _markdown(section: Section) -> str:
     if section.problems:
         lines += ["", "Without figures:", "", *(f"- {cell}: {reason}" for cell, reason in section.problems.items())]
     lines += ["", "![Plot](plot.png)"] * bool(section.png)
+    lines += ["", "![Validation Recall@10 against minutes of training](curves.png)"] * bool(section.curves)
     source = f"- paper: {section.recipe.source}"
     return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in section.facts.items()), source, ""])
 

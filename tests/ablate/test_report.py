@@ -6,9 +6,12 @@ import dataclasses
 import re
 import struct
 
+import pyarrow as pa
 import pytest
 from matplotlib.colors import to_rgb
 
+from pipelines import artifacts
+from pipelines.ablate.curves import curves, draw_curves
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.plot import INK, STYLES, draw
 from pipelines.ablate.recipe import Recipe, load, names, read
@@ -21,7 +24,7 @@ from tests.ablate.conftest import TOML, Fakes, run_grid
 SCALE = Scale("smoke", seeds=2)
 
 
-def found(workspace: Workspace, recipe: Recipe, scale: Scale = SCALE) -> object:
+def found(workspace: Workspace, recipe: Recipe, scale: Scale = SCALE) -> pa.Table:
     return collect(workspace, recipe, run_grid(workspace, recipe, scale), scale.budget)
 
 
@@ -115,3 +118,30 @@ def test_every_colour_is_readable_on_white_and_on_black() -> None:
         assert 1.05 / (luminance(colour) + 0.05) >= least
         assert (luminance(colour) + 0.05) / 0.05 >= least
     assert len({style[1] for style in STYLES}) == len({str(style[2]) for style in STYLES}) == len(STYLES)
+
+
+def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    """One evaluation a run: a label of its own. Two: the system's name, since a training knows nothing of how it is decoded."""
+    table = found(toy, recipe)
+    for place, run in enumerate(dict.fromkeys(table["run"].to_pylist())):
+        history = [(10, "seconds", 60.0), (10, "recall@10", 0.1), (20, "seconds", 120.0), (20, "recall@10", (20 + place) / 100)]
+        step, measure, value = zip(*history, strict=True)
+        columns = {"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())}
+        artifacts.write(toy.run(run).history, "history", pa.table(columns), config={})
+    points = curves(toy, table).to_pylist()
+    assert len(points) == 6 * 2
+    assert [point["label"] for point in points[::4]] == ["Items", "Digits · sids 1", "Digits · sids 2"]
+    assert [(point["step"], point["minutes"], point["recall@10"]) for point in points[:4]] == [
+        (10, 1.0, 0.1),
+        (20, 2.0, 0.2),
+        (10, 1.0, 0.1),
+        (20, 2.0, 0.21),
+    ]
+    decoded = dataclasses.replace(SCALE, options={"beams": [5, 10], "sids": [1]})
+    assert {point["label"] for point in curves(toy, found(toy, recipe, decoded)).to_pylist()} == {"Digits"}  # item models have no sids
+    width, height, _ = size(draw_curves(curves(toy, table)))
+    assert width > height > 300
+    folder, section = write_report(toy, recipe, SCALE, table, "maskgr ablate toy")
+    assert (folder / "curves.png").read_bytes() == section.curves
+    assert "(curves.png)" in (folder / "table.md").read_text()
+    assert draw_curves(curves(toy, table).slice(0, 1)) is None
