@@ -34,7 +34,7 @@ class TIGER(DigitModel):
     """Digits from left to right, one an evaluation."""
 
     orders = ("left-to-right",)
-    decoded_by = frozenset({"unmask", "constrained"})
+    decoded_by = frozenset({"unmask", "constrained", "nearest"})
 
     def __init__(self, config: TIGERConfig, catalogue: Catalogue) -> None:
         super().__init__()

@@ -172,3 +172,17 @@ def test_two_items_ahead_are_learnt(toy: Workspace, progress: ListProgress) -> N
     assert next(row["value"] for row in found.metrics.to_pylist() if (row["metric"], row["k"]) == ("recall", 5)) > 0.6  # by chance 5 of 60
     with pytest.raises(UserError, match="--diagnose reveals digits in any order, which --model tiger cannot"):
         diagnose_run(toy, run, Decoding(), progress)
+
+
+@torch.no_grad()
+def test_beams_that_are_no_item_may_become_the_nearest(model: TIGER) -> None:
+    """Unconstrained, most of the first beams are no item; then each is one, and none twice."""
+    users, index = Split(HISTORIES[1].numpy(), np.array([0, 4]), np.zeros(1, np.int32), np.zeros((1, 1), np.int32)), PartialIndex(SIDS, V)
+    free = Decoding(beams=10, constrained=False)
+    plain, nearest = (
+        recommend(model, users, index, suited(decoding, model), ListProgress()).items[0, :, 0]
+        for decoding in (free, Decoding(beams=10, constrained=False, nearest=True))
+    )
+    assert (plain < 0).sum() > 5
+    found = nearest[nearest >= 0].tolist()
+    assert len(found) == len(set(found)) > (plain >= 0).sum()
