@@ -80,7 +80,8 @@ def write_report(workspace: Workspace, recipe: Recipe, scale: Scale, table: pa.T
     config = {"recipe": recipe.plain(), "scale": vars(scale), "command": command}
     path = artifacts.write(folder / "results.parquet", "grid", table, config=config)
     learnt = curves(workspace, table)
-    (folder / CURVES).unlink(missing_ok=True)
+    for old in (CURVES, "curves.png", "plot.png"):
+        (folder / old).unlink(missing_ok=True)
     if learnt.num_rows:
         artifacts.write(folder / CURVES, "curves", learnt, config={"command": command})
     section = read_section(workspace, path)

@@ -67,7 +67,10 @@ def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[
         return found
     made_from = (artifacts.provenance(path) or {}).get("inputs", {}).get("embeddings")
     if made_from is None:
-        raise UserError(f"The model needs text embeddings, and {path} names none that it was made from. Make SIDs with `maskgr tokenize`.")
+        raise UserError(
+            f"The model needs text embeddings, and {path} names none that it was made from. Make SIDs with `maskgr tokenize`, or take "
+            "--no-centroids where the model asks for them only to start from."
+        )
     source = dataset.embeddings(Path(made_from["path"]).stem)
     if not source.exists() or artifacts.digest(source) != made_from["sha256"]:
         raise UserError(f"{path} was made from other embeddings than {source} now holds. Run `maskgr tokenize --force`.")

@@ -25,4 +25,11 @@ def test_a_grid_whose_runs_have_processes_of_their_own(toy: Workspace, maskgr: C
         assert row["value"] == next(m["value"] for m in metrics if m["metric"] == name)
     assert len({row["run"] for row in rows}) == len(toy.runs) == 1
     assert re.search(rf"maskgr · nfe 2 +│ +{100 * rows[2]['value']:.2f} │", done.stdout)
-    assert {path.name for path in folder.iterdir()} == {"results.parquet", "report.html", "table.md", "plot.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "results.parquet",
+        "curves.parquet",
+        "report.html",
+        "table.md",
+        "plot.png",
+        "curves.png",
+    }
