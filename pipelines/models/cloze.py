@@ -20,7 +20,7 @@ from pipelines.models.interface import ItemRanker, products
 from pipelines.models.layout import Layout, put
 from pipelines.models.losses import sampled_loss, softmax_loss
 from pipelines.models.noise import chosen_items, cut_to_next_item, masked_diffusion_weights
-from pipelines.models.repeats import Held
+from pipelines.models.repeats import Held, held_by, with_repeats
 from pipelines.models.transformer import Encoder
 
 
@@ -70,7 +70,7 @@ class Cloze(ItemRanker):
         last = torch.arange(n - 1, B * n, n, device=history.device)
         shown = F.pad(history, (0, 1), value=self.items)
         scores = products(self.states(shown, shown >= 0, last), self.embedding.weight[:-1])
-        return scores if self.repeat_bias is None else Held(history, self.repeat_bias).added(scores)
+        return with_repeats(scores, held_by(history, self.repeat_bias))
 
 
 class BERT4Rec(Cloze):

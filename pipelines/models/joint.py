@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from pipelines.models.catalogue import place_values
 from pipelines.models.layout import put
 from pipelines.models.losses import sampled_loss
-from pipelines.models.repeats import Held
+from pipelines.models.repeats import Held, with_repeats
 
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
 DENSE = 16  # a matrix product over all items pays where one in so many agrees
@@ -57,8 +57,7 @@ def joint_loss(
     for partly in (False, True):
         rows = (whole != partly).nonzero().squeeze(1)
         part = put(rows, states.device)
-        energies = (states[part] @ vectors.T).float()  # [R', N]
-        energies = held.of(part).added(energies) if held else energies
+        energies = with_repeats((states[part] @ vectors.T).float(), held and held.of(part))  # [R', N]
         if partly:
             energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[rows], states.device)), -torch.inf)
         spread = 0.0 if partly else smoothing

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.models.repeats import Held
+from pipelines.models.repeats import Held, with_repeats
 
 
 def softmax_loss(
@@ -27,8 +27,7 @@ def softmax_loss(
         smoothing: share of the target that is spread over all items (Szegedy et al. 2016).
         held: what the states' histories hold.
     """
-    scores = (states @ vectors.T).float()
-    scores = held.added(scores) if held else scores
+    scores = with_repeats((states @ vectors.T).float(), held)
     return F.cross_entropy(scores, items, reduction="none", label_smoothing=smoothing) @ weights
 
 

@@ -34,7 +34,7 @@ from pipelines.models.interface import DigitModel
 from pipelines.models.joint import Joint, LogProbabilities, Members, joint_loss, sampled_joint_loss
 from pipelines.models.layout import Layout, put
 from pipelines.models.noise import cut_to_next_item, forget_history, masked_diffusion_weights, noise_by_item
-from pipelines.models.repeats import Held, items_before
+from pipelines.models.repeats import Held, held_by, items_before
 from pipelines.models.transformer import Cache, Encoder
 
 WHOLE_ITEM = 0.2  # β with dense retrieval (section 4.6)
@@ -224,8 +224,7 @@ class MaskGR(DigitModel):
         if self.joint:
             if self._vectors is None:
                 self._vectors = self.vectors().float()
-            held = None if self.repeat_bias is None else Held(history, self.repeat_bias)
-            return Joint(states, self._vectors, self._members, held)
+            return Joint(states, self._vectors, self._members, held_by(history, self.repeat_bias))
         return lambda codes: self._expect(states(codes))
 
     def states(self, history: Tensor, codes: Tensor) -> Tensor:

@@ -36,6 +36,16 @@ class Held:
         return Held(self.items[rows], self.bias)
 
 
+def held_by(items: Tensor, bias: Tensor | None) -> Held | None:
+    """What histories [R, n] hold; None where no bias is learnt."""
+    return None if bias is None else Held(items, bias)
+
+
+def with_repeats(scores: Tensor, held: Held | None) -> Tensor:
+    """Float32 scores [R, N] with the bias of what is held, if any; may change `scores`."""
+    return held.added(scores) if held else scores
+
+
 def items_before(items: Tensor, rows: Tensor, ends: Tensor) -> Tensor:
     """The first `ends` [R] items of some `rows` [R] of sequences [B, n], int64 [R, n], −1 after them."""
     return items[rows].long().masked_fill(torch.arange(items.shape[1]) >= ends[:, None], -1)

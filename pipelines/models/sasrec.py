@@ -17,7 +17,7 @@ from pipelines.models.config import ModelConfig
 from pipelines.models.config_items import SASRecConfig
 from pipelines.models.interface import products
 from pipelines.models.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
-from pipelines.models.repeats import Held
+from pipelines.models.repeats import Held, held_by, with_repeats
 from pipelines.models.transformer import Encoder
 
 
@@ -63,7 +63,7 @@ class SASRec(CausalItems):
 
     def scores(self, history: Tensor, users: Tensor) -> Tensor:
         scores = products(self.last_states(history, history >= 0), self.embedding.weight)
-        return scores if self.repeat_bias is None else Held(history, self.repeat_bias).added(scores)
+        return with_repeats(scores, held_by(history, self.repeat_bias))
 
 
 def strangers(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:
