@@ -28,7 +28,7 @@ SIZES = {"12 thousand": 12_101, "1 million": 1_000_000}
 LARGEST = {"5 million": 5_000_000}  # its index alone is built
 CODES, USERS, HISTORY = 256, 128, 8
 APART = {"tokens": "digit", "likelihood": "digit", "item_embeddings": False, "layers": 2}  # joint digits compare with every item
-APART |= {"centroids": False, "repeat_bias": False}
+APART |= {"repeat_bias": False}
 
 
 def catalogue(items: int) -> np.ndarray:

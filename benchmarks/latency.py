@@ -36,7 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     N = SIZES["12 thousand"]
     sids = catalogue(N)
-    sizes, _ = configure("maskgr", "small", {"centroids": False})
+    sizes, _ = configure("maskgr", "small", {})
     model = registry.build(sizes, Catalogue.of(sids, CODES)).eval()
     index, user = PartialIndex(sids, CODES), torch.zeros(1, dtype=torch.int64)
     histories = torch.as_tensor(np.random.default_rng(0).integers(0, N, (options.requests + 50, 1, HISTORY)))

@@ -151,18 +151,18 @@ def _work(place: Workspace, path: Path) -> None:
 
 def _list_cells(place: Workspace, recipe: Recipe, placed: list[Placed], jobs: int) -> None:
     """Print what a grid would do."""
-    from pipelines.ablate.engine import DONE, FAILED, outcome
+    from pipelines.ablate.engine import DONE, FAILED, expected_minutes, outcome
 
-    rows, minutes, unknown, seen = [], 0.0, 0, set()
-    for number, cell in enumerate(placed):
-        found = outcome(place, cell)
-        length = "" if found["state"] in (DONE, FAILED) else "unknown" if cell.cell.minutes is None else f"{cell.cell.minutes:g}"
-        run = cell.run or (cell.cell.dataset, cell.cell.model, cell.cell.seed, str(cell.plan)) if cell.plan else number
-        if length and run not in seen:
-            minutes, unknown = minutes + (cell.cell.minutes or 0.0), unknown + (cell.cell.minutes is None)
-        elif length:
-            length = "same run"
-        seen.add(run)
+    rows, minutes, unknown, seen, runs = [], 0.0, 0, set(), place.runs
+    for cell in placed:
+        found, length = outcome(place, cell), ""
+        run = cell.run or str(cell.plan)
+        if cell.plan and found["state"] not in (DONE, FAILED):
+            expected = expected_minutes(runs, cell.plan)
+            length = "same run" if run in seen else "unknown" if expected is None else f"{expected:.2g}"
+            if run not in seen:
+                minutes, unknown = minutes + (expected or 0.0), unknown + (expected is None)
+            seen.add(run)
         rows.append((cell.cell.label, cell.cell.dataset, cell.cell.seed, length, found["state"], found.get("reason") or ""))
     total = f"{minutes / min(jobs, max(1, len(rows))):,.0f} min of training" + (f" and {unknown} runs of unknown length" if unknown else "")
     console.table(

@@ -25,7 +25,7 @@ from pipelines.models.configs import model_config
 from pipelines.progress import Progress
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan, describe, train_run
-from pipelines.workspace import Workspace
+from pipelines.workspace import Run, Workspace
 
 DONE, FAILED, INTERRUPTED, OPEN = "done", "failed", "interrupted", "to do"
 POLL_SECONDS = 0.2
@@ -59,7 +59,7 @@ def outcome(workspace: Workspace, placed: Placed) -> dict[str, Any]:
     if placed.reason:
         return {"state": FAILED, "reason": placed.reason}
     if placed.plan is None:
-        return {"state": DONE}
+        return {"state": DONE if placed.inputs else OPEN}
     path = workspace.outcome(placed.key) if placed.key else None
     found = artifacts.read_json(path) if path and path.exists() else {}
     if found.get("reason"):
@@ -75,6 +75,25 @@ def _files(found: dict[str, Any]) -> list[tuple[str, str]]:
     """Folder and name of what an outcome points to."""
     evaluated = [(found["evaluation"], "metrics.parquet")] if "evaluation" in found else []
     return evaluated + ([(found["diagnosis"], "diagnosis.parquet")] if found.get("diagnosis") else [])
+
+
+def expected_minutes(runs: list[Run], plan: Plan) -> float | None:
+    """How long a training will take: what it may take at most, or its steps at the pace of an earlier run of the same model and batches.
+
+    Args:
+        runs: of the workspace, oldest first; the newest such run counts.
+
+    Returns:
+        None where neither is known.
+    """
+    known = [plan.train.minutes] if plan.train.minutes else []
+    asked = describe(plan)
+    for found in (artifacts.read_json(run.config) for run in reversed(runs if plan.train.steps else [])):
+        alike = all(found.get(key) == asked[key] for key in ("dataset", "model", "sizes"))
+        if alike and found.get("steps") and found["train"]["batch_size"] == plan.train.batch_size:
+            known.append(plan.train.steps * found["seconds"] / found["steps"] / 60)
+            break
+    return min(known, default=None)
 
 
 def jobs_of(workspace: Workspace, placed: list[Placed], split: str) -> list[Job]:

@@ -71,11 +71,6 @@ class Cell:
         """Its row in a table."""
         return row_label(self.system, self.setting)
 
-    @property
-    def minutes(self) -> float | None:
-        """How long its training takes; None where only the number of steps is known."""
-        return self.train.minutes if self.train else None
-
 
 def row_label(system: str, setting: dict[str, Any]) -> str:
     """What a table calls a system with some settings."""

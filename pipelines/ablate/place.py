@@ -120,8 +120,9 @@ def _placed(cell: Cell, inputs: Inputs, budget: str, split: str) -> Placed:
         return Placed(cell, reason=cell.refused)
     data = inputs.dataset(cell.dataset)
     if isinstance(data, str):
-        fetched = not inputs.build and cell.dataset in DATASETS and cell.sizes and cell.train
-        return Placed(cell, Plan(cell.dataset, None, cell.model, budget, cell.sizes, cell.train)) if fetched else Placed(cell, reason=data)
+        if inputs.build or cell.dataset not in DATASETS:
+            return Placed(cell, reason=data)
+        return Placed(cell, Plan(cell.dataset, None, cell.model, budget, cell.sizes, cell.train) if cell.sizes and cell.train else None)
     if cell.sizes is None or cell.train is None:
         return Placed(cell, inputs={"sequences": artifacts.digest(data.sequences)})
     sids, missing = inputs.sids(cell.dataset, cell.tokenize) if cell.tokenize else (None, None)
@@ -129,7 +130,7 @@ def _placed(cell: Cell, inputs: Inputs, budget: str, split: str) -> Placed:
     if missing:
         return Placed(cell, plan, reason=missing if inputs.build else None)
     try:
-        digests = inputs.digests(cell.dataset, sids, cell.sizes.needs)
+        digests = inputs.digests(cell.dataset, sids, cell.sizes.training_needs)
     except (UserError, OSError) as error:
         return Placed(cell, plan, reason=str(error))
     run = f"{cell.dataset}-{cell.model}-{budget}-{_digest({**describe(plan), 'inputs': digests})}"

@@ -46,8 +46,13 @@ class ModelConfig:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Artifacts beside the sequences: "sids", "embeddings"."""
+        """Artifacts beside the sequences, always: "sids", "embeddings"."""
         return ()
+
+    @property
+    def training_needs(self) -> tuple[str, ...]:
+        """Artifacts that training needs: some may only give the values that it starts from."""
+        return self.needs
 
     @property
     def traits(self) -> tuple[str, ...]:

@@ -79,6 +79,10 @@ class MaskGRConfig(ModelConfig):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        return ("sids", "embeddings") if self.dense else ("sids",)
+
+    @property
+    def training_needs(self) -> tuple[str, ...]:
         return ("sids", "embeddings") if self.dense or self.centroids else ("sids",)
 
     @property

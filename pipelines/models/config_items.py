@@ -120,7 +120,7 @@ class DreamRecConfig(DiffusionConfig):
     """Guided diffusion of the next item's embedding (Yang et al. 2023, arXiv 2310.20453).
 
     Raises:
-        UserError: as `DiffusionConfig`; a share outside [0, 1), a negative weight.
+        UserError: as `DiffusionConfig`; a share outside [0, 1), a negative weight, a repeat bias without a ranking.
     """
 
     name: ClassVar[str] = "dreamrec"
@@ -134,9 +134,12 @@ class DreamRecConfig(DiffusionConfig):
         default=0.0, metadata={"help": "Length of items' vectors, where noise has √width; 0: as they are learnt from there, as published."}
     )
     residual: bool = field(default=False, metadata={"help": "Add the guidance to the MLP's prediction, scaled to the vectors' length."})
+    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.repeat_bias and not self.ranking:
+            raise UserError("--repeat-bias is learnt by the cross-entropy of --ranking. Give it a weight, or take --no-repeat-bias.")
         self.check_shares("forget")
         self.check_least(ranking=0, vector_length=0)
 

@@ -6,7 +6,7 @@ guidance away from a share of the examples, so that the reverse process can lean
 w f(x_t, ∅, t) for x_0 (Ho and Salimans 2022, arXiv 2207.12598), with `eval --guidance w`.
 
 Against the paper: every item of a sequence is a target, in one pass; the transformer is SASRec's of this package. As published the
-loss is the squared error alone; `--ranking`, `--vector-length` and `--residual` are ours, and what makes it strong.
+loss is the squared error alone; `--ranking`, `--vector-length`, `--residual` and `--repeat-bias` are ours, and what makes it strong.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config_items import DreamRecConfig
 from pipelines.models.diffusion import Diffusion, StepEmbedding, of_length, user_noise
+from pipelines.models.interface import products
 from pipelines.models.losses import softmax_loss
 from pipelines.models.noise import stratified_steps
+from pipelines.models.repeats import Held, held_by, with_repeats
 from pipelines.models.sasrec import CausalItems
 
 
@@ -53,6 +55,7 @@ class DreamRec(CausalItems):
         self.diffusion = Diffusion(config.noise_schedule, config.timesteps)
         self.denoiser = Denoiser(config.width, config.mlp, self.length / config.width**0.5, config.residual)
         self.anyone = nn.Parameter(torch.zeros(1, config.width))  # ∅
+        self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
 
     @property
     def validation_nfe(self) -> int:
@@ -74,8 +77,11 @@ class DreamRec(CausalItems):
         loss = (predicted - clean).square().sum(1) @ weight / self.length**2
         if not self.config.ranking:
             return loss
-        states = predicted * (self.config.width**0.5 / self.length**2)  # √D × their cosines, where they have the vectors' length
-        return loss + self.config.ranking * softmax_loss(states, self.vectors(self.embedding.weight), target, weight)
+        held = None
+        if self.repeat_bias is not None:
+            held = Held(self.history(items, places).masked_fill(forgotten[:, None], -1), self.repeat_bias)
+        vectors = self.vectors(self.embedding.weight)
+        return loss + self.config.ranking * softmax_loss(self.as_states(predicted), vectors, target, weight, held=held)
 
     def scores(self, history: Tensor, users: Tensor, nfe: int | None = None, guidance: float = 0.0, seed: int = 0) -> Tensor:
         """As `ItemRanker`.
@@ -96,7 +102,12 @@ class DreamRec(CausalItems):
             return (1 + guidance) * expected - guidance * self.denoiser(x, self.anyone, step) if guidance else expected
 
         oracle = self.diffusion.generate(predict, lambda step: user_noise(users, self.config.width, (seed, step)), nfe)  # [B, D]
-        return (oracle @ self.vectors(self.embedding.weight).T).float()
+        scores = products(self.as_states(oracle), self.vectors(self.embedding.weight))
+        return with_repeats(scores, held_by(history, self.repeat_bias))
+
+    def as_states(self, vectors: Tensor) -> Tensor:
+        """Vectors [R, D] so long that their products with items' are √D × their cosines, where they have the items' length."""
+        return vectors * (self.config.width**0.5 / self.length**2)
 
     def vectors(self, embeddings: Tensor) -> Tensor:
         """Embeddings [R, D] as they are noised and ranked by."""

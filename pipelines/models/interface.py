@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import ModelConfig
 from pipelines.models.joint import LogProbabilities
 
@@ -46,6 +47,9 @@ class Recommender(nn.Module):
     def validation_nfe(self) -> int | None:
         """Evaluations that a validation takes, where fewer than by default do."""
         return None
+
+    def start(self, catalogue: Catalogue) -> None:  # noqa: B027 most start from what they are built with
+        """Take the values from which training starts, where they come from data."""
 
     @abstractmethod
     def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:

@@ -65,9 +65,6 @@ class MaskGR(DigitModel):
         self.encoder = Encoder(config)
         self.prefix, self.joint = config.attention == "prefix", config.likelihood == "item"
         nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
-        if config.centroids:
-            found = digit_centroids(sids, codes, catalogue.text, config.width)  # [H − 1, V, D]
-            self.embedding.weight.data[: (self.digits - 1) * codes] = torch.as_tensor(found).flatten(0, 1)
         self.heads = None if self.joint else DigitHeads(self.digits, config.width, codes, config.label_smoothing)
         if self.prefix:  # what a masked item gets of the one before it
             self.previous = nn.Linear(config.width, config.width, bias=False)
@@ -79,6 +76,12 @@ class MaskGR(DigitModel):
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
         self.dense = DenseHead(config, self.tokens_per_item, catalogue.text) if config.dense else None
         self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]  # the same data in all processes
+
+    def start(self, catalogue: Catalogue) -> None:
+        """With `--centroids`, put digit embeddings where their codes lie among the texts."""
+        if self.config.centroids:
+            found = digit_centroids(catalogue.sids, self.codes, catalogue.text, self.config.width)  # [H − 1, V, D]
+            self.embedding.weight.data[: (self.digits - 1) * self.codes] = torch.as_tensor(found).flatten(0, 1)
 
     @property
     def streams(self) -> int:

@@ -202,6 +202,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "ranking": 1.0,
             "vector_length": 0.3,
             "residual": True,
+            "repeat_bias": True,
             "optimizer": "muon",
             "learning_rate": 0.003,
         },

@@ -104,8 +104,8 @@ def train_run(
         KeyboardInterrupt: Ctrl-C; the state is saved first.
     """
     dataset, run = workspace.require_dataset(plan.dataset), workspace.run(name or plan.name)
-    inputs = sources(dataset, plan.sids, plan.sizes.needs)
-    catalogue = load_catalogue(dataset, plan.sids, plan.sizes.needs)
+    inputs = sources(dataset, plan.sids, plan.sizes.training_needs)
+    catalogue = load_catalogue(dataset, plan.sids, plan.sizes.training_needs)
     if not force and _finished(run, plan, inputs, resume):
         progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
         return run
@@ -115,6 +115,7 @@ def train_run(
     sequences = load_sequences(dataset.sequences, catalogue.items)
     torch.manual_seed(plan.train.seed)
     model = registry.build(plan.sizes, catalogue)
+    model.start(catalogue)
     prefixes = plan.sizes.examples == "prefixes"
     trained_on = training(sequences, plan.train.next)
     if plan.train.drop_items:

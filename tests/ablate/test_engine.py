@@ -17,7 +17,8 @@ from pipelines.ablate.recipe import Recipe, System, read
 from pipelines.ablate.results import collect
 from pipelines.errors import UserError
 from pipelines.progress import Silent
-from pipelines.train.run import Plan
+from pipelines.train.configure import configure
+from pipelines.train.run import Plan, describe
 from pipelines.workspace import Run, Workspace
 from tests.ablate.conftest import SMOKE, TOML, Fakes, placed_cells, run_grid
 from tests.conftest import ListProgress, write_toy
@@ -143,6 +144,31 @@ def test_a_dry_run_makes_nothing(toy: Workspace, recipe: Recipe) -> None:
     placed = place(cells(recipe, SMOKE), Inputs(toy, None, False, Silent()), "smoke", "test")
     assert states(toy, placed) == ["to do"] * 3
     assert not toy.require_dataset().all_sids
+
+
+def test_a_dry_run_lists_what_is_not_fetched_yet(toy: Workspace) -> None:
+    recipe = Recipe("own", "Own", ["toy", "beauty"], ["users"], [System("data"), System("sasrec", "sasrec")])
+    placed = place(cells(recipe, SMOKE), Inputs(toy, None, False, Silent()), "smoke", "test")
+    assert states(toy, placed) == ["done", "to do", "to do", "to do"]
+
+
+def test_steps_take_what_they_took_before(toy: Workspace) -> None:
+    """Of runs of other sizes or batches nothing is known; a bound in minutes holds in any case."""
+    sizes, train = configure("sasrec", "smoke", {"steps": 30})
+    plan = Plan("toy", None, "sasrec", "smoke", sizes, train)
+    old = {**describe(plan), "steps": 10, "seconds": 40.0}
+    others = [{**old, "seconds": 1.0, "sizes": {}}, {**old, "seconds": 2.0, "train": {"batch_size": 7}}, {**old, "steps": 0}]
+
+    def expected(found: list[dict], plan: Plan) -> float | None:
+        for number, values in enumerate(found):
+            artifacts.write_json(toy.run(f"run{number}").config, values)
+        return engine.expected_minutes([toy.run(f"run{number}") for number in range(len(found))], plan)
+
+    assert expected(others, plan) is None
+    assert expected([{**old, "seconds": 400.0}, old, *others], plan) == pytest.approx(30 * 4 / 60)
+    both = dataclasses.replace(plan, train=dataclasses.replace(train, minutes=1.5))
+    assert expected([old], both) == 1.5
+    assert expected([], dataclasses.replace(both, train=dataclasses.replace(train, steps=None, minutes=9.0))) == 9.0
 
 
 def test_nothing_that_can_be_run_is_an_error(recipe: Recipe) -> None:

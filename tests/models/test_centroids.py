@@ -44,10 +44,19 @@ def test_a_model_starts_with_them_and_keeps_the_rest_as_it_was() -> None:
     models = []
     for centroids in (False, True):
         torch.manual_seed(0)
-        models.append(registry.build(MaskGRConfig(**sizes, centroids=centroids), Catalogue.of(SIDS, 3, TEXT)))
+        catalogue = Catalogue.of(SIDS, 3, TEXT)
+        models.append(registry.build(MaskGRConfig(**sizes, centroids=centroids), catalogue))
+        models[-1].start(catalogue)
     plain, started = (model.state_dict() for model in models)
     torch.testing.assert_close(started["embedding.weight"][:6], torch.as_tensor(digit_centroids(SIDS, 3, TEXT, 16)).flatten(0, 1))
     for name in plain:
         kept = slice(6, None) if name == "embedding.weight" else slice(None)
         torch.testing.assert_close(started[name][kept], plain[name][kept], rtol=0, atol=0)
-    assert models[1].config.needs == ("sids", "embeddings")
+    assert models[1].config.training_needs == ("sids", "embeddings")
+
+
+def test_a_trained_model_needs_no_texts_for_them() -> None:
+    """They are in its weights: an evaluation builds it from the semantic IDs alone."""
+    config = MaskGRConfig(layers=1, width=16, heads=2, mlp=32, tokens="item", centroids=True)
+    assert config.needs == ("sids",)
+    registry.build(config, Catalogue.of(SIDS, 3))

@@ -44,7 +44,7 @@ def test_guidance_is_the_published_formula(changes: dict[str, object]) -> None:
     torch.nn.init.normal_(net.anyone)
     noise = user_noise(USERS, 16, (5, 30))
     given, anyone = (net.denoiser(noise, c, T) for c in (net.last_states(HISTORY, HISTORY >= 0), net.anyone.expand(3, -1)))
-    by_hand = ((1 + w) * given - w * anyone) @ net.vectors(net.embedding.weight).T
+    by_hand = ((1 + w) * given - w * anyone) @ net.vectors(net.embedding.weight).T * 4 / net.length**2
     torch.testing.assert_close(net.scores(HISTORY, USERS, nfe=1, guidance=w, seed=5), by_hand)
 
 
@@ -71,9 +71,13 @@ def test_scores_depend_on_user_and_seed_but_not_on_the_batch() -> None:
     assert not torch.allclose(net.scores(HISTORY, USERS.flip(0), nfe=5), together)
 
 
-@pytest.mark.parametrize("changes", [{}, OURS])
+@pytest.mark.parametrize("changes", [{}, OURS, {**OURS, "repeat_bias": True}])
 def test_loss_by_hand(changes: dict[str, object]) -> None:
     net, t = model(**changes), 12
+    bias = torch.zeros(20)
+    if net.repeat_bias is not None:
+        net.repeat_bias.data.fill_(-2.0)
+        bias[3] = -2.0
     items, weights = np.array([[-1, 3, 9]]), np.array([[0, 0, 2]], np.float32)
     torch.manual_seed(1)
     loss = net(items, weights, np.array([[0, 0, t]]), np.zeros((1, 3), bool))
@@ -84,7 +88,7 @@ def test_loss_by_hand(changes: dict[str, object]) -> None:
     error = (found - vectors[9]).square()
     by_hand = error.mean()  # the squared error alone, as published
     if changes:  # in units of the vectors' length, and beside a cross-entropy of cosines times √D
-        by_hand = error.sum() / 0.09 - ((found @ vectors.T) * 4 / 0.09).log_softmax(1)[0, 9]
+        by_hand = error.sum() / 0.09 - ((found @ vectors.T) * 4 / 0.09 + bias).log_softmax(1)[0, 9]
     torch.testing.assert_close(loss, 2 * by_hand)
 
 
@@ -98,6 +102,15 @@ def test_without_guidance_nothing_of_the_history_is_learnt() -> None:
     net(*drawn[:3], np.zeros((1, 4), bool)).backward()
     assert any(p.grad.any() for p in net.encoder.parameters())
     assert not net.anyone.grad.any()
+
+
+def test_a_history_taken_away_holds_nothing() -> None:
+    net, items = model(**OURS, repeat_bias=True), np.array([[1, 2, 3, 4]])
+    drawn = net.draw(items, np.random.default_rng(0))
+    for forgotten in (True, False):
+        net.zero_grad()
+        net(*drawn[:3], np.full((1, 4), forgotten)).backward()
+        assert bool(net.repeat_bias.grad.any()) != forgotten
 
 
 def test_draws_of_a_step() -> None:
@@ -128,6 +141,7 @@ def test_vectors_as_loud_as_noise_where_they_are_as_published() -> None:
         ({"forget": 1.0}, "--forget is 1.0; it must be at least 0 and below 1"),
         ({"ranking": -1.0}, "--ranking is -1.0; it must be at least 0"),
         ({"vector_length": -1.0}, "--vector-length is -1.0; it must be at least 0"),
+        ({"repeat_bias": True}, "--repeat-bias is learnt by the cross-entropy of --ranking"),
     ],
 )
 def test_refusals(changes: dict[str, object], message: str) -> None:
