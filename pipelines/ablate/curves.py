@@ -10,6 +10,9 @@ from pipelines.ablate.plot import INK, STYLES, png
 from pipelines.train.history import validations
 from pipelines.workspace import Workspace
 
+Lines = dict[str, dict[str, list[tuple[float, float]]]]  # label → run → its minutes and Recall@10 in percent
+COLUMNS = 4  # of panels
+
 
 def curves(workspace: Workspace, table: pa.Table) -> pa.Table:
     """The validations of all runs of a grid that are there; an artifact of kind "curves".
@@ -36,23 +39,40 @@ def curves(workspace: Workspace, table: pa.Table) -> pa.Table:
 
 
 def draw_curves(table: pa.Table) -> bytes | None:
-    """A panel a data set, a line a run, runs of one label alike; as PNG. None where no run has two validations."""
-    points = table.to_pylist()
-    found: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}  # data set → label → run → points
-    for point in points:
-        lines = found.setdefault(point["dataset"], {}).setdefault(point["label"], {})
-        lines.setdefault(point["run"], []).append((point["minutes"], 100 * point["recall@10"]))
+    """Lines of all runs, those of one label alike, as PNG; None where no run has two validations.
+
+    A panel a data set; where one has more labels than there are styles, a panel for each label, over the runs of the first.
+    """
+    found: dict[str, Lines] = {}
+    for point in table.to_pylist():
+        line = found.setdefault(point["dataset"], {}).setdefault(point["label"], {}).setdefault(point["run"], [])
+        line.append((point["minutes"], 100 * point["recall@10"]))
     if not any(len(line) > 1 for labels in found.values() for lines in labels.values() for line in lines.values()):
         return None
-    figure = Figure(figsize=(0.8 + 6.2 * len(found), 4.2))
-    for (dataset, labels), axes in zip(found.items(), figure.subplots(1, len(found), squeeze=False)[0], strict=True):
-        for number, (label, lines) in enumerate(labels.items()):
-            colour, marker, style = STYLES[number % len(STYLES)]
+    panels: list[tuple[str, Lines]] = []
+    for dataset, labels in found.items():
+        if len(labels) <= len(STYLES):
+            panels.append((dataset, labels))
+        else:
+            (first, below), *others = labels.items()
+            panels += [(f"{dataset}: {label}", {first: below, label: lines}) for label, lines in others]
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(0.8 + 6.2 * columns, 4.2 * rows) if rows == 1 else (3.4 * columns, 0.8 + 2.4 * rows))
+    grid = [*figure.subplots(rows, columns, squeeze=False, sharex=rows > 1, sharey=rows > 1).flat]
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (title, labels) in zip(grid, panels, strict=False):
+        for (label, lines), (colour, marker, style) in zip(labels.items(), STYLES, strict=False):
             for place, line in enumerate(lines.values()):
                 named = label if place == 0 else None
                 axes.plot(*zip(*line, strict=True), label=named, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
-        axes.set_xlabel("minutes of training, validation included")
-        axes.set_ylabel("validation Recall@10 (%)")
-        axes.set_title(dataset, fontsize=9)
+        axes.set_title(title, fontsize=9)
         axes.legend(fontsize=7, framealpha=0, labelcolor=INK)
+    for place, axes in enumerate(grid[: len(panels)]):
+        axes.tick_params(labelbottom=place + columns >= len(panels))
+        if place + columns >= len(panels):
+            axes.set_xlabel("minutes of training, validation included")
+        if place % columns == 0:
+            axes.set_ylabel("validation Recall@10 (%)")
     return png(figure)

@@ -12,6 +12,7 @@ from pipelines.ablate.grid import Scale, cells
 from pipelines.ablate.options import checked, label, owner, parsed
 from pipelines.ablate.recipe import BUDGETS, load, names, read, revived
 from pipelines.errors import UserError
+from pipelines.train.configure import configure
 from tests.ablate.conftest import TOML
 
 PAPER = {"table1", "table2", "table3", "table4", "table5", "table6", "figure2", "figure3", "figure4"}
@@ -39,6 +40,15 @@ def test_table_1_holds_the_paper_s_figures() -> None:
         by_system = {row["system"]: row["R@5"] for row in paper if row["dataset"] == dataset}
         ours = by_system.pop("MaskGR")
         assert 100 * (ours / max(by_system.values()) - 1) == pytest.approx(gain, abs=0.06)
+
+
+def test_each_lever_changes_the_preset_small() -> None:
+    """The first system is the preset with more validations; none of the others is it under another name."""
+    first, *others = (cell for cell in cells(load("levers"), Scale("small")) if cell.seed == 0)
+    sizes, train = configure("maskgr", "small", {"validations": 4, "validation_users": 0})
+    assert (first.sizes, first.train) == (sizes, train)
+    plans = [(cell.sizes, cell.train) for cell in (first, *others)]
+    assert len(set(plans)) == len(plans) > 10
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

@@ -145,3 +145,19 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
     assert (folder / "curves.png").read_bytes() == section.curves
     assert "(curves.png)" in (folder / "table.md").read_text()
     assert draw_curves(curves(toy, table).slice(0, 1)) is None
+
+
+def test_many_labels_have_a_panel_each() -> None:
+    """As many as there are styles share one; of more, each is held against the first, four to a row."""
+
+    def drawn(labels: int) -> bytes:
+        about = {"dataset": "toy", "system": "any", "seed": 0, "commit": "abc", "machine": "here"}
+        points = [
+            {"label": f"label {n}", "run": f"run {n}", "step": s, "minutes": s, "recall@10": 0.1} for n in range(labels) for s in (1, 2)
+        ]
+        return draw_curves(pa.Table.from_pylist([about | point for point in points]))
+
+    few, many, more = (size(drawn(labels)) for labels in (len(STYLES), len(STYLES) + 1, 14))
+    assert few[0] < many[0]  # one panel, then seven in two rows
+    assert many[1] < more[1]  # thirteen in four
+    assert many[0] == more[0]
