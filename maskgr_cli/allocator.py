@@ -1,4 +1,4 @@
-"""Keep freed memory, in huge pages: glibc's default returns large blocks after every step, and faulting them in again took most of the time."""
+"""Keep freed memory, in huge pages: glibc returns large blocks after every step, and faulting them in again took most of the time."""
 
 from __future__ import annotations
 
