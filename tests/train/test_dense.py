@@ -88,3 +88,13 @@ def test_what_cannot_be_is_refused(toy: Workspace, sids: str, progress: ListProg
     for retrieval in ("dense", "unified"):
         with pytest.raises(UserError, match=f"--retrieval {retrieval} needs a run .* maskgr train --dense"):
             evaluate_run(toy, run, Decoding(retrieval=retrieval), progress)
+
+
+def test_texts_to_start_from_are_for_training_alone(toy: Workspace, sids: str, progress: ListProgress) -> None:
+    """With --centroids a run is trained on embeddings, says so, and is evaluated without them."""
+    run = train_run(toy, plan(sids, steps=2, tokens="item", centroids=True), progress)
+    assert "embeddings" in artifacts.read_json(run.config)["inputs"]
+    toy.require_dataset().embeddings("toy").unlink()
+    assert evaluate_run(toy, run, Decoding(beams=10), progress, precision="fp32").metrics.num_rows
+    with pytest.raises(UserError, match="was made from other embeddings than"):
+        train_run(toy, plan(sids, steps=3, tokens="item", centroids=True), progress)
