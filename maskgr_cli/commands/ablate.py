@@ -159,7 +159,7 @@ def _list_cells(place: Workspace, recipe: Recipe, placed: list[Placed], jobs: in
         run = cell.run or str(cell.plan)
         if cell.plan and found["state"] not in (DONE, FAILED):
             expected = expected_minutes(runs, cell.plan)
-            length = "same run" if run in seen else "unknown" if expected is None else f"{expected:.2g}"
+            length = "same run" if run in seen else "unknown" if expected is None else f"{expected:,.1f}"
             if run not in seen:
                 minutes, unknown = minutes + (expected or 0.0), unknown + (expected is None)
             seen.add(run)
