@@ -39,40 +39,51 @@ def curves(workspace: Workspace, table: pa.Table) -> pa.Table:
 
 
 def draw_curves(table: pa.Table) -> bytes | None:
-    """Lines of all runs, those of one label alike, as PNG; None where no run has two validations.
+    """A line a run, runs of one label alike, as PNG; None where no run has two validations. The panels are those of `panels_of`."""
+    panels = panels_of(table)
+    if not any(len(line) > 1 for _, labels in panels for lines in labels.values() for line in lines.values()):
+        return None
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(0.8 + 6.2 * columns, 4.2) if rows == 1 else (3.4 * columns, 0.8 + 2.4 * rows))
+    grid = [*figure.subplots(rows, columns, squeeze=False, sharex=rows > 1, sharey=rows > 1).flat]
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for place, (axes, (title, labels)) in enumerate(zip(grid, panels, strict=False)):
+        for (label, lines), (colour, marker, style) in zip(labels.items(), STYLES, strict=False):
+            for number, line in enumerate(lines.values()):
+                named = label if number == 0 else None
+                axes.plot(*zip(*line, strict=True), label=named, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
+        axes.set_title(title, fontsize=9)
+        axes.legend(fontsize=7, framealpha=0, labelcolor=INK)
+        lowest = place + columns >= len(panels)
+        axes.tick_params(labelbottom=lowest)
+        axes.set_xlabel("minutes of training, validation included" if lowest else "")
+        axes.set_ylabel("validation Recall@10 (%)" if place % columns == 0 else "")
+    return png(figure)
 
-    A panel a data set; where one has more labels than there are styles, a panel for each label, over the runs of the first.
+
+def panels_of(table: pa.Table) -> list[tuple[str, Lines]]:
+    """Titles and lines of the panels: one a data set.
+
+    Where a data set has more labels than there are styles, one a label, over the runs of its system's first label or, where it is
+    that itself, of the first of all.
     """
     found: dict[str, Lines] = {}
+    firsts: dict[tuple[str, str], str] = {}  # data set and system → its first label
+    below: dict[tuple[str, str], str] = {}  # data set and label → what it is drawn over
     for point in table.to_pylist():
-        line = found.setdefault(point["dataset"], {}).setdefault(point["label"], {}).setdefault(point["run"], [])
+        dataset, label = point["dataset"], point["label"]
+        below[dataset, label] = firsts.setdefault((dataset, point["system"]), label)
+        line = found.setdefault(dataset, {}).setdefault(label, {}).setdefault(point["run"], [])
         line.append((point["minutes"], 100 * point["recall@10"]))
-    if not any(len(line) > 1 for labels in found.values() for lines in labels.values() for line in lines.values()):
-        return None
     panels: list[tuple[str, Lines]] = []
     for dataset, labels in found.items():
         if len(labels) <= len(STYLES):
             panels.append((dataset, labels))
-        else:
-            (first, below), *others = labels.items()
-            panels += [(f"{dataset}: {label}", {first: below, label: lines}) for label, lines in others]
-    columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(0.8 + 6.2 * columns, 4.2 * rows) if rows == 1 else (3.4 * columns, 0.8 + 2.4 * rows))
-    grid = [*figure.subplots(rows, columns, squeeze=False, sharex=rows > 1, sharey=rows > 1).flat]
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    for axes, (title, labels) in zip(grid, panels, strict=False):
-        for (label, lines), (colour, marker, style) in zip(labels.items(), STYLES, strict=False):
-            for place, line in enumerate(lines.values()):
-                named = label if place == 0 else None
-                axes.plot(*zip(*line, strict=True), label=named, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
-        axes.set_title(title, fontsize=9)
-        axes.legend(fontsize=7, framealpha=0, labelcolor=INK)
-    for place, axes in enumerate(grid[: len(panels)]):
-        axes.tick_params(labelbottom=place + columns >= len(panels))
-        if place + columns >= len(panels):
-            axes.set_xlabel("minutes of training, validation included")
-        if place % columns == 0:
-            axes.set_ylabel("validation Recall@10 (%)")
-    return png(figure)
+            continue
+        top, *others = labels
+        for label in others:
+            under = below[dataset, label] if below[dataset, label] != label else top
+            panels.append((f"{dataset}: {label}", {under: labels[under], label: labels[label]}))
+    return panels

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from pipelines import artifacts
-from pipelines.ablate.curves import curves, draw_curves
+from pipelines.ablate.curves import curves, draw_curves, panels_of
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.plot import INK, STYLES, draw
 from pipelines.ablate.recipe import Recipe, load, names, read
@@ -147,17 +147,22 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
     assert draw_curves(curves(toy, table).slice(0, 1)) is None
 
 
+def points(labels: list[tuple[str, str]]) -> pa.Table:
+    """Curves of runs of these systems and labels."""
+    about = {"dataset": "toy", "seed": 0, "commit": "abc", "recall@10": 0.1}
+    named = [{"system": system, "label": label, "run": f"run {n}"} for n, (system, label) in enumerate(labels)]
+    return pa.Table.from_pylist([about | run | {"step": s, "minutes": float(s)} for run in named for s in (1, 2)])
+
+
 def test_many_labels_have_a_panel_each() -> None:
-    """As many as there are styles share one; of more, each is held against the first, four to a row."""
-
-    def drawn(labels: int) -> bytes:
-        about = {"dataset": "toy", "system": "any", "seed": 0, "commit": "abc", "machine": "here"}
-        points = [
-            {"label": f"label {n}", "run": f"run {n}", "step": s, "minutes": s, "recall@10": 0.1} for n in range(labels) for s in (1, 2)
-        ]
-        return draw_curves(pa.Table.from_pylist([about | point for point in points]))
-
-    few, many, more = (size(drawn(labels)) for labels in (len(STYLES), len(STYLES) + 1, 14))
-    assert few[0] < many[0]  # one panel, then seven in two rows
-    assert many[1] < more[1]  # thirteen in four
-    assert many[0] == more[0]
+    """As many as there are styles share one. Of more, each is over its system's first, and that over the first of all."""
+    few = points([("A", f"A {n}") for n in range(len(STYLES))])
+    assert [(title, [*lines]) for title, lines in panels_of(few)] == [("toy", [f"A {n}" for n in range(len(STYLES))])]
+    many = points([*(("A", f"A {n}") for n in range(6)), ("B", "B 0"), ("B", "B 1")])
+    found = panels_of(many)
+    assert [[*lines] for _, lines in found[:5]] == [["A 0", f"A {n}"] for n in range(1, 6)]
+    assert [(title, [*lines]) for title, lines in found[5:]] == [("toy: B 0", ["A 0", "B 0"]), ("toy: B 1", ["B 0", "B 1"])]
+    assert found[0][1]["A 1"] == {"run 1": [(1.0, 10.0), (2.0, 10.0)]}
+    one, two = (size(draw_curves(table)) for table in (few, many))  # one panel; seven, four to a row
+    assert two[0] > one[0]
+    assert two[1] > one[1]
