@@ -141,6 +141,7 @@ def _same(one: Any, other: Any) -> bool:
 def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Contest]:
     """For each data set and ranking metric, the best row against the best of another system (or, of a single system, of another row).
 
+    Rows that have other targets than the best, e.g. two items ahead, are passed over.
     The two are compared user by user, each user's result a mean over the seeds; see `evaluate.compare`.
     """
     places = _evaluations(workspace, table)
@@ -152,8 +153,9 @@ def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Con
             ranked = [row for row in here if row.entries[label].mean is not None and asked.k is not None]
             ranked.sort(key=lambda row: -(row.entries[label].mean or 0.0))
             others = [row for row in ranked[1:] if row.system != ranked[0].system] or ranked[1:]
+            tested = (_contest(dataset, asked, ranked[0], other, places) for other in others)
             if others:
-                found.append(_contest(dataset, asked, ranked[0], others[0], places))
+                found.append(next((one for one in tested if one.p is not None), Contest(dataset, asked, ranked[0].label, others[0].label)))
     return found
 
 

@@ -14,7 +14,7 @@ from pipelines import artifacts
 from pipelines.ablate.curves import curves, draw_curves, panels_of
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.plot import INK, STYLES, draw
-from pipelines.ablate.recipe import Recipe, load, names, read
+from pipelines.ablate.recipe import Recipe, System, load, names, read
 from pipelines.ablate.report import write_index, write_report
 from pipelines.ablate.results import collect
 from pipelines.ablate.summary import contests, rows_of
@@ -64,6 +64,19 @@ def test_the_best_is_compared_with_the_best_of_another_system(toy: Workspace, re
     assert contest.difference == pytest.approx(1 - (0.5 + 1 / 2.807354922) / 2)  # 1 against the mean of 1 / log2(4) and 1 / log2(7)
     assert contest.p == pytest.approx(1 / 10_001)
     assert tested["R@5"].difference == pytest.approx(0.5)  # of seed 1 alone
+
+
+def test_the_runner_up_is_one_that_can_be_compared(toy: Workspace, fakes: Fakes) -> None:
+    """Lists of another length than the best's are passed over; where there are no others, there is no test."""
+    ranks = {"sasrec": 1, "maskgr-items": 2, "bert4rec": 3}
+    fakes.rank = lambda plan: ranks[plan.model]
+    systems = [System(model, model, {"beams": [10 if rank != 2 else 20]}) for model, rank in ranks.items()]
+    for kept, runner_up in ((systems, "bert4rec"), (systems[:2], "maskgr-items")):
+        recipe = Recipe("own", "Own", ["toy"], ["N@5"], kept)
+        table = found(toy, recipe)
+        (contest,) = contests(toy, rows_of(recipe, SCALE, table), table)
+        assert (contest.best, contest.runner_up) == ("sasrec", runner_up)
+        assert (contest.p is None) == (runner_up == "maskgr-items")
 
 
 def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) -> None:
