@@ -41,7 +41,7 @@ def test_options_of_training_multiply_runs_and_those_of_evaluation_evaluations()
 def test_a_budget_s_options_replace_the_others(recipe: Recipe) -> None:
     by_budget = {budget: [c for c in cells(recipe, Scale(budget)) if c.system == "Digits"][0] for budget in ("smoke", "small")}
     assert by_budget["smoke"].sizes.dropout == 0.2
-    assert by_budget["small"].sizes.dropout == 0.4
+    assert by_budget["small"].sizes.dropout == 0.3
 
 
 def test_a_system_may_have_seeds_of_its_own_at_a_budget() -> None:
