@@ -218,8 +218,8 @@ def _markdown(section: Section) -> str:
         lines += ["", "Without figures:", "", *(f"- {cell}: {reason}" for cell, reason in section.problems.items())]
     lines += ["", "![Plot](plot.png)"] * bool(section.png)
     lines += ["", "![Validation Recall@10 against minutes of training](curves.png)"] * bool(section.curves)
-    source = f"- paper: {section.recipe.source}"
-    return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in section.facts.items()), source, ""])
+    facts = section.facts | ({"paper": section.recipe.source} if section.recipe.source else {})
+    return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items()), ""])
 
 
 def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -> str:

@@ -160,6 +160,13 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
     assert draw_curves(curves(toy, table).slice(0, 1)) is None
 
 
+def test_a_grid_of_ones_own_names_no_paper(toy: Workspace, fakes: Fakes) -> None:
+    recipe = Recipe("own", "Own", ["toy"], ["N@5"], [System("sasrec", "sasrec")])
+    folder, _ = write_report(toy, recipe, SCALE, found(toy, recipe), "maskgr ablate")
+    assert "- command: maskgr ablate\n" in (folder / "table.md").read_text()
+    assert "- paper:" not in (folder / "table.md").read_text()
+
+
 def points(labels: list[tuple[str, str]]) -> pa.Table:
     """Curves of runs of these systems and labels."""
     about = {"dataset": "toy", "seed": 0, "commit": "abc", "recall@10": 0.1}
