@@ -155,16 +155,16 @@ def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Con
             others = [row for row in ranked[1:] if row.system != ranked[0].system] or ranked[1:]
             tested = (_contest(dataset, asked, ranked[0], other, places) for other in others)
             if others:
-                found.append(next((one for one in tested if one.p is not None), Contest(dataset, asked, ranked[0].label, others[0].label)))
+                found.append(next(filter(None, tested), Contest(dataset, asked, ranked[0].label, others[0].label)))
     return found
 
 
-def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[Evaluated, ...]]) -> Contest:
-    named = Contest(dataset, asked, best.label, other.label)
+def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[Evaluated, ...]]) -> Contest | None:
+    """None where the two are of other lists or users."""
     try:
         found = _compared(places[dataset, other.label], places[dataset, best.label])
-    except UserError:  # of other lists or users: nothing to test
-        return named
+    except UserError:
+        return None
     row = list(zip(found["metric"], found["k"], strict=True)).index((asked.name, asked.k))
     return Contest(dataset, asked, best.label, other.label, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
 
