@@ -29,12 +29,14 @@ def milliseconds(work: Callable[[], Tensor], rounds: int = 30) -> float:
 def main() -> None:
     keep_freed_memory()
     rows = []
-    for B, A, L, d in ((120, 8, 35, 16), (120, 4, 35, 32), (60, 4, 70, 32), (16, 4, 250, 32)):
-        q, k, v = (torch.randn(B, A, L, d, dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
-        mask = torch.ones(B, 1, 1, L, dtype=torch.bool)
-        fused = milliseconds(lambda q=q, k=k, v=v, mask=mask: F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-        plain = milliseconds(lambda q=q, k=k, v=v, mask=mask: attention(q, k, v, mask))
-        rows.append((f"attention, bf16, {B} × {A} heads × {L} tokens × {d}", f"{fused:.1f}", f"{plain:.1f}", f"{fused / plain:.1f}×"))
+    for dtype in (torch.float32, torch.bfloat16):
+        for B, A, L, d in ((60, 4, 8, 16), (20, 4, 26, 16), (4, 4, 100, 16), (120, 8, 35, 16), (60, 4, 70, 32), (16, 4, 250, 32)):
+            q, k, v = (torch.randn(B, A, L, d, dtype=dtype, requires_grad=True) for _ in range(3))
+            mask, given = torch.ones(B, 1, 1, L, dtype=torch.bool), torch.randn(B, A, L, d, dtype=dtype)  # a gradient
+            fused = milliseconds(lambda q=q, k=k, v=v, m=mask, g=given: F.scaled_dot_product_attention(q, k, v, attn_mask=m) * g)
+            plain = milliseconds(lambda q=q, k=k, v=v, m=mask, g=given: attention(q, k, v, m) * g)
+            name = f"attention, {str(dtype).removeprefix('torch.')}, {B} × {A} heads × {L} tokens × {d}"
+            rows.append((name, f"{fused:.1f}", f"{plain:.1f}", f"{fused / plain:.1f}×"))
     ours = Dropout(0.1)
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.randn(4096, 128, dtype=dtype, requires_grad=True)

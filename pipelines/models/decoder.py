@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipelines.models.config import ModelConfig
 from pipelines.models.layout import Layout
+from pipelines.models.precision import narrow_in_float32
 from pipelines.models.transformer import KeysValues, Stack
 
 
@@ -40,10 +41,13 @@ class Decoder(Stack):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, cross=True)
 
+    @narrow_in_float32
     def remember(self, states: Tensor, layout: Layout) -> Memory:
         """An encoder's states [T, D] of bidirectional histories, for the other methods."""
-        return Memory([block.shown(states, layout) for block in self.blocks], layout.mask)
+        mask = None if layout.real is None else layout.real[:, None, None, :]
+        return Memory([block.shown(states, layout) for block in self.blocks], mask)
 
+    @narrow_in_float32
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """States of all tokens at once, [B, S, D] of embedded ones [B, S, D]: each sees itself and those before it."""
         shape = x.shape[:2]
@@ -55,6 +59,7 @@ class Decoder(Stack):
             x = block.transform(block.look(x, shown, memory.mask))
         return self.norm(x)
 
+    @narrow_in_float32
     def step(self, x: Tensor, memory: Memory, past: list[KeysValues]) -> tuple[Tensor, list[KeysValues]]:
         """One more token of K beams a history.
 

@@ -34,12 +34,14 @@ from pipelines.models.independent import DigitHeads
 from pipelines.models.interface import DigitModel
 from pipelines.models.joint import LogProbabilities
 from pipelines.models.layout import Layout, put
+from pipelines.models.precision import narrow_in_float32
 from pipelines.models.transformer import Encoder
 
 
 class Denoiser(Decoder):
     """A decoder of the digits of an item, which see each other in both directions."""
 
+    @narrow_in_float32
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """States [B, K, H, D] of embedded digits [B, K, H, D]: each sees those of its row, and the history that K rows share."""
         shape = x.shape

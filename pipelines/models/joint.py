@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from pipelines.models.catalogue import place_values
 from pipelines.models.layout import put
-from pipelines.models.losses import sampled_loss
+from pipelines.models.losses import sampled_loss, softmax_loss
 from pipelines.models.repeats import Held, with_repeats
 
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
@@ -53,16 +53,14 @@ def joint_loss(
         held: what the states' histories hold.
     """
     whole = masked.all(1)
-    loss = states.new_zeros((), dtype=torch.float32)
-    for partly in (False, True):
-        rows = (whole != partly).nonzero().squeeze(1)
-        part = put(rows, states.device)
-        energies = with_repeats((states[part] @ vectors.T).float(), held and held.of(part))  # [R', N]
-        if partly:
-            energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[rows], states.device)), -torch.inf)
-        spread = 0.0 if partly else smoothing
-        loss = loss + F.cross_entropy(energies, items[part], reduction="none", label_smoothing=spread) @ weights[part]
-    return loss
+    rows = whole.nonzero().squeeze(1)
+    part = put(rows, states.device)
+    loss = softmax_loss(states[part], vectors, items[part], weights[part], smoothing, held and held.of(part))
+    rows = (~whole).nonzero().squeeze(1)
+    part = put(rows, states.device)
+    energies = with_repeats((states[part] @ vectors.T).float(), held and held.of(part))  # [R', N]
+    energies.masked_fill_(~agree(sids, sids[items[part]], put(masked[rows], states.device)), -torch.inf)
+    return loss + F.cross_entropy(energies, items[part], reduction="none") @ weights[part]
 
 
 def sampled_joint_loss(

@@ -27,8 +27,13 @@ def softmax_loss(
         smoothing: share of the target that is spread over all items (Szegedy et al. 2016).
         held: what the states' histories hold.
     """
-    scores = with_repeats((states @ vectors.T).float(), held)
-    return F.cross_entropy(scores, items, reduction="none", label_smoothing=smoothing) @ weights
+    loss = F.cross_entropy(with_repeats((states @ vectors.T).float(), held), items, reduction="none")
+    if smoothing:  # the mean score of a catalogue is the score of its mean vector: no further pass over R·N scores
+        own, mean = ((states * w).sum(1, dtype=torch.float32) for w in (vectors[items], vectors.mean(0)))
+        if held:
+            own, mean = own + held.bias * held.times(items), mean + held.bias * held.total / len(vectors)
+        loss = loss + smoothing * (own - mean)
+    return loss @ weights
 
 
 def sampled_loss(

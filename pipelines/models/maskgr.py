@@ -169,8 +169,8 @@ class MaskGR(DigitModel):
 
     def _of_previous(self, x: Tensor, layout: Layout) -> Tensor:
         """What the tokens of two streams [T, D] get of the item before their own: nothing in the first stream, `previous` in the second."""
-        clean = layout.padded(x).unflatten(1, (2, -1, self.tokens_per_item))[:, 0].sum(2)  # [B, n, D]
-        got = F.pad(self.previous(clean[:, :-1]), (0, 0, 1, 0)).repeat_interleave(self.tokens_per_item, dim=1)  # [B, n·P, D]
+        clean = layout.padded(self.previous(x)).unflatten(1, (2, -1, self.tokens_per_item))[:, 0].sum(2)  # [B, n, D]
+        got = F.pad(clean[:, :-1], (0, 0, 1, 0)).repeat_interleave(self.tokens_per_item, dim=1)  # [B, n·P, D]
         return layout.flat(torch.cat((torch.zeros_like(got), got), dim=1))
 
     def hidden(self, digits: Tensor, shown: Tensor, keep: int) -> Tensor:
@@ -241,11 +241,10 @@ class MaskGR(DigitModel):
 
     def remember(self, history: Tensor) -> Cache:
         """Encode histories [B, n] (−1 at padding) once, for `states_after`."""
-        real = self._real(history)
-        layout = self._layout(real)
+        layout = self._layout(self._real(history))
         x = self._enter(self.item_digits[history], history, layout)
         last = layout.padded(x)[:, -self.tokens_per_item :]  # [B, P, D], nothing of nobody's
-        return self.encoder.remember(x, layout, None if layout.where is None else real, self._for_next(last))
+        return self.encoder.remember(x, layout, self._for_next(last))
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
         """The cache of histories that one more item [B] each has joined; exact with prefix attention."""

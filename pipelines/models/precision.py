@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from pipelines.errors import UserError
 
 PRECISIONS = ("auto", "fp32", "bf16")
+NARROW = 128  # below this width blocks stay in float32 on a CPU
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
@@ -27,3 +33,20 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """A context in which matrix products run in that precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(precision, device))
+
+
+def narrow_in_float32(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of blocks, of their input first, that runs in float32 on a CPU where the blocks are narrower than `NARROW`.
+
+    Their products are then so small that the conversions cost more than bfloat16 spares: a training step of 64 wide
+    takes 0.83 of the time, one of 128 wide 1.06.
+    """
+
+    @wraps(method)
+    def run(self: Any, x: Tensor, *given: Any) -> Any:
+        if x.device.type != "cpu" or self.width >= NARROW:
+            return method(self, x, *given)
+        with torch.autocast("cpu", enabled=False):
+            return method(self, x.float(), *given)
+
+    return run

@@ -31,6 +31,15 @@ class Held:
         """Float32 scores [R, N] with the bias where an item is held, as often as it is; changes `scores`."""
         return scores.scatter_add_(1, self.items.clamp(min=0), (self.items >= 0) * self.bias)
 
+    def times(self, items: Tensor) -> Tensor:
+        """How often each state's history holds an item [R], int64 [R]."""
+        return (self.items == items[:, None]).sum(1)
+
+    @property
+    def total(self) -> Tensor:
+        """How many items each history holds, int64 [R]."""
+        return (self.items >= 0).sum(1)
+
     def of(self, rows: Tensor) -> Held:
         """Of some of the states [R'] alone."""
         return Held(self.items[rows], self.bias)

@@ -12,24 +12,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.layout import Layout
+from pipelines.models.layout import Group, Layout
+from pipelines.models.precision import narrow_in_float32
 
 KeysValues = tuple[Tensor, Tensor]
 
 
 def rotary(position: Tensor, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Rotary embedding (Su et al. 2021) of positions [L] as `turn` wants it: cosines and signed sines, each [L, width].
+    """Rotary embedding (Su et al. 2021) of positions [T] as `turn` wants it: cosines and signed sines, each [T, 1, 1, width].
 
     The halves turn together; the sines of the first half are negated.
     """
     frequency = 10000.0 ** (-torch.arange(0, width, 2, device=position.device, dtype=torch.float32) / width)
-    angle = torch.outer(position.float(), frequency)  # [L, width/2]
+    angle = position[:, None, None, None] * frequency  # [T, 1, 1, width/2]
     cos, sin = angle.cos(), angle.sin()
-    return torch.cat((cos, cos), dim=1).to(dtype), torch.cat((-sin, sin), dim=1).to(dtype)
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply rotary positions to x [..., L, D/A]."""
+    """Apply rotary positions to x [..., T, 2, A, D/A]."""
     left, right = x.chunk(2, dim=-1)
     return torch.addcmul(x * cos, torch.cat((right, left), dim=-1), sin)
 
@@ -37,15 +38,21 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention of [B, A, L, D/A]; `mask` is boolean, False where not to look.
 
-    PyTorch's fused kernel, except for bfloat16 on the CPU, where plain matrix products measured 2 to 8 times
-    faster at these lengths (`python -m benchmarks.attention`).
+    PyTorch's fused kernel on a GPU. On the CPU plain matrix products and a sum for the mask measured about as fast in float32
+    and 2 to 9 times as fast in bfloat16 at these lengths (`python -m benchmarks.attention`).
     """
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+    if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # [B, A, L, L]
     if mask is not None:
-        weights.masked_fill_(~mask, -torch.inf)
+        weights = weights + weights.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf)
     return weights.softmax(-1) @ v
+
+
+def _within(group: Group, qk: Tensor, v: Tensor) -> Tensor:
+    """Attention among the tokens of each row of a group: queries and keys [T, 2, A, D/A] and values [T, A, D/A] → [T, A, D/A]."""
+    q, k = group.padded(qk).permute(2, 0, 3, 1, 4)  # each [B, A, L, D/A]
+    return group.flat(attention(q, k, group.padded(v).transpose(1, 2), group.mask).transpose(1, 2))
 
 
 class Dropout(nn.Module):
@@ -87,14 +94,16 @@ class Block(nn.Module):
             self.look_out = nn.Linear(config.width, config.width, bias=False)
 
     def attend(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
-        """x [T, D] plus what each token gathers from those of its row that it sees; and keys and values [B, A, L, D/A]."""
-        q, k, v = self._heads(layout.padded(self.qkv(self.attention_norm(x))), position)
-        y = attention(q, k, v, layout.mask)
-        return x + self.dropout(self.out(layout.flat(y.transpose(1, 2).flatten(2)))), (k, v)
+        """x [T, D] plus what each token gathers from those of its row that it sees; and the tokens' keys and values [T, A, D/A]."""
+        qk, v = self._heads(self.qkv(self.attention_norm(x)), position)
+        sizes = [group.tokens for group in layout.groups]
+        y = torch.cat([_within(*part) for part in zip(layout.groups, qk.split(sizes), v.split(sizes), strict=True)])
+        return x + self.dropout(self.out(y.flatten(1))), (qk[:, 1], v)
 
-    def keys_values(self, x: Tensor, layout: Layout, position: tuple[Tensor, Tensor]) -> KeysValues:
-        """The keys and values of x [T, D] alone."""
-        return self._heads(layout.padded(self.qkv(self.attention_norm(x))), position)[1:]
+    def keys_values(self, x: Tensor, position: tuple[Tensor, Tensor]) -> KeysValues:
+        """The keys and values of tokens x [T, D] alone, [T, A, D/A] each."""
+        qk, v = self._heads(self.qkv(self.attention_norm(x)), position)
+        return qk[:, 1], v
 
     def step(self, x: Tensor, past: KeysValues, seen: Tensor | None, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
         """S tokens a beam, x [B, K, S, D], that see the past of their user and each other.
@@ -106,20 +115,21 @@ class Block(nn.Module):
         Returns:
             x plus what they gather; their own keys and values [B, A, K, S, D/A].
         """
-        (B, K, S, _), P = x.shape, past[0].shape[2]
-        own = self._heads(self.qkv(self.attention_norm(x)).flatten(0, 1), position)  # each [B·K, A, S, D/A]
-        q, k, v = (part.unflatten(0, (B, K)).transpose(1, 2) for part in own)  # each [B, A, K, S, D/A]
+        P = past[0].shape[2]
+        qk, v = self._heads(self.qkv(self.attention_norm(x)), position)  # [B, K, S, 2, A, D/A], [B, K, S, A, D/A]
+        q, k, v = (part.permute(0, 3, 1, 2, 4) for part in (*qk.unbind(3), v))  # each [B, A, K, S, D/A]
         q = q * q.shape[-1] ** -0.5
-        to_past = (q.flatten(2, 3) @ past[0].transpose(-1, -2)).unflatten(2, (K, S))  # [B, A, K, S, P]
+        to_past = (q.flatten(2, 3) @ past[0].transpose(-1, -2)).unflatten(2, x.shape[1:3])  # [B, A, K, S, P]
         if seen is not None:
             to_past.masked_fill_(~seen[:, None, None, None, :], -torch.inf)
         weights = torch.cat((to_past, q @ k.transpose(-1, -2)), dim=-1).softmax(-1)  # [B, A, K, S, P + S]
-        y = (weights[..., :P].flatten(2, 3) @ past[1]).unflatten(2, (K, S)) + weights[..., P:] @ v
+        y = (weights[..., :P].flatten(2, 3) @ past[1]).unflatten(2, x.shape[1:3]) + weights[..., P:] @ v
         return x + self.out(y.permute(0, 2, 3, 1, 4).flatten(3)), (k, v)
 
     def follow(self, x: Tensor, past: KeysValues, position: tuple[Tensor, Tensor]) -> tuple[Tensor, KeysValues]:
         """One more token a row, x [R, 1, D], that sees its row's past, keys and values [R, A, P, D/A], and itself; the past with it."""
-        q, *own = self._heads(self.qkv(self.attention_norm(x)), position)
+        qk, v = self._heads(self.qkv(self.attention_norm(x)), position)  # [R, 1, 2, A, D/A], [R, 1, A, D/A]
+        q, *own = (part.transpose(1, 2) for part in (*qk.unbind(2), v))
         k, v = (torch.cat(pair, dim=2) for pair in zip(past, own, strict=True))  # [R, A, P + 1, D/A]
         return x + self.out(attention(q, k, v, None).transpose(1, 2).flatten(2)), (k, v)
 
@@ -133,11 +143,10 @@ class Block(nn.Module):
         k, v = layout.padded(self.look_kv(states)).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return k, v
 
-    def _heads(self, qkv: Tensor, position: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """[rows, L, 3·D] → queries, keys and values, each [rows, A, L, D/A], the first two turned to their positions."""
-        qkv = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [3, rows, A, L, D/A]
-        q, k = turn(qkv[:2], *position)
-        return q, k, qkv[2]
+    def _heads(self, qkv: Tensor, position: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """[..., 3·D] → queries and keys [..., 2, A, D/A], turned to their positions, and values [..., A, D/A]."""
+        qkv = qkv.unflatten(-1, (3, self.heads, -1))
+        return turn(qkv[..., :2, :, :], *position), qkv[..., 2, :, :]
 
     def transform(self, x: Tensor) -> Tensor:
         """x [T, D] plus what the MLP adds."""
@@ -182,7 +191,7 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(config, cross) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = Dropout(config.dropout)
-        self.head_width = config.width // config.heads
+        self.width, self.head_width = config.width, config.width // config.heads
         self.apply(_initialise)
         for block in self.blocks:  # residual branches start small, so that depth does not blow up the sum
             for layer in (block.out, block.down, *([block.look_out] if cross else [])):
@@ -196,6 +205,7 @@ class Stack(nn.Module):
 class Encoder(Stack):
     """Blocks over tokens that see each other as a layout says."""
 
+    @narrow_in_float32
     def begin(self, x: Tensor, layout: Layout, layers: int) -> Tensor:
         """The first layers alone: embedded real tokens [T, D] → [T, D]."""
         position = self._rotary(layout.position, x)
@@ -204,6 +214,7 @@ class Encoder(Stack):
             x = block.transform(block.attend(x, layout, position)[0])
         return x
 
+    @narrow_in_float32
     def forward(self, x: Tensor, layout: Layout, keep: Tensor, begun: int = 0) -> Tensor:
         """Hidden states of the wanted tokens.
 
@@ -225,15 +236,18 @@ class Encoder(Stack):
         last = self.blocks[-1]
         return self.norm(last.transform(last.attend(x, layout, position)[0].index_select(0, keep)))
 
-    def remember(self, x: Tensor, layout: Layout, seen: Tensor | None, last: Tensor) -> Cache:
-        """The keys and values of embedded real tokens [T, D]; `seen` is False at padding, [B, L], and `last` goes along."""
+    @narrow_in_float32
+    def remember(self, x: Tensor, layout: Layout, last: Tensor) -> Cache:
+        """The keys and values of embedded real tokens [T, D]; `last` goes along."""
         position, past = self._rotary(layout.position, x), []
         for block in self.blocks[:-1]:
             x, pair = block.attend(x, layout, position)
             x = block.transform(x)
             past.append(pair)
-        return Cache([*past, self.blocks[-1].keys_values(x, layout, position)], seen, last)
+        past.append(self.blocks[-1].keys_values(x, position))
+        return Cache([tuple(layout.padded(part).transpose(1, 2) for part in pair) for pair in past], layout.real, last)
 
+    @narrow_in_float32
     def step(self, x: Tensor, cache: Cache) -> tuple[Tensor, list[KeysValues]]:
         """Hidden states of S embedded tokens a beam, [B, K, S, D] each, that follow what the cache holds; and their keys and values."""
         position = self._rotary(torch.arange(cache.length, cache.length + x.shape[2], device=x.device), x)

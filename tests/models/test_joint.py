@@ -23,7 +23,9 @@ from pipelines.models import joint, registry
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config_digits import ATTENTION, MaskGRConfig
 from pipelines.models.joint import Joint, Members, joint_loss, sampled_joint_loss
+from pipelines.models.losses import softmax_loss
 from pipelines.models.maskgr import MaskGR
+from pipelines.models.repeats import Held
 from tests.conftest import ListProgress
 from tests.decode.models import catalogue
 from tests.models.drawn import masked_items
@@ -244,6 +246,18 @@ def test_smoothing_spreads_a_whole_target_over_the_catalogue(smoothing: float) -
     expected -= (vectors[agree] @ states[1]).log_softmax(0)[agree.index(9)]
     found = joint_loss(states, vectors, torch.as_tensor(SIDS), true, masked, torch.ones(2), smoothing)
     torch.testing.assert_close(found, expected)
+
+
+def test_smoothing_counts_what_histories_hold() -> None:
+    """The score of an item has the repeat bias as often as the item is held, in the true item's part and in the mean over all."""
+    z, w, true, weights = torch.randn(3, 8), torch.randn(N, 8), torch.tensor([4, 9, 4]), torch.rand(3)
+    held = Held(torch.tensor([[4, 7, 4], [-1, -1, 3], [-1, -1, -1]]), torch.tensor([-1.5]))
+    scores = z @ w.T
+    for row, items in enumerate(held.items.tolist()):
+        for item in (i for i in items if i >= 0):
+            scores[row, item] -= 1.5
+    expected = torch.nn.functional.cross_entropy(scores, true, reduction="none", label_smoothing=0.3) @ weights
+    torch.testing.assert_close(softmax_loss(z, w, true, weights, 0.3, held), expected)
 
 
 def test_with_two_items_a_sample_is_the_catalogue() -> None:

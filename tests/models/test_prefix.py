@@ -40,16 +40,17 @@ def test_who_sees_whom_in_two_streams() -> None:
     """n = 3 items of H = 2 tokens, clean and noisy; the first row lacks its first item."""
     real = torch.tensor([[False] * 2 + [True] * 4, [True] * 6])
     layout = Layout.two_streams(real, 2)
-    assert layout.position.tolist() == [*range(6), *range(6)]
+    assert layout.position.tolist() == [*range(2, 6), *range(2, 6), *range(6), *range(6)]
+    (group,) = layout.groups
     for row in range(2):
-        for query in range(12):
+        for query in (q for q in range(12) if real[row, q % 6]):
             for key in range(12):
                 item, other, noisy = query % 6 // 2, key % 6 // 2, key >= 6
                 past = not noisy and other < item and bool(real[row, key % 6])
                 own = other == item and noisy == (query >= 6)
-                assert bool(layout.mask[row, 0, query, key]) == (past or own)
-    causal = Layout.causal(real, 2)
-    assert torch.equal(causal.mask, layout.mask[:, :, :6, :6])
+                assert bool(group.mask[row, 0, query, key]) == (past or own)
+    (causal,) = Layout.causal(real, 2).groups
+    assert torch.equal(causal.mask, group.mask[:, :, :6, :6])
 
 
 def test_the_two_streams_and_the_cache_agree(model: MaskGR) -> None:
