@@ -96,7 +96,9 @@ def _lines(recipe: Recipe, rows: list[Row]) -> Figure:
         y = recipe.plot.get("y", recipe.metrics[0])
         asked = metric(y.get(dataset, recipe.metrics[0]) if isinstance(y, dict) else y)
         here = [row for row in rows if row.dataset == dataset]
-        for number, (name, points) in enumerate(_series(recipe, here, asked).items()):
+        lines = _series(recipe, here, asked)
+        axes.set_xticks(sorted({point["x"] for points in lines.values() for point in points}))
+        for number, (name, points) in enumerate(lines.items()):
             colour, marker, style = STYLES[number % len(STYLES)]
             _line(axes, points, name, "own", color=colour, marker=marker, linestyle=style)
             _line(axes, points, f"{name}, paper", "paper", color=colour, marker=marker, linestyle=":", fillstyle="none", alpha=0.8)

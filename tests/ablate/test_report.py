@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from pipelines import artifacts
 from pipelines.ablate.curves import curves, draw_curves, panels_of
 from pipelines.ablate.grid import Scale
-from pipelines.ablate.plot import INK, STYLES, draw
+from pipelines.ablate.plot import INK, STYLES, _lines, draw
 from pipelines.ablate.recipe import Recipe, System, load, names, read
 from pipelines.ablate.report import write_index, write_report
 from pipelines.ablate.results import collect
@@ -118,6 +118,13 @@ def test_lines_and_dots_are_drawn_on_a_transparent_ground(toy: Workspace, recipe
         assert height > 100
         assert kind == with_alpha
     assert draw(recipe, []) is None
+
+
+def test_lines_have_ticks_at_what_was_measured(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+    by_seed(fakes)
+    drawn = dataclasses.replace(recipe, plot={"x": "sids"})
+    (axes,) = _lines(drawn, rows_of(drawn, SCALE, found(toy, recipe))).axes
+    assert axes.get_xticks().tolist() == [1, 2]
 
 
 def test_every_colour_is_readable_on_white_and_on_black() -> None:
