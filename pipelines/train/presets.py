@@ -101,6 +101,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "item_embeddings": True,
             "layers": 2,
             "width": 64,
+            "minutes": 4.0,  # it learns no more after that on one core of ours
             "dropout": 0.3,
             "label_smoothing": 0.1,
             "repeat_bias": True,
