@@ -67,6 +67,11 @@ class PartialIndex:
         position = torch.searchsorted(self.numbers, numbers).clamp_(max=len(self.numbers) - 1)
         return torch.where(self.numbers[position] == numbers, self.items[position], -1)
 
+    def order(self, numbers: Tensor) -> Tensor:
+        """What decides between equal scores, the lower first: an item's number, or that of a partial SID that is none."""
+        items = self.lookup(numbers)
+        return torch.where(items < 0, numbers, items)
+
     def _partials(self, subsets: list[frozenset[int]]) -> Tensor:
         """Sorted distinct partials over the subsets, each made from the smallest larger subset that is there already."""
         made: dict[frozenset[int], Tensor] = {frozenset(range(self.digits)): self.numbers}

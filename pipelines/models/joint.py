@@ -184,6 +184,16 @@ class Joint:
         states = self._last.gather(1, origin[:, :, None, None].expand(-1, -1, *self._last.shape[2:]))
         return self._marginals(states, codes)
 
+    def agreeing(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The items that agree with the codes [B, K, S] of which the model was last asked, and their probabilities.
+
+        Returns:
+            int64 [Q] rows of B·K·k, sorted within each, int64 [Q] items, float32 [Q].
+        """
+        assert self._last is not None
+        row, item, share, _ = self._shares(self._last.flatten(0, 2), codes.reshape(-1, self.members.sids.shape[1]))
+        return row, item, share
+
     def items(self, codes: Tensor) -> Tensor:
         """Log-probabilities [B, N] of every item, with nothing revealed in `codes` [B, 1, H]."""
         energies = self._energies(self.states(codes).float().flatten(0, 2))
@@ -197,7 +207,17 @@ class Joint:
     def _marginals(self, states: Tensor, codes: Tensor) -> Tensor:
         """Sums over the items that agree: states [B, K, k, D] and codes [B, K, S] → log-probabilities [B, K, S, V]."""
         H, V, shape = self.members.sids.shape[1], self.members.codes, codes.shape
-        states, codes = states.flatten(0, 2), codes.reshape(-1, H)  # [R, D], [R, H]
+        row, item, share, empty = self._shares(states.flatten(0, 2), codes.reshape(-1, H))
+        R = len(empty)
+        place = self.members.columns[item] + (row * (H * V))[:, None]  # [Q, H]
+        mass = share.new_zeros(R * H * V).index_add_(0, place.flatten(), share[:, None].expand(-1, H).flatten())
+        none = mass == 0  # most of them, and the logarithm of 0 is five times as slow as others on a CPU
+        logp = mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf).view(R, H, V)
+        logp[empty] = 0.0
+        return logp.view(*shape, V)
+
+    def _shares(self, states: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pairs of a state [R, D] and an item that agrees with its codes [R, H]: rows, items, probabilities; and which states have none."""
         R = len(codes)
         row, item = self.members.pairs(codes)  # [Q]
         energy = self._energies_of(states, row, item)
@@ -206,12 +226,7 @@ class Joint:
         largest = energy.new_full((R,), -torch.inf).scatter_reduce_(0, row, energy, "amax")
         share = (energy - largest[row]).exp_()
         share /= share.new_zeros(R).index_add_(0, row, share)[row]
-        place = self.members.columns[item] + (row * (H * V))[:, None]  # [Q, H]
-        mass = share.new_zeros(R * H * V).index_add_(0, place.flatten(), share[:, None].expand(-1, H).flatten())
-        none = mass == 0  # most of them, and the logarithm of 0 is five times as slow as others on a CPU
-        logp = mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf).view(R, H, V)
-        logp[largest == -torch.inf] = 0.0
-        return logp.view(*shape, V)
+        return row, item, share, largest == -torch.inf
 
     def _energies_of(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
         """The energies [Q] of pairs of state and item: from those of all items for states that many agree with, else one by one."""

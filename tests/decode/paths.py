@@ -18,12 +18,7 @@ def paths(model: Model, unmask: str, split: tuple[int, ...], order: list[int] | 
         grown: dict[tuple, float] = {}
         for partial, score in frontier.items():
             logp = model(partial)
-            masked = [h for h in range(digits) if partial[h] == codes]
-            if unmask == "greedy":
-                top = -np.sort(-np.exp(logp), axis=1)
-                masked.sort(key=lambda h: -(top[h, 0] - top[h, 1]))
-            elif order is not None:
-                masked.sort(key=order.index)
+            masked = next_masked(logp, partial, unmask, order, codes)
             choices = itertools.combinations(masked, reveal) if unmask == "confidence" else [masked[:reveal]]
             for chosen, values in itertools.product(choices, itertools.product(range(codes), repeat=reveal)):
                 child, total = list(partial), score
@@ -32,3 +27,14 @@ def paths(model: Model, unmask: str, split: tuple[int, ...], order: list[int] | 
                 grown[tuple(child)] = max(grown.get(tuple(child), -math.inf), total)
         frontier = grown
     return frontier
+
+
+def next_masked(logp: np.ndarray, partial: tuple[int, ...], unmask: str, order: list[int] | None, codes: int) -> list[int]:
+    """The masked digits of a partial SID in the order in which the strategy takes them."""
+    masked = [h for h in range(len(partial)) if partial[h] == codes]
+    if unmask == "greedy":
+        top = -np.sort(-np.exp(logp), axis=1)
+        masked.sort(key=lambda h: -(top[h, 0] - top[h, 1]))
+    elif order is not None:
+        masked.sort(key=order.index)
+    return masked

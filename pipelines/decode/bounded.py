@@ -1,0 +1,55 @@
+"""Branch and bound: the K best combinations that an item has, where the K most promising beams may have missed one.
+
+Shapes: B users, K beams, H digits an item, S digits in all, R digits an evaluation reveals, Q beams of all users, k items that come next.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipelines.decode.index import PartialIndex
+from pipelines.decode.partial import Asked, Partial
+
+ROUNDING = 1e-4  # more than float32 sums of a few log-probabilities differ by
+
+
+def follow_all(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex, K: int) -> Partial:
+    """The K best beams after all digits of an evaluation: every beam is followed that may come to the floor.
+
+    Beams of all users lie in one list, since most users have few of them and some have many.
+
+    Args:
+        beams: before the evaluation.
+        floor: a score that K beams of each user are known to reach, float32 [B].
+    """
+    user, beam = beams.scores.isfinite().nonzero(as_tuple=True)  # [Q], the beam at the beginning that each comes from
+    codes, gains, scores = beams.codes[user, beam], beams.gains[user, beam], beams.scores[user, beam]
+    for step in range(asked.digits.shape[2]):
+        digit = asked.digits[user, beam, step]
+        parent, code = asked.codes_above(step, user, beam, floor[user] - scores - asked.hope[user, beam, step] - ROUNDING)
+        good = index.valid(_numbers(codes, digit, index)[parent] + index.place[digit % index.digits][parent] * (code - index.codes))
+        parent, code = parent[good], code[good]
+        user, beam, digit = user[parent], beam[parent], digit[parent, None]
+        gain = asked.logp[user, beam, step, code]
+        codes, gains = codes[parent].scatter(1, digit, code[:, None]), gains[parent].scatter(1, digit, gain[:, None])
+        scores = scores[parent] + gain
+    return _best_of_each(user, codes, gains, scores, index, len(floor), K)
+
+
+def _numbers(codes: Tensor, digit: Tensor, index: PartialIndex) -> Tensor:
+    """The partial SIDs, in codes [Q, S], of the items that the digits [Q] belong to: int64 [Q]."""
+    items = index.number(codes.unflatten(1, (-1, index.digits)))  # [Q, k]
+    return items.gather(1, digit[:, None] // index.digits).squeeze(1)
+
+
+def _best_of_each(user: Tensor, codes: Tensor, gains: Tensor, scores: Tensor, index: PartialIndex, users: int, K: int) -> Partial:
+    """The K best of the Q beams of each user, all of which have K or more; of equal scores the lower items."""
+    order = torch.arange(len(user), device=user.device)
+    parts = index.order(index.number(codes.unflatten(1, (-1, index.digits))))  # [Q, k]
+    for key, descending in (*((part, False) for part in parts.T.flip(0)), (scores, True), (user, False)):
+        order = order[key[order].argsort(descending=descending, stable=True)]
+    counts = torch.bincount(user, minlength=users)
+    first = (counts.cumsum(0) - counts)[:, None] + torch.arange(K, device=user.device)  # [B, K]
+    kept = order[first]
+    return Partial(codes[kept], gains[kept], scores[kept])
