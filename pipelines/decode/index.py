@@ -40,6 +40,7 @@ class PartialIndex:
         self.sids = torch.as_tensor(sids, dtype=torch.int64)  # [N, H]
         self.numbers, self.items = (self.sids * self.place).sum(1).sort()
         self.partials = self._partials(every_subset(H) if subsets is None else subsets)
+        self._combinations: dict[int, tuple[Tensor, Tensor]] = {}
         self.seconds = time.monotonic() - started
 
     @property
@@ -49,6 +50,8 @@ class PartialIndex:
 
     def to(self, device: torch.device) -> PartialIndex:
         """Move the tensors; returns self."""
+        if device != self.sids.device:
+            self._combinations.clear()
         for name in ("place", "sids", "numbers", "items", "partials"):
             setattr(self, name, getattr(self, name).to(device))
         return self
@@ -66,6 +69,21 @@ class PartialIndex:
         """Items of fully revealed SIDs, −1 where no item has that SID; any shape → int64 of that shape."""
         position = torch.searchsorted(self.numbers, numbers).clamp_(max=len(self.numbers) - 1)
         return torch.where(self.numbers[position] == numbers, self.items[position], -1)
+
+    def combinations(self, digits: int) -> tuple[Tensor, Tensor]:
+        """The combinations of codes that items have at some digits.
+
+        Args:
+            digits: a set; bit h stands for digit h.
+
+        Returns:
+            Which combination each item has, int64 [N], and by how much each changes the number of a partial SID that it is added to, [G].
+        """
+        if digits not in self._combinations:
+            chosen = torch.tensor([digits >> h & 1 for h in range(self.digits)], device=self.sids.device)
+            change, group = (chosen * self.place * (self.sids - self.codes)).sum(1).unique(return_inverse=True)
+            self._combinations[digits] = group, change
+        return self._combinations[digits]
 
     def order(self, numbers: Tensor) -> Tensor:
         """What decides between equal scores, the lower first: an item's number, or that of a partial SID that is none."""

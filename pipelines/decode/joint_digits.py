@@ -13,62 +13,76 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import Partial
 from pipelines.decode.top import best_candidates
-from pipelines.models.joint import Joint
+from pipelines.models.joint import DENSE, Joint
 
 
 def reveal_jointly(expected: Joint, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding) -> Partial:
     """`reveal` for joint digits: a combination's probability is the sum over the items that have it, which are all looked at."""
-    (B, K, S), H = beams.codes.shape, index.digits
-    chosen = torch.zeros_like(beams.codes, dtype=torch.bool).scatter(2, digits, True).reshape(-1, H)  # [B·K·k, H]
-    before = beams.codes.reshape(-1, H)
-    row, item, share = expected.agreeing(beams.codes)
-    number = index.number(torch.where(chosen[row], index.sids[item], before[row]))  # the partial SID that an item leads to
-    key = row * len(index.partials) + torch.searchsorted(index.partials, number)
-    key, group = key.unique(return_inverse=True)  # sorted by row, then by number
-    value = share.new_zeros(len(key)).index_add_(0, group, share).log()
-    row, number = key // len(index.partials), index.partials[key % len(index.partials)]
-    counts = torch.bincount(row, minlength=len(before))
-    column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-    size = (B, K, S // H, int(counts.max()))  # an item's combinations, padded
-    values = value.new_full(size, -torch.inf)
-    numbers = number.new_zeros(size)
-    values.view(len(before), -1)[row, column], numbers.view(len(before), -1)[row, column] = value, number
-    codes, scores, origin = _combined(values, numbers, beams.scores, index, decoding.beams)
-    gains = _chain(expected, codes, digits, beams, origin) if decoding.remask else beams.gains[:, :1].expand_as(codes)
+    offered = _Combinations(expected, digits, beams, index)
+    origin, scores = torch.arange(beams.codes.shape[1], device=digits.device).expand(beams.scores.shape), beams.scores
+    taken = digits.new_zeros((*scores.shape, 0))
+    for part in range(offered.values.shape[2]):  # items that come at the same time are independent of each other
+        gained = scores[..., None] + offered.of(origin, part)  # [B, K', C]
+        promise = gained
+        for later in range(part + 1, offered.values.shape[2]):
+            promise = promise + offered.of(origin, later).amax(-1, keepdim=True)
+
+        def numbers(users: Tensor, picked: Tensor, origin: Tensor = origin, part: int = part) -> Tensor:
+            return offered.numbers(users[:, None], origin[users].gather(1, picked // offered.width), part, picked % offered.width)
+
+        picked, alive = best_candidates(promise.flatten(1), numbers, index, decoding.beams)
+        parent = picked // offered.width
+        scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
+        number = numbers(torch.arange(len(picked), device=picked.device), picked)
+        taken = torch.cat((taken.gather(1, parent[..., None].expand(-1, -1, part)), number[..., None]), dim=2)  # [B, K, part + 1]
+        origin = origin.gather(1, parent)
+    codes = (taken[..., None] // index.place % (index.codes + 1)).flatten(2)
+    gains = _chain(expected, codes, digits, beams, origin) if decoding.remask else torch.zeros_like(codes, dtype=scores.dtype)
     return Partial(codes, gains, scores)
 
 
-def _combined(values: Tensor, numbers: Tensor, scores: Tensor, index: PartialIndex, beams: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The K best choices of a partial SID for each of k items that come at the same time, which are independent of each other.
+class _Combinations:
+    """The combinations of codes that each of the k items of a beam can take in an evaluation, and their log-probabilities.
 
-    Args:
-        values: log-probabilities [B, K', k, C], −inf where there is none.
-        numbers: the partial SIDs, int64 [B, K', k, C].
-        scores: of the beams that they belong to, [B, K'].
-
-    Returns:
-        Codes [B, K, S], scores [B, K], and which beam each comes from, [B, K].
+    Attributes:
+        values: float32 [B, K, k, C], −inf where there is none.
+        width: C.
     """
-    B, _, k, C = values.shape
-    origin, taken = torch.arange(scores.shape[1], device=scores.device).expand(B, -1), numbers.new_zeros((B, scores.shape[1], 0))
-    for part in range(k):
-        rows = origin[..., None].expand(-1, -1, C)
-        gained = scores[..., None] + values[:, :, part].gather(1, rows)  # [B, K', C]
-        bounds = gained
-        for later in range(part + 1, k):
-            bounds = bounds + values[:, :, later].amax(-1).gather(1, origin)[..., None]
-        offered = numbers[:, :, part].gather(1, rows).flatten(1)
 
-        def number(users: Tensor, places: Tensor, offered: Tensor = offered) -> Tensor:
-            return offered[users].gather(1, places)
+    def __init__(self, expected: Joint, digits: Tensor, beams: Partial, index: PartialIndex) -> None:
+        codes = beams.codes.unflatten(2, (-1, index.digits))  # [B, K, k, H]
+        chosen = torch.zeros_like(beams.codes).scatter(2, digits, 1).view(codes.shape)
+        self.begun = index.number(codes)  # [B, K, k]
+        sets, self.set = (chosen << torch.arange(index.digits, device=digits.device)).sum(3).unique(return_inverse=True)
+        groups, changes = zip(*(index.combinations(number) for number in sets.tolist()), strict=True)
+        self.changes = torch.nn.utils.rnn.pad_sequence(list(changes), batch_first=True)  # [sets, G]
+        row, item, share = expected.agreeing(beams.codes)
+        R, N, G = self.begun.numel(), len(index.sids), self.changes.shape[1]
+        group = torch.stack(groups).flatten()[self.set.flatten()[row] * N + item]  # [Q]
+        if len(row) * DENSE > R * G:
+            mass = share.new_zeros(R * G).index_add_(0, row * G + group, share).view(R, G)
+            self.group = torch.arange(G, device=row.device).expand(R, G)
+        else:
+            key, place = (row * G + group).unique(return_inverse=True)
+            counts = torch.bincount(key // G, minlength=R)
+            column = torch.arange(len(key), device=row.device) - (counts.cumsum(0) - counts)[key // G]
+            mass = share.new_zeros((R, int(counts.max())))
+            mass[key // G, column] = share.new_zeros(len(key)).index_add_(0, place, share)
+            self.group = torch.zeros_like(mass, dtype=torch.int64)
+            self.group[key // G, column] = key % G
+        self.width = mass.shape[1]
+        none = mass == 0  # most of them, and the logarithm of 0 is five times as slow as others on a CPU
+        self.values = mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf).view(*codes.shape[:3], -1)
+        self.group = self.group.view(self.values.shape)
 
-        picked, alive = best_candidates(bounds.flatten(1), number, index, beams, constrained=False)
-        parent = picked // C
-        scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
-        taken = torch.cat((taken.gather(1, parent[..., None].expand(-1, -1, part)), offered.gather(1, picked)[..., None]), dim=2)
-        origin = origin.gather(1, parent)
-    codes = taken[..., None] // index.place % (index.codes + 1)  # [B, K, k, H]
-    return codes.flatten(2), scores, origin
+    def of(self, origin: Tensor, part: int) -> Tensor:
+        """The log-probabilities [B, K', C] of what an item can take, for beams that come from the beams `origin` [B, K']."""
+        return self.values[:, :, part].gather(1, origin[..., None].expand(-1, -1, self.width))
+
+    def numbers(self, users: Tensor, beams: Tensor, part: int, places: Tensor) -> Tensor:
+        """The partial SIDs that items become by the combinations at some places of C; all of the same shape."""
+        change = self.changes[self.set[users, beams, part], self.group[users, beams, part, places]]
+        return self.begun[users, beams, part] + change
 
 
 def _chain(expected: Joint, codes: Tensor, digits: Tensor, beams: Partial, origin: Tensor) -> Tensor:

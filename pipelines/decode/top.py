@@ -75,7 +75,7 @@ def best_candidates(
     while len(rows):
         values, places = scores[rows].topk(width)
         seen = numbers(rows, places)
-        if (values[:, 1:] == values[:, :-1]).any():
+        if ((values[:, 1:] == values[:, :-1]) & values[:, 1:].isfinite()).any():
             order = best_first(values, index.order(seen))
             places, seen = places.gather(1, order), seen.gather(1, order)
         good = values > -torch.inf
