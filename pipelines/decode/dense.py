@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from pipelines.decode.beam import CELLS, Beams
+from pipelines.decode.top import best_first, top
+from pipelines.models.precision import in_float32
 
 
 @torch.no_grad()
@@ -20,8 +22,8 @@ def dense_search(query: Tensor, text: Tensor, beams: int) -> Beams:
         text: text embeddings [N, E]; zero for an item without text, which so scores 0.
         beams: K.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        found = [(part @ text.T).topk(min(beams, len(text))) for part in query.split(max(1, CELLS // len(text)))]
+    with in_float32(query.device):
+        found = [top(part @ text.T, beams) for part in query.split(max(1, CELLS // len(text)))]
     scores, items = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Beams.of_items(items, scores)
 
@@ -44,5 +46,5 @@ def reranked(beams: Beams, query: Tensor, text: Tensor, cold: Tensor | None = No
         found = ((joining[:, :, None] == items[:, None]) & beams.scores.isfinite()[:, None]).any(2)
         items = torch.cat((items, joining), dim=1)
         scores = torch.cat((scores, best.scores.masked_fill(found, -torch.inf)), dim=1)
-    scores, order = (part[:, : beams.items.shape[1]] for part in scores.sort(dim=1, descending=True, stable=True))
-    return Beams(items.gather(1, order)[:, :, None], scores, beams.duplicates)
+    order = best_first(scores, items)[:, : beams.items.shape[1]]
+    return Beams(items.gather(1, order)[:, :, None], scores.gather(1, order), beams.duplicates)

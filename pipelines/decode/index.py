@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from pipelines.errors import UserError
 from pipelines.models.catalogue import place_values
+from pipelines.models.joint import Members
 
 LONGEST = 12  # digits of an item that may be revealed in any order
 
@@ -52,6 +54,7 @@ class PartialIndex:
         """Move the tensors; returns self."""
         if device != self.sids.device:
             self._combinations.clear()
+            self.__dict__.pop("members", None)
         for name in ("place", "sids", "numbers", "items", "partials"):
             setattr(self, name, getattr(self, name).to(device))
         return self
@@ -69,6 +72,11 @@ class PartialIndex:
         """Items of fully revealed SIDs, −1 where no item has that SID; any shape → int64 of that shape."""
         position = torch.searchsorted(self.numbers, numbers).clamp_(max=len(self.numbers) - 1)
         return torch.where(self.numbers[position] == numbers, self.items[position], -1)
+
+    @cached_property
+    def members(self) -> Members:
+        """The items that agree with a partial SID."""
+        return Members(self.sids, self.codes)
 
     def combinations(self, digits: int) -> tuple[Tensor, Tensor]:
         """The combinations of codes that items have at some digits.

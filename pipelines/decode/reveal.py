@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pipelines.decode.bounded import follow_all
+from pipelines.decode.combinations import reveal_items, reveal_jointly
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.joint_digits import reveal_jointly
 from pipelines.decode.partial import Asked, Partial
 from pipelines.decode.top import best_candidates
 from pipelines.models.joint import Joint, LogProbabilities
@@ -34,6 +34,8 @@ def reveal(
     """
     if digits.shape[2] > 1 and isinstance(expected, Joint):
         return reveal_jointly(expected, digits, beams, index, decoding)
+    if digits.shape[2] > 1 and decoding.constrained and logp.shape[2] > index.digits:
+        return reveal_items(logp, digits, beams, index, decoding)
     asked = Asked(digits, logp.gather(2, digits[..., None].expand(-1, -1, -1, logp.shape[3])))
     found, lost = _most_promising(asked, beams, index, decoding, merge)
     rows = (lost > found.scores[:, -1]).nonzero().squeeze(1) if decoding.constrained else []

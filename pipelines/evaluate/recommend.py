@@ -13,6 +13,7 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.dense import dense_search, reranked
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
+from pipelines.decode.top import top
 from pipelines.evaluate.protocol import Split
 from pipelines.models.interface import DigitModel, ItemRanker, Recommender
 from pipelines.models.joint import LogProbabilities
@@ -138,7 +139,7 @@ def _search(
     """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
     if isinstance(model, ItemRanker):
         scores = model.scores(history, users, **{name: getattr(decoding, name) for name in model.decoded_by})  # [B, N]
-        best, items = scores.topk(min(decoding.beams, scores.shape[1]), dim=1)
+        best, items = top(scores, decoding.beams)
         return Beams.of_items(items, best)
     who = {"users": users} if model.knows_users else {}
     if decoding.retrieval == "dense":

@@ -69,11 +69,12 @@ def read_metrics(folder: Path) -> pa.Table:
 
 
 def _recommendations(users: np.ndarray, recommended: np.ndarray, scores: np.ndarray) -> pa.Table:
-    """Whole beams only; the k items of a beam stand together."""
-    valid, k = (recommended >= 0).all(axis=2), recommended.shape[2]
-    ends = np.concatenate([[0], np.cumsum(valid.sum(axis=1))])
-    items = pa.ListArray.from_arrays(pa.array(ends * k, pa.int32()), pa.array(recommended[valid].ravel(), pa.int32()))
-    lists = {"items": items, "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[valid], pa.float32()))}
+    """Every beam in its place, the k items of a beam together, null for what is no item. Where there is no beam, there is no place."""
+    k, beam = recommended.shape[2], np.isfinite(scores)
+    ends = np.concatenate([[0], np.cumsum(beam.sum(axis=1))])
+    flat = recommended[beam].ravel()
+    items = pa.ListArray.from_arrays(pa.array(ends * k, pa.int32()), pa.array(flat, pa.int32(), mask=flat < 0))
+    lists = {"items": items, "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[beam], pa.float32()))}
     return pa.table({"user": pa.array(users, pa.int32()), **lists})
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
+from pipelines.models.precision import in_float32
 
 RANK, HIDDEN = 32, 256  # of g_θ (section 4.6)
 SHARPNESS = 1 / 0.07  # what dot products are multiplied by at first
@@ -71,8 +72,9 @@ class DenseHead(TextHead):
         )
 
     def query(self, states: Tensor) -> Tensor:
-        """g_θ: states [M·H, D] after η layers → [M, E], to be multiplied with the text embeddings."""
-        return self.leave(self.norm(states).view(-1, math.prod(self.shape))) * self.sharpness.exp()
+        """g_θ: states [M·H, D] after η layers → float32 [M, E], to be multiplied with the text embeddings."""
+        with in_float32(states.device):
+            return self.leave(self.norm(states.float()).view(-1, math.prod(self.shape))) * self.sharpness.exp()
 
     def forward(self, states: Tensor, items: Tensor) -> Tensor:
         """Cross-entropy over all N items [M], given the states [M·H, D] of M items and which ones they are."""
@@ -87,8 +89,9 @@ class CosineHead(TextHead):
         self.leave = nn.Linear(config.width, text.shape[1], bias=False)
 
     def query(self, states: Tensor) -> Tensor:
-        """States [M, D] → [M, E]."""
-        return F.normalize(self.leave(self.norm(states))) * self.sharpness.exp()
+        """States [M, D] → float32 [M, E]."""
+        with in_float32(states.device):
+            return F.normalize(self.leave(self.norm(states.float()))) * self.sharpness.exp()
 
 
 def dense_weights(weights: np.ndarray) -> np.ndarray:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.models.precision import in_float32
+
 
 class DigitHeads(nn.Module):
-    """For each digit a linear map from states to logits."""
+    """For each digit a linear map from states to logits, in float32 in any precision: of bfloat16 logits many tie."""
 
     def __init__(self, digits: int, width: int, codes: int, smoothing: float = 0.0) -> None:
         """
@@ -35,14 +37,21 @@ class DigitHeads(nn.Module):
             counts: how many there are of each of the H digits.
         """
         loss = states.new_zeros((), dtype=torch.float32)
-        for head, z, code, weight in zip(self.weight, *(part.split(counts) for part in (states, codes, weights)), strict=True):
-            loss = loss + F.cross_entropy((z @ head).float(), code, reduction="none", label_smoothing=self.smoothing) @ weight
+        parts = (part.split(counts) for part in (states, codes, weights))
+        for digit, (z, code, weight) in enumerate(zip(*parts, strict=True)):
+            loss = loss + F.cross_entropy(self.logits(z, digit), code, reduction="none", label_smoothing=self.smoothing) @ weight
         return loss
+
+    def logits(self, states: Tensor, digit: int) -> Tensor:
+        """States [..., D] → float32 logits of one digit, [..., V]."""
+        with in_float32(states.device):
+            return states.float() @ self.weight[digit]
 
     def forward(self, states: Tensor) -> Tensor:
         """States [R, P, D] of items → float32 log-probabilities [R, H, V]."""
         rows = states.expand(-1, len(self.weight), -1)  # an item's only state serves all its digits
-        return torch.einsum("rhd,hdv->rhv", rows, self.weight).float().log_softmax(-1)
+        with in_float32(states.device):
+            return torch.einsum("rhd,hdv->rhv", rows.float(), self.weight).log_softmax(-1)
 
 
 def of_items(logp: Tensor, sids: Tensor) -> Tensor:

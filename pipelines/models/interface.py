@@ -9,12 +9,12 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import ModelConfig
 from pipelines.models.joint import LogProbabilities
+from pipelines.models.precision import in_float32
 
 
 class Recommender(nn.Module):
@@ -90,7 +90,7 @@ def products(states: Tensor, vectors: Tensor) -> Tensor:
 
     In bfloat16 two of three digits are lost, and many items of a ranking tie.
     """
-    with torch.autocast(states.device.type, enabled=False):
+    with in_float32(states.device):
         return states.float() @ vectors.float().T
 
 

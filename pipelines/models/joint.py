@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from pipelines.models.catalogue import place_values
 from pipelines.models.layout import put
 from pipelines.models.losses import sampled_loss, softmax_loss
+from pipelines.models.precision import in_float32
 from pipelines.models.repeats import Held, with_repeats
 
 PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
@@ -201,7 +202,7 @@ class Joint:
 
     def _energies(self, states: Tensor) -> Tensor:
         """[R, D] → float32 [R, N]."""
-        with torch.autocast(states.device.type, enabled=False):
+        with in_float32(states.device):
             return states @ self.vectors.T
 
     def _marginals(self, states: Tensor, codes: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from typing import Any
 
@@ -35,6 +36,11 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(precision, device))
 
 
+def in_float32(device: torch.device) -> AbstractContextManager:
+    """A context in which matrix products run in float32 whatever the precision around it: scores need all digits, or many tie."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
+
+
 def narrow_in_float32(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method of blocks, of their input first, that runs in float32 on a CPU where the blocks are narrower than `NARROW`.
 
@@ -46,7 +52,7 @@ def narrow_in_float32(method: Callable[..., Any]) -> Callable[..., Any]:
     def run(self: Any, x: Tensor, *given: Any) -> Any:
         if x.device.type != "cpu" or self.width >= NARROW:
             return method(self, x, *given)
-        with torch.autocast("cpu", enabled=False):
+        with in_float32(x.device):
             return method(self, x.float(), *given)
 
     return run

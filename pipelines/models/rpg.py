@@ -26,6 +26,7 @@ from pipelines.models.catalogue import Catalogue
 from pipelines.models.causal import Causal
 from pipelines.models.config_digits import RPGConfig
 from pipelines.models.independent import of_items
+from pipelines.models.precision import in_float32
 from pipelines.models.transformer import Encoder
 
 
@@ -64,5 +65,5 @@ class RPG(Causal):
 
     def scores(self, history: Tensor, users: Tensor) -> Tensor:
         states = self.last_states(history, history >= 0)
-        with torch.autocast(history.device.type, enabled=False):  # cosines over τ: in bfloat16 many items would tie
+        with in_float32(history.device):  # cosines over τ: in bfloat16 many items would tie
             return of_items(self.logits(states.float()).log_softmax(-1).transpose(0, 1), self.sids)

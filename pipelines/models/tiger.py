@@ -123,7 +123,7 @@ class Continuations:
             past, tokens = self.memory.nothing(B * K), torch.full_like(codes[:, :, 0], model.end + 1)
         states, past = model.decoder.step(model.embedding(tokens), self.memory, past)
         self._last = codes, past
-        expected = (states @ model.heads.weight[revealed % model.digits]).float().log_softmax(-1)  # [B, K, V]
+        expected = model.heads.logits(states, revealed % model.digits).log_softmax(-1)  # [B, K, V]
         return expected[:, :, None].expand(-1, -1, S, -1)
 
     def _past(self, codes: Tensor, revealed: int) -> list[KeysValues]:

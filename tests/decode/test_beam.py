@@ -11,7 +11,6 @@ import torch
 from pipelines.decode.beam import beam_search, random_order
 from pipelines.decode.config import CONFIDENCE, ORDERS, UNMASKINGS, Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.top import first_of_each
 from pipelines.errors import UserError
 from tests.decode.paths import paths
 
@@ -93,11 +92,6 @@ def test_one_evaluation_over_several_digits_finds_the_best_combinations() -> Non
     for user in range(4):
         best = sorted(oracle(model, user, Decoding(nfe=1)).values(), reverse=True)[:10]
         np.testing.assert_allclose(found.scores[user], best, atol=1e-5)
-
-
-def test_of_equal_candidates_the_best_stays() -> None:
-    numbers = torch.tensor([[3, 1, 3, 2, 1, 3], [1, 2, 3, 4, 5, 6]])  # best first
-    assert first_of_each(numbers).tolist() == [[True, True, False, True, False, False], [True] * 6]
 
 
 @pytest.mark.parametrize("unmask", ORDERS)

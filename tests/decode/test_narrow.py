@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.decode.beam import beam_search, random_order
+from pipelines.decode.combinations import reveal_jointly
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.joint_digits import reveal_jointly
 from pipelines.decode.partial import Partial
 from pipelines.models.joint import Joint, Members
 from tests.decode.literal import apart, search

@@ -43,12 +43,31 @@ def test_three_files_that_agree(tmp_path: Path, arguments: dict[str, Any]) -> No
     assert sorted(p.name for p in folder.iterdir()) == FILES
     given = artifacts.read(folder / "recommendations.parquet", "recommendations").to_pylist()
     for row, items, scores in zip(given, arguments["recommended"].squeeze(2), arguments["scores"], strict=True):
-        assert row["items"] == items[items >= 0].tolist()  # invalid beams are dropped
-        assert row["scores"] == scores[items >= 0].tolist()
+        assert row["items"] == [item if item >= 0 else None for item in items.tolist()]  # what is no item keeps its place
+        assert row["scores"] == scores.tolist()
     ranks = artifacts.read(folder / "ranks.parquet", "ranks")
     for rank, target, items in zip(ranks["rank"].to_pylist(), arguments["split"].targets, arguments["recommended"].squeeze(2), strict=True):
         assert (rank is None and target not in items) or items[rank - 1] == target
     assert report.read_metrics(folder).equals(metrics_table(ranks, list_length=10))
+
+
+def test_metrics_follow_from_recommendations(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    """NDCG by hand, from each target's place in its list, in which beams that are no item keep theirs."""
+    folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
+    lists = artifacts.read(folder / "recommendations.parquet", "recommendations")["items"].to_pylist()
+    targets = artifacts.read(folder / "ranks.parquet", "ranks")["target"].to_pylist()
+    gains = [1 / np.log2(items.index(t) + 2) if t in items else 0.0 for items, t in zip(lists, targets, strict=True)]
+    found = {(row["metric"], row["k"]): row["value"] for row in report.read_metrics(folder).to_pylist()}
+    assert found["ndcg", 10] == pytest.approx(np.mean(gains))
+    assert found["ndcg", 10] > 0
+
+
+def test_places_without_a_beam_are_left_out(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    arguments["recommended"][5, 7:], arguments["scores"][5, 7:] = -1, -np.inf
+    folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
+    row = artifacts.read(folder / "recommendations.parquet", "recommendations").to_pylist()[5]
+    assert row["items"] == arguments["recommended"][5, :7, 0].tolist()
+    assert len(row["scores"]) == 7
 
 
 def test_provenance_survives_the_rename(tmp_path: Path, arguments: dict[str, Any]) -> None:
