@@ -30,6 +30,8 @@ def departures(recipe: Recipe, cell: Cell, sids: str | None = None) -> str | Non
     if cell.sizes is None or cell.train is None:
         return None
     published = configured(cell.model, Scale(BUDGET), _published(recipe, cell), seed=0)
+    if "refused" in published:
+        return "settings that the preset paper refuses"
     sizes, train = published["sizes"], published["train"]
     trained = _changed(cell.train, train)
     found = list(cell.sizes.departures(sizes))
