@@ -6,7 +6,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from pipelines import artifacts
-from pipelines.ablate.plot import INK, STYLES, png, wrapped
+from pipelines.ablate.plot import INK, STYLES, png
 from pipelines.train.history import validations
 from pipelines.workspace import Workspace
 
@@ -57,7 +57,7 @@ def draw_curves(table: pa.Table, named: dict[tuple[str, str], str]) -> bytes | N
         dataset = title.split(":")[0]
         for (label, lines), (colour, marker, style) in zip(labels.items(), STYLES, strict=False):
             for number, line in enumerate(lines.values()):
-                legend = wrapped(named.get((dataset, label), label), width=46) if number == 0 else None
+                legend = named.get((dataset, label), label) if number == 0 else None
                 axes.plot(*zip(*line, strict=True), label=legend, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
         axes.set_title(title, fontsize=9)
         axes.legend(fontsize=7, framealpha=0, labelcolor=INK)

@@ -6,6 +6,7 @@ and line styles, so that it may be grey.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import textwrap
 from typing import Any
@@ -107,7 +108,7 @@ def _lines(recipe: Recipe, rows: list[Row]) -> Figure:
         axes.set_xticks(sorted({point["x"] for points in lines.values() for point in points}))
         for number, ((name, theirs), points) in enumerate(lines.items()):
             colour, marker, style = STYLES[number % len(STYLES)]
-            _line(axes, points, wrapped(name), "own", color=colour, marker=marker, linestyle=style)
+            _line(axes, points, name, "own", color=colour, marker=marker, linestyle=style)
             _line(axes, points, f"{theirs}, paper", "paper", color=colour, marker=marker, linestyle=":", fillstyle="none", alpha=0.8)
         x = recipe.plot["x"]
         axes.set_xlabel("K, length of the list (items)" if x == AXIS_K else _spoken(x))
@@ -129,7 +130,7 @@ def _series(recipe: Recipe, rows: list[Row], asked: Metric) -> dict[tuple[str, s
         elif x not in row.setting:
             continue
         setting = {option: value for option, value in row.setting.items() if option != x}
-        name = row_label(row.name, setting), row_label(row.system, setting)
+        name = dataclasses.replace(row, setting=setting).brief, row_label(row.system, setting)
         for entry in entries:
             base = _base(recipe, rows, row, entry)
             point = {"x": entry.metric.k if x == AXIS_K else row.setting[x], "error": None if base else _error(entry)}

@@ -15,6 +15,7 @@ from pipelines.models.config import SIZES, said
 BUDGET = "paper"
 TEXTS = "flan-t5-xxl"  # embeddings that the paper's semantic IDs are made of (section 4.1)
 UNTOLD = {"seed", "precision", "micro_tokens"}  # fields of training that make no other experiment
+OURS = ", ours: "
 UNKNOWN = "settings not recorded"  # of reports from before they were
 
 
@@ -72,6 +73,6 @@ def named(system: System, departures: str | None, compared: bool) -> str:
     if not system.claims or departures is None:
         return system.name
     if departures:
-        return f"{system.name}, ours: {departures}"
+        return f"{system.name}{OURS}{departures}"
     same = "as in the paper" if system.model.startswith("maskgr") else "as published"
     return f"{system.name}, {same}" if compared else system.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import statistics
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from pipelines.ablate.grid import Scale, combinations, row_label
 from pipelines.ablate.metrics import Metric, metric
-from pipelines.ablate.published import UNKNOWN, named
+from pipelines.ablate.published import OURS, UNKNOWN, named
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import differences, read_ranking
@@ -91,6 +92,12 @@ class Row:
     def label(self) -> str:
         """What tables call it."""
         return row_label(self.name, self.setting)
+
+    @property
+    def brief(self) -> str:
+        """What is beside or below its table calls it: without what makes it ours, but not without saying that it is."""
+        name, ours, _ = self.name.partition(OURS)
+        return row_label(name + OURS.rstrip(": ") * bool(ours), self.setting)
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Con
             others = [row for row in ranked[1:] if row.system != ranked[0].system] or ranked[1:]
             tested = (_contest(dataset, asked, ranked[0], other, places) for other in others)
             if others:
-                found.append(next(filter(None, tested), Contest(dataset, asked, ranked[0].label, others[0].label)))
+                found.append(next(filter(None, tested), Contest(dataset, asked, ranked[0].brief, others[0].brief)))
     return found
 
 
@@ -189,7 +196,7 @@ def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tu
     except UserError:
         return None
     row = list(zip(found["metric"], found["k"], strict=True)).index((asked.name, asked.k))
-    return Contest(dataset, asked, best.label, other.label, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
+    return Contest(dataset, asked, best.brief, other.brief, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
 
 
 @functools.lru_cache(maxsize=256)
@@ -208,8 +215,6 @@ def _evaluations(workspace: Workspace, table: pa.Table) -> dict[tuple[str, str],
 
 
 def labels(rows: list[Row]) -> dict[tuple[str, str], str]:
-    """Data set and what artifacts call a row, or all rows of a system → what tables call it."""
-    found: dict[tuple[str, str], str] = {}
-    for row in rows:
-        found.setdefault((row.dataset, row.system), row.name)
-    return found | {(row.dataset, row.key): row.label for row in rows}
+    """Data set and what artifacts call a row, or all rows of a system → what is beside or below its table calls it."""
+    systems = {(row.dataset, row.system): dataclasses.replace(row, setting={}).brief for row in rows}
+    return systems | {(row.dataset, row.key): row.brief for row in rows}

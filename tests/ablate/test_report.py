@@ -127,7 +127,7 @@ def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) ->
         for shown in ("50.00 ± 70.71", "paper 12.50", "smoke, 2 seeds", "abc", "a toy", "maskgr ablate toy", "a paper, table 0"):
             assert shown in document
     assert "maskgr, ours: lsa texts, other sizes, other training · sids 2" in page
-    assert "| Items | maskgr, ours: lsa texts, other sizes, other training · sids 1 |" in text  # best and runner-up
+    assert "| Items | maskgr, ours · sids 1 |" in text  # best and runner-up
     assert "paper 12.50 (" not in page + text
     assert "<books>" not in page
     assert len(section.problems) == 6

@@ -62,7 +62,7 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
     for T in (2, 6):
         found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, ahead=2)
         assert found.folder.name == f"next2-greedy-t{T}-k10-constrained"
-        assert f"2 items ahead, average session recall · 3 digits of 8 codes · greedy, {T} evaluations" in found.description
+        assert f"2 items ahead, average session recall · next item 0.8 · 3 digits of 8 codes · greedy, {T} evaluations" in found.description
         ranks = artifacts.read(found.folder / "ranks.parquet", "ranks").to_pylist()
         assert [r["target"] for r in ranks] == [item for row in sequences for item in row[-2:]]
         hits = 0
