@@ -188,8 +188,8 @@ def _facts(scale: Scale, rows: list[dict[str, Any]], made: dict[str, Any]) -> di
 
 LEGEND = (
     "Measured: mean ± standard deviation over seeds, then the 95 % bootstrap interval over users (of several seeds, the mean of their "
-    "bounds), then the paper's figure of a system of that name. A difference from it stands only where the row is that system: "
-    '"as in the paper", beams not constrained. "Ours" names by what a row is another.'
+    "bounds), then the paper's figure of a system of that name. A difference from it stands only where the row is that system: \"as in "
+    'the paper" or "as published", beams not constrained. "Ours" names by what a row is another.'
 )
 TESTED = (
     "Best against runner-up (the best of another system, where there is one), user by user, means over seeds: paired bootstrap interval "

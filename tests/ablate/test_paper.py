@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pipelines.ablate.recipe import System, load, names
 from pipelines.download.statistics import PAPER
 from pipelines.train.configure import configure
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 DATASETS = ("beauty", "sports", "toys", "ml-1m")
 TABLE_1 = """
 SASRec   | 3.87 2.49 | 2.33 1.54 | 4.63 3.06 |  9.38  5.31
@@ -255,3 +257,12 @@ def test_texts_of_another_encoder_make_another_row() -> None:
 )
 def test_a_name_claims_to_be_a_published_model(name: str, model: str, claims: bool) -> None:
     assert System(name, model).claims == claims
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/table.md")), ids=lambda path: path.parent.name)
+def test_reports_in_the_repository_differ_from_the_paper_only_where_they_are_its_model(path: Path) -> None:
+    rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert rows
+    assert not [row for row in rows if re.search(r"paper [\d.,]+ \(", row) and "as in the paper" not in row and "as published" not in row]
+    names = [row.split("|")[1].strip() for row in rows]
+    assert not {"MaskGR", "maskgr", "SASRec", "TIGER", "LIGER"} & {*names}

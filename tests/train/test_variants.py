@@ -41,7 +41,10 @@ def test_joint_digits_learn_in_any_order_and_number_of_evaluations(toy: Workspac
     for changes in ({}, {"nfe": 1}, {"nfe": 2}, {"unmask": "random"}, {"guidance": 0.2}, {"remask": 1}):
         found = evaluate_run(toy, run, Decoding(beams=10, **changes), progress)
         assert recall(found) > 0.8
-        assert "toy · prefix attention · item tokens · joint digits · item embeddings · forget 0.1 · whole item 0.5 · 3 digits of 8" in found.description
+        assert (
+            "toy · prefix attention · item tokens · joint digits · item embeddings · forget 0.1 · whole item 0.5 · 3 digits of 8"
+            in found.description
+        )
         assert any("--nfe 1 ranks the whole catalogue" in line for line in progress.messages) == (changes != {"nfe": 1})
         progress.messages.clear()
     with pytest.raises(UserError, match="--no-constrained means nothing to a run with --likelihood item"):
