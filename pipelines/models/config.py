@@ -31,7 +31,7 @@ SAID = {  # field → how a table says its value
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes that every model has (defaults: the paper's, section 4.1).
+    """Sizes that every model has (defaults: the paper's, section 4.1, which names neither dropout nor length of history).
 
     Class attributes:
         name: what `--model` calls it.
