@@ -38,8 +38,12 @@ def curves(workspace: Workspace, table: pa.Table) -> pa.Table:
     return pa.table({column: pa.array([point[column] for point in points], kind) for column, kind in kinds.items()})
 
 
-def draw_curves(table: pa.Table) -> bytes | None:
-    """A line a run, runs of one label alike, as PNG; None where no run has two validations. The panels are those of `panels_of`."""
+def draw_curves(table: pa.Table, named: dict[tuple[str, str], str]) -> bytes | None:
+    """A line a run, runs of one label alike, as PNG; None where no run has two validations. The panels are those of `panels_of`.
+
+    Args:
+        named: data set and label → what the legend calls it, where that is another name.
+    """
     panels = panels_of(table)
     if not any(len(line) > 1 for _, labels in panels for lines in labels.values() for line in lines.values()):
         return None
@@ -50,10 +54,11 @@ def draw_curves(table: pa.Table) -> bytes | None:
     for axes in grid[len(panels) :]:
         axes.remove()
     for place, (axes, (title, labels)) in enumerate(zip(grid, panels, strict=False)):
+        dataset = title.split(":")[0]
         for (label, lines), (colour, marker, style) in zip(labels.items(), STYLES, strict=False):
             for number, line in enumerate(lines.values()):
-                named = label if number == 0 else None
-                axes.plot(*zip(*line, strict=True), label=named, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
+                legend = named.get((dataset, label), label) if number == 0 else None
+                axes.plot(*zip(*line, strict=True), label=legend, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
         axes.set_title(title, fontsize=9)
         axes.legend(fontsize=7, framealpha=0, labelcolor=INK)
         lowest = place + columns >= len(panels)

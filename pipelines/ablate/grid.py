@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.ablate.metrics import metric
-from pipelines.ablate.options import RENAMED, label, owner
+from pipelines.ablate.options import MOST, RENAMED, label, owner
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
@@ -74,40 +75,56 @@ class Cell:
 
 def row_label(system: str, setting: dict[str, Any]) -> str:
     """What a table calls a system with some settings."""
-    return " · ".join((system, *(label(option, value) for option, value in setting.items())))
+    return " · ".join(filter(None, (system, *(label(option, value) for option, value in setting.items()))))
 
 
 def cells(recipe: Recipe, scale: Scale) -> list[Cell]:
     """All cells of a recipe, in its order.
 
     Raises:
-        UserError: there is no data set, or not one cell can be run as it stands.
+        UserError: there is no data set, there are too many cells, or not one can be run as it stands.
     """
-    datasets = list(scale.datasets) or recipe.datasets
+    datasets = list(dict.fromkeys(scale.datasets or recipe.datasets))
     if not datasets:
         raise UserError(f"The recipe {recipe.name} is for data sets of your own: name them with --dataset, separated by commas.")
+    pairs = [(dataset, system) for dataset in datasets for system in recipe.systems if system.runs_on(dataset, bool(scale.datasets))]
+    count = sum(
+        _seeds(recipe, system, scale) * math.prod(map(len, options_of(recipe, system, scale, dataset).values()))
+        for dataset, system in pairs
+    )
+    if count > MOST:
+        raise UserError(f"This grid has {count:,} cells; {MOST:,} at most can be run. Take fewer values, --seeds or data sets.")
     found = [
         cell
-        for dataset in datasets
-        for system in recipe.systems
-        if system.runs_on(dataset, bool(scale.datasets))
-        for values in combinations(recipe, system, scale)
+        for dataset, system in pairs
+        for values in combinations(recipe, system, scale, dataset)
         for cell in _seeded(recipe, system, scale, dataset, values)
     ]
+    if not found:
+        raise UserError(f"The recipe {recipe.name} has no system for {', '.join(datasets)}.")
     if all(cell.refused for cell in found):
         raise UserError(found[0].refused or "")
     return found
 
 
-def combinations(recipe: Recipe, system: System, scale: Scale) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every combination of a system's options: those that vary, and all."""
-    parts = (recipe.options, recipe.budgets.get(scale.budget, {}), system.options, system.budgets.get(scale.budget, {}), scale.options)
-    merged: dict[str, list] = {}
-    for part in parts:
-        merged |= part
-    varied = [option for option, values in merged.items() if len(values) > 1]
-    every = (dict(zip(merged, values, strict=True)) for values in itertools.product(*merged.values()))
-    return [({option: values[option] for option in varied}, values) for values in every]
+def options_of(recipe: Recipe, system: System, scale: Scale, dataset: str) -> dict[str, list]:
+    """Option → values of a system on a data set; what is said more closely counts, and what is typed most of all."""
+    budget = scale.budget
+    parts = (recipe.options, recipe.budgets.get(budget, {}), system.options, system.budgets.get(budget, {}))
+    return dict(itertools.chain.from_iterable(p.items() for p in (*parts, system.on.get(budget, {}).get(dataset, {}), scale.options)))
+
+
+def combinations(recipe: Recipe, system: System, scale: Scale, dataset: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every combination of a system's options: those that vary, and all. Constrained beams are items, so that none has a nearest one."""
+    options = options_of(recipe, system, scale, dataset)
+    varied = [option for option, values in options.items() if len(values) > 1]
+    every = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    sound = [values for values in every if not (values.get("nearest") and values.get("constrained", True))]
+    return [({option: values[option] for option in varied}, values) for values in sound or every]
+
+
+def _seeds(recipe: Recipe, system: System, scale: Scale) -> int:
+    return (scale.seeds or system.seeds.get(scale.budget, recipe.seeds)) if system.model else 1
 
 
 def _seeded(recipe: Recipe, system: System, scale: Scale, dataset: str, combination: tuple[dict, dict]) -> list[Cell]:
@@ -116,12 +133,12 @@ def _seeded(recipe: Recipe, system: System, scale: Scale, dataset: str, combinat
     shared["values"] = system.shown | values
     if not system.model:
         return [Cell(**shared, seed=0)]
-    seeds = range(scale.seeds or system.seeds.get(scale.budget, recipe.seeds))
+    seeds = range(_seeds(recipe, system, scale))
     diagnosed = any(metric(name).source == "diagnosis" for name in recipe.metrics)
-    return [Cell(**shared, seed=seed, diagnosed=diagnosed, **_configured(system.model, scale, values, seed)) for seed in seeds]
+    return [Cell(**shared, seed=seed, diagnosed=diagnosed, **configured(system.model, scale, values, seed)) for seed in seeds]
 
 
-def _configured(model: str, scale: Scale, values: dict[str, Any], seed: int) -> dict[str, Any]:
+def configured(model: str, scale: Scale, values: dict[str, Any], seed: int) -> dict[str, Any]:
     """The configurations of a cell, or why they are refused."""
     kinds = {kind: {option: value for option, value in values.items() if owner(option) == kind} for kind in ("tokenize", "train", "eval")}
     settings = {**kinds["train"], "seed": seed} | ({"minutes": scale.minutes} if scale.minutes is not None else {})

@@ -5,6 +5,7 @@ Light to import.
 
 from __future__ import annotations
 
+import math
 import re
 import typing
 from dataclasses import fields
@@ -19,6 +20,7 @@ from pipelines.train.config import TrainConfig
 YES, NO = ("yes", "true", "on"), ("no", "false", "off")
 RENAMED = {"sids": "layers"}  # option of semantic IDs → field, where they differ; `layers` is a model's
 SEEDS = "seed"  # --seeds decides it, for all runs alike
+MOST = 10_000  # values of an option, and cells of a grid
 
 
 def _fields(*configs: type, leave: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def checked(option: str, values: Any) -> list[Any]:
     for value in values:
         if float in allowed and type(value) is int:
             value = float(value)
-        if type(value) not in allowed:
+        if type(value) not in allowed or (type(value) is float and not abs(value) < math.inf):
             raise UserError(f"{option} is {value!r}; it must be {_named(allowed)}")
         found.append(value)
     return found
@@ -72,18 +74,21 @@ def parsed(option: str, text: str) -> list[Any]:
     """A comma list as typed: "3,4,5", "1..5", "greedy,random", "yes,no"; counts within one `--reveal` are joined by "+".
 
     Raises:
-        UserError: a part that is not of the option's type.
+        UserError: a part that is not of the option's type, or a range of too many values.
     """
+    name = f"--{option.replace('_', '-')}"
     values: list[Any] = []
     for part in (part.strip() for part in text.split(",")):
-        bounds = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", part)
+        bounds = re.fullmatch(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})", part)
         if bounds and int in _types(option):
             low, high = map(int, bounds.groups())
+            if high - low >= MOST:
+                raise UserError(f"{name} {part} is a range of {high - low + 1:,} values; a grid takes {MOST:,} at most.")
             values += range(low, high + 1)
         else:
             values.append(_parsed(option, part))
     if not values:
-        raise UserError(f"--{option.replace('_', '-')} {text}: the range is empty; the smaller number comes first.")
+        raise UserError(f"{name} {text}: the range is empty; the smaller number comes first.")
     return values
 
 
@@ -96,12 +101,14 @@ def _parsed(option: str, part: str) -> Any:
     for kind in (int, float):
         if kind in allowed:
             try:
-                return kind(part)
+                value = kind(part)
             except ValueError:
                 continue
+            if abs(value) < math.inf:
+                return value
     if str in allowed and part:
         return part
-    raise UserError(f"--{option.replace('_', '-')}: {part!r} is not {_named(allowed)}.")
+    raise UserError(f"--{option.replace('_', '-')}: {part[:60]!r} is not {_named(allowed)}.")
 
 
 def _types(option: str) -> tuple[type, ...]:
@@ -110,14 +117,16 @@ def _types(option: str) -> tuple[type, ...]:
 
 
 def _named(allowed: tuple[type, ...]) -> str:
-    names = {bool: "yes or no", int: "a whole number", float: "a number", str: "a word"}
+    names = {bool: "yes or no", int: "a whole number", float: "a finite number", str: "a word"}
     return " or ".join(names[kind] for kind in allowed)
 
 
 def label(option: str, value: Any) -> str:
-    """An option's value as a row of a table names it: "sids 4", "unconstrained"."""
+    """An option's value as a row of a table names it: "sids 4", "unconstrained"; nothing where beams are left as they are."""
     if option == "constrained":
         return "constrained" if value else "unconstrained"
+    if option == "nearest":
+        return "nearest item" if value else ""
     name = option.replace("_", " ")
     if isinstance(value, bool):
         return name if value else f"no {name}"

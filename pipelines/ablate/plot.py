@@ -6,7 +6,9 @@ and line styles, so that it may be grey.
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -53,7 +55,8 @@ def _dots(recipe: Recipe, rows: list[Row]) -> Figure:
     """A panel a data set and metric: filled dots ours, with their spread, open diamonds the paper's."""
     datasets, metrics = [*dict.fromkeys(row.dataset for row in rows)], [metric(label) for label in recipe.metrics]
     labels = [*dict.fromkeys(row.label for row in rows)]
-    size = (2.2 + INCH_PANEL * len(metrics), (0.9 + INCH_ROW * max(3, len(labels))) * len(datasets))
+    lines = max(3, sum(1 + wrapped(label).count("\n") for label in labels))
+    size = (2.6 + INCH_PANEL * len(metrics), (0.9 + INCH_ROW * lines) * len(datasets))
     figure = Figure(figsize=size)
     grid = figure.subplots(len(datasets), len(metrics), squeeze=False, sharey=True)
     for dataset, line in zip(datasets, grid, strict=True):
@@ -62,11 +65,16 @@ def _dots(recipe: Recipe, rows: list[Row]) -> Figure:
             for place, label in enumerate(labels):
                 if label in here:
                     _dot(axes, here[label].entries[asked.label], place, STYLES[0][0])
-            axes.set_yticks(range(len(labels)), labels)
+            axes.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
             axes.set_ylim(len(labels) - 0.5, -0.5)
             axes.set_xlabel(asked.axis)
             axes.set_title(dataset, fontsize=9)
     return figure
+
+
+def wrapped(label: str, width: int = 40) -> str:
+    """A label on lines of bounded width."""
+    return textwrap.fill(label, width, break_long_words=False)
 
 
 def _dot(axes: Axes, entry: Entry, place: int, colour: str) -> None:
@@ -98,10 +106,10 @@ def _lines(recipe: Recipe, rows: list[Row]) -> Figure:
         here = [row for row in rows if row.dataset == dataset]
         lines = _series(recipe, here, asked)
         axes.set_xticks(sorted({point["x"] for points in lines.values() for point in points}))
-        for number, (name, points) in enumerate(lines.items()):
+        for number, ((name, theirs), points) in enumerate(lines.items()):
             colour, marker, style = STYLES[number % len(STYLES)]
             _line(axes, points, name, "own", color=colour, marker=marker, linestyle=style)
-            _line(axes, points, f"{name}, paper", "paper", color=colour, marker=marker, linestyle=":", fillstyle="none", alpha=0.8)
+            _line(axes, points, f"{theirs}, paper", "paper", color=colour, marker=marker, linestyle=":", fillstyle="none", alpha=0.8)
         x = recipe.plot["x"]
         axes.set_xlabel("K, length of the list (items)" if x == AXIS_K else _spoken(x))
         axes.set_ylabel(_y_label(recipe, asked, x == AXIS_K))
@@ -111,17 +119,18 @@ def _lines(recipe: Recipe, rows: list[Row]) -> Figure:
     return figure
 
 
-def _series(recipe: Recipe, rows: list[Row], asked: Metric) -> dict[str, list[dict[str, float]]]:
-    """Line → its points: x, "own" and "paper", as the plot wants them, and the sd or None."""
+def _series(recipe: Recipe, rows: list[Row], asked: Metric) -> dict[tuple[str, str], list[dict[str, float]]]:
+    """What a line of ours and one of the paper's are called → points: x, "own" and "paper", as the plot wants them, and the sd or None."""
     x = recipe.plot["x"]
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         entries = [row.entries[asked.label]]
         if x == AXIS_K:
             entries = [e for e in row.entries.values() if e.metric.name == asked.name and e.metric.k]
         elif x not in row.setting:
             continue
-        name = row_label(row.system, {option: value for option, value in row.setting.items() if option != x})
+        setting = {option: value for option, value in row.setting.items() if option != x}
+        name = dataclasses.replace(row, setting=setting).brief, row_label(row.system, setting)
         for entry in entries:
             base = _base(recipe, rows, row, entry)
             point = {"x": entry.metric.k if x == AXIS_K else row.setting[x], "error": None if base else _error(entry)}

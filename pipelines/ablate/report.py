@@ -18,7 +18,7 @@ from pipelines.ablate.grid import Scale
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.plot import draw
 from pipelines.ablate.recipe import Recipe, load, names, revived
-from pipelines.ablate.summary import Contest, Row, contests, rows_of
+from pipelines.ablate.summary import Contest, Row, contests, labels, rows_of
 from pipelines.evaluate.compare import PERMUTATIONS
 from pipelines.workspace import Workspace
 
@@ -123,7 +123,12 @@ def read_section(workspace: Workspace, path: Path) -> Section:
     scale = Scale(**{**made["config"]["scale"], "datasets": tuple(made["config"]["scale"]["datasets"])})
     rows = rows_of(recipe, scale, table)
     entries = table.to_pylist()
-    problems = {f"{e['dataset']} · {e['label']} · seed {e['seed']}": e["reason"] or e["state"] for e in entries if e["state"] != "done"}
+    named = labels(rows)
+    problems = {
+        f"{e['dataset']} · {named.get((e['dataset'], e['label']), e['label'])} · seed {e['seed']}": e["reason"] or e["state"]
+        for e in entries
+        if e["state"] != "done"
+    }
     return Section(
         recipe,
         scale.budget,
@@ -132,7 +137,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
         _facts(scale, entries, made),
         problems,
         draw(recipe, rows),
-        draw_curves(artifacts.read(path.with_name(CURVES), "curves")) if path.with_name(CURVES).exists() else None,
+        draw_curves(artifacts.read(path.with_name(CURVES), "curves"), named) if path.with_name(CURVES).exists() else None,
     )
 
 
@@ -182,8 +187,9 @@ def _facts(scale: Scale, rows: list[dict[str, Any]], made: dict[str, Any]) -> di
 
 
 LEGEND = (
-    "Ours: mean ± standard deviation over seeds, then the 95 % bootstrap interval over users (of several seeds, the mean of their "
-    "bounds), then the paper's figure and our difference from it."
+    "Measured: mean ± standard deviation over seeds, then the 95 % bootstrap interval over users (of several seeds, the mean of their "
+    "bounds), then the paper's figure of a system of that name. A difference from it stands only where the row is that system: \"as in "
+    'the paper" or "as published", beams not constrained. "Ours" names by what a row is another.'
 )
 TESTED = (
     "Best against runner-up (the best of another system, where there is one), user by user, means over seeds: paired bootstrap interval "

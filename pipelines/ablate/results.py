@@ -12,6 +12,7 @@ from pipelines import artifacts
 from pipelines.ablate.engine import DONE, outcome
 from pipelines.ablate.metrics import Metric, metric
 from pipelines.ablate.place import Placed
+from pipelines.ablate.published import departures
 from pipelines.ablate.recipe import Recipe
 from pipelines.decode.config import ORDERS
 from pipelines.download.statistics import statistics
@@ -31,9 +32,10 @@ def collect(workspace: Workspace, recipe: Recipe, placed: list[Placed], budget: 
     for cell in placed:
         found = outcome(workspace, cell)
         shared = {"recipe": recipe.name, "budget": budget, **_identity(cell), **_origin(workspace, cell, found)}
+        shared["departures"] = departures(recipe, cell.cell, cell.plan and cell.plan.sids)
         shared |= {option: _text(cell.cell.setting.get(option)) for option in options}
         rows += [{**shared, "metric": m.label, **_figures(workspace, cell, found, m)} for m in metrics]
-    kinds = {**artifacts.SCHEMAS["grid"], **dict.fromkeys(options, pa.string())}
+    kinds = {**artifacts.SCHEMAS["grid"], **dict.fromkeys(("departures", *options), pa.string())}
     return pa.table({column: pa.array([row.get(column) for row in rows], kind) for column, kind in kinds.items()})
 
 

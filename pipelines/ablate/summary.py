@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import statistics
@@ -14,7 +15,8 @@ import pyarrow as pa
 
 from pipelines.ablate.grid import Scale, combinations, row_label
 from pipelines.ablate.metrics import Metric, metric
-from pipelines.ablate.recipe import Recipe
+from pipelines.ablate.published import OURS, UNKNOWN, named
+from pipelines.ablate.recipe import Recipe, System
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import differences, read_ranking
 from pipelines.workspace import Workspace
@@ -29,6 +31,7 @@ class Entry:
     Attributes:
         values: one for each seed that is done.
         low, high: 95 % interval over users; of several seeds the mean of their bounds.
+        compared: the row is the model that the paper's figure is of, decoded like it as far as is known.
         reason: why there is no value.
     """
 
@@ -37,6 +40,7 @@ class Entry:
     low: float | None = None
     high: float | None = None
     paper: float | None = None
+    compared: bool = False
     reason: str | None = None
 
     @property
@@ -50,7 +54,7 @@ class Entry:
 
     @property
     def lines(self) -> list[str]:
-        """The figure, its interval, the paper's figure and the difference."""
+        """The figure, its interval, the paper's figure, and of its own model the difference."""
         m = self.metric
         if self.mean is None:
             own = ["missing" if self.reason is None else "cannot be run"]
@@ -59,22 +63,41 @@ class Entry:
             own += [f"{m.shown(self.low)} to {m.shown(self.high)}"] * (self.low is not None)
         if self.paper is None:
             return own
-        difference = "" if self.mean is None else f" ({m.shown(self.mean - self.paper / m.factor, sign=True)})"
+        shown = self.compared and self.mean is not None
+        difference = f" ({m.shown(self.mean - self.paper / m.factor, sign=True)})" if shown else ""
         return [*own, f"paper {self.paper:,.{m.decimals}f}{difference}"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A system with its settings on one data set; metric label → figure."""
+    """A system with its settings on one data set.
+
+    Attributes:
+        name: what the system is called here: a published model's name says whether the row is that model.
+        entries: metric label → figure.
+    """
 
     dataset: str
     system: str
+    name: str
     setting: dict[str, Any]
     entries: dict[str, Entry]
 
     @property
-    def label(self) -> str:
+    def key(self) -> str:
+        """What artifacts call it."""
         return row_label(self.system, self.setting)
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return row_label(self.name, self.setting)
+
+    @property
+    def brief(self) -> str:
+        """What is beside or below its table calls it: without what makes it ours, but not without saying that it is."""
+        name, ours, _ = self.name.partition(OURS)
+        return row_label(name + OURS.rstrip(": ") * bool(ours), self.setting)
 
 
 @dataclass(frozen=True)
@@ -101,24 +124,31 @@ def rows_of(recipe: Recipe, scale: Scale, table: pa.Table) -> list[Row]:
     for row in table.to_pylist():
         found.setdefault((row["dataset"], row["label"], row["metric"]), []).append(row)
     rows = []
-    for dataset in scale.datasets or recipe.datasets:
+    for dataset in dict.fromkeys(scale.datasets or recipe.datasets):
         for system in recipe.systems:
-            for setting, values in combinations(recipe, system, scale):
+            for setting, values in combinations(recipe, system, scale, dataset):
                 shown = system.shown | setting
                 key = (dataset, row_label(system.name, shown))
                 if (*key, recipe.metrics[0]) not in found:
                     continue
                 paper = _paper(recipe, dataset, system.name, system.shown | values)
-                entries = {m: _entry(metric(m), found[(*key, m)], paper.get(m)) for m in recipe.metrics}
-                rows.append(Row(dataset, system.name, shown, entries))
+                told = _told(system, found[(*key, recipe.metrics[0])])
+                compared = not told and not setting.get("constrained")  # no figure of the paper is known to be of constrained beams
+                entries = {m: _entry(metric(m), found[(*key, m)], paper.get(m), compared) for m in recipe.metrics}
+                rows.append(Row(dataset, system.name, named(system, told, bool(recipe.paper)), shown, entries))
     return rows
 
 
-def _entry(asked: Metric, rows: list[dict], paper: float | None) -> Entry:
+def _told(system: System, rows: list[dict]) -> str | None:
+    """The departures that a report recorded."""
+    return rows[0].get("departures", UNKNOWN if system.model else None)
+
+
+def _entry(asked: Metric, rows: list[dict], paper: float | None, compared: bool) -> Entry:
     done = [row for row in rows if row["value"] is not None]
     bounds = [statistics.fmean(row[end] for row in done) if done and done[0][end] is not None else None for end in ("low", "high")]
     reason = next((row["reason"] for row in rows if row["reason"]), None)
-    return Entry(asked, tuple(row["value"] for row in done), *bounds, paper, reason)
+    return Entry(asked, tuple(row["value"] for row in done), *bounds, paper, compared, reason)
 
 
 def _paper(recipe: Recipe, dataset: str, system: str, values: dict[str, Any]) -> dict[str, float]:
@@ -155,18 +185,18 @@ def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Con
             others = [row for row in ranked[1:] if row.system != ranked[0].system] or ranked[1:]
             tested = (_contest(dataset, asked, ranked[0], other, places) for other in others)
             if others:
-                found.append(next(filter(None, tested), Contest(dataset, asked, ranked[0].label, others[0].label)))
+                found.append(next(filter(None, tested), Contest(dataset, asked, ranked[0].brief, others[0].brief)))
     return found
 
 
 def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[Evaluated, ...]]) -> Contest | None:
     """None where the two are of other lists or users."""
     try:
-        found = _compared(places[dataset, other.label], places[dataset, best.label])
+        found = _compared(places[dataset, other.key], places[dataset, best.key])
     except UserError:
         return None
     row = list(zip(found["metric"], found["k"], strict=True)).index((asked.name, asked.k))
-    return Contest(dataset, asked, best.label, other.label, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
+    return Contest(dataset, asked, best.brief, other.brief, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
 
 
 @functools.lru_cache(maxsize=256)
@@ -182,3 +212,9 @@ def _evaluations(workspace: Workspace, table: pa.Table) -> dict[tuple[str, str],
             evaluated = (row["run"], workspace.run(row["run"]).evaluation(row["evaluation"]))
             found.setdefault((row["dataset"], row["label"]), {})[evaluated] = None
     return {row: tuple(seeds) for row, seeds in found.items()}
+
+
+def labels(rows: list[Row]) -> dict[tuple[str, str], str]:
+    """Data set and what artifacts call a row, or all rows of a system → what is beside or below its table calls it."""
+    systems = {(row.dataset, row.system): dataclasses.replace(row, setting={}).brief for row in rows}
+    return systems | {(row.dataset, row.key): row.brief for row in rows}

@@ -1,4 +1,4 @@
-"""Whether masked digits that are decided independently lose what ties them together (the paper's third open question).
+"""Whether masked digits that are decided independently lose what ties them together (paper, section 3.2: it assumes that nothing does).
 
 Shapes: B users, H digits, V codes. A set of revealed digits is a number whose bit h stands for digit h; all 2^H − 1
 that leave a digit masked are asked for, so that nothing is sampled and every walk to the target is a look-up.

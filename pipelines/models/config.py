@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipelines.errors import UserError
 
@@ -13,13 +14,28 @@ FORGET = {"help": "Share of examples (maskgr: sequences, cut to one item) whose 
 REPEAT_BIAS = {"help": "A learnt score for items that the history holds: whether people take things again need not be found by attention."}
 NEGATIVES = {"help": "Items drawn to compare an item with in training; 0: the whole catalogue."}
 
+SIZES = ("layers", "width", "heads", "mlp", "dropout", "max_items", "decoder_layers", "dense_layer")  # what makes no other kind of model
+SAID = {  # field → how a table says its value
+    "attention": "{} attention",
+    "tokens": "{} tokens",
+    "likelihood": {"item": "joint digits", "digit": "digits apart"},
+    "optimizer": {"muon": "Muon", "adamw": "AdamW"},
+    "loss": "{} loss",
+    "negatives": "{:,} negatives",
+    "ranking": "cross-entropy {:g}",
+    "vector_length": "vectors {:g} long",
+    "timesteps": "{:,} steps",
+    "noise_schedule": "{} noise",
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes that every model has (defaults: the paper's, section 4.1).
+    """Sizes that every model has (defaults: the paper's, section 4.1, which names neither dropout nor length of history).
 
     Class attributes:
         name: what `--model` calls it.
+        published: fields that the publication has otherwise than the defaults, of those that make it another kind of model.
         implementation: its class, "module:Class"; imported only when a model is built.
         examples: what it trains on: "sequences", or "prefixes" where each item is a target after its history, an example each.
 
@@ -30,6 +46,7 @@ class ModelConfig:
     name: ClassVar[str]
     implementation: ClassVar[str]
     examples: ClassVar[str] = "sequences"
+    published: ClassVar[dict[str, Any]] = {}
 
     layers: int = field(default=8, metadata={"help": "Transformer blocks."})
     width: int = field(default=128, metadata={"help": "Width D of the hidden states."})
@@ -56,8 +73,16 @@ class ModelConfig:
 
     @property
     def traits(self) -> tuple[str, ...]:
-        """What a table should say of the model beside its name."""
-        return ()
+        """What a table should say of the model beside its name: what makes it another kind than the published one."""
+        return self.departures(dataclasses.replace(type(self)(), **self.published))
+
+    def departures(self, published: ModelConfig) -> tuple[str, ...]:
+        """What makes it another kind of model than `published`, apart from its sizes, a phrase each; what is None is as 0."""
+        return tuple(
+            said(name, 0 if value is None else value)
+            for name, value in vars(self).items()
+            if name not in SIZES and (value or None) != (getattr(published, name) or None)
+        )
 
     @property
     def window(self) -> int:
@@ -101,3 +126,14 @@ class ModelConfig:
         """Refuse a field that is none of the choices."""
         if getattr(self, name) not in choices:
             raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)!r} is unknown; choose {' or '.join(choices)}.")
+
+
+def said(name: str, value: Any) -> str:
+    """A field's value as a table says it: "prefix attention", "no centroids", "dropout 0.3"."""
+    form = SAID.get(name)
+    if form:
+        return form[value] if isinstance(form, dict) else form.format(value)
+    spoken = name.replace("_", " ")
+    if isinstance(value, bool):
+        return spoken if value else f"no {spoken}"
+    return f"{spoken} {value:g}" if isinstance(value, float) else f"{spoken} {value}"

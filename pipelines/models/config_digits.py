@@ -86,17 +86,6 @@ class MaskGRConfig(ModelConfig):
         return ("sids", "embeddings") if self.dense or self.centroids else ("sids",)
 
     @property
-    def traits(self) -> tuple[str, ...]:
-        """What makes it another than the paper's."""
-        parts = (
-            ("prefix attention", self.attention == "prefix"),
-            ("item tokens", self.tokens == "item"),
-            ("item embeddings", self.item_embeddings),
-            ("joint digits", self.likelihood == "item"),
-        )
-        return tuple(name for name, holds in parts if holds)
-
-    @property
     def window(self) -> int:
         return self.max_items
 

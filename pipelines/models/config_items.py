@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pipelines.errors import UserError
 from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, REPEAT_BIAS, SMOOTHING, ModelConfig
@@ -23,6 +23,7 @@ class SASRecConfig(ModelConfig):
 
     name: ClassVar[str] = "sasrec"
     implementation: ClassVar[str] = "pipelines.models.sasrec:SASRec"
+    published: ClassVar[dict[str, Any]] = {"loss": "bce"}
 
     loss: str = field(
         default="softmax",
@@ -48,10 +49,6 @@ class SASRecConfig(ModelConfig):
             raise UserError("--loss gbce needs --negatives; the authors take 256.")
         if self.loss == "bce" and self.negatives:
             raise UserError("--loss bce takes one negative, as published; leave out --negatives or take --loss gbce.")
-
-    @property
-    def traits(self) -> tuple[str, ...]:
-        return (f"{self.loss} loss" + (f", {self.negatives:,} negatives" if self.negatives else ""),)
 
 
 @dataclass(frozen=True)
@@ -142,15 +139,6 @@ class DreamRecConfig(DiffusionConfig):
             raise UserError("--repeat-bias is learnt by the cross-entropy of --ranking. Give it a weight, or take --no-repeat-bias.")
         self.check_shares("forget")
         self.check_least(ranking=0, vector_length=0)
-
-    @property
-    def traits(self) -> tuple[str, ...]:
-        parts = (
-            (f"cross-entropy {self.ranking:g}", self.ranking),
-            (f"vectors {self.vector_length:g} long", self.vector_length),
-            ("residual", self.residual),
-        )
-        return (f"{self.timesteps:,} {self.noise_schedule} steps", *(name for name, holds in parts if holds))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from pipelines import artifacts
+from pipelines.ablate import published
 from pipelines.ablate.curves import curves, draw_curves, panels_of
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.plot import INK, STYLES, _lines, draw
@@ -49,9 +50,43 @@ def test_mean_deviation_and_difference_from_the_paper(toy: Workspace, recipe: Re
     assert [row.label for row in (items, one, two)] == ["Items", "Digits · sids 1", "Digits · sids 2"]
     entry = two.entries["R@5"]  # 1 with seed 0, 0 with seed 1
     assert (entry.mean, entry.sd) == (0.5, pytest.approx(0.5**0.5))
-    assert entry.lines == ["50.00 ± 70.71", "50.00 to 50.00", "paper 12.50 (+37.50)"]
+    assert entry.lines == ["50.00 ± 70.71", "50.00 to 50.00", "paper 12.50"]
     assert one.entries["R@5"].paper is None
-    assert items.entries["R@5"].lines == ["100.00 ± 0.00", "100.00 to 100.00", "paper 40.00 (+60.00)"]
+    assert items.entries["R@5"].lines == ["100.00 ± 0.00", "100.00 to 100.00", "paper 40.00"]
+
+
+def test_only_the_paper_s_own_model_differs_from_the_paper(toy: Workspace, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the budget paper what knows items by number is as published; digits of other texts than the paper's are not."""
+    systems = [{"name": "SASRec", "model": "sasrec"}, {**TOML["system"][1], "name": "MaskGR", "constrained": [True, False]}]
+    paper = [{**row, "system": system["name"]} for row, system in zip(TOML["paper"], systems, strict=True)]
+    recipe = read("toy", {**TOML, "system": systems, "paper": paper}, "toy.toml")
+
+    def last_lines(budget: str) -> dict[str, str]:
+        return {row.label: row.entries["R@5"].lines[-1] for row in rows_of(recipe, Scale(budget), found(toy, recipe, Scale(budget)))}
+
+    ours = "MaskGR, ours: lsa texts, other sizes, other training"
+    assert last_lines("smoke") == {
+        "SASRec, ours: softmax loss, other sizes, other training": "paper 40.00",
+        f"{ours} · sids 1 · constrained": "100.00 to 100.00",
+        f"{ours} · sids 1 · unconstrained": "100.00 to 100.00",
+        f"{ours} · sids 2 · constrained": "paper 12.50",
+        f"{ours} · sids 2 · unconstrained": "paper 12.50",
+    }
+    as_published, *digits = last_lines("paper").items()
+    assert as_published == ("SASRec, as published", "paper 40.00 (+60.00)")
+    assert digits[-1] == ("MaskGR, ours: lsa texts · sids 2 · unconstrained", "paper 12.50")
+    monkeypatch.setattr(published, "TEXTS", "lsa")
+    assert [*last_lines("paper").items()][3:] == [
+        ("MaskGR, as in the paper · sids 2 · constrained", "paper 12.50"),  # no figure of the paper is known to be of constrained beams
+        ("MaskGR, as in the paper · sids 2 · unconstrained", "paper 12.50 (+87.50)"),
+    ]
+
+
+def test_a_report_from_before_settings_were_recorded_differs_from_nothing(toy: Workspace, fakes: Fakes) -> None:
+    recipe = read("toy", {**TOML, "system": [{"name": "SASRec", "model": "sasrec"}], "paper": [{"system": "SASRec", "R@5": 40.0}]}, "")
+    (row,) = rows_of(recipe, Scale("paper"), found(toy, recipe, Scale("paper")).drop_columns("departures"))
+    assert row.label == "SASRec, ours: settings not recorded"
+    assert row.entries["R@5"].lines[-1] == "paper 40.00"
 
 
 def test_the_best_is_compared_with_the_best_of_another_system(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
@@ -68,27 +103,32 @@ def test_the_best_is_compared_with_the_best_of_another_system(toy: Workspace, re
 
 def test_the_runner_up_is_one_that_can_be_compared(toy: Workspace, fakes: Fakes) -> None:
     """Lists of another length than the best's are passed over; where there are no others, there is no test."""
-    ranks = {"sasrec": 1, "maskgr-items": 2, "bert4rec": 3}
-    fakes.rank = lambda plan: ranks[plan.model]
-    systems = [System(model, model, {"beams": [10 if rank != 2 else 20]}) for model, rank in ranks.items()]
-    for kept, runner_up in ((systems, "bert4rec"), (systems[:2], "maskgr-items")):
+    named = {"sasrec": "first", "maskgr-items": "second", "bert4rec": "third"}
+    fakes.rank = lambda plan: 1 + [*named].index(plan.model)
+    systems = [System(name, model, {"beams": [20 if name == "second" else 10]}) for model, name in named.items()]
+    for kept, runner_up in ((systems, "third"), (systems[:2], "second")):
         recipe = Recipe("own", "Own", ["toy"], ["N@5"], kept)
         table = found(toy, recipe)
         (contest,) = contests(toy, rows_of(recipe, SCALE, table), table)
-        assert (contest.best, contest.runner_up) == ("sasrec", runner_up)
-        assert (contest.p is None) == (runner_up == "maskgr-items")
+        assert (contest.best, contest.runner_up) == ("first", runner_up)
+        assert (contest.p is None) == (runner_up == "second")
 
 
 def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) -> None:
     by_seed(fakes)
-    recipe = read("toy", {**TOML, "datasets": ["toy", "<books>"]}, "toy.toml")
+    systems = [TOML["system"][0], {**TOML["system"][1], "name": "maskgr"}]
+    paper = [TOML["paper"][0], {**TOML["paper"][1], "system": "maskgr"}]
+    recipe = read("toy", {**TOML, "datasets": ["toy", "<books>"], "system": systems, "paper": paper}, "toy.toml")
     folder, section = write_report(toy, recipe, SCALE, found(toy, recipe), "maskgr ablate toy")
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "table.md"))
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)|@import|url\(|<script", page)
     assert "data:image/png;base64," in page
     for document in (page, text):
-        for shown in ("50.00 ± 70.71", "paper 12.50 (+37.50)", "smoke, 2 seeds", "abc", "a toy", "maskgr ablate toy", "a paper, table 0"):
+        for shown in ("50.00 ± 70.71", "paper 12.50", "smoke, 2 seeds", "abc", "a toy", "maskgr ablate toy", "a paper, table 0"):
             assert shown in document
+    assert "maskgr, ours: lsa texts, other sizes, other training · sids 2" in page
+    assert "| Items | maskgr, ours · sids 1 |" in text  # best and runner-up
+    assert "paper 12.50 (" not in page + text
     assert "<books>" not in page
     assert len(section.problems) == 6
     assert "4.0 min to train 6 runs" not in text  # a run of two evaluations would count once
@@ -159,12 +199,12 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
     ]
     decoded = dataclasses.replace(SCALE, options={"beams": [5, 10], "sids": [1]})
     assert {point["label"] for point in curves(toy, found(toy, recipe, decoded)).to_pylist()} == {"Digits"}  # item models have no sids
-    width, height, _ = size(draw_curves(curves(toy, table)))
+    width, height, _ = size(draw_curves(curves(toy, table), {}))
     assert width > height > 300
     folder, section = write_report(toy, recipe, SCALE, table, "maskgr ablate toy")
     assert (folder / "curves.png").read_bytes() == section.curves
     assert "(curves.png)" in (folder / "table.md").read_text()
-    assert draw_curves(curves(toy, table).slice(0, 1)) is None
+    assert draw_curves(curves(toy, table).slice(0, 1), {}) is None
 
 
 def test_a_grid_of_ones_own_names_no_paper(toy: Workspace, fakes: Fakes) -> None:
@@ -190,6 +230,6 @@ def test_many_labels_have_a_panel_each() -> None:
     assert [[*lines] for _, lines in found[:5]] == [["A 0", f"A {n}"] for n in range(1, 6)]
     assert [(title, [*lines]) for title, lines in found[5:]] == [("toy: B 0", ["A 0", "B 0"]), ("toy: B 1", ["B 0", "B 1"])]
     assert found[0][1]["A 1"] == {"run 1": [(1.0, 10.0), (2.0, 10.0)]}
-    one, two = (size(draw_curves(table)) for table in (few, many))  # one panel; seven, four to a row
+    one, two = (size(draw_curves(table, {})) for table in (few, many))  # one panel; seven, four to a row
     assert two[0] > one[0]
     assert two[1] > one[1]

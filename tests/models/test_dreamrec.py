@@ -163,5 +163,5 @@ def test_from_training_to_the_command_line(
     assert any("ranking-t20-k10" in said for said in progress.messages)  # validated in 20 evaluations
     done = maskgr("eval", run.name, "--nfe", 3, "--guidance", 2, "--seed", 4, "--beams", 5)
     assert done.returncode == 0, done.stderr
-    assert "40 linear steps" in done.stdout
+    assert "40 steps" in done.stdout
     assert (run.path / "eval" / "ranking-t3-k5-s4-w2" / "metrics.parquet").exists()

@@ -41,7 +41,10 @@ def test_joint_digits_learn_in_any_order_and_number_of_evaluations(toy: Workspac
     for changes in ({}, {"nfe": 1}, {"nfe": 2}, {"unmask": "random"}, {"guidance": 0.2}, {"remask": 1}):
         found = evaluate_run(toy, run, Decoding(beams=10, **changes), progress)
         assert recall(found) > 0.8
-        assert "toy · prefix attention · item tokens · item embeddings · joint digits · 3 digits of 8 codes" in found.description
+        assert (
+            "toy · prefix attention · item tokens · joint digits · item embeddings · forget 0.1 · whole item 0.5 · 3 digits of 8"
+            in found.description
+        )
         assert any("--nfe 1 ranks the whole catalogue" in line for line in progress.messages) == (changes != {"nfe": 1})
         progress.messages.clear()
     with pytest.raises(UserError, match="--no-constrained means nothing to a run with --likelihood item"):
@@ -62,7 +65,7 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
     for T in (2, 6):
         found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, ahead=2)
         assert found.folder.name == f"next2-greedy-t{T}-k10-constrained"
-        assert f"2 items ahead, average session recall · 3 digits of 8 codes · greedy, {T} evaluations" in found.description
+        assert f"2 items ahead, average session recall · next item 0.8 · 3 digits of 8 codes · greedy, {T} evaluations" in found.description
         ranks = artifacts.read(found.folder / "ranks.parquet", "ranks").to_pylist()
         assert [r["target"] for r in ranks] == [item for row in sequences for item in row[-2:]]
         hits = 0
