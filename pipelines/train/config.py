@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, check_finite
 
 OPTIMIZERS = ("adamw", "muon")
 
@@ -52,6 +52,7 @@ class TrainConfig:
             raise UserError("Training has no end: give --steps, --minutes or a --preset that has one.")
         if self.optimizer not in OPTIMIZERS:
             raise UserError(f"--optimizer {self.optimizer!r} is unknown; choose {', '.join(OPTIMIZERS)}.")
+        check_finite(self)
         ranges: dict[str, tuple[float, float]] = {
             "steps": (1, math.inf),
             "minutes": (1e-9, math.inf),
