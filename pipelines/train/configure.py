@@ -12,15 +12,12 @@ from pipelines.train.presets import preset as preset_values
 
 
 def configure(model: str, preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """A model's preset with what was typed in its place; --steps or --minutes alone replaces the preset's whole budget.
+    """A model's preset with what was typed in its place; --minutes bounds the preset's steps and does not replace them.
 
     Raises:
         UserError: an unknown model or preset, or values that the configurations refuse.
     """
-    values = preset_values(model, preset)
-    if {"steps", "minutes"} & settings.keys():
-        values = {name: value for name, value in values.items() if name not in ("steps", "minutes")}
-    values |= settings
+    values = preset_values(model, preset) | settings
     schedule = {field.name for field in dataclasses.fields(TrainConfig)}
     return (
         model_config(model, {name: value for name, value in values.items() if name not in schedule}),

@@ -73,13 +73,14 @@ class Trainer:
         return min(1.0, self._agreed(max(by_steps, by_time)))
 
     def rate(self, used: float) -> float:
-        """The learning rate: a linear rise over the warm-up, its peak until `decay` is left, then a cosine down to `final_rate` of it."""
+        """The learning rate: a linear rise over the warm-up, its peak until `decay` is left, then a fall to `final_rate` of it."""
         config = self.config
         if used < config.warmup:
             return config.learning_rate * max(used / config.warmup, 1e-2)
         begins = max(config.warmup, 1 - config.decay)
-        fall = (1 + math.cos(math.pi * max(0.0, used - begins) / max(1e-9, 1 - begins))) / 2
-        return config.learning_rate * (config.final_rate + (1 - config.final_rate) * fall)
+        fallen = max(0.0, used - begins) / max(1e-9, 1 - begins)
+        left = 1 - fallen if config.decay_shape == "linear" else (1 + math.cos(math.pi * fallen)) / 2
+        return config.learning_rate * (config.final_rate + (1 - config.final_rate) * left)
 
     def fit(
         self,

@@ -52,6 +52,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.sizes.check_ahead(self.train.next)
+        if self.train.windows == "last" and self.sizes.examples == "prefixes":
+            raise UserError(f"--windows last means nothing to --model {self.model}, where each item ends a window. Leave it out.")
 
     @property
     def name(self) -> str:
@@ -125,7 +127,8 @@ def train_run(
     if plan.train.drop_items:
         trained_on = thinned(trained_on, plan.train.drop_items, plan.train.seed)
         progress.say(f"Left out items at random: {len(trained_on.items):,} of {len(training(sequences, plan.train.next).items):,} remain.")
-    batches = Batches(trained_on, plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next)
+    last = plan.train.windows == "last"
+    batches = Batches(trained_on, plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next, last)
     trainer = Trainer(model, batches, plan.train, accelerator)
     session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     if resume and run.state.exists():
@@ -182,10 +185,8 @@ class _Session:
             f"{len(batches.sequences):,} users, {batches.windows:,} sequences and {batches.steps_per_epoch:,} steps an epoch."
         )
         if cut := batches.sequences.truncated(batches.max_items):
-            self.progress.say(
-                f"{cut:,} users have more than {batches.max_items} items: trained through "
-                f"{'the last ones up to each item' if batches.prefixes else 'random windows'}, validated on the last."
-            )
+            through = "the last ones up to each item" if batches.prefixes else "the last ones" if batches.last else "random windows"
+            self.progress.say(f"{cut:,} users have more than {batches.max_items} items: trained through {through}, validated on the last.")
         self.progress.say(f"Validation Recall@10 on {len(self.split):,} of {self.users:,} users, {self.decoding.name}.")
 
     def validate(self) -> float:
