@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from maskgr_cli import console
-from maskgr_cli.commands import ablate, download, embed, eval, import_, show, tokenize, train, tune  # noqa: A004
+from maskgr_cli.commands import ablate, download, embed, eval, import_, presets, show, tokenize, train, tune  # noqa: A004
 from pipelines import __version__
 from pipelines.errors import TrainingDiverged, UserError
 
@@ -42,7 +42,7 @@ def _root(
         os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus inherit it
 
 
-for command in (download, import_, embed, tokenize, train, tune, eval, ablate, show):
+for command in (download, import_, embed, tokenize, presets, train, tune, eval, ablate, show):
     command.register(app)
 
 
