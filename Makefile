@@ -21,7 +21,7 @@ help: ## List the targets
 
 quickstart: $(INSTALLED) ## Install, then download, train and evaluate on MovieLens 100K (CPU, under 12 minutes)
 	$(BIN)/maskgr download ml-100k
-	$(BIN)/maskgr train --dataset ml-100k --sids 2 --codebook 64 --max-items 20 --batch-size 64 --minutes 3
+	$(BIN)/maskgr train --dataset ml-100k --sids 2 --codebook 64 --max-items 20 --batch-size 64 --steps 2000
 	$(BIN)/maskgr eval --beams 40
 	$(BIN)/maskgr show
 

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from maskgr_cli import console
-from maskgr_cli.commands import ablate, download, embed, eval, import_, show, tokenize, train, tune  # noqa: A004
+from maskgr_cli.commands import ablate, download, embed, eval, import_, presets, show, tokenize, train, tune  # noqa: A004
 from pipelines import __version__
-from pipelines.errors import UserError
+from pipelines.errors import TrainingDiverged, UserError
 
 app = typer.Typer(
     name="maskgr",
@@ -42,19 +42,19 @@ def _root(
         os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus inherit it
 
 
-for command in (download, import_, embed, tokenize, train, tune, eval, ablate, show):
+for command in (download, import_, embed, tokenize, presets, train, tune, eval, ablate, show):
     command.register(app)
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 the user's mistake, 1 ours, 130 interrupted."""
+    """Entry point: exit code 0 done, 2 the user's mistake, 1 ours or a training that diverged, 130 interrupted."""
     try:
         app()
-    except UserError as error:
+    except (UserError, TrainingDiverged) as error:
         if os.environ.get("MASKGR_DEBUG"):
             raise
         console.error(str(error))
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt:
         console.error("Interrupted.")
         sys.exit(130)

@@ -25,7 +25,9 @@ GpusOption = Annotated[
 ProcessesOption = Annotated[int | None, typer.Option("--processes", min=1, help="Processes on the CPU.", show_default="one")]
 
 
-def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def config_options(
+    *configs: type, presets: dict[str, dict[str, Any]] | None = None, **renamed: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option per field of frozen dataclasses; what is not typed is not passed on.
 
     The command takes a parameter `settings: dict[str, Any]` that holds just the options that were typed, so
@@ -34,6 +36,7 @@ def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., No
     Args:
         *configs: the dataclasses; their modules must import quickly. A field that several have is one option, shown under
             their names (`name`) where not all have it.
+        presets: name → field name → value; a field's are shown with its help text.
         **renamed: field name → option, where they differ, e.g. `layers="--sids"`.
     """
 
@@ -46,7 +49,10 @@ def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., No
             for field in dataclasses.fields(config)
             if field.name not in taken and "help" in field.metadata
         }
-        added = [_parameter(field, kind, renamed.get(name), _panel(name, configs)) for name, (field, kind) in fields.items()]
+        added = [
+            _parameter(field, kind, renamed.get(name), _panel(name, configs), in_presets(name, presets or {}))
+            for name, (field, kind) in fields.items()
+        ]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
@@ -95,9 +101,22 @@ def _panel(name: str, configs: tuple[type, ...]) -> str:
     return "Hyperparameters" + (f" of {', '.join(having)}" if 0 < len(having) < len(named) else "")
 
 
-def _parameter(field: dataclasses.Field, kind: Any, option: str | None, panel: str) -> inspect.Parameter:
+def in_presets(name: str, presets: dict[str, dict[str, Any]]) -> str:
+    """The values of a field in presets, as a help text ends: " [paper: 8; small: 2; smoke: 1]", or " [default: 1]" where all agree."""
+    having = {preset: values[name] for preset, values in presets.items() if values.get(name) is not None}
+    if len(having) == len(presets) and len({*map(str, having.values())}) == 1:
+        having = {"default": next(iter(having.values()))}
+    return f" [{'; '.join(f'{preset}: {worded(value)}' for preset, value in having.items())}]" if having else ""
+
+
+def worded(value: Any) -> str:
+    """An option's value as a person reads it: yes, no, 200,000, 0.25."""
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def _parameter(field: dataclasses.Field, kind: Any, option: str | None, panel: str, values: str) -> inspect.Parameter:
     flag = option or f"--{field.name.replace('_', '-')}"
     if bool in (kind, *typing.get_args(kind)):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    shown = typer.Option(flag, help=field.metadata["help"], show_default=False, rich_help_panel=panel)
+    shown = typer.Option(flag, help=field.metadata["help"] + values, show_default=False, rich_help_panel=panel)
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from pipelines import __version__
 from pipelines.errors import UserError
+from pipelines.processor import processor
 
 PROVENANCE_KEY = b"maskgr"
 
@@ -306,8 +307,8 @@ def _table_digest(table: pa.Table) -> str:
 
 @functools.cache
 def machine() -> str:
-    """This machine in a few words: system, processor count, memory, GPUs (where torch is already loaded)."""
-    parts = [platform.system(), platform.machine(), f"{os.cpu_count()} cores"]
+    """This machine in a few words: system, processors, memory, GPUs (where torch is already loaded)."""
+    parts = [platform.system(), platform.machine(), f"{os.cpu_count()} cores ({processor()})"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     torch = sys.modules.get("torch")

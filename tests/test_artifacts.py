@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.processor import processor
 
 
 def items(rows: int = 5, **columns: object) -> pa.Table:
@@ -200,3 +202,14 @@ def test_matrices_go_round(path: Path, dtype: type) -> None:
 def test_columns_that_are_no_matrix(column: pa.Array, message: str) -> None:
     with pytest.raises(UserError, match=message):
         artifacts.matrix(pa.table({"sid": column}), "sid", Path("s.parquet"))
+
+
+def test_provenance_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name and by the instructions that decide how fast a training is; elsewhere by what the system tells."""
+    listed = "processor\t: 0\nmodel name\t: Fast CPU\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
+    for text, expected in ((listed, "Fast CPU, avx2, avx512f, avx512_bf16"), ("Processor : 0", "Some processor")):
+        monkeypatch.setattr(Path, "read_text", lambda *_, text=text, **__: text)
+        monkeypatch.setattr("platform.processor", lambda: "Some processor")
+        assert processor() == expected
+    monkeypatch.undo()
+    assert f"{os.cpu_count()} cores ({processor()})" in artifacts.machine()

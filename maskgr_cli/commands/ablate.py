@@ -48,7 +48,7 @@ def ablate(
     metrics: Annotated[str | None, typer.Option(help="Metrics of a grid without recipe.", show_default=METRICS)] = None,
     budget: Annotated[str, typer.Option(help=f"Preset of every run: {', '.join(BUDGETS)}.")] = "small",
     minutes_per_run: Annotated[
-        float | None, typer.Option(min=1e-9, help="Minutes of each run's training.", show_default="what the preset says")
+        float | None, typer.Option(min=1e-9, help="Bound on each run's training, beside the preset's steps.", show_default="none")
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every run.", show_default="1, or what the recipe says")] = None,
     split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",

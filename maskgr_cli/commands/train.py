@@ -14,12 +14,15 @@ from pipelines.models.config import ModelConfig
 from pipelines.models.configs import MODELS
 from pipelines.tokenize.config import METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
-from pipelines.train.configure import configure
+from pipelines.train.configure import configure, preset_values
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
 
 ModelOption = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
-PresetOption = Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")]
+PresetOption = Annotated[
+    str,
+    typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}; maskgr's below, others': `maskgr presets MODEL`."),
+]
 SidsOption = Annotated[int, typer.Option(help="Digits m of the semantic IDs; an item has m + 1.")]
 CodebookOption = Annotated[int, typer.Option(help="Codes V per digit.")]
 MethodOption = Annotated[str, typer.Option(help=f"Method of the semantic IDs: {', '.join(METHODS)}.")]
@@ -33,7 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
-@config_options(*MODELS.values(), TrainConfig)
+@config_options(*MODELS.values(), TrainConfig, presets=preset_values("maskgr"))
 def train(
     context: typer.Context,
     settings: dict[str, Any],

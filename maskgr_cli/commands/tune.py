@@ -22,7 +22,7 @@ from maskgr_cli.commands.train import (
 from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
 from pipelines.models.configs import MODELS
 from pipelines.train.config import TrainConfig
-from pipelines.train.configure import configure
+from pipelines.train.configure import configure, preset_values
 from pipelines.workspace import Workspace
 
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(tune)
 
 
-@config_options(*MODELS.values(), TrainConfig)
+@config_options(*MODELS.values(), TrainConfig, presets=preset_values("maskgr"))
 def tune(
     context: typer.Context,
     settings: dict[str, Any],

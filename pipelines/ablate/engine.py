@@ -18,7 +18,7 @@ from typing import Any
 from pipelines import artifacts
 from pipelines.ablate.place import Placed
 from pipelines.decode.config import Decoding
-from pipelines.errors import UserError
+from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models.configs import model_config
@@ -115,7 +115,7 @@ def work(workspace: Workspace, job: Job, progress: Progress) -> None:
     """
     try:
         run = train_run(workspace, job.plan, progress, name=job.run, resume=True)
-    except UserError as error:
+    except (UserError, TrainingDiverged) as error:
         for key in job.wanted:
             _note(workspace, key, reason=str(error))
         return

@@ -25,7 +25,7 @@ class Scale:
 
     Attributes:
         budget: the preset.
-        minutes: of each run's training, in place of the preset's end; None leaves it.
+        minutes: bound on each run's training, beside the preset's steps; None for none.
         seeds: how many, for all systems; None takes the recipe's.
         datasets: in place of the recipe's.
         options: option → values, in place of all systems'.

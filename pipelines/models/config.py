@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, check_finite
 
 SMOOTHING = {"help": "Share of what a masked or next item's target counts that training spreads over all codes, or items."}
 NEXT_ITEM = {"help": "Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers."}
@@ -56,6 +56,7 @@ class ModelConfig:
     max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
 
     def __post_init__(self) -> None:
+        check_finite(self)
         self.check_least(layers=1, width=1, heads=1, mlp=1, max_items=1)
         if self.width % (2 * self.heads):
             raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")

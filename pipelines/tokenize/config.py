@@ -9,7 +9,7 @@ from pipelines.errors import UserError
 METHODS = ("kmeans", "random", "rqvae", "pq", "opq")  # each a module of this folder
 LARGEST_CODEBOOK = 32_767  # digits are stored as int16
 # Options that only some methods read: their defaults, and which methods.
-ONLY = {"iterations": (25, ("kmeans", "rqvae", "pq", "opq")), "steps": (3000, ("rqvae",))}
+ONLY = {"iterations": (25, ("kmeans", "rqvae", "pq", "opq")), "steps": (3000, ("rqvae",)), "unit_residuals": (False, ("kmeans",))}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class TokenizeConfig:
         default=None, metadata={"help": "Lloyd iterations of each k-means; with opq also rounds of rotation. [default: 25]"}
     )
     normalise: bool = field(default=False, metadata={"help": "Scale embeddings to unit length first. [default: no]"})
+    unit_residuals: bool | None = field(
+        default=None, metadata={"help": "Cluster directions: kmeans scales what each layer is given to unit length. [default: no]"}
+    )
     steps: int | None = field(default=None, metadata={"help": "Training steps of rqvae, 256 vectors each. [default: 3000]"})
 
     def __post_init__(self) -> None:
@@ -49,7 +52,7 @@ class TokenizeConfig:
             if getattr(self, name) is None and self.method in methods:
                 object.__setattr__(self, name, default)
             elif getattr(self, name) is not None and self.method not in methods:
-                raise UserError(f"--{name} means nothing to --method {self.method}. Leave it out.")
+                raise UserError(f"--{name.replace('_', '-')} means nothing to --method {self.method}. Leave it out.")
         for option, value, least, most in (
             ("--sids", self.layers, 1, None),
             ("--codebook", self.codebook, 2, LARGEST_CODEBOOK),
@@ -65,5 +68,5 @@ def default_name(embedding: str, config: TokenizeConfig) -> str:
     """What SIDs are called when no name is given: "lsa-4x256", "lsa-16x256-opq-s7" for opq and seed 7; each other setting shows too."""
     parts = [embedding, f"{config.layers}x{config.codebook}", *[config.method] * (config.method != "kmeans")]
     parts += [f"s{config.seed}"] * (config.seed != 0)
-    parts += [f"{name[0]}{getattr(config, name)}" for name, (default, _) in ONLY.items() if getattr(config, name) not in (None, default)]
-    return "-".join(parts + ["unit"] * config.normalise)
+    parts += [f"{name[0]}{getattr(config, name)}" for name in ("iterations", "steps") if getattr(config, name) not in (None, ONLY[name][0])]
+    return "-".join(parts + ["unit"] * config.normalise + ["unit-residuals"] * bool(config.unit_residuals))

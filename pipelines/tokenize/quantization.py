@@ -37,7 +37,8 @@ def kmeans_by_digit(
 
     With all columns for every digit this is residual k-means, with other columns for each it is product quantisation.
     Runs on all GPUs that faiss sees, else on the CPU. The same seed gives the same codes for the same number of
-    threads, and more digits extend the codes of fewer. Centroids are learnt from at most 256 vectors per code.
+    threads, and more digits extend the codes of fewer. Centroids are learnt from at most 256 vectors per code. With
+    `unit_residuals` directions are clustered: what a digit is given is scaled to unit length, its centroids back.
 
     Args:
         vectors: float32 [N, D], finite.
@@ -51,6 +52,10 @@ def kmeans_by_digit(
     with progress.task(name, total=len(columns), unit="digits") as task:
         for digit, (part, seed) in enumerate(zip(columns, seeds, strict=True)):
             shown = np.ascontiguousarray(residuals[:, part])
+            length: np.ndarray | float = 1.0
+            if config.unit_residuals:
+                length = np.maximum(np.linalg.norm(shown, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+                shown = shown / length
             kmeans = faiss.Kmeans(
                 shown.shape[1],
                 min(config.codebook, len(shown)),
@@ -63,10 +68,10 @@ def kmeans_by_digit(
             codes.append(kmeans.assign(shown)[1])
             centroids.append(np.zeros((kmeans.k, residuals.shape[1]), np.float32))
             centroids[-1][:, part] = kmeans.centroids
-            residuals[:, part] -= kmeans.centroids[codes[-1]]
+            residuals[:, part] -= length * kmeans.centroids[codes[-1]]
             error.append(energy(residuals) / total)
             task.update(digit + 1, f"{error[-1]:.1%} of the energy left")
-    return Quantization(np.stack(codes, axis=1), error, centroids)
+    return Quantization(np.stack(codes, axis=1), error, None if config.unit_residuals else centroids)
 
 
 def group_equal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

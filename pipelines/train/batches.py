@@ -39,11 +39,12 @@ class Batches:
     """Steps over training sequences, the same whenever asked: step s is a function of the seed and s alone.
 
     A sequence longer than `max_items` is seen through windows of `max_items` consecutive items, as many as
-    cover it once on average, drawn anew each epoch; so no interaction is cut off for good.
+    cover it once on average, drawn anew each epoch; so no interaction is cut off for good, unless `last` is asked for.
 
     Attributes:
         prefixes: each item but a sequence's first `ahead` ones ends a window of its own, of the `max_items` items up to it, instead.
         ahead: items k that are recommended at a time.
+        last: the last `max_items` items of a sequence are its one window.
     """
 
     sequences: Sequences
@@ -52,6 +53,7 @@ class Batches:
     seed: int
     prefixes: bool = False
     ahead: int = 1
+    last: bool = False
 
     @property
     def windows(self) -> int:
@@ -68,7 +70,8 @@ class Batches:
         """How many windows each sequence has."""
         if self.prefixes:
             return np.maximum(self.sequences.lengths - self.ahead, 0)
-        return -(-self.sequences.lengths // self.max_items)
+        copies = -(-self.sequences.lengths // self.max_items)
+        return np.minimum(copies, 1) if self.last else copies
 
     def epoch(self, number: int) -> Windows:
         """The windows of one epoch, shuffled."""
@@ -81,7 +84,7 @@ class Batches:
         """Whose each window is, where it starts and how long it is."""
         rows = rng.permutation(np.repeat(np.arange(len(self.sequences)), self._copies))
         spare = np.maximum(self.sequences.lengths - self.max_items, 0)[rows]
-        starts = self.sequences.offsets[rows] + rng.integers(0, spare, endpoint=True)
+        starts = self.sequences.offsets[rows] + (spare if self.last else rng.integers(0, spare, endpoint=True))
         return rows, starts, np.minimum(self.sequences.lengths, self.max_items)[rows]
 
     def _prefixes(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

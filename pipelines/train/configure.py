@@ -8,21 +8,29 @@ from typing import Any
 from pipelines.models.config import ModelConfig
 from pipelines.models.configs import model_config
 from pipelines.train.config import TrainConfig
-from pipelines.train.presets import preset as preset_values
+from pipelines.train.presets import PRESET_NAMES, preset
+
+SCHEDULE = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
-def configure(model: str, preset: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """A model's preset with what was typed in its place; --steps or --minutes alone replaces the preset's whole budget.
+def configure(model: str, name: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    """A model's preset with what was typed in its place; --minutes bounds the preset's steps and does not replace them.
 
     Raises:
         UserError: an unknown model or preset, or values that the configurations refuse.
     """
-    values = preset_values(model, preset)
-    if {"steps", "minutes"} & settings.keys():
-        values = {name: value for name, value in values.items() if name not in ("steps", "minutes")}
-    values |= settings
-    schedule = {field.name for field in dataclasses.fields(TrainConfig)}
+    values = preset(model, name) | settings
     return (
-        model_config(model, {name: value for name, value in values.items() if name not in schedule}),
-        TrainConfig(**{name: value for name, value in values.items() if name in schedule}),
+        model_config(model, {name: value for name, value in values.items() if name not in SCHEDULE}),
+        TrainConfig(**{name: value for name, value in values.items() if name in SCHEDULE}),
     )
+
+
+def preset_values(model: str) -> dict[str, dict[str, Any]]:
+    """Preset → field → value, of all fields that the model and its training have.
+
+    Raises:
+        UserError: an unknown model.
+    """
+    configured = {name: configure(model, name, {}) for name in PRESET_NAMES}
+    return {name: dataclasses.asdict(sizes) | dataclasses.asdict(train) for name, (sizes, train) in configured.items()}

@@ -19,11 +19,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from pipelines.errors import TrainingDiverged
 from pipelines.models.interface import Recommender
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, Windows, cut
 from pipelines.train.config import TrainConfig
 from pipelines.train.optimizers import optimizers
+from pipelines.train.pace import Pace
 
 RECORD_EVERY = 20  # steps between two records of the training loss
 MICRO_TOKENS = {"cpu": 2048, "cuda": 32768}  # in one forward pass: what a cache holds, what keeps a GPU busy
@@ -71,13 +73,14 @@ class Trainer:
         return min(1.0, self._agreed(max(by_steps, by_time)))
 
     def rate(self, used: float) -> float:
-        """The learning rate: a linear rise over the warm-up, its peak until `decay` is left, then a cosine down to `final_rate` of it."""
+        """The learning rate: a linear rise over the warm-up, its peak until `decay` is left, then a fall to `final_rate` of it."""
         config = self.config
         if used < config.warmup:
             return config.learning_rate * max(used / config.warmup, 1e-2)
         begins = max(config.warmup, 1 - config.decay)
-        fall = (1 + math.cos(math.pi * max(0.0, used - begins) / max(1e-9, 1 - begins))) / 2
-        return config.learning_rate * (config.final_rate + (1 - config.final_rate) * fall)
+        fallen = max(0.0, used - begins) / max(1e-9, 1 - begins)
+        left = 1 - fallen if config.decay_shape == "linear" else (1 + math.cos(math.pi * fallen)) / 2
+        return config.learning_rate * (config.final_rate + (1 - config.final_rate) * left)
 
     def fit(
         self,
@@ -95,9 +98,13 @@ class Trainer:
 
         Returns:
             False where Ctrl-C (or a termination signal) stopped it; the state is saved then too.
+
+        Raises:
+            TrainingDiverged: a loss, a gradient or a weight is not finite; nothing is validated or saved since.
         """
         total, last = 1000, time.monotonic()
         losses: list[Tensor] = []
+        pace = Pace(self.config)
         with progress.task("Training", total=total) as task, _stop_signal() as stopped:
             for step, windows, rows in self.batches.steps(self.state.step):
                 loss, tokens = self._step(step, windows, rows)
@@ -105,26 +112,35 @@ class Trainer:
                 now = time.monotonic()
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
                 self.state.seconds, last = self.state.seconds + now - last, now
-                used = self.used
+                used, stopping = self.used, self._agreed(float(bool(stopped)))
+                due = used >= 1 or used >= (self.state.validated + 1) / self.config.validations
+                if due or stopping:
+                    self._check(losses)
                 if self.state.step % RECORD_EVERY == 0 or step == 0 or used >= 1:
                     self._record(losses, used)
                     task.update(used * total, note=self._note())
-                if self._agreed(float(bool(stopped))):
+                if estimate := pace.estimate(self.state.step, self.state.seconds):
+                    progress.say(estimate)
+                if stopping:
                     checkpoint(False)
                     return False
-                if used >= (self.state.validated + 1) / self.config.validations or used >= 1:
+                if due:
                     better = self._validate(validate)
                     self.state.seconds, last = self.state.seconds + time.monotonic() - last, time.monotonic()
                     checkpoint(better)
                     progress.say(self._note())
-                    if used >= 1 or (self.config.patience and self.state.since_best >= self.config.patience):
-                        return True
-                    if hopeless and hopeless(self.state.validated, self.state.history[-1][2]):
+                    ended = used >= 1 or self._out_of_patience
+                    if ended and (reason := self._reason(used)):
+                        progress.say(reason)
+                    if ended or (hopeless and hopeless(self.state.validated, self.state.history[-1][2])):
                         return True
         return True
 
     def _step(self, step: int, windows: Windows, rows: np.ndarray) -> tuple[Tensor, int]:
-        """One optimiser step: this process's part of its loss, on its device, and the tokens it took, over all processes."""
+        """One optimiser step: this process's part of its loss, on its device, and the tokens it took, over all processes.
+
+        The loss of a step whose gradient is not finite is NaN.
+        """
         config, accelerator = self.config, self.accelerator
         model = self.model
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
@@ -150,12 +166,11 @@ class Trainer:
                 part = model(*(array[piece, -n:] for array in drawn)) * scale
             accelerator.backward(part)
             loss = loss + part.detach()
-        if config.clip:
-            accelerator.clip_grad_norm_(model.parameters(), config.clip)
+        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip or math.inf)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        return loss, int(lengths.sum()) * self.tokens_per_item
+        return torch.where(norm.isfinite(), loss, math.nan), int(lengths.sum()) * self.tokens_per_item
 
     def _validate(self, validate: Callable[[], float]) -> bool:
         began = time.monotonic()
@@ -173,11 +188,57 @@ class Trainer:
 
     def _record(self, losses: list[Tensor], used: float) -> None:
         """Note what the steps since the last record did; until here nobody has waited for the device."""
-        state, loss = self.state, self.accelerator.reduce(torch.stack(losses).mean(), "mean").item()
-        seen = {"loss": loss, "learning_rate": self.rate(used), "seconds": state.seconds, "tokens": float(state.tokens)}
+        state = self.state
+        seen = {
+            "loss": math.fsum(self._finite(losses)) / len(losses),
+            "learning_rate": self.rate(used),
+            "seconds": state.seconds,
+            "tokens": float(state.tokens),
+        }
         losses.clear()
         state.history.extend((state.step, name, value) for name, value in seen.items())
         self.accelerator.log(seen, step=state.step)
+
+    def _finite(self, losses: list[Tensor]) -> list[float]:
+        """The losses of the last steps, means over the processes.
+
+        Raises:
+            TrainingDiverged: one is not finite.
+        """
+        values = self.accelerator.reduce(torch.stack(losses), "mean").tolist() if losses else []
+        for number, value in enumerate(values, start=self.state.step - len(values) + 1):
+            if not math.isfinite(value):
+                raise TrainingDiverged(f"the loss or its gradient is not finite at step {number}")
+        return values
+
+    def _check(self, losses: list[Tensor]) -> None:
+        """See that nothing is wrong with what is about to be validated or saved: here the device is waited for.
+
+        Raises:
+            TrainingDiverged: a loss, a gradient or a weight is not finite.
+        """
+        self._finite(losses)
+        finite = torch.stack([weight.isfinite().all() for weight in self.bare.parameters()]).all().item()
+        if self._agreed(float(not finite)):
+            raise TrainingDiverged(f"weights are not finite after step {self.state.step}")
+
+    @property
+    def _out_of_patience(self) -> bool:
+        return bool(self.config.patience) and self.state.since_best >= self.config.patience
+
+    def _reason(self, used: float) -> str | None:
+        """What a person should know of why the training ends here; None where its steps are done."""
+        state, config = self.state, self.config
+        if used < 1:
+            return f"Ended at step {state.step}: {config.patience} validations in a row without a better one (--patience)."
+        cut = config.minutes is not None and (config.steps is None or state.step < config.steps)
+        if cut and state.since_best == 0:
+            of = f" of {config.steps:,}" if config.steps else ""
+            return (
+                f"Validation was still rising when --minutes {config.minutes:g} ended the training "
+                f"at step {state.step:,}{of}: give it more time."
+            )
+        return None
 
     def _note(self) -> str:
         """Loss, speed, last validation and time left, in a line."""

@@ -1,4 +1,8 @@
-"""The presets of every model: the values that differ from the defaults of its configuration and of TrainConfig, by field name."""
+"""The presets of every model: the values that differ from the defaults of its configuration and of TrainConfig, by field name.
+
+Every preset ends by steps, so that a seed gives the same run on a fast machine and on a slow one, and `paper` and `small` end earlier
+where validation says so.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +27,44 @@ SMOKE: dict[str, Any] = {
     "validation_users": 500,
 }
 
-# A coffee on a CPU: what all models have in common.
+# A coffee on a CPU: what all models have in common. Where nothing else is said, a model's steps are those that eight minutes on one
+# AVX-512 core came to on Beauty (benchmarks/results/table1-small, others-small and dreamrec-small: curves.parquet). The learning rate
+# falls to 0 at the last of them and validation mostly rises until then, so patience is long: three validations of eight. Of all curves
+# in benchmarks/results it would have ended three earlier, and taken the best weights of none.
 SMALL: dict[str, Any] = {
     "width": 128,
     "heads": 4,
     "mlp": 512,
     "max_items": 50,
-    "minutes": 6.0,
     "batch_size": 256,
     "weight_decay": 0.01,
     "validations": 8,
     "validation_users": 5000,
+    "patience": 3,
+}
+
+# What MaskGR's paper states (section 4.1, appendix A.1) are the defaults. It stops "early using validation recall@10" and is silent on
+# dropout, schedule, patience and steps: here they are those of the authors' released program, which warms up for 10,000 steps, falls in
+# a line to 0.3 of the peak, waits 50,000 steps for a better validation and trains on the last items of long histories. Ours: where the
+# fall ends, a bound so late that patience comes first; a validation every 1,000 steps; gradients clipped at norm 1; 24 items of history.
+# The program also brings residuals to unit length before each layer of k-means, which semantic IDs decide, not training:
+# `maskgr tokenize --unit-residuals`, and its name for `maskgr train --semantic-ids`.
+MASKGR: dict[str, Any] = {
+    "dropout": 0.25,
+    "windows": "last",
+    "steps": 200_000,
+    "warmup": 0.05,
+    "decay_shape": "linear",
+    "final_rate": 0.3,
+    "validations": 200,
+    "patience": 50,
 }
 
 # Rajput et al. 2023, "Sequence-to-Sequence Model": 4 + 4 layers, 6 heads of 64, MLP 1024, dropout 0.1, histories of 20, batches of 256,
 # 200,000 steps. Heads share the width here, so it is 384 in place of 128 (14 M parameters, about 13 M as published). The learning rate
 # stays at its peak for 10,000 steps and falls by a cosine to where theirs comes with the inverse square root of the step. Its peak is
 # theirs, 0.01, over ten: they train with T5X, whose optimiser counts in parts of a parameter's size, and AdamW learns far less at 0.01.
-# Their items have four digits: add --sids 3.
+# The end by validation is MaskGR's (appendix A.1: "all experiments"), and so is its patience. Their items have four digits: --sids 3.
 TIGER: dict[str, Any] = {
     "layers": 4,
     "width": 384,
@@ -56,6 +80,7 @@ TIGER: dict[str, Any] = {
     "final_rate": 0.22,
     "steps": 200_000,
     "validations": 200,
+    "patience": 50,
 }
 
 TIGER_SMALL: dict[str, Any] = {
@@ -67,6 +92,7 @@ TIGER_SMALL: dict[str, Any] = {
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 0.01,
+    "steps": 4000,
     "validations": 4,  # by beams: as few users as still tell better weights from worse
     "validation_users": 1000,
 }
@@ -85,13 +111,14 @@ CLOZE_SMALL: dict[str, Any] = {
     "batch_size": 128,
     "optimizer": "muon",
     "learning_rate": 0.006,
+    "steps": 4300,
 }
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "maskgr": {
-        # Paper, section 4.1 and appendix A.1: the defaults. The paper trains until validation stops improving.
-        "paper": {"steps": 30_000, "validations": 150, "patience": 15},
-        # The variants of ours that learn more in a few minutes (README, "Figures").
+        "paper": MASKGR,
+        # The variants of ours that learn more in a few minutes (README, "Figures"). Validation is flat from 1,300 steps on
+        # (benchmarks/results/small: curves.parquet); 1,800 take about four minutes of one AVX-512 core.
         "small": {
             **SMALL,
             "attention": "prefix",
@@ -101,7 +128,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "item_embeddings": True,
             "layers": 2,
             "width": 64,
-            "minutes": 4.0,  # it learns no more after that on one core of ours
             "dropout": 0.3,
             "label_smoothing": 0.1,
             "repeat_bias": True,
@@ -109,14 +135,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 128,
             "optimizer": "muon",
             "learning_rate": 0.01,
+            "steps": 1800,
             "validations": 6,
             "validation_users": 0,
         },
         "smoke": SMOKE,
     },
     "sasrec": {
-        # Kang and McAuley 2018, section IV: two blocks, d = 50, one head, histories of 50, dropout 0.5 on sparse data, Adam 0.001
-        # with batches of 128, one negative. They train until validation stops improving.
+        # Kang and McAuley 2018, sections III and IV: two blocks, d = 50, one head, the last 50 items of a history, dropout 0.5 on sparse
+        # data, Adam 0.001 with batches of 128, one negative. On MovieLens 1M it is the last 200 items and dropout 0.2: --max-items 200
+        # --dropout 0.2. They end after 20 epochs without a better validation, here after 10,000 steps (57 epochs on Beauty).
         "paper": {
             "loss": "bce",
             "layers": 2,
@@ -125,6 +153,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "mlp": 50,
             "dropout": 0.5,
             "max_items": 50,
+            "windows": "last",
             "batch_size": 128,
             "learning_rate": 0.001,
             "weight_decay": 0.0,
@@ -144,12 +173,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "optimizer": "muon",
             "learning_rate": 0.006,
             "weight_decay": 0.1,
+            "steps": 1600,
         },
         "smoke": SMOKE,
     },
     "bert4rec": {
-        # Sun et al. 2019, section 4.4: two blocks, d = 64, two heads, histories of 50 on Beauty, ρ = 0.6, Adam 0.0001 with linear
-        # decay, weight decay 0.01, batches of 256.
+        # Sun et al. 2019, section 4.4: two blocks, d = 64, two heads, histories of 50 and ρ = 0.6 on Beauty (200 and 0.2 on MovieLens
+        # 1M: --max-items 200 --mask-ratio 0.2), Adam 0.0001 with linear decay, weight decay 0.01, gradients clipped at 5, batches of
+        # 256. MaskGR's paper (section 4.5) says ρ = 0.15 of it. They also train on sequences of which the last item alone is masked
+        # (section 3.6), without a share; here a tenth is cut at a random item, only that one masked. Patience and dropout are ours.
         "paper": {
             "layers": 2,
             "width": 64,
@@ -158,6 +190,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "dropout": 0.1,
             "max_items": 50,
             "mask_ratio": 0.6,
+            "next_item": 0.1,
+            "decay_shape": "linear",
             "batch_size": 256,
             "learning_rate": 0.0001,
             "weight_decay": 0.01,
@@ -171,17 +205,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "maskgr-items": {
         # Table 2: the paper's model with item ids in place of semantic IDs; its sizes and optimiser are those of MaskGR.
-        "paper": {"steps": 30_000, "validations": 150, "patience": 15},
-        "small": CLOZE_SMALL,
+        "paper": MASKGR,
+        "small": {**CLOZE_SMALL, "steps": 4000},  # it still learns then: 16,600 in half an hour (benchmarks/results/plateau-small)
         "smoke": SMOKE,
     },
     "tiger": {"paper": TIGER, "small": TIGER_SMALL, "smoke": SMOKE},
     # Yang et al. 2024 (arXiv 2411.18814): six layers in place of four, the same heads; what else they trained with is taken to be TIGER's.
-    "liger": {"paper": {**TIGER, "layers": 6}, "small": TIGER_SMALL, "smoke": SMOKE},
+    "liger": {"paper": {**TIGER, "layers": 6}, "small": {**TIGER_SMALL, "steps": 3200}, "smoke": SMOKE},
     "dreamrec": {
         # Yang et al. 2023, section 4.1: D = 64, guidance away from a tenth, T from 50 to 2,000 and w from 0 to 10 by data set; their
-        # commands take T = 500 (2,000 on KuaiRec), w = 2 (4 on Zhihu: `eval --guidance`), AdamW and rates from 0.00005 to 0.01.
-        # Histories of 10, one block with one head and batches of 256 are the released program's.
+        # commands take T = 500 (2,000 on KuaiRec), w = 2 (4 on Zhihu; an option of evaluation: `eval --guidance 2`), AdamW and rates from
+        # 0.00005 to 0.01. Histories of 10, one block with one head and batches of 256 are the released program's. MaskGR's paper
+        # (section 4.1) says 1,000 steps of it; where the two differ these are DreamRec's own. Steps and patience are ours.
         "paper": {
             "layers": 1,
             "width": 64,
@@ -210,12 +245,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "repeat_bias": True,
             "optimizer": "muon",
             "learning_rate": 0.003,
+            "steps": 1800,
         },
         "smoke": {**SMOKE, "ranking": 1.0, "vector_length": 0.3, "residual": True},
     },
     "cadirec": {
-        # Cui et al. 2024; the sizes, rate, weights and 5 of 1,000 steps are the authors' settings for Beauty. They name a pairwise
-        # loss with one negative for the recommendation; bce is ours with one.
+        # Cui et al. 2024; the sizes, rate, weights and 5 of 1,000 steps (MaskGR's paper, section 4.1: 1,000) are the authors' settings
+        # for Beauty. They name a pairwise loss with one negative for the recommendation; bce is ours with one. Patience is ours.
         "paper": {
             "loss": "bce",
             "layers": 2,
@@ -245,6 +281,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "micro_tokens": 4096,
             "optimizer": "muon",
             "learning_rate": 0.003,
+            "steps": 1100,  # where validation stopped rising in half an hour (benchmarks/results/plateau-small)
         },
         "smoke": {**SMOKE, "temperature": 5.0},
     },
@@ -275,6 +312,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 64,
             "optimizer": "muon",
             "learning_rate": 0.003,
+            "steps": 6400,
         },
         "smoke": SMOKE,
     },
@@ -306,6 +344,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 64,
             "optimizer": "muon",
             "learning_rate": 0.003,
+            "steps": 3200,
             "validations": 4,
             "validation_users": 1000,
         },

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from pipelines import __version__, artifacts
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.errors import UserError
+from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.abilities import suited
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.protocol import Sequences, histories, load_sequences, training
@@ -52,6 +52,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.sizes.check_ahead(self.train.next)
+        if self.train.windows == "last" and self.sizes.examples == "prefixes":
+            raise UserError(f"--windows last means nothing to --model {self.model}, where each item ends a window. Leave it out.")
 
     @property
     def name(self) -> str:
@@ -64,19 +66,22 @@ def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
     """A run that was interrupted, and its plan: the one named, else the newest.
 
     Raises:
-        UserError: there is none, or it is finished.
+        UserError: there is none, or it is finished, or the one named diverged, as it would again.
     """
     runs = [workspace.require_run(name)] if name else workspace.runs[::-1]
     for run in runs:
         found = artifacts.read_json(run.config)
-        if found.get("state") == "finished":
+        if name and found.get("state") == "diverged":
+            raise UserError(_diverged(run, found))
+        if found.get("state") in ("finished", "diverged"):
             continue
         try:
             sizes, schedule = model_config(found["model"], found["sizes"]), TrainConfig(**found["train"])
             return run, Plan(found["dataset"], found["sids"], found["model"], found["preset"], sizes, schedule)
         except (KeyError, TypeError) as error:
             raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
-    raise UserError(f"There is nothing to resume: {f'run {name}' if name else f'every run in {workspace.root}'} is finished.")
+    over = f"run {name} is finished" if name else f"every run in {workspace.root} is finished or diverged"
+    raise UserError(f"There is nothing to resume: {over}.")
 
 
 def train_run(
@@ -101,6 +106,7 @@ def train_run(
 
     Raises:
         UserError: artifacts that are missing or do not belong together; a run of that name that is another one.
+        TrainingDiverged: a loss, a gradient or a weight was not finite; the best weights before are kept.
         KeyboardInterrupt: Ctrl-C; the state is saved first.
     """
     dataset, run = workspace.require_dataset(plan.dataset), workspace.run(name or plan.name)
@@ -121,7 +127,8 @@ def train_run(
     if plan.train.drop_items:
         trained_on = thinned(trained_on, plan.train.drop_items, plan.train.seed)
         progress.say(f"Left out items at random: {len(trained_on.items):,} of {len(training(sequences, plan.train.next).items):,} remain.")
-    batches = Batches(trained_on, plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next)
+    last = plan.train.windows == "last"
+    batches = Batches(trained_on, plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next, last)
     trainer = Trainer(model, batches, plan.train, accelerator)
     session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     if resume and run.state.exists():
@@ -134,7 +141,11 @@ def train_run(
     if track:
         _start_tracker(accelerator, plan, track)
     session.describe("running")
-    finished = trainer.fit(session.validate, session.save, progress, hopeless)
+    try:
+        finished = trainer.fit(session.validate, session.save, progress, hopeless)
+    except TrainingDiverged as error:
+        session.diverged()
+        raise TrainingDiverged(session.advice(str(error))) from None
     accelerator.end_training()
     session.describe("finished" if finished else "interrupted")
     if not finished:
@@ -174,10 +185,8 @@ class _Session:
             f"{len(batches.sequences):,} users, {batches.windows:,} sequences and {batches.steps_per_epoch:,} steps an epoch."
         )
         if cut := batches.sequences.truncated(batches.max_items):
-            self.progress.say(
-                f"{cut:,} users have more than {batches.max_items} items: trained through "
-                f"{'the last ones up to each item' if batches.prefixes else 'random windows'}, validated on the last."
-            )
+            through = "the last ones up to each item" if batches.prefixes else "the last ones" if batches.last else "random windows"
+            self.progress.say(f"{cut:,} users have more than {batches.max_items} items: trained through {through}, validated on the last.")
         self.progress.say(f"Validation Recall@10 on {len(self.split):,} of {self.users:,} users, {self.decoding.name}.")
 
     def validate(self) -> float:
@@ -193,12 +202,35 @@ class _Session:
             if best:
                 registry.save(self.trainer.bare, self.run.weights)
             checkpoint.save(self.trainer, self.run.state)
-            if self.trainer.state.history:
-                step, measure, value = zip(*self.trainer.state.history, strict=True)
-                table = pa.table({"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())})
-                artifacts.write(self.run.history, "history", table, config=describe(self.plan), inputs=self.inputs, started=self.began)
+            self._keep_history()
             self.describe("running")
         self.trainer.accelerator.wait_for_everyone()
+
+    def diverged(self) -> None:
+        """Note that the training is over; weights and state stay those of the last checkpoint, history goes on to here."""
+        if self.trainer.accelerator.is_main_process:
+            self._keep_history()
+            self.describe("diverged")
+        self.trainer.accelerator.wait_for_everyone()
+
+    def advice(self, reason: str) -> str:
+        """What a person should know of a training that diverged."""
+        train, state = self.plan.train, self.trainer.state
+        best = f"the weights of step {state.best_step}, the best so far (validation Recall@10 {100 * state.best:.2f}), are kept"
+        kept = best if state.best >= 0 else "there was no validation before, so no weights are kept"
+        clip = " or give --clip 1" * (not train.clip)
+        return (
+            f"{self.run.name} diverged: {reason}; {kept}. Lower --learning-rate ({train.learning_rate:g}){clip}, "
+            "and train again, with --force where the name is to stay."
+        )
+
+    def _keep_history(self) -> None:
+        """Write history.parquet, where there is any history yet."""
+        if not self.trainer.state.history:
+            return
+        step, measure, value = zip(*self.trainer.state.history, strict=True)
+        table = pa.table({"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())})
+        artifacts.write(self.run.history, "history", table, config=describe(self.plan), inputs=self.inputs, started=self.began)
 
     def describe(self, state: str) -> None:
         """Write config.json."""
@@ -245,12 +277,18 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
             raise UserError(f"{run.path} was trained on other {name} than {path} now holds. Train it again with --force.")
     if found.get("state") == "finished":
         return True
+    if found.get("state") == "diverged":
+        raise UserError(_diverged(run, found))
     if not resume:
         raise UserError(
             f"{run.path} was interrupted at step {found.get('steps', 0)}. "
             f"Continue it with: maskgr train --resume --name {run.name}. Or start again with --force."
         )
     return False
+
+
+def _diverged(run: Run, found: dict[str, Any]) -> str:
+    return f"{run.path} diverged at step {found.get('steps', 0)}, and would again. Lower --learning-rate and train again with --force."
 
 
 def start_accelerate(precision: str, track: str | None = None, folder: Path | None = None) -> Accelerator:

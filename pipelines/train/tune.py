@@ -17,7 +17,7 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.errors import TrainingDiverged, UserError
 from pipelines.progress import Progress
 from pipelines.train.run import Plan, describe, train_run
 from pipelines.train.spaces import SPACES, Among, Space
@@ -106,7 +106,7 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
         train_run(workspace, configure(values), progress, name=run.name, force=True, hopeless=hopeless)
         best = artifacts.read_json(run.config)["best"]["recall@10"]
         study.tell(trial, **({"state": TrialState.PRUNED} if ended else {"values": best}))
-    except UserError as error:  # values that do not go together
+    except (UserError, TrainingDiverged) as error:  # values that do not go together, or lead nowhere
         progress.say(f"Trial {trial.number} failed: {error}")
         study.tell(trial, state=TrialState.FAIL)
     finally:

@@ -34,7 +34,7 @@ def test_options_of_training_multiply_runs_and_those_of_evaluation_evaluations()
     assert len(found) == 12
     assert len({(cell.sizes, cell.train) for cell in found}) == 6
     assert {cell.train.minutes for cell in found} == {2.0}
-    assert {cell.train.steps for cell in found} == {None}
+    assert {cell.train.steps for cell in found} == {300}  # the preset's, a bound beside the minutes
     assert [cell.label for cell in found[::3]] == [f"maskgr · nfe {n} · layers {m}" for n in (1, 2) for m in (1, 2)]
 
 

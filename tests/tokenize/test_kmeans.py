@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.progress import Silent
-from pipelines.tokenize.config import TokenizeConfig
+from pipelines.tokenize.config import TokenizeConfig, default_name
 from pipelines.tokenize.kmeans import quantize
 from tests.tokenize.test_quantization import same_partition
 
@@ -50,3 +51,27 @@ def test_zero_vectors_cluster_without_a_fault() -> None:
     found = quantize(vectors, TokenizeConfig(layers=3, codebook=8), Silent())
     assert len(np.unique(found.codes[10:], axis=0)) == 1
     assert quantize(vectors[10:], TokenizeConfig(layers=2, codebook=8), Silent()).error == [0, 0]
+
+
+def test_unit_residuals_cluster_directions_layer_by_layer() -> None:
+    """By hand: what a layer leaves is brought to unit length before the next; the energy left counts lengths as they are."""
+    vectors = np.random.default_rng(4).normal(1, 1, (300, 6)).astype(np.float32)
+    config = TokenizeConfig(layers=3, codebook=8, unit_residuals=True)
+    found, before = quantize(vectors, config, Silent()), vectors.copy()
+    assert np.array_equal(vectors, before)
+    assert found.centroids is None  # a vector is no sum of them
+    assert default_name("lsa", config) == "lsa-3x8-unit-residuals"
+    with pytest.raises(UserError, match="--unit-residuals means nothing to --method pq"):
+        TokenizeConfig(method="pq", unit_residuals=True)
+    left = vectors.astype(np.float64)
+    for digit in range(3):
+        length = np.linalg.norm(left, axis=1, keepdims=True)
+        unit = left / length
+        centroids = np.stack([unit[found.codes[:, digit] == code].mean(0) for code in range(8)])
+        nearest = np.square(unit[:, None] - centroids[None]).sum(2).argmin(1)
+        assert (nearest == found.codes[:, digit]).mean() > 0.97  # Lloyd's iterations may stop before the last item has moved
+        left -= length * centroids[found.codes[:, digit]]
+        assert found.error[digit] == pytest.approx(np.square(left).sum() / np.square(vectors).sum(), rel=0.03)
+    scaled = quantize(vectors * np.random.default_rng(5).uniform(1, 9, (300, 1)).astype(np.float32), config, Silent())
+    assert (scaled.codes == found.codes).mean() > 0.97  # lengths mean nothing
+    assert quantize(np.zeros((20, 4), np.float32), TokenizeConfig(layers=2, codebook=4, unit_residuals=True), Silent()).error == [0, 0]

@@ -35,6 +35,16 @@ def test_an_epoch_holds_short_sequences_once_and_windows_of_long_ones() -> None:
     assert seen == set(range(LENGTHS.sum()))  # no interaction is cut off for good
 
 
+def test_the_last_items_alone_train_where_they_are_asked_for() -> None:
+    batches = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0, last=True)
+    ends = [*SEQUENCES.offsets[1:].tolist()]
+    for number in range(2):
+        assert sorted(epoch(batches, number)) == [
+            list(range(max(end - 5, start), end)) for start, end in zip([0, *ends], ends, strict=False)
+        ]
+    assert epoch(batches, 0) != epoch(batches, 1)
+
+
 @pytest.mark.parametrize("prefixes", [False, True])
 def test_a_window_is_its_users(prefixes: bool) -> None:
     windows = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0, prefixes=prefixes).epoch(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,12 +20,9 @@ from pipelines.evaluate.protocol import load_sequences, training
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
-from pipelines.models.configs import MODELS
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
-from pipelines.train.configure import configure
-from pipelines.train.presets import PRESET_NAMES, PRESETS, preset
 from pipelines.train.run import train_run, unfinished
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -112,20 +108,6 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
-def test_the_learning_rate_rises_and_falls(toy: Workspace, sids: str) -> None:
-    config = TrainConfig(steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2)
-    trainer = object.__new__(loop.Trainer)
-    trainer.config = config
-    assert trainer.rate(0.05) == pytest.approx(0.5)
-    assert trainer.rate(0.1) == pytest.approx(1.0)
-    assert trainer.rate(0.55) == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 2)) / 2)
-    assert trainer.rate(1.0) == pytest.approx(0.2)
-    trainer.config = TrainConfig(steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2, decay=0.4)
-    assert trainer.rate(0.1) == trainer.rate(0.6) == pytest.approx(1.0)
-    assert trainer.rate(0.8) == pytest.approx(0.2 + 0.8 / 2)
-    assert trainer.rate(1.0) == pytest.approx(0.2)
-
-
 def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(toy: Workspace, progress: ListProgress) -> None:
     long, run = write_sids(toy, "long", digits=21, codes=7), toy.run("kept")
     run.path.mkdir(parents=True)
@@ -133,23 +115,6 @@ def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(toy: 
     with pytest.raises(UserError, match="of 21 digits of 7 codes have more partial SIDs than 64 bits count"):
         train_run(toy, plan(long), progress, name=run.name, force=True)
     assert run.weights.read_bytes() == b"of an earlier training"
-
-
-def test_patience_stops_and_keeps_the_best(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = iter([0.3, 0.5, 0.4, 0.2, 0.9])
-    monkeypatch.setattr("pipelines.train.run._Session.validate", lambda self: next(values))
-    run = train_run(toy, plan(sids, steps=100, validations=10, patience=2), progress)
-    best = json.loads(run.config.read_text())["best"]
-    assert best == {"step": 20, "recall@10": 0.5}
-    assert max(losses(run)) == 40
-
-
-def test_minutes_bound_the_wall_time(toy: Workspace, sids: str, progress: ListProgress) -> None:
-    run = train_run(toy, plan(sids, steps=None, minutes=0.05, validations=4), progress)
-    found = json.loads(run.config.read_text())
-    assert 0.5 * 3 < found["seconds"] < 3 + 1.5
-    rates = [r["value"] for r in artifacts.read(run.history, "history").to_pylist() if r["measure"] == "learning_rate"]
-    assert rates[-1] < 0.1 * max(rates)  # the schedule reached its end
 
 
 def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, maskgr: Callable) -> None:
@@ -232,20 +197,10 @@ def test_a_tracker_gets_the_figures_or_is_refused(toy: Workspace, sids: str, pro
         ({"warmup": 2.0}, "--warmup"),
         ({"optimizer": "sgd"}, "--optimizer 'sgd'"),
         ({"steps": None}, "no end"),
+        ({"decay_shape": "sharp"}, "--decay-shape 'sharp' is unknown; choose cosine, linear"),
+        ({"windows": "first"}, "--windows 'first' is unknown; choose random, last"),
     ],
 )
 def test_impossible_schedules_are_refused(wrong: dict, named: str) -> None:
     with pytest.raises(UserError, match=named):
         TrainConfig(**{"steps": 5, **wrong})
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_every_model_has_every_preset(model: str) -> None:
-    assert set(PRESETS[model]) == set(PRESET_NAMES)
-    for name in PRESET_NAMES:
-        sizes, schedule = configure(model, name, {})
-        expected = PRESETS[model][name]
-        assert sizes.name == model
-        assert (schedule.steps, schedule.minutes) == (expected.get("steps"), expected.get("minutes"))
-    with pytest.raises(UserError, match="'large' is unknown; choose paper, small, smoke"):
-        preset(model, "large")
