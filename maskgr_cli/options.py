@@ -12,29 +12,51 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.options import Number, check_choice, check_number, flag_of
+
+
+def number(flag: str, low: Number, high: Number, help: str, **shown: Any) -> Any:
+    """An option of a command's own that takes numbers between two bounds."""
+
+    def check(value: Number | None) -> Number | None:
+        if value is not None:
+            check_number(flag, value, low, high)
+        return value
+
+    return typer.Option(flag, help=help, callback=check, **shown)
+
+
+def choice(flag: str, choices: tuple[str, ...], help: str) -> Any:
+    """An option of a command's own that takes one of a few words."""
+
+    def check(value: str) -> str:
+        check_choice(flag, value, choices)
+        return value
+
+    return typer.Option(flag, help=help, callback=check)
+
+
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", envvar="MASKGR_WORKSPACE", help="Folder of all artifacts.", show_default="./data"),
 ]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even where it is up to date.")]
 GpusOption = Annotated[
-    int | None, typer.Option("--gpus", min=0, help="GPUs to use, a process each; 0: the CPU.", show_default="the one GPU there is")
+    int | None, number("--gpus", 0, 1024, "GPUs to use, a process each; 0: the CPU.", show_default="the one GPU there is")
 ]
-ProcessesOption = Annotated[int | None, typer.Option("--processes", min=1, help="Processes on the CPU.", show_default="one")]
+ProcessesOption = Annotated[int | None, number("--processes", 1, 1024, "Processes on the CPU.", show_default="one")]
 
 
-def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def config_options(*configs: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option per field of frozen dataclasses; what is not typed is not passed on.
 
     The command takes a parameter `settings: dict[str, Any]` that holds just the options that were typed, so
-    presets and defaults stay in one place. A field's `metadata["help"]` is its help text.
+    presets and defaults stay in one place. The fields are those declared with `pipelines.options.option`.
 
     Args:
         *configs: the dataclasses; their modules must import quickly. A field that several have is one option, shown under
             their names (`name`) where not all have it.
-        **renamed: field name → option, where they differ, e.g. `layers="--sids"`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,7 +68,7 @@ def config_options(*configs: type, **renamed: str) -> Callable[[Callable[..., No
             for field in dataclasses.fields(config)
             if field.name not in taken and "help" in field.metadata
         }
-        added = [_parameter(field, kind, renamed.get(name), _panel(name, configs)) for name, (field, kind) in fields.items()]
+        added = [_parameter(field, kind, _panel(name, configs)) for name, (field, kind) in fields.items()]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
@@ -95,8 +117,8 @@ def _panel(name: str, configs: tuple[type, ...]) -> str:
     return "Hyperparameters" + (f" of {', '.join(having)}" if 0 < len(having) < len(named) else "")
 
 
-def _parameter(field: dataclasses.Field, kind: Any, option: str | None, panel: str) -> inspect.Parameter:
-    flag = option or f"--{field.name.replace('_', '-')}"
+def _parameter(field: dataclasses.Field, kind: Any, panel: str) -> inspect.Parameter:
+    flag = flag_of(field)
     if bool in (kind, *typing.get_args(kind)):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     shown = typer.Option(flag, help=field.metadata["help"], show_default=False, rich_help_panel=panel)

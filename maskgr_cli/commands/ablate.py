@@ -14,8 +14,9 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
+from maskgr_cli.commands.eval import SplitOption
 from maskgr_cli.commands.train import EmbeddingOption
-from maskgr_cli.options import WorkspaceOption, swept_options
+from maskgr_cli.options import WorkspaceOption, choice, number, swept_options
 from pipelines.ablate.grid import Scale, cells
 from pipelines.ablate.options import KINDS, parsed
 from pipelines.ablate.recipe import BUDGETS, Recipe, System, load, names
@@ -46,14 +47,15 @@ def ablate(
     dataset: Annotated[str | None, typer.Option(help="Data sets.", show_default="the recipe's, or the one last downloaded")] = None,
     model: Annotated[str | None, typer.Option(help=f"Models of a grid without recipe: {', '.join(MODELS)}.", show_default="maskgr")] = None,
     metrics: Annotated[str | None, typer.Option(help="Metrics of a grid without recipe.", show_default=METRICS)] = None,
-    budget: Annotated[str, typer.Option(help=f"Preset of every run: {', '.join(BUDGETS)}.")] = "small",
+    budget: Annotated[str, choice("--budget", BUDGETS, f"Preset of every run: {', '.join(BUDGETS)}.")] = "small",
     minutes_per_run: Annotated[
-        float | None, typer.Option(min=1e-9, help="Minutes of each run's training.", show_default="what the preset says")
+        float | None,
+        number("--minutes-per-run", 1e-9, 1_000_000, "Minutes of each run's training.", show_default="what the preset says"),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every run.", show_default="1, or what the recipe says")] = None,
-    split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
+    seeds: Annotated[int | None, number("--seeds", 1, 1000, "Seeds of every run.", show_default="1, or what the recipe says")] = None,
+    split: SplitOption = "test",
     embedding: EmbeddingOption = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, a process each, on a core or GPU of its own.")] = 1,
+    jobs: Annotated[int, number("--jobs", 1, 256, "Runs at the same time, a process each, on a core or GPU of its own.")] = 1,
     name: Annotated[str | None, typer.Option(help="Name of the report of a grid without recipe.", show_default=OWN)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and what is left to do; do nothing.")] = False,
     job: Annotated[Path | None, typer.Option(hidden=True)] = None,

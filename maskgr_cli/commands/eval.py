@@ -8,13 +8,17 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, choice, config_options, number
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.models.config import PRECISIONS
+from pipelines.train.config import AHEAD, TOKENS
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
     from pipelines.evaluate.run import Evaluation
+
+SplitOption = Annotated[str, choice("--split", ("test", "validation"), "Users' last items (test) or second-to-last ones (validation).")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,19 +32,22 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="RUN", help="Training runs; two or more are compared with the first.", show_default="the newest"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
+    split: SplitOption = "test",
     ahead: Annotated[
-        int | None, typer.Option("--next", min=1, help="Items ahead to recommend together.", show_default="what the run was trained for")
+        int | None, number("--next", *AHEAD, "Items ahead to recommend together.", show_default="what the run was trained for")
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Most tokens in one forward pass; bounds the memory, changes no result.",
+        number(
+            "--tokens",
+            *TOKENS,
+            "Most tokens in one forward pass; bounds the memory, changes no result.",
             show_default="8,192 on a CPU, 65,536 on a GPU",
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.")] = "auto",
+    precision: Annotated[
+        str, choice("--precision", PRECISIONS, "Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.")
+    ] = "auto",
     diagnose: Annotated[bool, typer.Option("--diagnose", help="Measure how digits depend on each other instead of recommending.")] = False,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command()(tokenize)
 
 
-@config_options(TokenizeConfig, layers="--sids")
+@config_options(TokenizeConfig)
 def tokenize(
     settings: dict[str, Any],
     dataset: DatasetOption = None,

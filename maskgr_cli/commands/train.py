@@ -8,21 +8,21 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, choice, config_options, number
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.configs import MODELS
-from pipelines.tokenize.config import METHODS, TokenizeConfig
+from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
 
-ModelOption = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
-PresetOption = Annotated[str, typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")]
-SidsOption = Annotated[int, typer.Option(help="Digits m of the semantic IDs; an item has m + 1.")]
-CodebookOption = Annotated[int, typer.Option(help="Codes V per digit.")]
-MethodOption = Annotated[str, typer.Option(help=f"Method of the semantic IDs: {', '.join(METHODS)}.")]
+ModelOption = Annotated[str, choice("--model", tuple(MODELS), f"Model: {', '.join(MODELS)}.")]
+PresetOption = Annotated[str, choice("--preset", PRESET_NAMES, f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}.")]
+SidsOption = Annotated[int, number("--sids", *DIGITS, "Digits m of the semantic IDs; an item has m + 1.")]
+CodebookOption = Annotated[int, number("--codebook", *CODES, "Codes V per digit.")]
+MethodOption = Annotated[str, choice("--method", METHODS, f"Method of the semantic IDs: {', '.join(METHODS)}.")]
 EmbeddingOption = Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")]
 SemanticIdsOption = Annotated[str | None, typer.Option(help="Semantic IDs by name, instead of by the four options above.")]
 

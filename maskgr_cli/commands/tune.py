@@ -19,7 +19,7 @@ from maskgr_cli.commands.train import (
     SidsOption,
     ensure_inputs,
 )
-from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
+from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options, number
 from pipelines.models.configs import MODELS
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 def tune(
     context: typer.Context,
     settings: dict[str, Any],
-    budget: Annotated[float, typer.Option(min=1e-9, help="Minutes of this call; no trial begins after them.")] = 60,
+    budget: Annotated[float, number("--budget", 1e-9, 1_000_000, "Minutes of this call; no trial begins after them.")] = 60,
     dataset: DatasetOption = None,
     model: ModelOption = "maskgr",
     preset: PresetOption = "small",

