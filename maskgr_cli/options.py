@@ -12,28 +12,28 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.options import Number, check_choice, check_number, flag_of
+from pipelines.errors import UserError
+from pipelines.options import check_number, flag_of
+from pipelines.workspace import checked_name
 
 
-def number(flag: str, low: Number, high: Number, help: str, **shown: Any) -> Any:
-    """An option of a command's own that takes numbers between two bounds."""
+def checked(flag: str, help: str, check: Callable[..., None], *bounds: Any, **shown: Any) -> Any:
+    """An option of a command's own; a value that is given must pass `check(flag, value, *bounds)`."""
 
-    def check(value: Number | None) -> Number | None:
+    def passed(value: Any) -> Any:
         if value is not None:
-            check_number(flag, value, low, high)
+            check(flag, value, *bounds)
         return value
 
-    return typer.Option(flag, help=help, callback=check, **shown)
+    return typer.Option(flag, help=help, callback=passed, **shown)
 
 
-def choice(flag: str, choices: tuple[str, ...], help: str) -> Any:
-    """An option of a command's own that takes one of a few words."""
-
-    def check(value: str) -> str:
-        check_choice(flag, value, choices)
-        return value
-
-    return typer.Option(flag, help=help, callback=check)
+def check_name(flag: str, name: str) -> None:
+    """Refuse what cannot be an artifact's name."""
+    try:
+        checked_name(name)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
 
 
 WorkspaceOption = Annotated[
@@ -43,9 +43,9 @@ WorkspaceOption = Annotated[
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even where it is up to date.")]
 GpusOption = Annotated[
-    int | None, number("--gpus", 0, 1024, "GPUs to use, a process each; 0: the CPU.", show_default="the one GPU there is")
+    int | None, checked("--gpus", "GPUs to use, a process each; 0: the CPU.", check_number, 0, 1024, show_default="the one GPU there is")
 ]
-ProcessesOption = Annotated[int | None, number("--processes", 1, 1024, "Processes on the CPU.", show_default="one")]
+ProcessesOption = Annotated[int | None, checked("--processes", "Processes on the CPU.", check_number, 1, 1024, show_default="one")]
 
 
 def config_options(*configs: type) -> Callable[[Callable[..., None]], Callable[..., None]]:

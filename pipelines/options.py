@@ -7,6 +7,7 @@ import types
 import typing
 import unicodedata
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
@@ -22,16 +23,25 @@ KINDS = {bool: "yes or no", int: "a whole number", float: "a number", str: "text
 MOST_SHOWN = 60  # characters of a value that a message repeats
 
 
-def option(help: str, low: Number | None = None, high: Number | None = None, *, choices: tuple[str, ...] = (), flag: str = "") -> dict:
+def option(
+    help: str,
+    low: Number | None = None,
+    high: Number | None = None,
+    *,
+    choices: tuple[str, ...] = (),
+    path: bool = False,
+    flag: str = "",
+) -> dict[str, Any]:
     """Metadata of a field that is an option.
 
     Args:
         help: its help text.
         low, high: the least and the largest number it takes.
         choices: the words it takes.
+        path: it may name a file or folder.
         flag: what a person types, where it is not the field's name, e.g. "--sids".
     """
-    return {"help": help, "low": low, "high": high, "choices": choices, "flag": flag}
+    return {"help": help, "low": low, "high": high, "choices": choices, "path": path, "flag": flag}
 
 
 def flag_of(field: Field) -> str:
@@ -55,6 +65,8 @@ def check(config: Any) -> None:
             check_choice(flag_of(field), value, declared["choices"])
         if declared.get("low") is not None:
             check_number(flag_of(field), value, declared["low"], declared["high"])
+        if declared.get("path"):
+            check_path(flag_of(field), value)
 
 
 def check_kind(flag: str, value: Any, kinds: tuple[type, ...]) -> None:
@@ -74,6 +86,20 @@ def check_number(flag: str, value: Number, low: Number, high: Number) -> None:
     """Refuse a number out of bounds, or none at all (NaN)."""
     if not low <= value <= high:
         raise UserError(f"{flag} is {shown(value)}; it must be between {_counted(low)} and {_counted(high)}.")
+
+
+def check_path(flag: str, path: str | Path) -> None:
+    """Refuse a path that cannot even be looked up: a name in it is too long, a folder is closed, links go in circles, no such home.
+
+    One that does not exist passes.
+    """
+    try:
+        Path(path).expanduser().stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise UserError(f"{flag} {shown(str(path))} cannot be looked up ({reason}).") from None
 
 
 def shown(value: Any) -> str:

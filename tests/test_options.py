@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options, number
-from pipelines.options import option
+from maskgr_cli.options import DatasetOption, WorkspaceOption, checked, config_options
+from pipelines.options import check_number, option
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def command_line(*arguments: str) -> tuple[dict[str, Any], dict[str, Any]]:
         settings: dict[str, Any],
         name: Annotated[str, typer.Argument()],
         dataset: DatasetOption = None,
-        seed: Annotated[int, number("--seed", 0, 9, "Seed.")] = 3,
+        seed: Annotated[int, checked("--seed", "Seed.", check_number, 0, 9)] = 3,
         workspace: WorkspaceOption = None,
     ) -> None:
         """Do it."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
-from pipelines.options import SEED, check, option
+from pipelines.options import SEED, check, option, shown
 
 COUNT = (0, SEED[1])
 
@@ -43,7 +44,9 @@ class DownloadConfig:
     """
 
     mirror: str | None = field(default=None, metadata=option("Web address of a folder to try first for every file."))
-    local: str | None = field(default=None, metadata=option("Take the files from this folder, or this archive, instead.", flag="--from"))
+    local: str | None = field(
+        default=None, metadata=option("Take the files from this folder, or this archive, instead.", path=True, flag="--from")
+    )
     min_count: int = field(
         default=5, metadata=option("Drop users and items with fewer interactions, until none is left. [default: 5]", *COUNT)
     )
@@ -52,5 +55,13 @@ class DownloadConfig:
         check(self)
         if self.mirror and self.local:
             raise UserError("--mirror and --from exclude each other: --from reads files already on disk.")
-        if self.mirror and not self.mirror.startswith(("http://", "https://")):
-            raise UserError(f"--mirror {self.mirror!r} is not a web address; it begins with http:// or https://.")
+        if self.mirror is not None and not _is_web_address(self.mirror):
+            raise UserError(f"--mirror {shown(self.mirror)} is not a web address; write e.g. https://example.org/folder.")
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and text.isprintable() and " " not in text
+    except ValueError:  # brackets or a port that mean nothing
+        return False

@@ -67,6 +67,11 @@ class ModelConfig:
         """Items of a training sequence: the history and the item after it, unless a masked item is part of the history."""
         return self.max_items + 1
 
+    def least_parameters(self, items: int = 0) -> int:
+        """How many parameters it has at least: those of its blocks and, where it knows items by number, of their embeddings."""
+        blocks = self.layers * (4 * self.width**2 + 2 * self.width * self.mlp)
+        return blocks + (0 if "sids" in self.needs else items * self.width)
+
     def check_ahead(self, ahead: int) -> None:
         """Refuse to learn several items ahead at a time.
 
