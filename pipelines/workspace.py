@@ -262,5 +262,5 @@ def _unusable(root: Path) -> str | None:
             return None
     except NotADirectoryError:
         return f"lies in {parent}, which is a file"
-    except (OSError, ValueError) as error:
-        return f"cannot be used ({getattr(error, 'strerror', None) or error})"
+    except OSError as error:
+        return f"cannot be used ({error.strerror})"

@@ -19,6 +19,7 @@ from pipelines.train.config import TrainConfig
 YES, NO = ("yes", "true", "on"), ("no", "false", "off")
 RENAMED = {"sids": "layers"}  # option of semantic IDs → field, where they differ; `layers` is a model's
 SEEDS = "seed"  # --seeds decides it, for all runs alike
+MOST = 10_000  # values of an option, and cells of a grid
 
 
 def _fields(*configs: type, leave: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -72,18 +73,21 @@ def parsed(option: str, text: str) -> list[Any]:
     """A comma list as typed: "3,4,5", "1..5", "greedy,random", "yes,no"; counts within one `--reveal` are joined by "+".
 
     Raises:
-        UserError: a part that is not of the option's type.
+        UserError: a part that is not of the option's type, or a range of too many values.
     """
+    name = f"--{option.replace('_', '-')}"
     values: list[Any] = []
     for part in (part.strip() for part in text.split(",")):
-        bounds = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", part)
+        bounds = re.fullmatch(r"(-?[0-9]{1,18})\.\.(-?[0-9]{1,18})", part)
         if bounds and int in _types(option):
             low, high = map(int, bounds.groups())
+            if high - low >= MOST:
+                raise UserError(f"{name} {part} is a range of {high - low + 1:,} values; a grid takes {MOST:,} at most.")
             values += range(low, high + 1)
         else:
             values.append(_parsed(option, part))
     if not values:
-        raise UserError(f"--{option.replace('_', '-')} {text}: the range is empty; the smaller number comes first.")
+        raise UserError(f"{name} {text}: the range is empty; the smaller number comes first.")
     return values
 
 
