@@ -139,7 +139,8 @@ class Workspace:
 
     @property
     def datasets(self) -> list[Dataset]:
-        return [self.dataset(p.parent.name) for p in sorted((self.root / "datasets").glob("[!.]*/sequences.parquet"))]
+        found = sorted((self.root / "datasets").glob("[!.]*/sequences.parquet"))
+        return [self.dataset(p.parent.name) for p in found if _is_name(p.parent.name)]
 
     def use(self, dataset: str) -> None:
         """Make `dataset` the one that commands take when none is named."""
@@ -204,7 +205,7 @@ class Workspace:
     @property
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json")]
+        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json") if _is_name(p.parent.name)]
         return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
 
     def comparisons(self, evaluation: str, baseline: str) -> Path:
@@ -237,13 +238,17 @@ def checked_name(name: str) -> str:
     Raises:
         UserError: it is empty, too long, or holds anything but letters, digits, dot, dash, plus and underscore.
     """
+    if _is_name(name):
+        return name
     if len(name) > LONGEST_NAME:
         raise UserError(f"{shown(name)} cannot be a name: it has {len(name):,} characters, and a name has at most {LONGEST_NAME}.")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
-        raise UserError(
-            f"{shown(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
-        )
-    return name
+    raise UserError(
+        f"{shown(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
+    )
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= LONGEST_NAME and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name))
 
 
 def _unusable(root: Path) -> str | None:

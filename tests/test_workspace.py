@@ -78,6 +78,8 @@ def test_names_that_cannot(workspace: Workspace, name: str) -> None:
 def test_what_a_killed_command_leaves_is_no_data_set_and_no_run(toy: Workspace) -> None:
     touch(toy.root / "datasets" / ".toy-x1y2" / "sequences.parquet")
     touch(toy.root / "runs" / ".r-x1y2" / "config.json")
+    touch(toy.root / "datasets" / "copy of toy" / "sequences.parquet")  # nor is what no command of ours could have made
+    touch(toy.root / "runs" / "x\x1b[1m" / "config.json")
     assert [d.name for d in toy.datasets] == ["toy"]
     assert toy.runs == []
 

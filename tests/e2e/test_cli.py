@@ -17,7 +17,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.workspace import Workspace
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_toy
 
 Maskgr = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
@@ -96,6 +96,24 @@ def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr, arguments: 
     assert re.search(message, errors[0])
     assert "Traceback" not in failed.stderr
     assert not toy.runs
+
+
+def test_what_files_hold_does_not_command_the_terminal(maskgr: Maskgr, tmp_path: Path) -> None:
+    title = "\x1b]0;title\x07"
+    (tmp_path / f"in{title}.csv").write_text(f"us{title}er,item_id,timestamp\n1,2,3\n")
+    (tmp_path / "recipe.toml").write_text(
+        'title = "T\\u001b[2J"\ndatasets = ["toy"]\nmetrics = ["R@5"]\n[[system]]\nname = "S\\u009b31m"\nmodel = "sasrec"\n'
+    )
+    failed = maskgr("import", "toy", "--interactions", f"in{title}.csv")
+    assert failed.returncode == 2
+    assert r"in\x1b]0;title\x07.csv" in failed.stderr and r"us\x1b]0;title\x07er" in failed.stderr
+    write_toy(Workspace(tmp_path / "workspace"))
+    listed = maskgr("ablate", "recipe.toml", "--dry-run", "--budget", "smoke")
+    assert r"T\x1b[2J" in listed.stdout and r"S\x9b31m" in listed.stdout, listed.stderr
+    mistyped = maskgr("train", f"--{title}")
+    assert mistyped.returncode == 2 and r"\x1b]0;title" in mistyped.stderr
+    for said in (failed, listed, mistyped):
+        assert not {"\x1b", "\x07", "\x9b"} & {*said.stdout, *said.stderr}
 
 
 def test_a_model_of_item_ids_needs_no_semantic_ids(toy: Workspace, maskgr: Maskgr) -> None:

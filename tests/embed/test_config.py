@@ -25,6 +25,12 @@ def test_encoder_gives_name_and_normalisation(encoder: str, name: str, normalize
     assert EmbedConfig(encoder=encoder, normalize=not normalize).normalize is not normalize
 
 
+def test_a_long_encoders_name_is_cut() -> None:
+    assert EmbedConfig(encoder=f"someone/{'x' * 200}").name == "x" * 100
+    with pytest.raises(UserError, match="cannot be a name: it has 129 characters"):
+        EmbedConfig(name="x" * 129)
+
+
 def test_identity_is_what_the_embeddings_depend_on() -> None:
     assert EmbedConfig(name="a").identity() == {"encoder": "lsa", "normalize": True, "dtype": "float32", "dimensions": 128, "seed": 0}
     other = EmbedConfig(encoder="minilm", batch_size=4)
