@@ -24,7 +24,7 @@ from maskgr_cli.app import app
 from pipelines.ablate.options import KINDS
 from pipelines.models.configs import MODELS
 
-SECONDS = 10.0  # a command that has not begun, or said no, by then hangs
+SECONDS = 20.0  # of computing: a command that has not begun, or said no, by then hangs
 BASE = {  # what a command needs beside the option that is tried
     "download": ["beauty"],
     "import": ["toy", "--interactions", "interactions.csv"],
@@ -90,9 +90,10 @@ def typed_options() -> list[Typed]:
 
 def outcome(*arguments: str) -> tuple[str, str]:
     """Run a command line in this process: "accepted", "refused" or "fault", and what was said."""
-    said, began = io.StringIO(), time.monotonic()
+    said, began = io.StringIO(), time.process_time()
     with (
         mock.patch.object(sys, "argv", ["maskgr", *arguments]),
+        mock.patch.object(sys, "stdin", io.StringIO()),  # whoever asks a question ends
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(said),
     ):
@@ -105,10 +106,10 @@ def outcome(*arguments: str) -> tuple[str, str]:
             code = end.code or 0
         except BaseException as error:  # of any kind: that is what is looked for
             code = f"{type(error).__name__}: {error}"
-    text = said.getvalue()
+    text, seconds = said.getvalue(), time.process_time() - began
     obeyed = [c for c in text if c != "\n" and not c.isprintable() and not c.isspace()]
-    if code not in (0, 2) or "Traceback" in text or obeyed or time.monotonic() - began > SECONDS:
-        return "fault", f"exit code {code}, {time.monotonic() - began:.1f} s, {text!r}"
+    if code not in (0, 2) or "Traceback" in text or obeyed or seconds > SECONDS:
+        return "fault", f"exit code {code}, {seconds:.1f} s, {text!r}"
     return ("refused" if code else "accepted"), text
 
 
