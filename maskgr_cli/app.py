@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 
 from maskgr_cli import console
+from maskgr_cli.arguments import Arguments
 from maskgr_cli.commands import ablate, download, embed, eval, import_, presets, show, tokenize, train, tune  # noqa: A004
 from pipelines import __version__
 from pipelines.errors import TrainingDiverged, UserError
 
 app = typer.Typer(
     name="maskgr",
+    cls=Arguments,
     help="Generative recommendation by masked diffusion over semantic IDs (MaskGR, arXiv 2511.23021).",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # as Rich markup, "[default: …]" would vanish from help texts
@@ -62,7 +64,7 @@ def main() -> None:
         if os.environ.get("MASKGR_DEBUG"):
             raise
         console.error(
-            f"maskgr failed: {type(error).__name__}: {error}\n"
+            f"maskgr failed: {type(error).__name__}: {error}. "
             "This is a fault of maskgr, not yours. Run again with `maskgr --debug …` for the traceback."
         )
         sys.exit(1)

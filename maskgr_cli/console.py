@@ -1,7 +1,8 @@
 """Rich: tables, progress bars, the error line. The only file that decides how output looks.
 
 Results (tables) go to standard output; progress, notes and errors go to standard error, so that
-`maskgr eval > table.txt` keeps just the table.
+`maskgr eval > table.txt` keeps just the table. Names, values and texts of files may hold anything: what a terminal
+would obey (escapes, controls, directions of writing) is shown escaped.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.options import printable
+
 WORKER_ERRORS = "MASKGR_WORKER_ERRORS"  # in processes started by `launch.relaunch`: the folder for their errors
 FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
 
@@ -46,29 +49,38 @@ err = _console(stderr=True, soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """Print an error for a person: a red "error:" and the message as it is.
+    """Print an error for a person, one line: a red "error:" and the message.
 
     A process that `launch.relaunch` started leaves it to its parent, so that many processes print one error.
     """
     if folder := os.environ.get(WORKER_ERRORS):
         Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
         return
-    err.print(Text.assemble(("error: ", "bold red"), message))
+    err.print(Text.assemble(("error: ", "bold red"), printable(message)))
 
 
 def note(message: str) -> None:
     """Print one line of what was done or chosen."""
-    err.print(Text(message))
+    err.print(Text(printable(message)))
+
+
+def result(text: str) -> None:
+    """Print lines that belong to a command's result."""
+    out.print(Text(printable(text, lines=True)), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
     """Print a table: first column left, the others right; None is shown as "—"."""
-    shown = Table(title=title, caption=caption or None, title_justify="left", caption_justify="left")
+    shown = Table(title=_cell(title), caption=_cell(caption) or None, title_justify="left", caption_justify="left")
     for number, column in enumerate(columns):
-        shown.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        shown.add_column(_cell(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        shown.add_row(*("—" if cell is None else str(cell) for cell in row))
+        shown.add_row(*map(_cell, row))
     out.print(shown)
+
+
+def _cell(value: object) -> str:
+    return "—" if value is None else printable(str(value), lines=True)
 
 
 class _Task:
@@ -76,7 +88,7 @@ class _Task:
         self._bars, self._task = bars, task
 
     def update(self, completed: float, note: str = "") -> None:
-        self._bars.update(self._task, completed=completed, note=note)
+        self._bars.update(self._task, completed=completed, note=printable(note))
 
     def advance(self, amount: float = 1) -> None:
         self._bars.advance(self._task, amount)
@@ -101,4 +113,4 @@ class RichProgress:
             TextColumn("{task.fields[note]}", markup=False),
         ]
         with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
-            yield _Task(bars, bars.add_task(description, total=total, note=""))
+            yield _Task(bars, bars.add_task(printable(description), total=total, note=""))

@@ -61,7 +61,7 @@ def _number(value: float, grid: Grid) -> str:
 def show_diagnosis(diagnosis: pa.Table, title: str) -> None:
     """Print an artifact of kind "diagnosis" below a line with the title and the number of users."""
     found = diagnosis.to_pylist()
-    console.out.print(f"{title} · {found[0]['users']:,} users", soft_wrap=True)
+    console.result(f"{title} · {found[0]['users']:,} users")
     for grid in GRIDS:
         (row, row_name), (column, column_name) = grid.rows, grid.columns
         cells = {(r[row], r[column]): _number(r["value"], grid) for r in found if r["measure"] == grid.measure}

@@ -12,32 +12,54 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.errors import UserError
+from pipelines.options import check_number, flag_of
+from pipelines.workspace import checked_name
+
+
+def checked(flag: str, help: str, check: Callable[..., None], *bounds: Any, **shown: Any) -> Any:
+    """An option of a command's own; a value that is given must pass `check(flag, value, *bounds)`."""
+
+    def passed(value: Any) -> Any:
+        if value is not None:
+            check(flag, value, *bounds)
+        return value
+
+    return typer.Option(flag, help=help, callback=passed, **shown)
+
+
+def check_name(flag: str, name: str) -> None:
+    """Refuse what cannot be an artifact's name."""
+    try:
+        checked_name(name)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
+
+
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option("--workspace", envvar="MASKGR_WORKSPACE", help="Folder of all artifacts.", show_default="./data"),
 ]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even where it is up to date.")]
 GpusOption = Annotated[
-    int | None, typer.Option("--gpus", min=0, help="GPUs to use, a process each; 0: the CPU.", show_default="the one GPU there is")
+    int | None, checked("--gpus", "GPUs to use, a process each; 0: the CPU.", check_number, 0, 1024, show_default="the one GPU there is")
 ]
-ProcessesOption = Annotated[int | None, typer.Option("--processes", min=1, help="Processes on the CPU.", show_default="one")]
+ProcessesOption = Annotated[int | None, checked("--processes", "Processes on the CPU.", check_number, 1, 1024, show_default="one")]
 
 
 def config_options(
-    *configs: type, presets: dict[str, dict[str, Any]] | None = None, **renamed: str
+    *configs: type, presets: dict[str, dict[str, Any]] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option per field of frozen dataclasses; what is not typed is not passed on.
 
     The command takes a parameter `settings: dict[str, Any]` that holds just the options that were typed, so
-    presets and defaults stay in one place. A field's `metadata["help"]` is its help text.
+    presets and defaults stay in one place. The fields are those declared with `pipelines.options.option`.
 
     Args:
         *configs: the dataclasses; their modules must import quickly. A field that several have is one option, shown under
             their names (`name`) where not all have it.
         presets: name → field name → value; a field's are shown with its help text.
-        **renamed: field name → option, where they differ, e.g. `layers="--sids"`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -49,10 +71,7 @@ def config_options(
             for field in dataclasses.fields(config)
             if field.name not in taken and "help" in field.metadata
         }
-        added = [
-            _parameter(field, kind, renamed.get(name), _panel(name, configs), in_presets(name, presets or {}))
-            for name, (field, kind) in fields.items()
-        ]
+        added = [_parameter(field, kind, _panel(name, configs), in_presets(name, presets or {})) for name, (field, kind) in fields.items()]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
@@ -114,8 +133,8 @@ def worded(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else f"{value}"
 
 
-def _parameter(field: dataclasses.Field, kind: Any, option: str | None, panel: str, values: str) -> inspect.Parameter:
-    flag = option or f"--{field.name.replace('_', '-')}"
+def _parameter(field: dataclasses.Field, kind: Any, panel: str, values: str) -> inspect.Parameter:
+    flag = flag_of(field)
     if bool in (kind, *typing.get_args(kind)):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
     shown = typer.Option(flag, help=field.metadata["help"] + values, show_default=False, rich_help_panel=panel)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 
 class UserError(Exception):
     """Input that cannot be used: one message that names the value, the file and what to do next.
@@ -15,14 +13,3 @@ class UserError(Exception):
 
 class TrainingDiverged(Exception):
     """A training whose numbers are no longer finite: one message that says since when, what is kept and what to change."""
-
-
-def check_finite(config: object) -> None:
-    """Refuse NaN and infinity in the fields of a configuration.
-
-    Raises:
-        UserError: a field is no finite number.
-    """
-    for name, value in vars(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be a finite number.")

@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.options import shown
 
 ENVIRONMENT = "MASKGR_WORKSPACE"
+LONGEST_NAME = 128  # file systems take 255 bytes, and temporary names are longer than the names
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,11 @@ class Workspace:
         """The workspace a command means: the option, else MASKGR_WORKSPACE, else ./data.
 
         Raises:
-            UserError: that path is a file.
+            UserError: that path is no folder, or holds nothing and nothing can be written there.
         """
         root = Path(option or os.environ.get(ENVIRONMENT) or "data")
-        if root.exists() and not root.is_dir():
-            raise UserError(f"The workspace {root} is a file. Name a folder with --workspace or {ENVIRONMENT}.")
+        if reason := _unusable(root):
+            raise UserError(f"The workspace {root} {reason}. Name a folder with --workspace or {ENVIRONMENT}.")
         return Workspace(root)
 
     def downloads(self, name: str) -> Path:
@@ -137,7 +139,8 @@ class Workspace:
 
     @property
     def datasets(self) -> list[Dataset]:
-        return [self.dataset(p.parent.name) for p in sorted((self.root / "datasets").glob("[!.]*/sequences.parquet"))]
+        found = sorted((self.root / "datasets").glob("[!.]*/sequences.parquet"))
+        return [self.dataset(p.parent.name) for p in found if _is_name(p.parent.name)]
 
     def use(self, dataset: str) -> None:
         """Make `dataset` the one that commands take when none is named."""
@@ -202,7 +205,7 @@ class Workspace:
     @property
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json")]
+        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json") if _is_name(p.parent.name)]
         return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
 
     def comparisons(self, evaluation: str, baseline: str) -> Path:
@@ -233,10 +236,36 @@ def checked_name(name: str) -> str:
     """`name` if it can be a folder's name.
 
     Raises:
-        UserError: it is empty or holds anything but letters, digits, dot, dash, plus and underscore.
+        UserError: it is empty, too long, or holds anything but letters, digits, dot, dash, plus and underscore.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
-        raise UserError(
-            f"{name!r} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
-        )
-    return name
+    if _is_name(name):
+        return name
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"{shown(name)} cannot be a name: it has {len(name):,} characters, and a name has at most {LONGEST_NAME}.")
+    raise UserError(
+        f"{shown(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
+    )
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= LONGEST_NAME and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name))
+
+
+def _unusable(root: Path) -> str | None:
+    """Why a folder cannot be a workspace, if it cannot: one that holds artifacts need only be readable."""
+    import tempfile  # not at the top: `maskgr --help` need not wait for it
+
+    try:
+        if root.exists() and not root.is_dir():
+            return "is a file"
+        if (root / "datasets").is_dir() or (root / "runs").is_dir():
+            return None
+        parent = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists() or folder.is_symlink())
+        if not parent.exists():
+            return f"needs {parent}, a link to {parent.readlink()}, which does not exist"
+        with tempfile.TemporaryFile(dir=parent):
+            return None
+    except NotADirectoryError:
+        return f"lies in {parent}, which is a file"
+    except OSError as error:
+        return f"cannot be used ({error.strerror})"

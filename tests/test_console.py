@@ -50,6 +50,43 @@ def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.count(BRACKETS) == 4 and err.count(BRACKETS) == 2
 
 
+@pytest.mark.parametrize(
+    "control", ["\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\x7f", "\r", "\u202e", "\u2066", "\ud800", "\u2028"], ids=ascii
+)
+def test_what_a_terminal_would_obey_is_shown_escaped(
+    control: str, capsys: pytest.CaptureFixture[str], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every way that text comes to the terminal."""
+    text = f"item {control} text"
+    with console.RichProgress().task(text, 10, "users") as task:
+        task.update(3, note=text)
+    console.note(text)
+    console.error(text)
+    console.table(text, ["system", text], [[text, 1]], text)
+    console.result(text)
+    out, err = capsys.readouterr()
+    escaped = control.encode("unicode_escape").decode()
+    assert control not in out + err and out.count(f"item {escaped} text") == 5
+    drawn = terminal.getvalue()
+    assert f"error: item {escaped} text\n" in drawn and drawn.count(f"item {escaped} text") >= 4
+    assert control == "\r" or control not in drawn  # Rich itself goes back to the line's start
+
+
+def test_an_error_and_a_note_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error("column 'a\nb'")
+    console.note("column a\nerror: none")
+    console.table("Title", ["a"], [["1\n2"]])
+    out, err = capsys.readouterr()
+    assert err == "error: column 'a\\nb'\ncolumn a\\nerror: none\n"
+    assert "│ 1 │" in out and "│ 2 │" in out  # cells of ours have lines
+
+
+def test_words_of_any_language_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "naïve 日本語 עברית 🙂 — … a\u00a0b"
+    console.note(text)
+    assert capsys.readouterr().err == f"{text}\n"
+
+
 def test_long_messages_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     console.error("a/very/long/path " * 30)
     assert len(capsys.readouterr().err.splitlines()) == 1

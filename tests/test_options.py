@@ -11,19 +11,20 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from maskgr_cli.options import DatasetOption, SeedOption, WorkspaceOption, config_options
+from maskgr_cli.options import DatasetOption, WorkspaceOption, checked, config_options
+from pipelines.options import check_number, option
 
 
 @dataclass(frozen=True)
 class Toy:
-    layers: int = field(default=4, metadata={"help": "How many layers. [default: 4]"})
-    learning_rate: float = field(default=0.1, metadata={"help": "Step size."})
-    minutes: float | None = field(default=None, metadata={"help": "Wall time."})
-    rotary: bool = field(default=True, metadata={"help": "Rotary positions."})
-    track: bool | None = field(default=None, metadata={"help": "Hand metrics on."})
-    order: Literal["greedy", "random"] = field(default="greedy", metadata={"help": "Order."})
-    folder: Path | None = field(default=None, metadata={"help": "A folder."})
-    seed: int = field(default=0, metadata={"help": "Shown by the command's own option."})
+    layers: int = field(default=4, metadata=option("How many layers. [default: 4]", flag="--sids"))
+    learning_rate: float = field(default=0.1, metadata=option("Step size."))
+    minutes: float | None = field(default=None, metadata=option("Wall time."))
+    rotary: bool = field(default=True, metadata=option("Rotary positions."))
+    track: bool | None = field(default=None, metadata=option("Hand metrics on.", flag="--report"))
+    order: Literal["greedy", "random"] = field(default="greedy", metadata=option("Order."))
+    folder: Path | None = field(default=None, metadata=option("A folder."))
+    seed: int = field(default=0, metadata=option("Shown by the command's own option."))
     hidden: int = 7
 
 
@@ -33,12 +34,12 @@ def command_line(*arguments: str) -> tuple[dict[str, Any], dict[str, Any]]:
     app = typer.Typer(rich_markup_mode="markdown")
 
     @app.command()
-    @config_options(Toy, layers="--sids", track="--report")
+    @config_options(Toy)
     def work(
         settings: dict[str, Any],
         name: Annotated[str, typer.Argument()],
         dataset: DatasetOption = None,
-        seed: SeedOption = 3,
+        seed: Annotated[int, checked("--seed", "Seed.", check_number, 0, 9)] = 3,
         workspace: WorkspaceOption = None,
     ) -> None:
         """Do it."""

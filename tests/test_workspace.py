@@ -31,12 +31,44 @@ def test_option_before_environment_before_data(tmp_path: Path, monkeypatch: pyte
         Workspace.find(file)
 
 
-@pytest.mark.parametrize("name", ["beauty", "ml-100k", "lsa-4x256", "a.b_c+d", "7", "_x"])
+def test_a_workspace_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file, link = touch(tmp_path / "file"), tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    for path, reason in (
+        (file / "below" / "it", f"lies in {file}, which is a file"),
+        (link, f"needs {link}, a link to {tmp_path / 'nowhere'}, which does not exist"),
+        (link / "below", f"needs {link}, a link to"),
+        (tmp_path / ("x" * 300), r"cannot be used \(File name too long\)"),
+    ):
+        with pytest.raises(UserError, match=f"The workspace .* {reason}.*. Name a folder with --workspace or MASKGR_WORKSPACE"):
+            Workspace.find(path)
+    assert Workspace.find(tmp_path / "new" / "one").root == tmp_path / "new" / "one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]  # looking leaves nothing
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc")
+def test_nothing_can_be_written_under_proc() -> None:
+    for path in ("/proc", "/proc/new"):
+        with pytest.raises(UserError, match=f"The workspace {path} cannot be used"):
+            Workspace.find(Path(path))
+
+
+def test_a_workspace_that_holds_something_need_not_be_writable(toy: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert Workspace.find(toy.root) == toy
+    with pytest.raises(UserError, match="cannot be used .Permission denied"):
+        Workspace.find(toy.root / "other")
+
+
+@pytest.mark.parametrize("name", ["beauty", "ml-100k", "lsa-4x256", "a.b_c+d", "7", "_x", "x" * 128])
 def test_names_that_can_be_folders(name: str) -> None:
     assert checked_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", "-x", ".hidden", "a b", "a\n", "ü"])
+@pytest.mark.parametrize("name", ["", "x" * 129, "a\u202eb", "a\x1b", ".", "..", "../x", "a/b", "a\\b", "-x", ".hidden", "a b", "a\n", "ü"])
 def test_names_that_cannot(workspace: Workspace, name: str) -> None:
     for use in (checked_name, workspace.dataset, workspace.run, workspace.downloads, workspace.dataset("d").sids):
         with pytest.raises(UserError, match="cannot be a name"):
@@ -46,6 +78,8 @@ def test_names_that_cannot(workspace: Workspace, name: str) -> None:
 def test_what_a_killed_command_leaves_is_no_data_set_and_no_run(toy: Workspace) -> None:
     touch(toy.root / "datasets" / ".toy-x1y2" / "sequences.parquet")
     touch(toy.root / "runs" / ".r-x1y2" / "config.json")
+    touch(toy.root / "datasets" / "copy of toy" / "sequences.parquet")  # nor is what no command of ours could have made
+    touch(toy.root / "runs" / "x\x1b[1m" / "config.json")
     assert [d.name for d in toy.datasets] == ["toy"]
     assert toy.runs == []
 

@@ -14,13 +14,15 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
+from maskgr_cli.commands.eval import SplitOption
 from maskgr_cli.commands.train import EmbeddingOption
-from maskgr_cli.options import WorkspaceOption, swept_options
+from maskgr_cli.options import WorkspaceOption, check_name, checked, swept_options
 from pipelines.ablate.grid import Scale, cells
 from pipelines.ablate.options import KINDS, parsed
 from pipelines.ablate.recipe import BUDGETS, Recipe, System, load, names
 from pipelines.errors import UserError
 from pipelines.models.configs import MODELS
+from pipelines.options import check_choice, check_number
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -46,15 +48,27 @@ def ablate(
     dataset: Annotated[str | None, typer.Option(help="Data sets.", show_default="the recipe's, or the one last downloaded")] = None,
     model: Annotated[str | None, typer.Option(help=f"Models of a grid without recipe: {', '.join(MODELS)}.", show_default="maskgr")] = None,
     metrics: Annotated[str | None, typer.Option(help="Metrics of a grid without recipe.", show_default=METRICS)] = None,
-    budget: Annotated[str, typer.Option(help=f"Preset of every run: {', '.join(BUDGETS)}.")] = "small",
+    budget: Annotated[str, checked("--budget", f"Preset of every run: {', '.join(BUDGETS)}.", check_choice, BUDGETS)] = "small",
     minutes_per_run: Annotated[
-        float | None, typer.Option(min=1e-9, help="Bound on each run's training, beside the preset's steps.", show_default="none")
+        float | None,
+        checked(
+            "--minutes-per-run",
+            "Bound on each run's training, beside its steps.",
+            check_number,
+            1e-9,
+            1_000_000,
+            show_default="none",
+        ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of every run.", show_default="1, or what the recipe says")] = None,
-    split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
+    seeds: Annotated[
+        int | None, checked("--seeds", "Seeds of every run.", check_number, 1, 1000, show_default="1, or what the recipe says")
+    ] = None,
+    split: SplitOption = "test",
     embedding: EmbeddingOption = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at the same time, a process each, on a core or GPU of its own.")] = 1,
-    name: Annotated[str | None, typer.Option(help="Name of the report of a grid without recipe.", show_default=OWN)] = None,
+    jobs: Annotated[
+        int, checked("--jobs", "Runs at the same time, a process each, on a core or GPU of its own.", check_number, 1, 256)
+    ] = 1,
+    name: Annotated[str | None, checked("--name", "Name of the report of a grid without recipe.", check_name, show_default=OWN)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and what is left to do; do nothing.")] = False,
     job: Annotated[Path | None, typer.Option(hidden=True)] = None,
     workspace: WorkspaceOption = None,

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(download)
 
 
-@config_options(DownloadConfig, local="--from")
+@config_options(DownloadConfig)
 def download(
     settings: dict[str, Any],
     name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.")],

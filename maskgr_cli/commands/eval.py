@@ -8,13 +8,20 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, checked, config_options
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.models.config import PRECISIONS
+from pipelines.options import check_choice, check_number
+from pipelines.train.config import AHEAD, TOKENS
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
     from pipelines.evaluate.run import Evaluation
+
+SplitOption = Annotated[
+    str, checked("--split", "Users' last items (test) or second-to-last ones (validation).", check_choice, ("test", "validation"))
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,19 +35,24 @@ def evaluate(
         list[str] | None,
         typer.Argument(metavar="RUN", help="Training runs; two or more are compared with the first.", show_default="the newest"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Users' last items (test) or second-to-last ones (validation).")] = "test",
+    split: SplitOption = "test",
     ahead: Annotated[
-        int | None, typer.Option("--next", min=1, help="Items ahead to recommend together.", show_default="what the run was trained for")
+        int | None,
+        checked("--next", "Items ahead to recommend together.", check_number, *AHEAD, show_default="what the run was trained for"),
     ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            help="Most tokens in one forward pass; bounds the memory, changes no result.",
+        checked(
+            "--tokens",
+            "Most tokens in one forward pass; bounds the memory, changes no result.",
+            check_number,
+            *TOKENS,
             show_default="8,192 on a CPU, 65,536 on a GPU",
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(help="Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.")] = "auto",
+    precision: Annotated[
+        str, checked("--precision", "Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.", check_choice, PRECISIONS)
+    ] = "auto",
     diagnose: Annotated[bool, typer.Option("--diagnose", help="Measure how digits depend on each other instead of recommending.")] = False,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskgr_cli import console
-from maskgr_cli.options import ForceOption, WorkspaceOption, config_options
+from maskgr_cli.options import ForceOption, WorkspaceOption, checked, config_options
 from pipelines.download.config import ImportConfig
+from pipelines.options import check_path
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def register(app: typer.Typer) -> None:
 def import_(
     settings: dict[str, Any],
     name: Annotated[str, typer.Argument(help="What to call the data set.")],
-    interactions: Annotated[Path, typer.Option(help="CSV, TSV, JSON Lines or Parquet: users, items, times.")],
-    items: Annotated[Path | None, typer.Option(help="The same formats: items and their texts.", show_default="none")] = None,
+    interactions: Annotated[Path, checked("--interactions", "CSV, TSV, JSON Lines or Parquet: users, items, times.", check_path)],
+    items: Annotated[Path | None, checked("--items", "The same formats: items and their texts.", check_path, show_default="none")] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:

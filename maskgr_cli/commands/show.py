@@ -33,7 +33,7 @@ def show(
 
     view = overview(found)
     if not (view.datasets or view.runs):
-        console.out.print(f"The workspace {found.root} is empty. Begin with `maskgr download ml-100k` or `maskgr import NAME …`.")
+        console.result(f"The workspace {found.root} is empty. Begin with `maskgr download ml-100k` or `maskgr import NAME …`.")
         return
     _show_datasets(view.datasets)
     _show_runs(view.runs)
@@ -89,7 +89,7 @@ def _show_run(run: Run) -> None:
     if evaluations:
         show_metrics(evaluations, f"Evaluations of {run.name}")
     else:
-        console.out.print(f"No evaluation yet. Run `maskgr eval {run.name}`.")
+        console.result(f"No evaluation yet. Run `maskgr eval {run.name}`.")
 
 
 def _table(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from maskgr_cli import console
-from maskgr_cli.options import DatasetOption, ForceOption, WorkspaceOption, config_options
+from maskgr_cli.options import DatasetOption, ForceOption, WorkspaceOption, check_name, checked, config_options
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Workspace
 
@@ -17,12 +17,12 @@ def register(app: typer.Typer) -> None:
     app.command()(tokenize)
 
 
-@config_options(TokenizeConfig, layers="--sids")
+@config_options(TokenizeConfig)
 def tokenize(
     settings: dict[str, Any],
     dataset: DatasetOption = None,
-    embedding: Annotated[str | None, typer.Option(help="Embeddings to quantise.", show_default="the newest")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the SIDs.", show_default="EMBEDDING-MxV[-METHOD]")] = None,
+    embedding: Annotated[str | None, checked("--embedding", "Embeddings to quantise.", check_name, show_default="the newest")] = None,
+    name: Annotated[str | None, checked("--name", "Name of the SIDs.", check_name, show_default="EMBEDDING-MxV[-METHOD]")] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -57,10 +57,9 @@ def show_quality(title: str, report: Path) -> None:
             for digit in digits
         ],
     )
-    console.out.print(
+    console.result(
         f"{items:,.0f} items. Before the deduplication digit {collisions:,.0f} ({collisions / items:.1%}) share their codes with another, "
         f"at most {values[-1, 'largest_group']:,.0f} together.\n"
         f"Ten nearest neighbours with the item's first code: {values[-1, 'neighbour_agreement']:.1%} "
-        f"(by chance {values[-1, 'chance_agreement']:.1%}).",
-        soft_wrap=True,
+        f"(by chance {values[-1, 'chance_agreement']:.1%})."
     )

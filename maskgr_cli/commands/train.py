@@ -8,26 +8,45 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from maskgr_cli.options import (
+    DatasetOption,
+    ForceOption,
+    GpusOption,
+    ProcessesOption,
+    WorkspaceOption,
+    check_name,
+    checked,
+    config_options,
+)
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.configs import MODELS
-from pipelines.tokenize.config import METHODS, TokenizeConfig
+from pipelines.options import check_choice, check_number
+from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure, preset_values
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
 
-ModelOption = Annotated[str, typer.Option(help=f"Model: {', '.join(MODELS)}.")]
+ModelOption = Annotated[str, checked("--model", f"Model: {', '.join(MODELS)}.", check_choice, tuple(MODELS))]
 PresetOption = Annotated[
     str,
-    typer.Option(help=f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}; maskgr's below, others': `maskgr presets MODEL`."),
+    checked(
+        "--preset",
+        f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}; maskgr's below, others': `maskgr presets MODEL`.",
+        check_choice,
+        PRESET_NAMES,
+    ),
 ]
-SidsOption = Annotated[int, typer.Option(help="Digits m of the semantic IDs; an item has m + 1.")]
-CodebookOption = Annotated[int, typer.Option(help="Codes V per digit.")]
-MethodOption = Annotated[str, typer.Option(help=f"Method of the semantic IDs: {', '.join(METHODS)}.")]
-EmbeddingOption = Annotated[str | None, typer.Option(help="Embeddings the semantic IDs are made of.", show_default="the newest")]
-SemanticIdsOption = Annotated[str | None, typer.Option(help="Semantic IDs by name, instead of by the four options above.")]
+SidsOption = Annotated[int, checked("--sids", "Digits m of the semantic IDs; an item has m + 1.", check_number, *DIGITS)]
+CodebookOption = Annotated[int, checked("--codebook", "Codes V per digit.", check_number, *CODES)]
+MethodOption = Annotated[str, checked("--method", f"Method of the semantic IDs: {', '.join(METHODS)}.", check_choice, METHODS)]
+EmbeddingOption = Annotated[
+    str | None, checked("--embedding", "Embeddings the semantic IDs are made of.", check_name, show_default="the newest")
+]
+SemanticIdsOption = Annotated[
+    str | None, checked("--semantic-ids", "Semantic IDs by name, instead of by the four options above.", check_name)
+]
 
 MADE_OF = ("sids", "codebook", "method", "embedding")
 
@@ -48,7 +67,7 @@ def train(
     method: MethodOption = "kmeans",
     embedding: EmbeddingOption = None,
     semantic_ids: SemanticIdsOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run.", show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
+    name: Annotated[str | None, checked("--name", "Name of the run.", check_name, show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped.")
     ] = False,

@@ -19,8 +19,9 @@ from maskgr_cli.commands.train import (
     SidsOption,
     ensure_inputs,
 )
-from maskgr_cli.options import DatasetOption, WorkspaceOption, config_options
+from maskgr_cli.options import DatasetOption, WorkspaceOption, check_name, checked, config_options
 from pipelines.models.configs import MODELS
+from pipelines.options import check_number
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure, preset_values
 from pipelines.workspace import Workspace
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def tune(
     context: typer.Context,
     settings: dict[str, Any],
-    budget: Annotated[float, typer.Option(min=1e-9, help="Minutes of this call; no trial begins after them.")] = 60,
+    budget: Annotated[float, checked("--budget", "Minutes of this call; no trial begins after them.", check_number, 1e-9, 1_000_000)] = 60,
     dataset: DatasetOption = None,
     model: ModelOption = "maskgr",
     preset: PresetOption = "small",
@@ -44,7 +45,7 @@ def tune(
     embedding: EmbeddingOption = None,
     semantic_ids: SemanticIdsOption = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the study; the same goes on with it.", show_default="DATASET-MODEL-PRESET")
+        str | None, checked("--name", "Name of the study; the same goes on with it.", check_name, show_default="DATASET-MODEL-PRESET")
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -20,6 +20,7 @@ from pipelines.ablate.plot import draw
 from pipelines.ablate.recipe import Recipe, load, names, revived
 from pipelines.ablate.summary import Contest, Row, contests, labels, rows_of
 from pipelines.evaluate.compare import PERMUTATIONS
+from pipelines.options import printable
 from pipelines.workspace import Workspace
 
 INDEX, CURVES = "report.html", "curves.parquet"
@@ -225,7 +226,7 @@ def _markdown(section: Section) -> str:
     lines += ["", "![Plot](plot.png)"] * bool(section.png)
     lines += ["", "![Validation Recall@10 against minutes of training](curves.png)"] * bool(section.curves)
     facts = section.facts | ({"paper": section.recipe.source} if section.recipe.source else {})
-    return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items()), ""])
+    return printable("\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items()), ""]), lines=True)
 
 
 def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -> str:

@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass, field, fields
 
 from pipelines.errors import UserError
+from pipelines.options import SEED, check, option, shown
 
 ORDERS = ("greedy", "left-to-right", "random")  # each beam takes its digits in an order of its own
 CONFIDENCE = "confidence"  # the masked digits of all beams compete
 UNMASKINGS = (*ORDERS, CONFIDENCE)
+BEAMS = (1, 10_000)
 RETRIEVALS = ("generative", "ranking", "dense", "unified")
+REVEAL = re.compile(r"[1-9][0-9]{0,2}(,[1-9][0-9]{0,2}){0,63}")  # counts of digits, with commas between
 MEANT_BY_DENSE = ("retrieval", "beams", "unseen", "seed")  # all other settings are about beams
 
 
@@ -21,61 +24,55 @@ class Decoding:
     What is None is the model's own choice; `evaluate.abilities.suited` puts it in.
 
     Raises:
-        UserError: an order or a way of retrieval that does not exist, no beams, no evaluations, settings of beams without any.
+        UserError: a value out of its bounds, settings of beams without any, counts that cannot be read.
     """
 
     retrieval: str | None = field(
         default=None,
-        metadata={
-            "help": "generative: beams; ranking: a score of each item; dense: text embeddings; unified: beams re-ranked by these. "
-            "[default: the model's own]"
-        },
+        metadata=option(
+            "generative: beams; ranking: a score of each item; dense: text embeddings; unified: beams re-ranked by these. "
+            "[default: the model's own]",
+            choices=RETRIEVALS,
+        ),
     )
-    unmask: str | None = field(default=None, metadata={"help": f"Order of unmasking: {', '.join(UNMASKINGS)}. [default: the model's own]"})
+    unmask: str | None = field(
+        default=None, metadata=option(f"Order of unmasking: {', '.join(UNMASKINGS)}. [default: the model's own]", choices=UNMASKINGS)
+    )
     nfe: int | None = field(
         default=None,
-        metadata={"help": "Model evaluations per item: 1 to H digits, or of dreamrec's steps. [default: all, one digit or step each]"},
+        metadata=option(
+            "Model evaluations per item: 1 to H digits, or of dreamrec's steps. [default: all, one digit or step each]", 1, 100_000
+        ),
     )
     reveal: str | None = field(
-        default=None, metadata={"help": "Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]"}
+        default=None, metadata=option("Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]")
     )
-    beams: int = field(default=20, metadata={"help": "Beams K; metrics are reported up to this depth."})
-    constrained: bool = field(default=True, metadata={"help": "Let beams reach only semantic IDs of the catalogue."})
+    beams: int = field(default=20, metadata=option("Beams K; metrics are reported up to this depth.", *BEAMS))
+    constrained: bool = field(default=True, metadata=option("Let beams reach only semantic IDs of the catalogue."))
     nearest: bool = field(
-        default=False, metadata={"help": "Beams that are no item become the item with most digits in common; needs --no-constrained."}
+        default=False, metadata=option("Beams that are no item become the item with most digits in common; needs --no-constrained.")
     )
     remask: int = field(
-        default=0, metadata={"help": "Further evaluations after the last, each deciding anew the least certain digit of every beam."}
+        default=0, metadata=option("Further evaluations after the last, each deciding anew the least certain digit of every beam.", 0, 100)
     )
     guidance: float = field(
-        default=0.0, metadata={"help": "Weight w of classifier-free guidance on the history; needs a run trained with --forget."}
+        default=0.0, metadata=option("Weight w of classifier-free guidance on the history; needs a run trained with --forget.", 0.0, 100.0)
     )
     approximate: bool = field(
-        default=False, metadata={"help": "Encode histories once although the model has full attention: faster, not exact."}
+        default=False, metadata=option("Encode histories once although the model has full attention: faster, not exact.")
     )
-    unseen: bool = field(default=False, metadata={"help": "Leave out items of the user's own history, after the search."})
-    seed: int = field(default=0, metadata={"help": "Seed of the random order, or of dreamrec's noise."})
+    unseen: bool = field(default=False, metadata=option("Leave out items of the user's own history, after the search."))
+    seed: int = field(default=0, metadata=option("Seed of the random order, or of dreamrec's noise.", *SEED))
 
     def __post_init__(self) -> None:
-        if self.retrieval not in (None, *RETRIEVALS):
-            raise UserError(f"--retrieval {self.retrieval!r} is unknown; choose {', '.join(RETRIEVALS)}.")
+        check(self)
         idle = [name for name in self.typed if name not in MEANT_BY_DENSE]
         if self.retrieval == "dense" and idle:
             raise UserError(f"--retrieval dense scores every item in one evaluation, without beams; leave out {options(idle)}.")
-        if self.unmask not in (None, *UNMASKINGS):
-            raise UserError(f"--unmask {self.unmask!r} is not an order; choose {', '.join(UNMASKINGS)}.")
-        if self.beams < 1:
-            raise UserError(f"--beams is {self.beams}; it must be at least 1.")
-        if self.nfe is not None and self.nfe < 1:
-            raise UserError(f"--nfe is {self.nfe}; it must be at least 1.")
         if self.nearest and self.constrained:
             raise UserError("--nearest goes with --no-constrained: constrained beams are items. Leave one out.")
-        if self.remask < 0:
-            raise UserError(f"--remask is {self.remask}; it must be 0 or more.")
-        if not 0 <= self.guidance < 100:
-            raise UserError(f"--guidance is {self.guidance}; it must be at least 0 and below 100.")
-        if self.reveal is not None and not re.fullmatch(r"[1-9][0-9]*(,[1-9][0-9]*)*", self.reveal):
-            raise UserError(f"--reveal {self.reveal!r} is not a list of counts; write e.g. --reveal 1,2,2.")
+        if self.reveal is not None and not REVEAL.fullmatch(self.reveal):
+            raise UserError(f"--reveal {shown(self.reveal)} is not a list of counts; write e.g. --reveal 1,2,2.")
 
     @property
     def order(self) -> str:

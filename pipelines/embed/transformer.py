@@ -100,7 +100,7 @@ def fingerprint(encoder: str) -> str | None:
     if not folder.is_dir():
         return None
     sha = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt"}):
+    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".py"}):
         size = path.stat().st_size
         sha.update(f"{path.name} {size} ".encode())
         with open(path, "rb") as file:
@@ -122,7 +122,7 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
     """Load an encoder onto this process's device, or over all GPUs where one cannot hold it.
 
     Raises:
-        UserError: the encoder is unknown, cannot be fetched, is incomplete, or does not fit.
+        UserError: the encoder is unknown, cannot be fetched, is incomplete, does not fit, or brings code that is not trusted.
     """
     import huggingface_hub
     from transformers import AutoTokenizer
@@ -136,11 +136,16 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
     else:
         progress.say(f"Loading {where} from the Hugging Face hub, or from its cache on this machine.")
     try:
-        model = _load_model(where, state)
-        tokenizer = AutoTokenizer.from_pretrained(where)
+        model = _load_model(where, state, config.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=config.trust_remote_code)
     except UserError:
         raise
     except Exception as error:  # whatever it is, it comes from the files or the hub: transformers raises all kinds
+        if not config.trust_remote_code and "trust_remote_code" in str(error):
+            raise UserError(
+                f"{config.encoder} brings Python code of its own, which would run on this machine with your rights. "
+                "Read it, then allow it with --trust-remote-code, or take another --encoder."
+            ) from None
         raise _unloadable(config.encoder, where, error) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise UserError(f"{config.encoder} has no tokenizer vocabulary (tokenizer.json or its like). Fetch the whole model again.")
@@ -150,15 +155,16 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
     return Encoder(tokenizer, model.eval(), min(config.max_length, most), config.batch_size)
 
 
-def _load_model(where: str, state: PartialState) -> PreTrainedModel:
+def _load_model(where: str, state: PartialState, trusted: bool) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-    settings = AutoConfig.from_pretrained(where)
+    settings = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
     architecture = AutoModelForTextEncoding if type(settings) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     dtype = precision(state.device)
+    place = placement(architecture, settings, dtype, state, trusted)
     model, report = architecture.from_pretrained(
-        where, config=settings, dtype=dtype, device_map=placement(architecture, settings, dtype, state), output_loading_info=True
+        where, config=settings, dtype=dtype, device_map=place, output_loading_info=True, trust_remote_code=trusted
     )
     missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
     if missing:
@@ -168,7 +174,7 @@ def _load_model(where: str, state: PartialState) -> PreTrainedModel:
     return model
 
 
-def placement(architecture: Any, settings: Any, dtype: torch.dtype, state: PartialState) -> str | dict[str, Any]:
+def placement(architecture: Any, settings: Any, dtype: torch.dtype, state: PartialState, trusted: bool) -> str | dict[str, Any]:
     """transformers' `device_map`: this process's device, or "auto" (sharded by Accelerate) where one GPU is too small.
 
     Raises:
@@ -179,7 +185,7 @@ def placement(architecture: Any, settings: Any, dtype: torch.dtype, state: Parti
     if state.device.type != "cuda":
         return {"": state.device}
     with torch.device("meta"):
-        weights = sum(p.numel() for p in architecture.from_config(settings).parameters()) * dtype.itemsize
+        weights = sum(p.numel() for p in architecture.from_config(settings, trust_remote_code=trusted).parameters()) * dtype.itemsize
     free, _ = torch.cuda.mem_get_info(state.device)
     if weights * ROOM <= free:
         return {"": state.device}

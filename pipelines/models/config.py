@@ -6,13 +6,17 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pipelines.errors import UserError, check_finite
+from pipelines.errors import UserError
+from pipelines.options import PART, SHARE, check, option
 
-SMOOTHING = {"help": "Share of what a masked or next item's target counts that training spreads over all codes, or items."}
-NEXT_ITEM = {"help": "Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers."}
-FORGET = {"help": "Share of examples (maskgr: sequences, cut to one item) whose history training takes away, for eval --guidance."}
-REPEAT_BIAS = {"help": "A learnt score for items that the history holds: whether people take things again need not be found by attention."}
-NEGATIVES = {"help": "Items drawn to compare an item with in training; 0: the whole catalogue."}
+PRECISIONS = ("auto", "fp32", "bf16")
+SMOOTHING = option("Share of what a masked or next item's target counts that training spreads over all codes, or items.", *PART)
+NEXT_ITEM = option("Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers.", *SHARE)
+FORGET = option("Share of examples (maskgr: sequences, cut to one item) whose history training takes away, for eval --guidance.", *PART)
+REPEAT_BIAS = option("A learnt score for items that the history holds: whether people take things again need not be found by attention.")
+NEGATIVES = option("Items drawn to compare an item with in training; 0: the whole catalogue.", 0, 1_000_000)
+BLOCKS = (1, 256)
+TEMPERATURE = (1e-6, 10_000.0)
 
 SIZES = ("layers", "width", "heads", "mlp", "dropout", "max_items", "decoder_layers", "dense_layer")  # what makes no other kind of model
 SAID = {  # field → how a table says its value
@@ -40,7 +44,7 @@ class ModelConfig:
         examples: what it trains on: "sequences", or "prefixes" where each item is a target after its history, an example each.
 
     Raises:
-        UserError: a size that is not positive, a width that the heads do not divide, a dropout outside [0, 1).
+        UserError: a value out of its bounds, a width that the heads do not divide.
     """
 
     name: ClassVar[str]
@@ -48,19 +52,17 @@ class ModelConfig:
     examples: ClassVar[str] = "sequences"
     published: ClassVar[dict[str, Any]] = {}
 
-    layers: int = field(default=8, metadata={"help": "Transformer blocks."})
-    width: int = field(default=128, metadata={"help": "Width D of the hidden states."})
-    heads: int = field(default=8, metadata={"help": "Attention heads; must divide the width."})
-    mlp: int = field(default=3072, metadata={"help": "Hidden width of each block's MLP."})
-    dropout: float = field(default=0.1, metadata={"help": "Dropout on embeddings and on each residual branch."})
-    max_items: int = field(default=24, metadata={"help": "Items of history a model sees: the most recent ones."})
+    layers: int = field(default=8, metadata=option("Transformer blocks.", *BLOCKS))
+    width: int = field(default=128, metadata=option("Width D of the hidden states.", 1, 16_384))
+    heads: int = field(default=8, metadata=option("Attention heads; must divide the width.", 1, 1024))
+    mlp: int = field(default=3072, metadata=option("Hidden width of each block's MLP.", 1, 131_072))
+    dropout: float = field(default=0.1, metadata=option("Dropout on embeddings and on each residual branch.", *PART))
+    max_items: int = field(default=24, metadata=option("Items of history a model sees: the most recent ones.", 1, 100_000))
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        self.check_least(layers=1, width=1, heads=1, mlp=1, max_items=1)
+        check(self)
         if self.width % (2 * self.heads):
             raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")
-        self.check_shares("dropout")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -90,6 +92,11 @@ class ModelConfig:
         """Items of a training sequence: the history and the item after it, unless a masked item is part of the history."""
         return self.max_items + 1
 
+    def least_parameters(self, items: int = 0) -> int:
+        """How many parameters it has at least: those of its blocks and, where it knows items by number, of their embeddings."""
+        blocks = self.layers * (4 * self.width**2 + 2 * self.width * self.mlp)
+        return blocks + (0 if "sids" in self.needs else items * self.width)
+
     def check_ahead(self, ahead: int) -> None:
         """Refuse to learn several items ahead at a time.
 
@@ -99,34 +106,10 @@ class ModelConfig:
         if ahead > 1:
             raise UserError(f"--next {ahead} means nothing to --model {self.name}, which recommends one item at a time. Leave it out.")
 
-    def check_least(self, **least: float) -> None:
-        """Refuse fields below a bound."""
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least {bound}.")
-
-    def check_shares(self, *names: str) -> None:
-        """Refuse fields outside [0, 1)."""
-        for name in names:
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 0 and below 1.")
-
-    def check_between(self, low: float, high: float, *names: str) -> None:
-        """Refuse fields outside [low, high]; None passes."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise UserError(f"--{name.replace('_', '-')} is {value}; it must be between {low} and {high}.")
-
     def check_repeat_bias(self) -> None:
         """Refuse a repeat bias in a loss that does not score the whole catalogue."""
         if self.repeat_bias and self.negatives:
             raise UserError("--repeat-bias scores the whole catalogue in training: leave out --negatives, or take --no-repeat-bias.")
-
-    def check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        """Refuse a field that is none of the choices."""
-        if getattr(self, name) not in choices:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)!r} is unknown; choose {' or '.join(choices)}.")
 
 
 def said(name: str, value: Any) -> str:

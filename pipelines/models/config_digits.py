@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pipelines.errors import UserError
-from pipelines.models.config import FORGET, NEGATIVES, NEXT_ITEM, REPEAT_BIAS, SMOOTHING, ModelConfig
+from pipelines.models.config import BLOCKS, FORGET, NEGATIVES, NEXT_ITEM, REPEAT_BIAS, SMOOTHING, TEMPERATURE, ModelConfig
+from pipelines.options import SHARE, option
 
 ATTENTION = ("full", "prefix")
 TOKENS = ("digit", "item")
@@ -28,53 +29,53 @@ class MaskGRConfig(ModelConfig):
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
     attention: str = field(
         default="full",
-        metadata={"help": "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once."},
+        metadata=option(
+            "full as in the paper, or prefix: an item sees itself and what came before, so histories are encoded once.", choices=ATTENTION
+        ),
     )
-    tokens: str = field(default="digit", metadata={"help": "What a token is: a digit as in the paper, or an item with all its digits."})
+    tokens: str = field(
+        default="digit", metadata=option("What a token is: a digit as in the paper, or an item with all its digits.", choices=TOKENS)
+    )
     likelihood: str = field(
-        default="digit", metadata={"help": "Of masked digits: each alone as in the paper (digit), or an item's together (item)."}
+        default="digit",
+        metadata=option("Of masked digits: each alone as in the paper (digit), or an item's together (item).", choices=LIKELIHOODS),
     )
     centroids: bool = field(
-        default=False, metadata={"help": "Digit embeddings start from the texts of the items that have their codes, not at random."}
+        default=False, metadata=option("Digit embeddings start from the texts of the items that have their codes, not at random.")
     )
-    item_embeddings: bool = field(default=False, metadata={"help": "A learnt embedding for each item, beside those of its digits."})
+    item_embeddings: bool = field(default=False, metadata=option("A learnt embedding for each item, beside those of its digits."))
     repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
     negatives: int = field(default=0, metadata=NEGATIVES)
     next_item: float = field(default=0.0, metadata=NEXT_ITEM)
     forget: float = field(default=0.0, metadata=FORGET)
     whole_item: float | None = field(
         default=None,
-        metadata={
-            "help": "Share of sequences (prefix attention: of items) whose items are masked whole. [default: 0.2 with --dense, else 0]"
-        },
+        metadata=option(
+            "Share of sequences (prefix attention: of items) whose items are masked whole. [default: 0.2 with --dense, else 0]", *SHARE
+        ),
     )
-    dense: bool = field(default=False, metadata={"help": "Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."})
+    dense: bool = field(default=False, metadata=option("Dense retrieval too: item texts go in, text embeddings come out (section 3.3)."))
     dense_layer: int | None = field(
-        default=None, metadata={"help": "Layer after which text embeddings are predicted. [default: half of the layers]"}
+        default=None, metadata=option("Layer after which text embeddings are predicted. [default: half of the layers]", *BLOCKS)
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_choice("attention", ATTENTION)
-        self.check_choice("tokens", TOKENS)
-        self.check_choice("likelihood", LIKELIHOODS)
         needs = (
             ("--likelihood item", "--likelihood digit", self.likelihood == "item"),
             ("--item-embeddings", "--no-item-embeddings", self.item_embeddings),
         )
-        for option, instead, used in needs:
+        for typed, instead, used in needs:
             if used and self.tokens != "item":
-                raise UserError(f"{option} goes with --tokens item; with --tokens {self.tokens} take {instead}.")
-        if self.negatives < 0 or (self.negatives and self.likelihood != "item"):
-            raise UserError(f"--negatives is {self.negatives}; it goes with --likelihood item and is at least 0.")
+                raise UserError(f"{typed} goes with --tokens item; with --tokens {self.tokens} take {instead}.")
+        if self.negatives and self.likelihood != "item":
+            raise UserError(f"--negatives goes with --likelihood item, not with --likelihood {self.likelihood}. Leave it out.")
         if self.repeat_bias and (self.likelihood != "item" or self.attention != "prefix"):
             raise UserError("--repeat-bias needs --likelihood item and --attention prefix. Take --no-repeat-bias.")
         self.check_repeat_bias()
-        self.check_shares("label_smoothing")
-        self.check_between(0, 1, "next_item", "forget", "whole_item")
         if self.next_item and self.attention == "prefix":
             raise UserError("--next-item means nothing to --attention prefix, where every item is predicted from its past. Leave one out.")
-        if self.dense_layer is not None and not (self.dense and 1 <= self.dense_layer <= self.layers):
+        if self.dense_layer is not None and not (self.dense and self.dense_layer <= self.layers):
             raise UserError(f"--dense-layer is {self.dense_layer}; it goes with --dense and lies between 1 and --layers ({self.layers}).")
 
     @property
@@ -108,23 +109,16 @@ class MaskGRConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class TIGERConfig(ModelConfig):
-    """An encoder and a decoder of `layers` blocks each, digits from left to right (Rajput et al. 2023, arXiv 2305.05065).
-
-    Raises:
-        UserError: as `ModelConfig`; a share outside [0, 1).
-    """
+    """An encoder and a decoder of `layers` blocks each, digits from left to right (Rajput et al. 2023, arXiv 2305.05065)."""
 
     name: ClassVar[str] = "tiger"
     implementation: ClassVar[str] = "pipelines.models.tiger:TIGER"
     examples: ClassVar[str] = "prefixes"
 
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
-    user_tokens: int = field(default=0, metadata={"help": "Tokens that users are hashed into, one with each history; 0: none."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_shares("label_smoothing")
-        self.check_least(user_tokens=0)
+    user_tokens: int = field(
+        default=0, metadata=option("Tokens that users are hashed into, one with each history; 0: none.", 0, 10_000_000)
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -136,20 +130,12 @@ class TIGERConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class LIGERConfig(TIGERConfig):
-    """TIGER with item texts going in and a text embedding coming out (Yang et al. 2024, arXiv 2411.18814).
-
-    Raises:
-        UserError: as `TIGERConfig`; negatives below 0.
-    """
+    """TIGER with item texts going in and a text embedding coming out (Yang et al. 2024, arXiv 2411.18814)."""
 
     name: ClassVar[str] = "liger"
     implementation: ClassVar[str] = "pipelines.models.liger:LIGER"
 
     negatives: int = field(default=0, metadata=NEGATIVES)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_least(negatives=0)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -166,23 +152,13 @@ class LIGERConfig(TIGERConfig):
 
 @dataclass(frozen=True)
 class RPGConfig(ModelConfig):
-    """All digits of the next item at once (Hou et al. 2025, arXiv 2506.05781).
-
-    Raises:
-        UserError: as `ModelConfig`; a temperature that is not positive, a share outside [0, 1).
-    """
+    """All digits of the next item at once (Hou et al. 2025, arXiv 2506.05781)."""
 
     name: ClassVar[str] = "rpg"
     implementation: ClassVar[str] = "pipelines.models.rpg:RPG"
 
-    temperature: float = field(default=0.03, metadata={"help": "τ that cosines of states and codes are divided by."})
+    temperature: float = field(default=0.03, metadata=option("τ that cosines of states and codes are divided by.", *TEMPERATURE))
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.temperature <= 0:
-            raise UserError(f"--temperature is {self.temperature}; it must be above 0.")
-        self.check_shares("label_smoothing")
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -191,28 +167,19 @@ class RPGConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class DiffGRMConfig(ModelConfig):
-    """An encoder of `layers` blocks and a masked-diffusion decoder of the next item's digits (Liu et al. 2025, arXiv 2510.21805).
-
-    Raises:
-        UserError: as `ModelConfig`; no decoder, no views, an unknown noising, a share outside [0, 1).
-    """
+    """An encoder of `layers` blocks and a masked-diffusion decoder of the next item's digits (Liu et al. 2025, arXiv 2510.21805)."""
 
     name: ClassVar[str] = "diffgrm"
     implementation: ClassVar[str] = "pipelines.models.diffgrm:DiffGRM"
     examples: ClassVar[str] = "prefixes"
 
-    decoder_layers: int = field(default=4, metadata={"help": "Blocks of the decoder."})
-    views: int | None = field(default=None, metadata={"help": "Nested sets of digits masked of each example. [default: one a digit]"})
+    decoder_layers: int = field(default=4, metadata=option("Blocks of the decoder.", *BLOCKS))
+    views: int | None = field(default=None, metadata=option("Nested sets of digits masked of each example. [default: one a digit]", 1, 256))
     noising: str = field(
-        default="on-policy", metadata={"help": "Digits masked first: on-policy, those the model is least sure of, or random ones."}
+        default="on-policy",
+        metadata=option("Digits masked first: on-policy, those the model is least sure of, or random ones.", choices=NOISINGS),
     )
     label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_least(decoder_layers=1, **({} if self.views is None else {"views": 1}))
-        self.check_choice("noising", NOISINGS)
-        self.check_shares("label_smoothing")
 
     @property
     def needs(self) -> tuple[str, ...]:

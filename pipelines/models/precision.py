@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.errors import UserError
+from pipelines.models.config import PRECISIONS
+from pipelines.options import check_choice
 
-PRECISIONS = ("auto", "fp32", "bf16")
 NARROW = 128  # below this width blocks stay in float32 on a CPU
 
 
@@ -22,8 +22,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     Raises:
         UserError: another word.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"--precision {precision!r} is unknown; choose {', '.join(PRECISIONS)}.")
+    check_choice("--precision", precision, PRECISIONS)
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.progress import Progress
-from pipelines.tokenize.config import LARGEST_CODEBOOK, TokenizeConfig, default_name
+from pipelines.tokenize.config import CODES, TokenizeConfig, default_name
 from pipelines.tokenize.quality import quality_table
 from pipelines.tokenize.quantization import group_equal
 from pipelines.workspace import Dataset
@@ -112,7 +112,7 @@ def _too_many(dataset: Dataset, items: pa.Table, vectors: np.ndarray, group: np.
         f"{size} items of {dataset.items} get equal codes with --sids {config.layers}, e.g. item_id {items['item_id'][members[0]]}, "
         f"but the deduplication digit tells only {config.codebook} apart. "
     )
-    larger = f", or use --codebook {size} or more" if size <= LARGEST_CODEBOOK else ""
+    larger = f", or use --codebook {size} or more" if size <= CODES[1] else ""
     if not vectors[members].any():
         return message + f"Their embeddings are zero, as those of items without text are: give them text and embed again{larger}."
     if (vectors[members] == first).all():

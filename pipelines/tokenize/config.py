@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
+from pipelines.options import SEED, check, option
 
 METHODS = ("kmeans", "random", "rqvae", "pq", "opq")  # each a module of this folder
-LARGEST_CODEBOOK = 32_767  # digits are stored as int16
+DIGITS = (1, 256)
+CODES = (2, 32_767)  # digits are stored as int16
 # Options that only some methods read: their defaults, and which methods.
 ONLY = {"iterations": (25, ("kmeans", "rqvae", "pq", "opq")), "steps": (3000, ("rqvae",)), "unit_residuals": (False, ("kmeans",))}
 
@@ -26,42 +28,35 @@ class TokenizeConfig:
         UserError: a value that is out of range, or an option that the method does not read.
     """
 
-    layers: int = field(default=4, metadata={"help": "Digits m from the method; a deduplication digit follows. [default: 4]"})
-    codebook: int = field(default=256, metadata={"help": "Codes V per digit. [default: 256]"})
+    layers: int = field(
+        default=4, metadata=option("Digits m from the method; a deduplication digit follows. [default: 4]", *DIGITS, flag="--sids")
+    )
+    codebook: int = field(default=256, metadata=option("Codes V per digit. [default: 256]", *CODES))
     method: str = field(
         default="kmeans",
-        metadata={
-            "help": "kmeans (residual k-means), rqvae (residual-quantised autoencoder), pq (product quantisation), opq (the same "
-            "after a learnt rotation) or random (no content). [default: kmeans]"
-        },
+        metadata=option(
+            "kmeans (residual k-means), rqvae (residual-quantised autoencoder), pq (product quantisation), opq (the same "
+            "after a learnt rotation) or random (no content). [default: kmeans]",
+            choices=METHODS,
+        ),
     )
-    seed: int = field(default=0, metadata={"help": "Seed of all that is drawn. [default: 0]"})
+    seed: int = field(default=0, metadata=option("Seed of all that is drawn. [default: 0]", *SEED))
     iterations: int | None = field(
-        default=None, metadata={"help": "Lloyd iterations of each k-means; with opq also rounds of rotation. [default: 25]"}
+        default=None, metadata=option("Lloyd iterations of each k-means; with opq also rounds of rotation. [default: 25]", 1, 10_000)
     )
-    normalise: bool = field(default=False, metadata={"help": "Scale embeddings to unit length first. [default: no]"})
+    normalise: bool = field(default=False, metadata=option("Scale embeddings to unit length first. [default: no]"))
     unit_residuals: bool | None = field(
-        default=None, metadata={"help": "Cluster directions: kmeans scales what each layer is given to unit length. [default: no]"}
+        default=None, metadata=option("Cluster directions: kmeans scales what each layer is given to unit length. [default: no]")
     )
-    steps: int | None = field(default=None, metadata={"help": "Training steps of rqvae, 256 vectors each. [default: 3000]"})
+    steps: int | None = field(default=None, metadata=option("Training steps of rqvae, 256 vectors each. [default: 3000]", 1, 10_000_000))
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(f"--method {self.method!r} is unknown; choose {', '.join(METHODS)}.")
+        check(self)
         for name, (default, methods) in ONLY.items():
             if getattr(self, name) is None and self.method in methods:
                 object.__setattr__(self, name, default)
             elif getattr(self, name) is not None and self.method not in methods:
                 raise UserError(f"--{name.replace('_', '-')} means nothing to --method {self.method}. Leave it out.")
-        for option, value, least, most in (
-            ("--sids", self.layers, 1, None),
-            ("--codebook", self.codebook, 2, LARGEST_CODEBOOK),
-            ("--seed", self.seed, 0, 2**31 - 1),
-            ("--iterations", self.iterations, 1, None),
-            ("--steps", self.steps, 1, None),
-        ):
-            if value is not None and (value < least or (most is not None and value > most)):
-                raise UserError(f"{option} is {value}; it must be at least {least}{f' and at most {most}' if most else ''}.")
 
 
 def default_name(embedding: str, config: TokenizeConfig) -> str:

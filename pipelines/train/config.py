@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-from pipelines.errors import UserError, check_finite
+from pipelines.decode.config import BEAMS
+from pipelines.errors import UserError
+from pipelines.models.config import PRECISIONS
+from pipelines.options import PART, SEED, SHARE, check, option
 
 OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
 WINDOWS = ("random", "last")
+AHEAD = (1, 100)
+TOKENS = (1, 10_000_000)  # of one forward pass
 
 
 @dataclass(frozen=True)
@@ -23,66 +27,50 @@ class TrainConfig:
         UserError: a value out of range or unknown, or no end to the training.
     """
 
-    steps: int | None = field(default=None, metadata={"help": "Optimiser steps."})
-    minutes: float | None = field(default=None, metadata={"help": "Bound on the wall time, validation included, beside the steps."})
-    batch_size: int = field(default=8192, metadata={"help": "Sequences per optimiser step, over all processes."})
+    steps: int | None = field(default=None, metadata=option("Optimiser steps.", 1, 100_000_000))
+    minutes: float | None = field(default=None, metadata=option("Bound on the wall time, beside the steps.", 1e-9, 1_000_000))
+    batch_size: int = field(default=8192, metadata=option("Sequences per optimiser step, over all processes.", 1, 1_000_000))
     micro_tokens: int | None = field(
-        default=None, metadata={"help": "Most tokens in one forward pass; a step takes several. [default: 2,048 on a CPU, 32,768 on a GPU]"}
+        default=None,
+        metadata=option("Most tokens in one forward pass; a step takes several. [default: 2,048 on a CPU, 32,768 on a GPU]", *TOKENS),
     )
-    optimizer: str = field(default="adamw", metadata={"help": f"Optimiser: {', '.join(OPTIMIZERS)} (for the blocks' matrices)."})
-    learning_rate: float = field(default=0.005, metadata={"help": "Peak learning rate."})
-    weight_decay: float = field(default=0.001, metadata={"help": "Weight decay on matrices."})
-    warmup: float = field(default=0.02, metadata={"help": "Share of the budget in which the learning rate rises."})
+    optimizer: str = field(
+        default="adamw", metadata=option(f"Optimiser: {', '.join(OPTIMIZERS)} (for the blocks' matrices).", choices=OPTIMIZERS)
+    )
+    learning_rate: float = field(default=0.005, metadata=option("Peak learning rate.", 1e-12, 1e9))
+    weight_decay: float = field(default=0.001, metadata=option("Weight decay on matrices.", 0.0, 1000.0))
+    warmup: float = field(default=0.02, metadata=option("Share of the budget in which the learning rate rises.", *SHARE))
     decay: float = field(
-        default=1.0, metadata={"help": "Share of the budget, at its end, in which the learning rate falls; before, it stays."}
+        default=1.0, metadata=option("Share of the budget, at its end, in which the learning rate falls; before, it stays.", *SHARE)
     )
-    decay_shape: str = field(default="cosine", metadata={"help": f"How the learning rate falls: {' or '.join(DECAY_SHAPES)}."})
-    final_rate: float = field(default=0.0, metadata={"help": "Learning rate at the end, as a share of the peak."})
-    next: int = field(default=1, metadata={"help": "Items ahead k: a user's last k items test, the k before validate."})
+    decay_shape: str = field(
+        default="cosine", metadata=option(f"How the learning rate falls: {' or '.join(DECAY_SHAPES)}.", choices=DECAY_SHAPES)
+    )
+    final_rate: float = field(default=0.0, metadata=option("Learning rate at the end, as a share of the peak.", *SHARE))
+    next: int = field(default=1, metadata=option("Items ahead k: a user's last k items test, the k before validate.", *AHEAD))
     drop_items: float = field(
-        default=0.0, metadata={"help": "Share of each training sequence's items left out at random, three kept at least (section 4.3)."}
+        default=0.0,
+        metadata=option("Share of each training sequence's items left out at random, three kept at least (section 4.3).", *PART),
     )
     windows: str = field(
         default="random",
-        metadata={"help": "What of a sequence longer than --max-items trains: random windows that cover it, or its last items alone."},
+        metadata=option(
+            "What of a sequence longer than --max-items trains: random windows that cover it, or its last items alone.", choices=WINDOWS
+        ),
     )
-    clip: float = field(default=1.0, metadata={"help": "Largest gradient norm; 0 for none."})
-    validations: int = field(default=20, metadata={"help": "Validations, evenly over the budget."})
-    validation_users: int = field(default=0, metadata={"help": "Users drawn for validation; 0 for all."})
-    validation_beams: int = field(default=10, metadata={"help": "Beams in validation."})
-    patience: int = field(default=0, metadata={"help": "Stop after so many validations without a better Recall@10; 0 for never."})
-    precision: str = field(default="auto", metadata={"help": "Matrix products in fp32, bf16, or auto: bf16 where the hardware has it."})
-    seed: int = field(default=0, metadata={"help": "Seed of weights, batches, masks and dropout."})
+    clip: float = field(default=1.0, metadata=option("Largest gradient norm; 0 for none.", 0.0, 1e9))
+    validations: int = field(default=20, metadata=option("Validations, evenly over the budget.", 1, 1_000_000))
+    validation_users: int = field(default=0, metadata=option("Users drawn for validation; 0 for all.", 0, SEED[1]))
+    validation_beams: int = field(default=10, metadata=option("Beams in validation.", 10, BEAMS[1]))
+    patience: int = field(
+        default=0, metadata=option("Stop after so many validations without a better Recall@10; 0 for never.", 0, 1_000_000)
+    )
+    precision: str = field(
+        default="auto", metadata=option("Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.", choices=PRECISIONS)
+    )
+    seed: int = field(default=0, metadata=option("Seed of weights, batches, masks and dropout.", *SEED))
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise UserError("Training has no end: give --steps, --minutes or a --preset that has one.")
-        if self.optimizer not in OPTIMIZERS:
-            raise UserError(f"--optimizer {self.optimizer!r} is unknown; choose {', '.join(OPTIMIZERS)}.")
-        if self.decay_shape not in DECAY_SHAPES:
-            raise UserError(f"--decay-shape {self.decay_shape!r} is unknown; choose {', '.join(DECAY_SHAPES)}.")
-        if self.windows not in WINDOWS:
-            raise UserError(f"--windows {self.windows!r} is unknown; choose {', '.join(WINDOWS)}.")
-        check_finite(self)
-        ranges: dict[str, tuple[float, float]] = {
-            "steps": (1, math.inf),
-            "minutes": (1e-9, math.inf),
-            "batch_size": (1, math.inf),
-            "micro_tokens": (1, math.inf),
-            "learning_rate": (1e-12, math.inf),
-            "weight_decay": (0, math.inf),
-            "warmup": (0, 1),
-            "decay": (0, 1),
-            "final_rate": (0, 1),
-            "next": (1, math.inf),
-            "drop_items": (0, 0.99),
-            "clip": (0, math.inf),
-            "validations": (1, math.inf),
-            "validation_users": (0, math.inf),
-            "validation_beams": (10, math.inf),
-            "patience": (0, math.inf),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise UserError(f"--{name.replace('_', '-')} is {value}; it must be between {low:g} and {high:g}.")
+        check(self)

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.models.config import ModelConfig
 from pipelines.models.configs import model_config
 from pipelines.train.config import TrainConfig
+from pipelines.train.memory import check_memory
 from pipelines.train.presets import PRESET_NAMES, preset
 
 SCHEDULE = {field.name for field in dataclasses.fields(TrainConfig)}
@@ -17,13 +18,13 @@ def configure(model: str, name: str, settings: dict[str, Any]) -> tuple[ModelCon
     """A model's preset with what was typed in its place; --minutes bounds the preset's steps and does not replace them.
 
     Raises:
-        UserError: an unknown model or preset, or values that the configurations refuse.
+        UserError: an unknown model or preset, values that the configurations refuse, or a model that is too large for this machine.
     """
     values = preset(model, name) | settings
-    return (
-        model_config(model, {name: value for name, value in values.items() if name not in SCHEDULE}),
-        TrainConfig(**{name: value for name, value in values.items() if name in SCHEDULE}),
-    )
+    sizes = model_config(model, {name: value for name, value in values.items() if name not in SCHEDULE})
+    train = TrainConfig(**{name: value for name, value in values.items() if name in SCHEDULE})
+    check_memory(sizes, train)
+    return sizes, train
 
 
 def preset_values(model: str) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,7 @@ from pipelines.train import checkpoint
 from pipelines.train.batches import Batches, thinned
 from pipelines.train.config import TrainConfig
 from pipelines.train.loop import Trainer
+from pipelines.train.memory import check_memory
 from pipelines.workspace import Run, Workspace
 
 
@@ -59,7 +60,7 @@ class Plan:
     def name(self) -> str:
         """The run's default name: what a person needs to know, and a digest of all the rest."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.dataset}-{self.model}-{self.preset}-{digest[:6]}"
+        return f"{self.dataset[:64]}-{self.model}-{self.preset}-{digest[:6]}"
 
 
 def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
@@ -119,6 +120,7 @@ def train_run(
     if not accelerator.is_main_process:
         progress = Silent()
     sequences = load_sequences(dataset.sequences, catalogue.items)
+    check_memory(plan.sizes, plan.train, catalogue.items)
     torch.manual_seed(plan.train.seed)
     model = registry.build(plan.sizes, catalogue)
     model.start(catalogue)
@@ -301,7 +303,7 @@ def start_accelerate(precision: str, track: str | None = None, folder: Path | No
     try:
         accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder))
     except (ValueError, ImportError) as error:
-        if not track:
+        if track is None:
             raise
         raise UserError(f"--track {track}: {error}. Install the tracker, e.g. `pip install maskgr[tracking]` for tensorboard.") from None
     if track and not accelerator.log_with:

@@ -25,6 +25,8 @@ from pipelines.workspace import Workspace
 
 Configure = Callable[[dict[str, Any]], Plan]  # values of options → what to train
 
+LAST = 99_999  # trial that a study's name leaves room for
+
 
 def space_of(model: str, fixed: set[str]) -> Space:
     """What is looked through: the model's declared space without the options that a person fixed.
@@ -60,6 +62,7 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, plan = workspace.study(name), configure({})
+    workspace.run(_trial(name, LAST))  # refuse a name that leaves no room for the trials' at once
     _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -94,7 +97,7 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
     values = {option: _suggest(trial, option, where) for option, where in space.items()}
     shown = (f"{option} {value:.3g}" if isinstance(value, float) else f"{option} {value}" for option, value in values.items())
     progress.say(f"Trial {trial.number}: {', '.join(shown)}")
-    run, ended = workspace.run(f"{name}-trial-{trial.number}"), False
+    run, ended = workspace.run(_trial(name, trial.number)), False
 
     def hopeless(validation: int, recall: float) -> bool:
         nonlocal ended
@@ -111,6 +114,10 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
         study.tell(trial, state=TrialState.FAIL)
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _trial(name: str, number: int) -> str:
+    return f"{name}-trial-{number}"
 
 
 def _suggest(trial: optuna.Trial, option: str, where: Any) -> Any:

@@ -17,7 +17,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.workspace import Workspace
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_toy
 
 Maskgr = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
@@ -66,7 +66,7 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*TRAIN, "--sids", 0], "--sids is 0; it must be at least 1"),
+        ([*TRAIN, "--sids", 0], "--sids is 0; it must be between 1 and 256"),
         ([*TRAIN, "--preset", "large"], "--preset 'large' is unknown; choose paper, small, smoke"),
         ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
         ([*TRAIN, "--model", "sasrec"], "--model sasrec knows items by number, not by semantic IDs; leave out --sids, --codebook"),
@@ -82,7 +82,7 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         (["eval"], "No trained run in .* Run `maskgr train` first"),
         (["eval", "none"], "No run 'none'"),
         (["eval", "one", "one"], "Each run can be named once"),
-        (["eval", "--unmask", "upwards"], "'upwards' is not an order; choose greedy, left-to-right, random"),
+        (["eval", "--unmask", "upwards"], "'upwards' is unknown; choose greedy, left-to-right, random"),
         (["eval", "--nfe", 0], "--nfe is 0"),
         (["eval", "--beams", 0], "--beams is 0"),
     ],
@@ -96,6 +96,24 @@ def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr, arguments: 
     assert re.search(message, errors[0])
     assert "Traceback" not in failed.stderr
     assert not toy.runs
+
+
+def test_what_files_hold_does_not_command_the_terminal(maskgr: Maskgr, tmp_path: Path) -> None:
+    title = "\x1b]0;title\x07"
+    (tmp_path / f"in{title}.csv").write_text(f"us{title}er,item_id,timestamp\n1,2,3\n")
+    (tmp_path / "recipe.toml").write_text(
+        'title = "T\\u001b[2J"\ndatasets = ["toy"]\nmetrics = ["R@5"]\n[[system]]\nname = "S\\u009b31m"\nmodel = "sasrec"\n'
+    )
+    failed = maskgr("import", "toy", "--interactions", f"in{title}.csv")
+    assert failed.returncode == 2
+    assert r"in\x1b]0;title\x07.csv" in failed.stderr and r"us\x1b]0;title\x07er" in failed.stderr
+    write_toy(Workspace(tmp_path / "workspace"))
+    listed = maskgr("ablate", "recipe.toml", "--dry-run", "--budget", "smoke")
+    assert r"T\x1b[2J" in listed.stdout and r"S\x9b31m" in listed.stdout, listed.stderr
+    mistyped = maskgr("train", f"--{title}")
+    assert mistyped.returncode == 2 and r"\x1b]0;title" in mistyped.stderr
+    for said in (failed, listed, mistyped):
+        assert not {"\x1b", "\x07", "\x9b"} & {*said.stdout, *said.stderr}
 
 
 def test_a_model_of_item_ids_needs_no_semantic_ids(toy: Workspace, maskgr: Maskgr) -> None:

@@ -25,6 +25,12 @@ def test_encoder_gives_name_and_normalisation(encoder: str, name: str, normalize
     assert EmbedConfig(encoder=encoder, normalize=not normalize).normalize is not normalize
 
 
+def test_a_long_encoders_name_is_cut() -> None:
+    assert EmbedConfig(encoder=f"someone/{'x' * 200}").name == "x" * 100
+    with pytest.raises(UserError, match="cannot be a name: it has 129 characters"):
+        EmbedConfig(name="x" * 129)
+
+
 def test_identity_is_what_the_embeddings_depend_on() -> None:
     assert EmbedConfig(name="a").identity() == {"encoder": "lsa", "normalize": True, "dtype": "float32", "dimensions": 128, "seed": 0}
     other = EmbedConfig(encoder="minilm", batch_size=4)
@@ -35,11 +41,11 @@ def test_identity_is_what_the_embeddings_depend_on() -> None:
     ("settings", "message"),
     [
         ({"encoder": " "}, "--encoder is empty"),
-        ({"dtype": "int8"}, "--dtype int8: choose float32 or float16"),
-        ({"seed": -1}, "--seed -1"),
-        ({"dimensions": 0}, "--dimensions 0: choose 1 or more"),
-        ({"encoder": "minilm", "batch_size": 0}, "--batch-size 0: choose 1 or more"),
-        ({"encoder": "minilm", "max_length": -5}, "--max-length -5"),
+        ({"dtype": "int8"}, "--dtype 'int8' is unknown; choose float32, float16"),
+        ({"seed": -1}, "--seed is -1; it must be between 0 and 2,147,483,647"),
+        ({"dimensions": 0}, "--dimensions is 0; it must be between 1 and 16,384"),
+        ({"encoder": "minilm", "batch_size": 0}, "--batch-size is 0; it must be between 1 and 100,000"),
+        ({"encoder": "minilm", "max_length": -5}, "--max-length is -5; it must be between 1"),
         ({"encoder": "minilm", "dimensions": 64}, "--dimensions means nothing to --encoder minilm"),
         ({"batch_size": 8}, "--batch-size means nothing to --encoder lsa"),
     ],

@@ -155,6 +155,46 @@ def test_refuses_folders_without_a_model(
     assert not dataset.embeddings(name).exists()
 
 
+CODE = """
+from transformers import BertConfig, BertModel
+from pathlib import Path
+
+Path(__file__).with_name("ran").touch()
+
+
+class OwnConfig(BertConfig):
+    model_type = "own"
+
+
+class OwnModel(BertModel):
+    config_class = OwnConfig
+"""
+
+
+def test_an_encoders_own_code_runs_only_where_it_is_allowed(
+    tmp_path: Path, bert: Path, dataset: Dataset, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = tmp_path / "own-code", []
+    shutil.copytree(bert, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    code = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(settings | {"model_type": "own", "architectures": ["OwnModel"], "auto_map": code}))
+    (folder / "own.py").write_text(CODE)
+    monkeypatch.setattr("builtins.input", lambda *_: asked.append("a prompt") or "y")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    with pytest.raises(UserError, match="own-code brings Python code of its own.*allow it with --trust-remote-code"):
+        build_embeddings(dataset, EmbedConfig(encoder=str(folder)), progress)
+    assert not asked and not [*tmp_path.rglob("ran")]
+
+    build_embeddings(dataset, EmbedConfig(encoder=str(folder), trust_remote_code=True), progress)
+    assert not asked and [*tmp_path.rglob("ran")]
+    np.testing.assert_allclose(read(dataset, "own-code"), one_by_one(bert, 32), atol=1e-5)
+    found = artifacts.provenance(dataset.embeddings("own-code"))
+    assert found["config"]["trust_remote_code"] is True
+
+
 def test_no_network(dataset: Dataset, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
@@ -197,7 +237,7 @@ def test_placement_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def place(free: float) -> Any:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free), 10**12))
-        return transformer.placement(AutoModelForTextEncoding, config, torch.bfloat16, state)
+        return transformer.placement(AutoModelForTextEncoding, config, torch.bfloat16, state, False)
 
     assert place(1.21 * weights) == {"": state.device}
     assert place(1.19 * weights) == "auto"

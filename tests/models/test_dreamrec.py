@@ -136,11 +136,11 @@ def test_vectors_as_loud_as_noise_where_they_are_as_published() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"timesteps": 0}, "--timesteps is 0; it must be at least 1"),
-        ({"noise_schedule": "square"}, "--noise-schedule 'square' is unknown; choose linear or cosine or sqrt"),
-        ({"forget": 1.0}, "--forget is 1.0; it must be at least 0 and below 1"),
-        ({"ranking": -1.0}, "--ranking is -1.0; it must be at least 0"),
-        ({"vector_length": -1.0}, "--vector-length is -1.0; it must be at least 0"),
+        ({"timesteps": 0}, "--timesteps is 0; it must be between 1 and 100,000"),
+        ({"noise_schedule": "square"}, "--noise-schedule 'square' is unknown; choose linear, cosine, sqrt"),
+        ({"forget": 1.0}, "--forget is 1.0; it must be between 0 and 0.99"),
+        ({"ranking": -1.0}, "--ranking is -1.0; it must be between 0 and 10,000"),
+        ({"vector_length": -1.0}, "--vector-length is -1.0; it must be between 0 and 10,000"),
         ({"repeat_bias": True}, "--repeat-bias is learnt by the cross-entropy of --ranking"),
     ],
 )

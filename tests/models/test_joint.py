@@ -281,7 +281,7 @@ def test_a_model_learns_from_a_sample(model: MaskGR) -> None:
     assert loss.item() != expected
     assert all(p.grad is not None for p in few.parameters())
     for wrong in ({"negatives": -1}, {"negatives": 5, "likelihood": "digit"}):
-        with pytest.raises(UserError, match="goes with --likelihood item"):
+        with pytest.raises(UserError, match="--negatives is -1; it must be between|--negatives goes with --likelihood item"):
             dataclasses.replace(model.config, **wrong)
 
 

@@ -93,8 +93,8 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"layers": 0}, "--sids is 0; it must be at least 1"),
-        ({"codebook": 1}, "--codebook is 1; it must be at least 2 and at most 32767"),
+        ({"layers": 0}, "--sids is 0; it must be between 1 and 256"),
+        ({"codebook": 1}, "--codebook is 1; it must be between 2 and 32,767"),
         ({"codebook": 32768}, "--codebook is 32768"),
         ({"seed": -1}, "--seed is -1"),
         ({"iterations": 0}, "--iterations is 0"),

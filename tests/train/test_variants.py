@@ -91,7 +91,7 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
         ({"next": 2, "attention": "prefix"}, "--next 2 needs --attention full"),
         ({"next": 2, "dense": True}, "--next 2 does not go with --dense"),
         ({"next_item": 0.5, "attention": "prefix"}, "--next-item means nothing to --attention prefix"),
-        ({"attention": "causal"}, "--attention 'causal' is unknown; choose full or prefix"),
+        ({"attention": "causal"}, "--attention 'causal' is unknown; choose full, prefix"),
         ({"dense_layer": 1}, "--dense-layer is 1; it goes with --dense"),
         ({"next": 0}, "--next is 0"),
         ({"forget": 2.0}, "--forget is 2"),
