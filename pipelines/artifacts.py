@@ -17,15 +17,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import __version__
-from pipelines.errors import UserError
+from pipelines import __version__, shapes
+from pipelines.errors import UserError, reading
 
 PROVENANCE_KEY = b"maskgr"
 
@@ -99,6 +99,27 @@ NULLABLE = {
 }
 
 
+class Source(TypedDict):
+    """What an artifact was made from, and the sha256 of its content."""
+
+    path: str
+    sha256: str
+
+
+class Provenance(TypedDict):
+    """What an artifact says of itself."""
+
+    stage: str
+    version: str
+    commit: str | None
+    config: dict[str, Any]
+    inputs: dict[str, Source]
+    sha256: str
+    seconds: float | None
+    written: str
+    machine: str
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place if the block succeeds, remove it if not."""
@@ -117,18 +138,24 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, shape: Any = dict, advice: str = "Remove it and make it again.") -> Any:
     """Read a JSON file that maskgr wrote.
 
+    Args:
+        shape: what it must hold, see `shapes`.
+        advice: what to do where it does not.
+
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not JSON, or holds something else.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return shapes.parse(path.read_bytes(), shape)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
+    except shapes.Misfit as error:
+        raise UserError(f"{path}: {error}. {advice}") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}). Remove it and make it again.") from None
+        raise UserError(f"{path} cannot be read as JSON ({error}). {advice}") from None
 
 
 def write(
@@ -181,25 +208,21 @@ def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = N
     Raises:
         UserError: missing, unreadable, of the wrong schema, or with values out of range.
     """
-    try:
+    if not path.exists():
+        raise UserError(f"{path} does not exist. {hint}".rstrip())
+    with reading(path, "Parquet file", f"Remove it and make it again. {hint}".rstrip()):
         table = pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
-        _validate(path, kind, table, columns)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist. {hint}".rstrip()) from None
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a readable Parquet file ({reason}). Remove it and make it again. {hint}".rstrip()) from None
+        table.validate(full=True)
+    _validate(path, kind, table, columns)
     return table
 
 
-def provenance(path: Path) -> dict[str, Any] | None:
+def provenance(path: Path) -> Provenance | None:
     """The provenance inside an artifact; None where the file is missing, unreadable or not maskgr's."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        found = json.loads(metadata[PROVENANCE_KEY])
+        return shapes.parse((pq.read_schema(path).metadata or {})[PROVENANCE_KEY], Provenance)
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
-    return found if {"config", "inputs", "sha256"} <= found.keys() else None
 
 
 def digest(path: Path) -> str:

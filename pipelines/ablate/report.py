@@ -7,22 +7,31 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jinja2
 import pyarrow as pa
 
-from pipelines import artifacts
+from pipelines import artifacts, shapes
 from pipelines.ablate.curves import curves, draw_curves
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.plot import draw
 from pipelines.ablate.recipe import Recipe, load, names, revived
 from pipelines.ablate.summary import Contest, Row, contests, rows_of
+from pipelines.errors import UserError
 from pipelines.evaluate.compare import PERMUTATIONS
 from pipelines.workspace import Workspace
 
 INDEX, CURVES = "report.html", "curves.parquet"
+
+
+class GridConfig(TypedDict):
+    """The configuration of results.parquet."""
+
+    recipe: Recipe
+    scale: Scale
+    command: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,10 @@ def read_section(workspace: Workspace, path: Path) -> Section:
     """
     table = artifacts.read(path, "grid", hint="Run `maskgr ablate` first.")
     made = artifacts.provenance(path)
+    try:
+        shapes.fit(made and made["config"], GridConfig)
+    except shapes.Misfit as error:
+        raise UserError(f"{path} does not say which grid it is of ({error}). Run `maskgr ablate` again.") from None
     recipe = revived(made["config"]["recipe"])
     scale = Scale(**{**made["config"]["scale"], "datasets": tuple(made["config"]["scale"]["datasets"])})
     rows = rows_of(recipe, scale, table)

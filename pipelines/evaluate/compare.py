@@ -55,7 +55,7 @@ def read_ranking(run: str, folder: Path) -> Ranking:
     path = folder / "ranks.parquet"
     table = artifacts.read(path, "ranks", hint=f"Run `maskgr eval {run}` first.")
     config = (artifacts.provenance(path) or {}).get("config", {})
-    if not {"split", "beams"} <= config.keys():
+    if not (isinstance(config.get("split"), str) and isinstance(config.get("beams"), int)):
         raise UserError(f"{path} does not say of which split and list length it is. Evaluate again: maskgr eval {run} --force")
     return Ranking(run, path, table.sort_by([("user", "ascending"), ("position", "ascending")]), config["split"], config["beams"])
 
@@ -190,7 +190,7 @@ def refuse_unlike_runs(runs: Sequence[Run], ahead: int | None) -> None:
     """
     found = []
     for run in runs:
-        config = artifacts.read_json(run.config)
+        config = run.read_config()
         found.append({"--dataset": config.get("dataset"), "--next": ahead or config.get("train", {}).get("next", 1)})
     for run, facts in zip(runs, found, strict=True):
         for option, value in facts.items():

@@ -114,7 +114,8 @@ def load_sids(dataset: Dataset, sids: str) -> Catalogue:
     again = f"Run `maskgr tokenize --dataset {dataset.name}` again."
     digits = artifacts.matrix(artifacts.read(path, "sids", hint="Run `maskgr tokenize` first."), "sid", path).astype(np.int64)
     found = artifacts.provenance(path) or {}
-    codes = int(found.get("config", {}).get("codebook") or digits.max() + 1)
+    codebook = found.get("config", {}).get("codebook")
+    codes = codebook if type(codebook) is int and codebook > 0 else int(digits.max()) + 1
     made_from = found.get("inputs", {}).get("items")
     items = pq.read_metadata(dataset.items).num_rows if dataset.items.exists() else len(digits)
     if len(digits) != items or (made_from and dataset.items.exists() and made_from["sha256"] != artifacts.digest(dataset.items)):

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines import artifacts, shapes
+from pipelines.errors import reading
 from pipelines.train.loop import State, Trainer
 
 
@@ -33,14 +33,11 @@ def load(trainer: Trainer, path: Path) -> None:
     Raises:
         UserError: the file is unreadable or belongs to another model.
     """
-    try:
+    with reading(path, "training state of this run", "Start the run again with --force."):
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            state = json.loads(file.metadata()["state"])
+            state = shapes.parse(file.metadata()["state"], State)
         _restore(trainer, tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be resumed from ({reason}). Start the run again with --force.") from None
     trainer.state = State(**{**state, "history": [tuple(entry) for entry in state["history"]]})
 
 

@@ -104,7 +104,7 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
 
     try:
         train_run(workspace, configure(values), progress, name=run.name, force=True, hopeless=hopeless)
-        best = artifacts.read_json(run.config)["best"]["recall@10"]
+        best = run.read_config()["best"]["recall@10"]
         study.tell(trial, **({"state": TrialState.PRUNED} if ended else {"values": best}))
     except UserError as error:  # values that do not go together
         progress.say(f"Trial {trial.number} failed: {error}")

@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_refused_and_kept(toy: Workspace, sids: str, progre
     run.state.write_bytes(b"not a checkpoint")
     config = json.loads(run.config.read_text())
     artifacts.write_json(run.config, {**config, "state": "interrupted"})
-    with pytest.raises(UserError, match="cannot be resumed from"):
+    with pytest.raises(UserError, match="state.safetensors is not a readable training state of this run"):
         train_run(toy, plan(sids), progress, name="run", resume=True)
     for file in (run.state, run.config):
         file.write_bytes(before[file])
