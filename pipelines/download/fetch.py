@@ -135,8 +135,9 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
         OSError: the connection broke or fewer bytes came than were announced.
     """
     validator = part.with_name(f"{part.name}.etag")  # where the part came from, and which version of the file it was
-    came_from, _, tag = validator.read_text(encoding="utf-8").partition("\n") if validator.exists() else ("", "", "")
-    have = part.stat().st_size if part.exists() and came_from == address else 0
+    came_from, _, tag = validator.read_text(encoding="utf-8", errors="replace").partition("\n") if validator.exists() else ("", "", "")
+    usable = part.exists() and came_from == address and tag.isascii() and tag.isprintable()
+    have = part.stat().st_size if usable else 0
     headers = {"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
@@ -157,7 +158,7 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
         if tag and not tag.startswith("W/"):  # a weak tag does not promise the same bytes
             validator.write_text(f"{address}\n{tag}", encoding="utf-8")
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = have + int(length) if length and length.isdecimal() else None
         with open(part, "ab" if have else "wb") as out, progress.task(part.name.removesuffix(".part"), total, "bytes") as task:
             while block := response.read(BLOCK):
                 out.write(block)

@@ -206,15 +206,17 @@ def damaged() -> list:
     reviews, meta = amazon_files().values()
     return [
         pytest.param(
-            "beauty", {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta}, "not a whole gzip file", id="cut gzip"
+            "beauty", {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta}, "not a readable gzip file", id="cut gzip"
         ),
-        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta}, "is empty|not a whole gzip", id="empty"),
-        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta}, "not a whole gzip", id="a web page"),
+        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta}, "is empty|not a readable gzip", id="empty"),
+        pytest.param(
+            "beauty", {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta}, "not a readable gzip", id="a web page"
+        ),
         pytest.param("beauty", {"reviews_Beauty_5.json.gz": reviews}, "does not hold .*meta_Beauty.json.gz", id="one file missing"),
         pytest.param(
             "beauty", {"reviews_Beauty_5.json.gz": meta, "meta_Beauty.json.gz": meta}, "line 1 has no reviewerID", id="wrong file"
         ),
-        pytest.param("ml-1m", {"ml-1m.zip": ml_1m()[:-60]}, "not a whole archive", id="cut zip"),
+        pytest.param("ml-1m", {"ml-1m.zip": ml_1m()[:-60]}, "not a readable zip archive", id="cut zip"),
         pytest.param("ml-1m", {"ml-1m.zip": ml_100k()}, "has no ml-1m/ratings.dat", id="another archive"),
     ]
 

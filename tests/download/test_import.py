@@ -233,15 +233,15 @@ def mistakes() -> list:
         ("missing", None, None, "log.csv does not exist"),
         ("format", "log.xlsx", log, "of no known format"),
         ("empty", "log.csv", "user_id,item_id,timestamp\n", "holds no rows"),
-        ("nothing", "log.csv", "", "cannot be read as .csv|holds no rows"),
+        ("nothing", "log.csv", "", "not a readable .csv file|holds no rows"),
         ("user column", "log.csv", log.replace("user_id", "name"), "no column of users .* it has name, item_id, timestamp.*--user-column"),
         ("time column", "log.csv", log.replace("timestamp", "when"), "no column of times .*--time-column"),
         ("times", "log.csv", log.replace(",5\n", ",soon\n"), "column timestamp holds 'soon' in row 2"),
         ("no times", "log.csv", log.replace(",5\n", ",\n"), "column timestamp has no value in 1 rows, first in row 2"),
         ("null ids", "log.csv", log.replace("bob,w", ",w"), "column user_id has no value in 2 rows, first in row 5"),
         ("short users", "log.csv", "\n".join(log.splitlines()[:3]), "Every user of toy has fewer than 3 items"),
-        ("parquet", "log.parquet", "PAR1 not really", "cannot be read as .parquet"),
-        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "cannot be read as .csv"),
+        ("parquet", "log.parquet", "PAR1 not really", "is not a readable .parquet file"),
+        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "is not a readable .csv file"),
     ]
 
 
