@@ -106,6 +106,7 @@ class _Staleness:
     def __call__(self, path: Path) -> str | None:
         path = path.resolve()
         if path not in self.known:
+            self.known[path] = None  # of one that names itself as its input
             self.known[path] = self._look(path)
         return self.known[path]
 
@@ -127,11 +128,15 @@ class _Staleness:
 
     def _first_changed(self, inputs: dict[str, tuple[Path, str]]) -> str | None:
         for name, (source, sha256) in inputs.items():
-            if not source.exists():
-                if self._is_artifact(source):  # downloads and a person's own files may go once they are used
+            try:
+                ours = self._is_artifact(source)
+                if source.is_file():
+                    if artifacts.digest(source) != sha256 or (ours and source.suffix == ".parquet" and self(source)):
+                        return f"its {name} changed"
+                elif ours:  # downloads and a person's own files may go once they are used
                     return f"its {name} cannot be found"
-            elif artifacts.digest(source) != sha256 or (self._is_artifact(source) and source.suffix == ".parquet" and self(source)):
-                return f"its {name} changed"
+            except OSError:  # a path that no file can have, or that may not be read
+                return f"its {name} cannot be read"
         return None
 
     def _is_artifact(self, path: Path) -> bool:

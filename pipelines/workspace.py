@@ -62,6 +62,7 @@ class RunConfig(TypedDict, total=False):
     steps: int
     seconds: float
     best: Best | None
+    weights: str | None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pipelines import artifacts
+from pipelines import artifacts, shapes
 from pipelines.ablate.place import Placed
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
@@ -70,8 +70,12 @@ class Job:
             UserError: it is spoilt.
         """
         found = artifacts.read_json(path, JobFile)
+        try:
+            plan = revived(found["plan"])
+        except (KeyError, shapes.Misfit) as error:
+            raise UserError(f"{path} is not a job of this version ({error}). Run the grid again.") from None
         wanted = {key: (Decoding(**decoding), diagnosed) for key, (decoding, diagnosed) in found["wanted"].items()}
-        return Job(found["run"], revived(found["plan"]), found["split"], wanted)
+        return Job(found["run"], plan, found["split"], wanted)
 
 
 def outcome(workspace: Workspace, placed: Placed) -> dict[str, Any]:

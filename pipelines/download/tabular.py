@@ -166,6 +166,9 @@ def _read(path: Path, config: ImportConfig) -> pl.DataFrame:
             table = pl.read_ndjson(io.BytesIO(_json_lines(path)), infer_schema_length=None)
     if table.is_empty():
         raise UserError(f"{path} holds no rows; there is nothing to import.")
+    for name in table.columns:
+        if "\0" in name:
+            raise UserError(f"{path}: the column {name!r} has a NUL in its name. Give it another name.")
     return table.with_columns(pl.col(name).cast(_narrow(dtype)) for name, dtype in table.schema.items() if _narrow(dtype) != dtype)
 
 

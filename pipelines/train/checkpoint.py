@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,8 +24,9 @@ def save(trainer: Trainer, path: Path) -> None:
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     state = json.dumps(dataclasses.asdict(trainer.state))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with artifacts.atomic(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"state": state})
+        save_file(tensors, temporary, {"state": state, "sha256": _digest(tensors, state)})
 
 
 def load(trainer: Trainer, path: Path) -> None:
@@ -36,9 +38,20 @@ def load(trainer: Trainer, path: Path) -> None:
     with reading(path, "training state of this run", "Start the run again with --force."):
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            state = shapes.parse(file.metadata()["state"], State)
+            found = file.metadata()
+        if found["sha256"] != _digest(tensors, found["state"]):
+            raise ValueError("its content is not what was written")
+        state = shapes.parse(found["state"], State)
         _restore(trainer, tensors)
     trainer.state = State(**{**state, "history": [tuple(entry) for entry in state["history"]]})
+
+
+def _digest(tensors: dict[str, Tensor], state: str) -> str:
+    sha = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
