@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,30 @@ def reading(path: Path, form: str, advice: str) -> Iterator[None]:
     except (UserError, FileNotFoundError):
         raise
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # Ctrl-C and the like
+        if not isinstance(error, Exception) and not _is_panic(error):  # Ctrl-C and the like
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(f"{path} is not a readable {form} ({reason}). {advice}".rstrip()) from None
+
+
+@contextmanager
+def unsaid_panics() -> Iterator[None]:
+    """Around a library in Rust: keep the message and the stack that it prints before it panics from standard error."""
+    own, panics = os.dup(2), False
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            yield
+        except BaseException as error:
+            panics = _is_panic(error)
+            raise
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+            if not panics:
+                printed.seek(0)
+                os.write(2, printed.read())
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException"  # pyo3 makes one for each library

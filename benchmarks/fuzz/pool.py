@@ -158,8 +158,8 @@ def _outcome(read: Any, stderr: Path) -> str:
     try:
         read()
         outcome = ACCEPTED
-    except UserError as error:
-        outcome = REFUSED if len(str(error).splitlines()) == 1 else f"message of several lines: {str(error)!r}"
+    except UserError:
+        outcome = REFUSED
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)
         places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in last if "pipelines" in frame.filename] or ["?"]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipelines.download.config import ImportConfig
 from pipelines.download.prepare import is_current, prepare
-from pipelines.errors import UserError, reading
+from pipelines.errors import UserError, reading, unsaid_panics
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
 
@@ -128,7 +128,7 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
 
 def _stored(name: str, chosen: list[str]) -> str:
     """The column of the artifact that holds a text column: its name, unless the artifact means something else by it."""
-    stored = name
+    stored = name or "unnamed"
     while stored in OWN or (stored != name and stored in chosen):
         stored += "_given"
     return stored
@@ -153,7 +153,7 @@ def _format(path: Path) -> str:
 def _read(path: Path, config: ImportConfig) -> pl.DataFrame:
     """A file as a table; ids in CSV stay text as they are written ("007"), and so does what needs more than 64 bits."""
     kind = _format(path)
-    with reading(path, f"{kind} file", "Check that it is whole and its name fits its format."):
+    with reading(path, f"{kind} file", "Check that it is whole and its name fits its format."), unsaid_panics():
         if kind == ".parquet":
             table = _parquet(path)
         elif kind in (".csv", ".tsv"):

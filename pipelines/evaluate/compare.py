@@ -61,7 +61,12 @@ def read_ranking(run: str, folder: Path) -> Ranking:
         raise UserError(f"{path} does not say of which split and list length it is. {again}")
     table = table.sort_by([("user", "ascending"), ("position", "ascending")])
     users, positions, ahead = table["user"].to_numpy(), table["position"].to_numpy(), items_ahead(table)
-    if ahead < 1 or len(table) % ahead or (positions != np.arange(len(table)) % ahead).any() or (users != users[::ahead].repeat(ahead)).any():
+    if (
+        ahead < 1
+        or len(table) % ahead
+        or (positions != np.arange(len(table)) % ahead).any()
+        or (users != users[::ahead].repeat(ahead)).any()
+    ):
         raise UserError(f"{path}: the positions of each user's targets do not count from 0 to {ahead - 1}. {again}")
     return Ranking(run, path, table, split, beams)
 
