@@ -254,7 +254,7 @@ def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[s
     """
     found = provenance(path)
     if found is None:
-        return f"{path.name} does not exist" if not path.exists() else f"{path.name} is not readable"
+        return f"{path.name} is not readable" if os.path.lexists(path) else f"{path.name} does not exist"
     if config is not None and found["config"] != plain(config):
         changed = sorted(k for k in {*found["config"], *plain(config)} if found["config"].get(k) != plain(config).get(k))
         return f"its configuration changed ({', '.join(changed)})"
