@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import resource
@@ -17,24 +18,27 @@ from typing import Any
 
 from benchmarks.fuzz.counts import Counts
 
+SOURCE = "benchmarks.fuzz.readers"
 SECONDS = 20.0  # a file that takes longer hangs
+START = 120.0  # more, for a process to begin and to make a world
 MEMORY = 12 << 30  # bytes of address space of a process
 PIECE = 100  # files that a process is given at a time
 REFUSED, ACCEPTED = "refused", "accepted"
 Piece = tuple[str, range]  # a reader's name and the numbers of its spoilt files
 
 
-def run(names: list[str], count: int, seed: int, jobs: int, keep: Path) -> list[Counts]:
+def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, source: str = SOURCE) -> list[Counts]:
     """Try `count` spoilt files for each reader.
 
     Args:
         jobs: processes at a time.
         keep: folder for the files that brought something down.
+        source: module of the readers.
     """
     found = {name: Counts(name, 0, 0, 0, []) for name in names}
     pieces = [(name, range(start, min(count, start + PIECE))) for name in names for start in range(0, count, PIECE)]
     with tempfile.TemporaryDirectory(prefix="maskgr-fuzz-") as folder:
-        workers = [_Worker(Path(folder) / str(number), seed) for number in range(jobs)]
+        workers = [_Worker(Path(folder) / str(number), seed, source) for number in range(jobs)]
         try:
             while pieces or any(worker.piece for worker in workers):
                 for worker in workers:
@@ -70,6 +74,7 @@ class _Worker:
 
     folder: Path
     seed: int
+    source: str
     piece: Piece | None = None
     since: float = 0.0
     pipe: Connection | None = None
@@ -85,10 +90,10 @@ class _Worker:
         if self.process is None:
             context = multiprocessing.get_context("spawn")  # a fork would take the libraries' threads away
             self.pipe, other = context.Pipe()
-            self.process = context.Process(target=_work, args=(other, self.folder, self.seed), daemon=True)
+            self.process = context.Process(target=_work, args=(other, self.folder, self.seed, self.source), daemon=True)
             self.process.start()
             other.close()
-        self.piece, self.since = piece, time.monotonic() + 60  # to start and make a world
+        self.piece, self.since = piece, time.monotonic() + START
         self.pipe.send(piece)
 
     def outcomes(self) -> list[tuple[str, int, str]]:
@@ -124,18 +129,18 @@ class _Worker:
             self.process = None
 
 
-def _work(pipe: Connection, folder: Path, seed: int) -> None:
+def _work(pipe: Connection, folder: Path, seed: int, source: str) -> None:
     """What a process does: the pieces it is given, an outcome for each file."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     from benchmarks.fuzz import world
-    from benchmarks.fuzz.readers import READERS
 
+    readers = importlib.import_module(source).READERS
     errors = open(folder / "stderr", "wb")  # noqa: SIM115 - as long as the process
     os.dup2(errors.fileno(), 2)
     workspace = None
     while True:
         name, numbers = pipe.recv()
-        reader = READERS[name]
+        reader = readers[name]
         if reader.place:
             workspace = workspace or world.make(Path(tempfile.mkdtemp(dir=folder)))
             path = reader.place(workspace)

@@ -18,6 +18,7 @@ from pipelines.ablate import recipe
 from pipelines.ablate.engine import Job, outcome
 from pipelines.ablate.grid import Scale, cells
 from pipelines.ablate.place import Placed
+from pipelines.ablate.report import read_section
 from pipelines.download import amazon, fetch, movielens
 from pipelines.download.config import ImportConfig
 from pipelines.download.statistics import statistics
@@ -180,6 +181,7 @@ OWN = [
     Reader("history.parquet", mutate.of_parquet, lambda w, _: validations(w.run(world.RUN)), lambda w: w.run(world.RUN).history),
     Reader("ranks.parquet", mutate.of_parquet, _ranks, _evaluation("ranks.parquet")),
     Reader("metrics.parquet", mutate.of_parquet, _metrics, _evaluation("metrics.parquet")),
+    Reader("results.parquet of a grid", mutate.of_parquet, read_section, lambda w: w.reports[0]),
     Reader("model.safetensors", mutate.of_safetensors, _weights, lambda w: w.run(world.RUN).weights),
     Reader("state.safetensors", mutate.of_safetensors, _state, lambda w: w.run(world.RUN).state),
 ]

@@ -14,6 +14,11 @@ import pyarrow as pa
 
 from pipelines import artifacts
 from pipelines.ablate.engine import Job
+from pipelines.ablate.grid import Scale, cells
+from pipelines.ablate.place import Inputs, place
+from pipelines.ablate.recipe import Recipe, System
+from pipelines.ablate.report import write_report
+from pipelines.ablate.results import collect
 from pipelines.decode.config import Decoding
 from pipelines.download.config import ImportConfig
 from pipelines.download.tabular import import_dataset
@@ -134,8 +139,10 @@ def make(root: Path) -> Workspace:
 
 
 def grid(workspace: Workspace, run: Run, evaluation: str) -> None:
-    """An outcome, a note of what could not be fetched, a job of another process, a study, checksums."""
+    """An outcome, a job of another process, a report, a study."""
     artifacts.write_json(workspace.outcome("key"), {"run": run.name, "evaluation": evaluation, "diagnosis": None, "description": "a toy"})
-    artifacts.write_json(workspace.outcomes / "unreachable.json", {"beauty": 1_700_000_000.5})
     artifacts.write_json(workspace.outcomes / "jobs" / "run.json", Job(run.name, PLAN, "test", {"key": (Decoding(), False)}).plain())
+    own, scale = Recipe("own", "Own", [NAME], ["R@5"], [System("maskgr", "maskgr")]), Scale("smoke")
+    placed = place(cells(own, scale), Inputs(workspace, None, False, Silent()), scale.budget, scale.split)
+    write_report(workspace, own, scale, collect(workspace, own, placed, scale.budget), "maskgr ablate own.toml")
     artifacts.write_json(workspace.study("study") / "study.json", {**describe(PLAN), "space": {}})
