@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "maskgr-fuzz", help="folder for files that made a fault")
     asked = parser.parse_args()
     names = [name for name in READERS if not asked.only or name in asked.only]
-    found = pool.run(names, asked.count, asked.seed, asked.jobs, asked.keep) if names else []
+    found = pool.run(names, asked.count, asked.seed, asked.jobs, asked.keep, console.RichProgress()) if names else []
     if (not asked.only or OPTIONS in asked.only) and importlib.util.find_spec("benchmarks.fuzz.options"):
         from benchmarks.fuzz import options
 

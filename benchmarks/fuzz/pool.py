@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.fuzz.counts import Counts
+from pipelines.progress import Progress, Task
 
 SOURCE = "benchmarks.fuzz.readers"
 SECONDS = 20.0  # a file that takes longer hangs
@@ -27,7 +28,7 @@ REFUSED, ACCEPTED = "refused", "accepted"
 Piece = tuple[str, range]  # a reader's name and the numbers of its spoilt files
 
 
-def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, source: str = SOURCE) -> list[Counts]:
+def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, progress: Progress, source: str = SOURCE) -> list[Counts]:
     """Try `count` spoilt files for each reader.
 
     Args:
@@ -40,20 +41,32 @@ def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, source: 
     with tempfile.TemporaryDirectory(prefix="maskgr-fuzz-") as folder:
         workers = [_Worker(Path(folder) / str(number), seed, source) for number in range(jobs)]
         try:
-            while pieces or any(worker.piece for worker in workers):
-                for worker in workers:
-                    if worker.piece is None and pieces:
-                        worker.begin(pieces.pop(0))
-                wait([worker.pipe for worker in workers if worker.piece], timeout=1)
-                for worker in workers:
-                    for name, number, outcome in worker.outcomes():
-                        _count(found[name], number, outcome, worker.input, keep)
-                    if worker.piece and not worker.piece[1]:
-                        worker.piece = None
+            with progress.task("Trying", len(names) * count, "files") as task:
+                while pieces or any(worker.piece for worker in workers):
+                    _round(workers, pieces, found, keep, task)
         finally:
             for worker in workers:
                 worker.stop()
     return list(found.values())
+
+
+def _round(workers: list[_Worker], pieces: list[Piece], found: dict[str, Counts], keep: Path, task: Task) -> None:
+    """Give work to who has none, wait a moment, and count what was done."""
+    for worker in workers:
+        if worker.piece is None and pieces:
+            worker.begin(pieces.pop(0))
+    wait([worker.pipe for worker in workers if worker.piece], timeout=1)
+    for worker in workers:
+        for name, number, outcome in worker.outcomes():
+            _count(found[name], number, outcome, _input(worker.folder, number), keep)
+            task.advance()
+        if worker.piece and not worker.piece[1]:
+            worker.piece = None
+
+
+def _input(folder: Path, number: int) -> Path:
+    """A spoilt file as it was given; it stays where it made a fault."""
+    return folder / f"input-{number}"
 
 
 def _count(counts: Counts, number: int, outcome: str, file: Path, keep: Path) -> None:
@@ -64,7 +77,7 @@ def _count(counts: Counts, number: int, outcome: str, file: Path, keep: Path) ->
         keep.mkdir(parents=True, exist_ok=True)
         kept = keep / f"{counts.name.replace(' ', '-')}-{number}{''.join(file.suffixes[-2:])}"
         if file.exists():
-            shutil.copyfile(file, kept)
+            shutil.move(file, kept)
         counts.faults.append(f"{kept}: {outcome}")
 
 
@@ -79,11 +92,6 @@ class _Worker:
     since: float = 0.0
     pipe: Connection | None = None
     process: Any = field(default=None)
-
-    @property
-    def input(self) -> Path:
-        """The spoilt file that it reads, or read last, as it was given."""
-        return self.folder / "input"
 
     def begin(self, piece: Piece) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,9 +157,13 @@ def _work(pipe: Connection, folder: Path, seed: int, source: str) -> None:
             path, valid = Path(tempfile.mkdtemp(dir=folder)) / reader.file, reader.data()
         for number in numbers:
             spoilt = reader.mutate(Random(f"{seed} {name} {number}"), valid)
-            (folder / "input").write_bytes(spoilt)
+            given = _input(folder, number)
+            given.write_bytes(spoilt)
             path.write_bytes(spoilt)
-            pipe.send(_outcome(lambda: reader.read(workspace, path), folder / "stderr"))  # noqa: B023 - called at once
+            outcome = _outcome(lambda: reader.read(workspace, path), folder / "stderr")  # noqa: B023 - called at once
+            if outcome in (REFUSED, ACCEPTED):
+                given.unlink()
+            pipe.send(outcome)
         path.write_bytes(valid)
 
 

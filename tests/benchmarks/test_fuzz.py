@@ -14,6 +14,7 @@ from benchmarks.fuzz import pool, world
 from benchmarks.fuzz.counts import Counts
 from benchmarks.fuzz.readers import READERS
 from pipelines.errors import UserError
+from pipelines.progress import Silent
 from pipelines.workspace import Workspace
 from tests.benchmarks import fakes
 
@@ -55,7 +56,7 @@ def test_a_seed_gives_the_same_files() -> None:
 
 
 def test_crashes_are_faults_and_not_the_end(tmp_path: Path) -> None:
-    (counts,) = pool.run(["fake"], len(fakes.ENDS), 0, 1, tmp_path, fakes.__name__)
+    (counts,) = pool.run(["fake"], len(fakes.ENDS), 0, 1, tmp_path, Silent(), fakes.__name__)
     assert (counts.tried, counts.refused, counts.accepted) == (5, 1, 2)
     failed, crashed = counts.faults
     assert "KeyError at ?: \"'b'\"" in failed

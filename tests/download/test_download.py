@@ -261,3 +261,34 @@ def test_every_data_set_has_a_source_for_each_file() -> None:
         for edition in editions:
             for file in edition.files:
                 assert all(a.startswith("pip:") or a.endswith(f"/{file.name}") for a in file.addresses)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1", "it is 1, expected an object"),
+        ('{"a.zip": -1}', r"a\.zip is -1, expected an object"),
+        ('{"b.zip": {"size": 1}}', r"b\.zip\.sha256 is missing"),
+        ('{"a.zip": {"sha256": [], "size": 1}}', r"a\.zip\.sha256 is \[\], expected text"),
+        ('{"a.zip": {"sha256": "x", "size": 1e999}}', r"a\.zip\.size is inf"),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ],
+)
+def test_spoilt_checksums_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.zip").write_bytes(b"x")
+    (tmp_path / fetching.RECORD).write_text(text)
+    for use in (lambda: fetching.check(tmp_path / "a.zip", tmp_path), lambda: accept([tmp_path / "a.zip"])):
+        with pytest.raises(UserError, match=f"checksums.json.*{message}.* Remove it if the files beside it are to be trusted"):
+            use()
+
+
+def test_a_spoilt_note_of_what_came_so_far_begins_anew(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+    site.files["data.bin"] = BYTES
+    address = f"{site.address}/data.bin"
+    for tag in (b"\xff\xfe", b'"a"\r\nX: y', "\u00e9".encode()):
+        (tmp_path / "data.bin.part").write_bytes(b"half")
+        (tmp_path / "data.bin.part.etag").write_bytes(address.encode() + b"\n" + tag)
+        path = fetch(File("data.bin", (address,)), tmp_path, None, progress)
+        assert path.read_bytes() == BYTES
+        path.unlink()
+    assert {asked for _, asked in site.asked} == {None}
