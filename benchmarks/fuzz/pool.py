@@ -75,7 +75,7 @@ def _count(counts: Counts, number: int, outcome: str, file: Path, keep: Path) ->
     counts.accepted += outcome == ACCEPTED
     if outcome not in (REFUSED, ACCEPTED):
         keep.mkdir(parents=True, exist_ok=True)
-        kept = keep / f"{counts.name.replace(' ', '-')}-{number}{''.join(file.suffixes[-2:])}"
+        kept = keep / f"{counts.name.replace(' ', '-')}-{number}"
         if file.exists():
             shutil.move(file, kept)
         counts.faults.append(f"{kept}: {outcome}")
