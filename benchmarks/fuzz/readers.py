@@ -37,6 +37,7 @@ from pipelines.train.batches import Batches
 from pipelines.train.history import validations
 from pipelines.train.loop import Trainer
 from pipelines.train.run import unfinished
+from pipelines.train.tune import open_study
 from pipelines.workspace import Workspace
 
 
@@ -171,6 +172,9 @@ OWN = [
     Reader("workspace.json", mutate.of_json, lambda w, _: (w.require_dataset(), overview(w)), lambda w: w.root / "workspace.json"),
     Reader("config.json of a run", mutate.of_json, _run_config, lambda w: w.run(world.RUN).config),
     Reader("study.json", mutate.of_json, lambda w, path: artifacts.read_json(path), lambda w: w.study("study") / "study.json"),
+    Reader(
+        "journal of a study", mutate.of_lines, lambda w, path: open_study(path.parent, "study"), lambda w: w.study("study") / "journal.log"
+    ),
     Reader("outcome of a cell", mutate.of_json, _outcome, lambda w: w.outcome("key")),
     Reader("job of a grid", mutate.of_json, lambda w, path: Job.read(path), lambda w: w.outcomes / "jobs" / "run.json"),
     Reader("sequences.parquet", mutate.of_parquet, _sequences, lambda w: w.dataset(world.NAME).sequences),

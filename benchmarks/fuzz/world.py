@@ -27,6 +27,7 @@ from pipelines.models.config_digits import MaskGRConfig
 from pipelines.progress import Silent
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan, describe, train_run
+from pipelines.train.tune import open_study
 from pipelines.workspace import Run, Workspace
 
 USERS, ITEMS, LENGTH = 24, 12, 5
@@ -145,4 +146,9 @@ def grid(workspace: Workspace, run: Run, evaluation: str) -> None:
     own, scale = Recipe("own", "Own", [NAME], ["R@5"], [System("maskgr", "maskgr")]), Scale("smoke")
     placed = place(cells(own, scale), Inputs(workspace, None, False, Silent()), scale.budget, scale.split)
     write_report(workspace, own, scale, collect(workspace, own, placed, scale.budget), "maskgr ablate own.toml")
+    study = open_study(workspace.study("study"), "study")
+    for value in (0.25, 0.5):
+        trial = study.ask()
+        trial.suggest_float("dropout", 0.0, 0.8)
+        study.tell(trial, value)
     artifacts.write_json(workspace.study("study") / "study.json", {**describe(PLAN), "space": {}})
