@@ -17,15 +17,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import __version__
-from pipelines.errors import UserError
+from pipelines import __version__, shapes
+from pipelines.errors import UserError, reading
 from pipelines.processor import processor
 
 PROVENANCE_KEY = b"maskgr"
@@ -100,6 +100,27 @@ NULLABLE = {
 }
 
 
+class Source(TypedDict):
+    """What an artifact was made from, and the sha256 of its content."""
+
+    path: str
+    sha256: str
+
+
+class Provenance(TypedDict):
+    """What an artifact says of itself."""
+
+    stage: str
+    version: str
+    commit: str | None
+    config: dict[str, Any]
+    inputs: dict[str, Source]
+    sha256: str
+    seconds: float | None
+    written: str
+    machine: str
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it into place if the block succeeds, remove it if not."""
@@ -118,18 +139,24 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, shape: Any = dict, advice: str = "Remove it and make it again.") -> Any:
     """Read a JSON file that maskgr wrote.
 
+    Args:
+        shape: what it must hold, see `shapes`.
+        advice: what to do where it does not.
+
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not JSON, or holds something else.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return shapes.parse(path.read_bytes(), shape)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
+    except shapes.Misfit as error:
+        raise UserError(f"{path}: {error}. {advice}") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}). Remove it and make it again.") from None
+        raise UserError(f"{path} cannot be read as JSON ({error}). {advice}") from None
 
 
 def write(
@@ -182,25 +209,21 @@ def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = N
     Raises:
         UserError: missing, unreadable, of the wrong schema, or with values out of range.
     """
-    try:
+    if not path.exists():
+        raise UserError(f"{path} does not exist. {hint}".rstrip())
+    with reading(path, "Parquet file", f"Remove it and make it again. {hint}".rstrip()):
         table = pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
-        _validate(path, kind, table, columns)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist. {hint}".rstrip()) from None
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a readable Parquet file ({reason}). Remove it and make it again. {hint}".rstrip()) from None
+        table.validate(full=True)
+    _validate(path, kind, table, columns)
     return table
 
 
-def provenance(path: Path) -> dict[str, Any] | None:
+def provenance(path: Path) -> Provenance | None:
     """The provenance inside an artifact; None where the file is missing, unreadable or not maskgr's."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        found = json.loads(metadata[PROVENANCE_KEY])
+        return shapes.parse((pq.read_schema(path).metadata or {})[PROVENANCE_KEY], Provenance)
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
-    return found if {"config", "inputs", "sha256"} <= found.keys() else None
 
 
 def digest(path: Path) -> str:
@@ -215,6 +238,14 @@ def digest(path: Path) -> str:
     return sha.hexdigest()
 
 
+def holds(path: Path, sha256: str) -> bool:
+    """Whether there is a file of that content."""
+    try:
+        return path.is_file() and digest(path) == sha256
+    except OSError:  # a path that no file can have, or that may not be read
+        return False
+
+
 def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[str, Path] | None = None) -> str | None:
     """Why an artifact must be made again, in words; None where it is up to date.
 
@@ -224,7 +255,7 @@ def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[s
     """
     found = provenance(path)
     if found is None:
-        return f"{path.name} does not exist" if not path.exists() else f"{path.name} is not readable"
+        return f"{path.name} is not readable" if os.path.lexists(path) else f"{path.name} does not exist"
     if config is not None and found["config"] != plain(config):
         changed = sorted(k for k in {*found["config"], *plain(config)} if found["config"].get(k) != plain(config).get(k))
         return f"its configuration changed ({', '.join(changed)})"
@@ -232,7 +263,7 @@ def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[s
         inputs = {name: path.parent / entry["path"] for name, entry in found["inputs"].items()}
     for name, source in inputs.items():
         recorded = found["inputs"].get(name)
-        if recorded is None or not source.exists() or recorded["sha256"] != digest(source):
+        if recorded is None or not holds(source, recorded["sha256"]):
             return f"its {name} changed"
     return None
 

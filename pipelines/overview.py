@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.workspace import Dataset, Run, Workspace
+from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class RunView:
     """One run: its config.json, of which any key may be missing, and its evaluations."""
 
     name: str
-    config: dict[str, Any]
+    config: RunConfig
     evaluations: list[EvaluationView]
     stale: str | None
 
@@ -107,10 +106,11 @@ class _Staleness:
     def __call__(self, path: Path) -> str | None:
         path = path.resolve()
         if path not in self.known:
+            self.known[path] = None  # of one that names itself as its input
             self.known[path] = self._look(path)
         return self.known[path]
 
-    def run(self, config: dict[str, Any]) -> str | None:
+    def run(self, config: RunConfig) -> str | None:
         """The same for a run, whose inputs are known by the names of its data set and SIDs."""
         dataset, sids = config.get("dataset"), config.get("sids")
         inputs = config.get("inputs") or {}
@@ -128,11 +128,15 @@ class _Staleness:
 
     def _first_changed(self, inputs: dict[str, tuple[Path, str]]) -> str | None:
         for name, (source, sha256) in inputs.items():
-            if not source.exists():
-                if self._is_artifact(source):  # downloads and a person's own files may go once they are used
+            try:
+                ours = self._is_artifact(source)
+                if source.is_file():
+                    if artifacts.digest(source) != sha256 or (ours and source.suffix == ".parquet" and self(source)):
+                        return f"its {name} changed"
+                elif ours:  # downloads and a person's own files may go once they are used
                     return f"its {name} cannot be found"
-            elif artifacts.digest(source) != sha256 or (self._is_artifact(source) and source.suffix == ".parquet" and self(source)):
-                return f"its {name} changed"
+            except OSError:  # a path that no file can have, or that may not be read
+                return f"its {name} cannot be read"
         return None
 
     def _is_artifact(self, path: Path) -> bool:
@@ -184,9 +188,9 @@ def _sids(dataset: Dataset, path: Path, staleness: _Staleness) -> SidsView:
 def _run(run: Run, staleness: _Staleness) -> RunView:
     evaluations = [_evaluation(folder, staleness) for folder in run.evaluations]
     try:
-        config = artifacts.read_json(run.config)
+        config = run.read_config()
         return RunView(run.name, config, evaluations, staleness.run(config))
-    except (UserError, AttributeError, KeyError, TypeError):  # not JSON, or not a run's
+    except UserError:
         return RunView(run.name, {}, evaluations, f"{run.config.name} is not readable")
 
 

@@ -20,12 +20,51 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypedDict
 
 from pipelines.errors import UserError
 from pipelines.options import shown
 
 ENVIRONMENT = "MASKGR_WORKSPACE"
 LONGEST_NAME = 128  # file systems take 255 bytes, and temporary names are longer than the names
+
+
+class Chosen(TypedDict, total=False):
+    """workspace.json."""
+
+    dataset: str
+
+
+class Source(TypedDict):
+    """What something was made from, and the sha256 of its content."""
+
+    path: str
+    sha256: str
+
+
+Best = TypedDict("Best", {"step": int, "recall@10": float})
+
+
+class RunConfig(TypedDict, total=False):
+    """config.json of a run: its plan, and what became of it. One of another version may lack a key."""
+
+    dataset: str
+    sids: str | None
+    model: str
+    preset: str
+    sizes: dict[str, Any]
+    train: dict[str, Any]
+    created: str
+    state: str
+    inputs: dict[str, Source]
+    version: str
+    commit: str | None
+    machine: str
+    processes: int
+    steps: int
+    seconds: float
+    best: Best | None
+    weights: str | None
 
 
 @dataclass(frozen=True)
@@ -92,6 +131,16 @@ class Run:
     def config(self) -> Path:
         return self.path / "config.json"
 
+    def read_config(self) -> RunConfig:
+        """What config.json says.
+
+        Raises:
+            UserError: it is missing or spoilt.
+        """
+        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+
+        return artifacts.read_json(self.config, RunConfig, "Remove its folder and train the run again.")
+
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
@@ -150,11 +199,16 @@ class Workspace:
 
     @property
     def current(self) -> str | None:
-        """The data set last downloaded or imported."""
+        """The data set last downloaded or imported.
+
+        Raises:
+            UserError: workspace.json is spoilt.
+        """
         from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
 
         path = self.root / "workspace.json"
-        return artifacts.read_json(path).get("dataset") if path.exists() else None
+        found = artifacts.read_json(path, Chosen, "Remove it, and name the data set with --dataset.") if path.exists() else {}
+        return found.get("dataset")
 
     def require_dataset(self, name: str | None = None) -> Dataset:
         """The named data set, else the one last downloaded or imported.

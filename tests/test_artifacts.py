@@ -169,6 +169,30 @@ def test_no_truncation_and_no_flipped_byte_goes_unnoticed(path: Path) -> None:
     assert refused > 0.8 * len(range(0, footer, 3))
 
 
+def test_paths_and_files_that_cannot_be_leave_it_stale(path: Path) -> None:
+    source = path.with_name("source.txt")
+    source.parent.mkdir()
+    source.write_text("abc")
+    artifacts.write(path, "items", items(), config={}, inputs={"reviews": source})
+    table, made = pq.read_table(path), artifacts.provenance(path)
+    for where in ("9" * 5000, ".", "gone.txt"):
+        changed = {**made, "inputs": {"reviews": {**made["inputs"]["reviews"], "path": where}}}
+        pq.write_table(table.replace_schema_metadata({artifacts.PROVENANCE_KEY: json.dumps(changed)}), path)
+        assert artifacts.stale(path) == "its reviews changed"
+    for spoilt in ({**made, "inputs": 3}, {**made, "inputs": {"reviews": "x"}}, {**made, "sha256": 1}, [], {**made, "config": None}):
+        pq.write_table(table.replace_schema_metadata({artifacts.PROVENANCE_KEY: json.dumps(spoilt)}), path)
+        assert artifacts.provenance(path) is None
+    assert artifacts.stale(path.with_name("9" * 5000)) == f"{'9' * 5000} does not exist"
+
+
+def test_texts_that_are_no_utf_8_are_refused(path: Path) -> None:
+    texts = pa.Array.from_buffers(pa.string(), 5, pa.array([b"a", b"\xff", b"c", b"d", b"e"]).buffers())
+    path.parent.mkdir()
+    pq.write_table(items(text=texts), path)
+    with pytest.raises(UserError, match="items.parquet is not a readable Parquet file .*Invalid UTF8"):
+        artifacts.read(path, "items")
+
+
 def test_json_round_trip_and_refusal(tmp_path: Path) -> None:
     path = tmp_path / "a" / "config.json"
     artifacts.write_json(path, {"b": [1, 2.5], "a": None})
@@ -178,6 +202,13 @@ def test_json_round_trip_and_refusal(tmp_path: Path) -> None:
         artifacts.read_json(path)
     with pytest.raises(UserError, match="nothing.json does not exist"):
         artifacts.read_json(tmp_path / "nothing.json")
+    path.write_text('{"a": {"b": 1}}')
+    with pytest.raises(UserError, match=r"config.json: a\.b is 1, expected text. Do that."):
+        artifacts.read_json(path, dict[str, dict[str, str]], "Do that.")
+    for spoilt in (b"[" * 100_000, b"[" * 50 + b"]" * 50, b"\xff", b"[" + b"9" * 5000 + b"]"):
+        path.write_bytes(spoilt)
+        with pytest.raises(UserError, match="config.json cannot be read as JSON"):
+            artifacts.read_json(path, list)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float16, np.float32])

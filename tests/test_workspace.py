@@ -148,6 +148,10 @@ def test_a_damaged_workspace_file_is_named(workspace: Workspace) -> None:
     with pytest.raises(UserError, match="workspace.json cannot be read as JSON"):
         workspace.require_dataset()
     assert workspace.require_dataset("toy").name == "toy"
+    for spoilt in (1, [], {"dataset": 7}, {"dataset": ["toy"]}):
+        artifacts.write_json(workspace.root / "workspace.json", spoilt)
+        with pytest.raises(UserError, match=r"workspace.json: .* Remove it, and name the data set with --dataset"):
+            workspace.require_dataset()
     artifacts.write_json(workspace.root / "workspace.json", {})
     with pytest.raises(UserError, match="Name the data set to use with --dataset"):
         workspace.require_dataset()

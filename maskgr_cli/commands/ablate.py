@@ -151,7 +151,6 @@ def _list(text: str | None) -> list[str]:
 
 def _work(place: Workspace, path: Path) -> None:
     """One job, for a grid that works in several processes; ends, and saves, when standard input does."""
-    from pipelines import artifacts
     from pipelines.ablate.engine import Job, work
 
     def watch() -> None:
@@ -160,7 +159,7 @@ def _work(place: Workspace, path: Path) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     keep_freed_memory()
-    work(place, Job.revived(artifacts.read_json(path)), launch.progress())
+    work(place, Job.read(path), launch.progress())
 
 
 def _list_cells(place: Workspace, recipe: Recipe, placed: list[Placed], jobs: int) -> None:

@@ -84,7 +84,7 @@ def _show_runs(runs: list[RunView]) -> None:
 def _show_run(run: Run) -> None:
     from pipelines import artifacts
 
-    console.table(f"Run {run.name}", ["setting", "value"], list(_flat(artifacts.read_json(run.config))))
+    console.table(f"Run {run.name}", ["setting", "value"], list(_flat(run.read_config())))
     evaluations = [(folder.name, artifacts.read(folder / "metrics.parquet", "metrics")) for folder in run.evaluations]
     if evaluations:
         show_metrics(evaluations, f"Evaluations of {run.name}")

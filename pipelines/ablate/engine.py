@@ -13,22 +13,39 @@ import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from pipelines import artifacts
+from pipelines import artifacts, shapes
 from pipelines.ablate.place import Placed
 from pipelines.decode.config import Decoding
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models.configs import model_config
 from pipelines.progress import Progress
-from pipelines.train.config import TrainConfig
-from pipelines.train.run import Plan, describe, train_run
-from pipelines.workspace import Run, Workspace
+from pipelines.train.run import Plan, describe, revived, train_run
+from pipelines.workspace import Run, RunConfig, Workspace
 
 DONE, FAILED, INTERRUPTED, OPEN = "done", "failed", "interrupted", "to do"
 POLL_SECONDS = 0.2
+
+
+class Outcome(TypedDict, total=False):
+    """KEY.json."""
+
+    reason: str
+    run: str
+    description: str
+    evaluation: str
+    diagnosis: str | None
+
+
+class JobFile(TypedDict):
+    """What a process is to do."""
+
+    run: str
+    plan: RunConfig
+    split: str
+    wanted: dict[str, tuple[Decoding, bool]]
 
 
 @dataclass(frozen=True)
@@ -41,17 +58,24 @@ class Job:
     wanted: dict[str, tuple[Decoding, bool]]
 
     def plain(self) -> dict[str, Any]:
-        """As JSON values; `Job.revived` reads them."""
+        """As JSON values; `Job.read` reads them."""
         wanted = {key: [dataclasses.asdict(decoding), diagnosed] for key, (decoding, diagnosed) in self.wanted.items()}
         return {"run": self.run, "plan": describe(self.plan), "split": self.split, "wanted": wanted}
 
     @staticmethod
-    def revived(found: dict[str, Any]) -> Job:
-        """A job from what `plain` gave."""
-        plan = found["plan"]
-        sizes, train = model_config(plan["model"], plan["sizes"]), TrainConfig(**plan["train"])
+    def read(path: Path) -> Job:
+        """A job from a file of what `plain` gave.
+
+        Raises:
+            UserError: it is spoilt.
+        """
+        found = artifacts.read_json(path, JobFile)
+        try:
+            plan = revived(found["plan"])
+        except (KeyError, shapes.Misfit) as error:
+            raise UserError(f"{path} is not a job of this version ({error}). Run the grid again.") from None
         wanted = {key: (Decoding(**decoding), diagnosed) for key, (decoding, diagnosed) in found["wanted"].items()}
-        return Job(found["run"], Plan(**{**plan, "sizes": sizes, "train": train}), found["split"], wanted)
+        return Job(found["run"], plan, found["split"], wanted)
 
 
 def outcome(workspace: Workspace, placed: Placed) -> dict[str, Any]:
@@ -61,17 +85,17 @@ def outcome(workspace: Workspace, placed: Placed) -> dict[str, Any]:
     if placed.plan is None:
         return {"state": DONE if placed.inputs else OPEN}
     path = workspace.outcome(placed.key) if placed.key else None
-    found = artifacts.read_json(path) if path and path.exists() else {}
+    found = artifacts.read_json(path, Outcome) if path and path.exists() else {}
     if found.get("reason"):
         return {"state": FAILED, "reason": found["reason"]}
     run = workspace.run(placed.run) if placed.run else None
     files = [run.evaluation(folder) / name for folder, name in _files(found)] if run else []
     if files and not any(map(artifacts.stale, files)):
-        return {"state": DONE, "files": files, "description": found["description"]}
+        return {"state": DONE, "files": files, "description": found.get("description")}
     return {"state": INTERRUPTED if run and run.config.exists() else OPEN}
 
 
-def _files(found: dict[str, Any]) -> list[tuple[str, str]]:
+def _files(found: Outcome) -> list[tuple[str, str]]:
     """Folder and name of what an outcome points to."""
     evaluated = [(found["evaluation"], "metrics.parquet")] if "evaluation" in found else []
     return evaluated + ([(found["diagnosis"], "diagnosis.parquet")] if found.get("diagnosis") else [])
@@ -88,9 +112,9 @@ def expected_minutes(runs: list[Run], plan: Plan) -> float | None:
     """
     known = [plan.train.minutes] if plan.train.minutes else []
     asked = describe(plan)
-    for found in (artifacts.read_json(run.config) for run in reversed(runs if plan.train.steps else [])):
+    for found in (run.read_config() for run in reversed(runs if plan.train.steps else [])):
         alike = all(found.get(key) == asked[key] for key in ("dataset", "model", "sizes"))
-        if alike and found.get("steps") and found["train"]["batch_size"] == plan.train.batch_size:
+        if alike and found.get("steps") and found.get("seconds") and found["train"].get("batch_size") == plan.train.batch_size:
             known.append(plan.train.steps * found["seconds"] / found["steps"] / 60)
             break
     return min(known, default=None)

@@ -79,7 +79,7 @@ class Inputs:
         from pipelines.download.build import download_dataset
 
         note = self.workspace.outcomes / "unreachable.json"
-        tried = artifacts.read_json(note) if note.exists() else {}
+        tried = artifacts.read_json(note, dict[str, float], "Remove it.") if note.exists() else {}
         if name in tried and 0 <= time.time() - tried[name] < TRIED_AGAIN:
             raise UserError(
                 f"{name} could not be fetched within the last hour. Get it with: maskgr download {name}, or maskgr import {name} …"

@@ -4,26 +4,35 @@ reports in one page."""
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import jinja2
 import pyarrow as pa
 
-from pipelines import artifacts
+from pipelines import artifacts, shapes
 from pipelines.ablate.curves import curves, draw_curves
 from pipelines.ablate.grid import Scale
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.plot import draw
 from pipelines.ablate.recipe import Recipe, load, names, revived
 from pipelines.ablate.summary import Contest, Row, contests, labels, rows_of
+from pipelines.artifacts import Provenance
+from pipelines.errors import UserError
 from pipelines.evaluate.compare import PERMUTATIONS
 from pipelines.options import printable
 from pipelines.workspace import Workspace
 
 INDEX, CURVES = "report.html", "curves.parquet"
+
+
+class GridConfig(TypedDict):
+    """The configuration of results.parquet."""
+
+    recipe: Recipe
+    scale: Scale
+    command: str
 
 
 @dataclass(frozen=True)
@@ -120,10 +129,15 @@ def read_section(workspace: Workspace, path: Path) -> Section:
     """
     table = artifacts.read(path, "grid", hint="Run `maskgr ablate` first.")
     made = artifacts.provenance(path)
+    entries = table.to_pylist()
+    try:
+        shapes.fit(made and made["config"], GridConfig)
+        inputs = {(row["dataset"], *pair) for row in entries for pair in shapes.parse(row["inputs"] or "{}", dict[str, str]).items()}
+    except ValueError as error:
+        raise UserError(f"{path} does not say which grid it is of ({error}). Run `maskgr ablate` again.") from None
     recipe = revived(made["config"]["recipe"])
     scale = Scale(**{**made["config"]["scale"], "datasets": tuple(made["config"]["scale"]["datasets"])})
     rows = rows_of(recipe, scale, table)
-    entries = table.to_pylist()
     named = labels(rows)
     problems = {
         f"{e['dataset']} · {named.get((e['dataset'], e['label']), e['label'])} · seed {e['seed']}": e["reason"] or e["state"]
@@ -135,7 +149,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
         scale.budget,
         _tables(recipe, rows),
         contests(workspace, rows, table),
-        _facts(scale, entries, made),
+        _facts(scale, entries, inputs, made),
         problems,
         draw(recipe, rows),
         draw_curves(artifacts.read(path.with_name(CURVES), "curves"), named) if path.with_name(CURVES).exists() else None,
@@ -162,8 +176,12 @@ def _heading(label: str) -> str:
     return f"{label} ({unit})" if unit else label
 
 
-def _facts(scale: Scale, rows: list[dict[str, Any]], made: dict[str, Any]) -> dict[str, str]:
-    """How the figures were made; several values of one thing stand side by side."""
+def _facts(scale: Scale, rows: list[dict[str, Any]], inputs: set[tuple[str, str, str]], made: Provenance) -> dict[str, str]:
+    """How the figures were made; several values of one thing stand side by side.
+
+    Args:
+        inputs: data set, name and sha256 of each.
+    """
 
     def values(column: str) -> str:
         return "; ".join(dict.fromkeys(str(row[column]) for row in rows if row[column])) or "unknown"
@@ -175,7 +193,6 @@ def _facts(scale: Scale, rows: list[dict[str, Any]], made: dict[str, Any]) -> di
     for row in rows:
         trained.setdefault((row["dataset"], row["label"]), set()).add(row["seed"])
     counts = sorted({len(seeds) for seeds in trained.values()})
-    inputs = {(row["dataset"], *pair) for row in rows for pair in json.loads(row["inputs"] or "{}").items()}
     return {
         "budget": f"{scale.budget}{length}, {' or '.join(map(str, counts))} seed{'s' * (counts != [1])}, {scale.split} users",
         "wall time": f"{sum(runs.values()) / 60:,.1f} min to train {len(runs)} runs, {sum(evaluations.values()) / 60:,.1f} to evaluate",

@@ -49,16 +49,16 @@ def _origin(workspace: Workspace, cell: Placed, found: dict[str, Any]) -> dict[s
     if found["state"] != DONE or not found.get("files"):
         return {**origin, "machine": artifacts.machine(), "commit": artifacts.commit()}
     path = found["files"][0]
-    trained, evaluated = artifacts.read_json(workspace.run(cell.run).config), artifacts.provenance(path) or {}
+    trained, evaluated = workspace.run(cell.run).read_config(), artifacts.provenance(path) or {}
     return {
         **origin,
         "run": cell.run,
         "evaluation": path.parent.name,
         "description": found["description"],
-        "train_seconds": trained["seconds"],
+        "train_seconds": trained.get("seconds"),
         "eval_seconds": evaluated.get("seconds"),
-        "commit": trained["commit"],
-        "machine": trained["machine"],
+        "commit": trained.get("commit"),
+        "machine": trained.get("machine"),
     }
 
 

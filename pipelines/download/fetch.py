@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TypedDict
 
 from pipelines import __version__, artifacts
 from pipelines.download.sources import PIP, File
@@ -23,7 +24,15 @@ CONNECT_SECONDS = 10
 WAIT_SECONDS = 0.5  # before the second try; doubled for each further one
 BLOCK = 1 << 18
 RECORD = "checksums.json"
+FORGET = "Remove it if the files beside it are to be trusted; they are then read and recorded anew."
 MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".whl": b"PK"}
+
+
+class Fingerprint(TypedDict):
+    """What a file was when it was accepted."""
+
+    sha256: str
+    size: int
 
 
 class Unreachable(Exception):
@@ -70,7 +79,7 @@ def check(path: Path, folder: Path) -> Path:
         UserError: it is another; it stays where it is.
     """
     record = folder / RECORD
-    expected = artifacts.read_json(record).get(path.name) if record.exists() else None
+    expected = _accepted(record).get(path.name)
     found = _fingerprint(path)
     if expected and expected != found:
         raise UserError(
@@ -84,11 +93,14 @@ def check(path: Path, folder: Path) -> Path:
 def accept(files: list[Path]) -> None:
     """Record size and sha256 of files that were read without fault."""
     record = files[0].parent / RECORD
-    known = artifacts.read_json(record) if record.exists() else {}
-    artifacts.write_json(record, known | {path.name: _fingerprint(path) for path in files})
+    artifacts.write_json(record, _accepted(record) | {path.name: _fingerprint(path) for path in files})
 
 
-def _fingerprint(path: Path) -> dict[str, str | int]:
+def _accepted(record: Path) -> dict[str, Fingerprint]:
+    return artifacts.read_json(record, dict[str, Fingerprint], FORGET) if record.exists() else {}
+
+
+def _fingerprint(path: Path) -> Fingerprint:
     return {"sha256": artifacts.digest(path), "size": path.stat().st_size}
 
 
@@ -123,8 +135,9 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
         OSError: the connection broke or fewer bytes came than were announced.
     """
     validator = part.with_name(f"{part.name}.etag")  # where the part came from, and which version of the file it was
-    came_from, _, tag = validator.read_text(encoding="utf-8").partition("\n") if validator.exists() else ("", "", "")
-    have = part.stat().st_size if part.exists() and came_from == address else 0
+    came_from, _, tag = validator.read_text(encoding="utf-8", errors="replace").partition("\n") if validator.exists() else ("", "", "")
+    usable = part.exists() and came_from == address and tag.isascii() and tag.isprintable()
+    have = part.stat().st_size if usable else 0
     headers = {"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
@@ -145,7 +158,7 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
         if tag and not tag.startswith("W/"):  # a weak tag does not promise the same bytes
             validator.write_text(f"{address}\n{tag}", encoding="utf-8")
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = have + int(length) if length and length.isdecimal() else None
         with open(part, "ab" if have else "wb") as out, progress.task(part.name.removesuffix(".part"), total, "bytes") as task:
             while block := response.read(BLOCK):
                 out.write(block)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import polars as pl
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reading
 
 TEXT = ["title", "year", "genres"]  # paper, section 4.1
 RATINGS = ["user_id", "item_id", "rating", "timestamp"]
@@ -17,6 +16,7 @@ GENRES_100K = (
     *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 AGAIN = "Remove the file and load it again."
+LARGEST = 1 << 30  # bytes of a member
 Tables = tuple[pl.DataFrame, pl.DataFrame, list[str]]
 
 
@@ -69,13 +69,12 @@ def _table(path: Path, member: str, columns: list[str], separator: str, header: 
     Raises:
         UserError: not a whole archive, no such member, a line with another number of fields.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            text = archive.read(member).decode("utf-8" if header else "latin-1")
-    except KeyError:
-        raise UserError(f"{path} has no {member}; it is not the archive it should be. {AGAIN}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a whole archive ({error}). {AGAIN}") from None
+    with reading(path, "zip archive", AGAIN), zipfile.ZipFile(path) as archive:
+        if member not in archive.namelist():
+            raise UserError(f"{path} has no {member}; it is not the archive it should be. {AGAIN}")
+        if archive.getinfo(member).file_size > LARGEST:
+            raise UserError(f"{path}: {member} claims to hold more than {LARGEST:,} bytes. {AGAIN}")
+        text = archive.read(member).decode("utf-8" if header else "latin-1")
     lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")[header:]
     fields = pl.Series(lines, dtype=pl.String).str.split(separator)
     wrong = (fields.list.len() != len(columns)).arg_true()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import io
+import re
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.download.config import ImportConfig
 from pipelines.download.prepare import is_current, prepare
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reading, unsaid_panics
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
 
@@ -21,6 +26,9 @@ POSITIONS = ("position", "order", "index", "rank", "step")
 RATINGS = ("rating", "score", "stars", "overall")
 OWN = ("item", "item_id", "text")  # columns of the artifact: a text column so named is stored as NAME_given
 ISO = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::(\d{2}(?:\.\d+)?))?)? ?(Z|[+-]\d{2}(?::?\d{2})?)?$"
+IDENTIFIERS = (pl.String, pl.Categorical, pl.Enum, pl.Null)  # and whole numbers
+DEEPEST = 32  # lists and objects within each other in a line of JSON; polars crashes at some hundreds
+STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{}]', re.DOTALL)
 FORMATS = (".csv", ".tsv", ".jsonl", ".json", ".ndjson", ".parquet")
 
 
@@ -104,7 +112,7 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
         chosen = list(dict.fromkeys(name.strip() for name in config.text_columns.split(",")))
         for name in chosen:
             _find(table, path, name, (), "texts", "--text-columns")
-            if _inner(table.schema[name]).is_nested():
+            if _inner(table.schema[name]).is_nested() or table.schema[name] == pl.List(pl.Binary):
                 raise UserError(f"{path}: column {name} holds {table.schema[name]} values; texts must be text, numbers or lists of these.")
     else:
         chosen = [name for name, kind in table.schema.items() if name != item and _inner(kind) in (pl.String, pl.Categorical, pl.Enum)]
@@ -113,12 +121,14 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
     if len(repeated):
         raise UserError(f"{path}: item id {repeated[0]!r} stands in several rows. Keep one row an item.")
     fields = {name: _stored(name, chosen) for name in chosen if name != item}
-    return pl.DataFrame([ids.alias("item_id"), *(table[name].alias(stored) for name, stored in fields.items())]), list(fields.values())
+    return pl.DataFrame([ids.alias("item_id"), *(_decoded(table, path, name).alias(stored) for name, stored in fields.items())]), list(
+        fields.values()
+    )
 
 
 def _stored(name: str, chosen: list[str]) -> str:
     """The column of the artifact that holds a text column: its name, unless the artifact means something else by it."""
-    stored = name
+    stored = name or "unnamed"
     while stored in OWN or (stored != name and stored in chosen):
         stored += "_given"
     return stored
@@ -141,11 +151,11 @@ def _format(path: Path) -> str:
 
 
 def _read(path: Path, config: ImportConfig) -> pl.DataFrame:
-    """A file as a table; ids in CSV stay text as they are written ("007")."""
+    """A file as a table; ids in CSV stay text as they are written ("007"), and so does what needs more than 64 bits."""
     kind = _format(path)
-    try:
+    with reading(path, f"{kind} file", "Check that it is whole and its name fits its format."), unsaid_panics():
         if kind == ".parquet":
-            table = pl.read_parquet(path, glob=False)
+            table = _parquet(path)
         elif kind in (".csv", ".tsv"):
             separator = "\t" if kind == ".tsv" else ","
             header = pl.read_csv(path, separator=separator, n_rows=0, infer_schema=False, glob=False).columns
@@ -153,14 +163,56 @@ def _read(path: Path, config: ImportConfig) -> pl.DataFrame:
             texts = {name: pl.String for name in header if _plain(name) in ids}
             table = pl.read_csv(path, separator=separator, schema_overrides=texts, infer_schema_length=None, glob=False)
         else:
-            with open(path, "rb") as file:
-                table = pl.read_ndjson(file, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read as {kind} ({reason}). Check that the file is whole and its name fits its format.") from None
+            table = pl.read_ndjson(io.BytesIO(_json_lines(path)), infer_schema_length=None)
     if table.is_empty():
         raise UserError(f"{path} holds no rows; there is nothing to import.")
-    return table
+    for name in table.columns:
+        if "\0" in name:
+            raise UserError(f"{path}: the column {name!r} has a NUL in its name. Give it another name.")
+    return table.with_columns(pl.col(name).cast(_narrow(dtype)) for name, dtype in table.schema.items() if _narrow(dtype) != dtype)
+
+
+def _parquet(path: Path) -> pl.DataFrame:
+    """Read by Arrow, which refuses what makes polars panic, and looks whether texts are UTF-8."""
+    table = pq.ParquetFile(path).read()
+    for name in table.column_names:
+        try:
+            table[name].validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{path}: column {name} cannot be read ({error}). Write the file again.") from None
+    return pl.from_arrow(table)
+
+
+def _json_lines(path: Path) -> bytes:
+    """The bytes of JSON Lines, unpacked, after a look at how deep they nest.
+
+    Raises:
+        UserError: a line nests deeper than `DEEPEST`; the file begins with something else than JSON.
+    """
+    data = path.read_bytes()
+    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    for number, line in enumerate(io.BytesIO(data), start=1):
+        if line.count(b"[") + line.count(b"{") > DEEPEST and _depth(line) > DEEPEST:
+            raise UserError(f"{path}, line {number} nests more than {DEEPEST} deep. Give a file with users, items and times side by side.")
+    if data.strip()[:1] not in (b"{", b""):
+        raise UserError(f"{path} is not JSON Lines: it begins with {data.strip()[:20]!r}, where a line is an object {{…}}.")
+    return data
+
+
+def _depth(line: bytes) -> int:
+    """How deep lists and objects lie within each other in a line of JSON."""
+    depth = deepest = 0
+    for mark in STRUCTURE.findall(line):
+        depth = max(0, depth + (mark in b"[{") - (mark in b"]}"))
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _narrow(kind: pl.DataType) -> pl.DataType:
+    """Text in place of whole numbers of 128 bits, which Arrow does not know."""
+    if isinstance(kind, pl.List):
+        return pl.List(_narrow(kind.inner))
+    return pl.String() if str(kind) in ("Int128", "UInt128") else kind
 
 
 def _inner(kind: pl.DataType) -> pl.DataType:
@@ -186,13 +238,25 @@ def _find(table: pl.DataFrame, path: Path, given: str | None, names: tuple[str, 
 
 
 def _identifier(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
-    column = table[name]
-    if column.dtype.is_nested() or column.dtype.is_float():
+    column = _decoded(table, path, name)
+    if not (column.dtype.is_integer() or getattr(column.dtype, "scale", None) == 0 or column.dtype in IDENTIFIERS):
         raise UserError(f"{path}: column {name} holds {column.dtype} values; ids must be text or whole numbers.")
     column = column.cast(pl.String)
     column = column.set(column == "", None)
     _no_nulls(column, path, name)
     return column
+
+
+def _decoded(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
+    """A column, as text where it holds bytes: some programs write texts so."""
+    column = table[name]
+    if column.dtype != pl.Binary:
+        return column
+    try:
+        return column.cast(pl.String)
+    except pl.exceptions.ComputeError:
+        row = next(row for row, value in enumerate(column) if value is not None and "\ufffd" in value.decode("utf-8", "replace"))
+        raise UserError(f"{path}: column {name} holds bytes that are no UTF-8, first in row {row}. Write the file again.") from None
 
 
 def _no_nulls(column: pl.Series, path: Path, name: str) -> None:

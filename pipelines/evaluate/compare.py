@@ -55,9 +55,20 @@ def read_ranking(run: str, folder: Path) -> Ranking:
     path = folder / "ranks.parquet"
     table = artifacts.read(path, "ranks", hint=f"Run `maskgr eval {run}` first.")
     config = (artifacts.provenance(path) or {}).get("config", {})
-    if not {"split", "beams"} <= config.keys():
-        raise UserError(f"{path} does not say of which split and list length it is. Evaluate again: maskgr eval {run} --force")
-    return Ranking(run, path, table.sort_by([("user", "ascending"), ("position", "ascending")]), config["split"], config["beams"])
+    again = f"Evaluate again: maskgr eval {run} --force"
+    split, beams = config.get("split"), config.get("beams")
+    if not (isinstance(split, str) and type(beams) is int and 0 < beams < 2**20):
+        raise UserError(f"{path} does not say of which split and list length it is. {again}")
+    table = table.sort_by([("user", "ascending"), ("position", "ascending")])
+    users, positions, ahead = table["user"].to_numpy(), table["position"].to_numpy(), items_ahead(table)
+    if (
+        ahead < 1
+        or len(table) % ahead
+        or (positions != np.arange(len(table)) % ahead).any()
+        or (users != users[::ahead].repeat(ahead)).any()
+    ):
+        raise UserError(f"{path}: the positions of each user's targets do not count from 0 to {ahead - 1}. {again}")
+    return Ranking(run, path, table, split, beams)
 
 
 def compare_runs(workspace: Workspace, evaluated: Sequence[tuple[str, Path]]) -> tuple[Path, pa.Table]:
@@ -190,7 +201,7 @@ def refuse_unlike_runs(runs: Sequence[Run], ahead: int | None) -> None:
     """
     found = []
     for run in runs:
-        config = artifacts.read_json(run.config)
+        config = run.read_config()
         found.append({"--dataset": config.get("dataset"), "--next": ahead or config.get("train", {}).get("next", 1)})
     for run, facts in zip(runs, found, strict=True):
         for option, value in facts.items():

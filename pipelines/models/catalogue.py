@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -87,6 +86,8 @@ def load_catalogue(dataset: Dataset, sids: str | None, needs: tuple[str, ...] = 
     Raises:
         UserError: something is missing or unreadable; semantic IDs are not distinct, out of range, or were made from other items.
     """
+    if sids is None and "sids" in needs:
+        raise UserError(f"The model needs semantic IDs, and none are named. Make some with `maskgr tokenize --dataset {dataset.name}`.")
     if sids is None:
         hint = f"Run `maskgr download {dataset.name}` or `maskgr import` first."
         return Catalogue(artifacts.read(dataset.items, "items", hint=hint, columns=["item"]).num_rows)
@@ -114,9 +115,10 @@ def load_sids(dataset: Dataset, sids: str) -> Catalogue:
     again = f"Run `maskgr tokenize --dataset {dataset.name}` again."
     digits = artifacts.matrix(artifacts.read(path, "sids", hint="Run `maskgr tokenize` first."), "sid", path).astype(np.int64)
     found = artifacts.provenance(path) or {}
-    codes = int(found.get("config", {}).get("codebook") or digits.max() + 1)
+    codebook = found.get("config", {}).get("codebook")
+    codes = codebook if type(codebook) is int and codebook > 0 else int(digits.max()) + 1
     made_from = found.get("inputs", {}).get("items")
-    items = pq.read_metadata(dataset.items).num_rows if dataset.items.exists() else len(digits)
+    items = artifacts.read(dataset.items, "items", columns=["item"]).num_rows if dataset.items.exists() else len(digits)
     if len(digits) != items or (made_from and dataset.items.exists() and made_from["sha256"] != artifacts.digest(dataset.items)):
         raise UserError(f"{path} holds SIDs of other items ({len(digits):,}) than {dataset.items} now does ({items:,}). {again}")
     if digits.min() < 0 or digits.max() >= codes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from pipelines import shapes
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.config_digits import DiffGRMConfig, LIGERConfig, MaskGRConfig, RPGConfig, TIGERConfig
@@ -23,7 +24,7 @@ def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:
     """The configuration of the model of that name.
 
     Raises:
-        UserError: there is no model of that name, a setting is another model's, or a value is refused.
+        UserError: there is no model of that name, a setting is another model's, or a value is of another type or refused.
     """
     if name not in MODELS:
         raise UserError(f"--model {name!r} is unknown; choose {', '.join(MODELS)}.")
@@ -32,4 +33,8 @@ def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:
         if setting not in read:
             others = ", ".join(other for other, config in MODELS.items() if setting in {f.name for f in fields(config)})
             raise UserError(f"--{setting.replace('_', '-')} means nothing to --model {name}; it goes with {others}. Leave it out.")
+    try:
+        shapes.fit(settings, MODELS[name])
+    except shapes.Misfit as error:
+        raise UserError(f"--model {name}: {error}.") from None
     return MODELS[name](**settings)

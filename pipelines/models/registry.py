@@ -6,11 +6,10 @@ import importlib
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reading
 from pipelines.models.catalogue import Catalogue
 from pipelines.models.config import ModelConfig
 from pipelines.models.interface import Recommender
@@ -36,10 +35,8 @@ def load(model: torch.nn.Module, path: Path) -> None:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist. Train the run again: `maskgr train`.")
-    try:
+    with reading(path, "safetensors file", "Train the run again: `maskgr train --force`."):
         weights = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}). Train the run again: `maskgr train --force`.") from None
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted({*expected, *found}):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipelines import artifacts
+from pipelines import artifacts, shapes
 from pipelines.errors import UserError
 from pipelines.models import registry
 from pipelines.models.catalogue import Catalogue, load_catalogue, sources
@@ -39,16 +39,17 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
     Raises:
         UserError: a file is missing or does not fit, or the run was trained on other artifacts than now lie there.
     """
-    found = artifacts.read_json(run.config)
+    found = run.read_config()
     try:
         dataset, sids, sizes = workspace.require_dataset(found["dataset"]), found["sids"], model_config(found["model"], found["sizes"])
-        trained_on, training = found["inputs"], found["train"]
-    except (KeyError, TypeError) as error:
+        trained_on, training = {name: source["sha256"] for name, source in found["inputs"].items()}, found["train"]
+        shapes.fit(training.get("next", 1), int, "train.next")
+    except (KeyError, shapes.Misfit) as error:
         raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
     catalogue = load_catalogue(dataset, sids, sizes.needs)
     inputs = sources(dataset, sids, sizes.needs)
     for key, path in inputs.items():
-        if trained_on[key]["sha256"] != artifacts.digest(path):
+        if trained_on.get(key) != artifacts.digest(path):
             raise UserError(f"{run.path} was trained on other {key} than {path} now holds. Train it again: `maskgr train --force`.")
     model = registry.build(sizes, catalogue)
     registry.load(model, run.weights)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines import artifacts, shapes
+from pipelines.errors import reading
 from pipelines.train.loop import State, Trainer
 
 
@@ -23,8 +24,9 @@ def save(trainer: Trainer, path: Path) -> None:
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     state = json.dumps(dataclasses.asdict(trainer.state))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with artifacts.atomic(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"state": state})
+        save_file(tensors, temporary, {"state": state, "sha256": _digest(tensors, state)})
 
 
 def load(trainer: Trainer, path: Path) -> None:
@@ -33,15 +35,23 @@ def load(trainer: Trainer, path: Path) -> None:
     Raises:
         UserError: the file is unreadable or belongs to another model.
     """
-    try:
+    with reading(path, "training state of this run", "Start the run again with --force."):
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            state = json.loads(file.metadata()["state"])
+            found = file.metadata()
+        if found["sha256"] != _digest(tensors, found["state"]):
+            raise ValueError("its content is not what was written")
+        state = shapes.parse(found["state"], State)
         _restore(trainer, tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be resumed from ({reason}). Start the run again with --force.") from None
     trainer.state = State(**{**state, "history": [tuple(entry) for entry in state["history"]]})
+
+
+def _digest(tensors: dict[str, Tensor], state: str) -> str:
+    sha = hashlib.sha256(state.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
 
 
 def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:

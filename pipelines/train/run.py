@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from accelerate import Accelerator
 
-from pipelines import __version__, artifacts
+from pipelines import __version__, artifacts, shapes
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import TrainingDiverged, UserError
@@ -37,7 +37,7 @@ from pipelines.train.batches import Batches, thinned
 from pipelines.train.config import TrainConfig
 from pipelines.train.loop import Trainer
 from pipelines.train.memory import check_memory
-from pipelines.workspace import Run, Workspace
+from pipelines.workspace import Run, RunConfig, Workspace
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,14 @@ def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
     """
     runs = [workspace.require_run(name)] if name else workspace.runs[::-1]
     for run in runs:
-        found = artifacts.read_json(run.config)
+        found = run.read_config()
         if name and found.get("state") == "diverged":
             raise UserError(_diverged(run, found))
         if found.get("state") in ("finished", "diverged"):
             continue
         try:
-            sizes, schedule = model_config(found["model"], found["sizes"]), TrainConfig(**found["train"])
-            return run, Plan(found["dataset"], found["sids"], found["model"], found["preset"], sizes, schedule)
-        except (KeyError, TypeError) as error:
+            return run, revived(found)
+        except (KeyError, shapes.Misfit) as error:
             raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
     over = f"run {name} is finished" if name else f"every run in {workspace.root} is finished or diverged"
     raise UserError(f"There is nothing to resume: {over}.")
@@ -262,6 +261,18 @@ def describe(plan: Plan) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(plan)))
 
 
+def revived(found: RunConfig) -> Plan:
+    """The plan from what `describe` gave.
+
+    Raises:
+        KeyError, Misfit: something is missing or of another type.
+        UserError: a value is refused.
+    """
+    shapes.fit(found["train"], TrainConfig, "train")
+    sizes, schedule = model_config(found["model"], found["sizes"]), TrainConfig(**found["train"])
+    return Plan(found["dataset"], found["sids"], found["model"], found["preset"], sizes, schedule)
+
+
 def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bool:
     """Whether there is nothing left to train.
 
@@ -270,7 +281,7 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
     """
     if not run.config.exists():
         return False
-    found = artifacts.read_json(run.config)
+    found = run.read_config()
     changed = [key for key, value in describe(plan).items() if found.get(key) != value]
     if changed:
         raise UserError(f"{run.path} holds a run with other settings ({', '.join(changed)}). Choose another --name or use --force.")

@@ -17,7 +17,7 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from pipelines import artifacts
-from pipelines.errors import TrainingDiverged, UserError
+from pipelines.errors import TrainingDiverged, UserError, reading
 from pipelines.progress import Progress
 from pipelines.train.run import Plan, describe, train_run
 from pipelines.train.spaces import SPACES, Among, Space
@@ -64,8 +64,7 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
     folder, plan = workspace.study(name), configure({})
     workspace.run(_trial(name, LAST))  # refuse a name that leaves no room for the trials' at once
     _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    study = open_study(folder, name)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a call that was killed
         study.tell(trial.number, state=TrialState.FAIL)
     study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
@@ -77,6 +76,20 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
         _one_trial(workspace, study, configure, space, name, progress)
         _write(folder, study, plan)
     return folder / "trials.parquet"
+
+
+def open_study(folder: Path, name: str) -> optuna.Study:
+    """A study, from its journal where there is one.
+
+    Raises:
+        UserError: the journal is spoilt.
+    """
+    path = folder / "journal.log"
+    with reading(path, "journal of a study", "Remove the study's folder, or choose another --name."):
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        study.get_trials()
+    return study
 
 
 def best_values(path: Path) -> tuple[float, dict[str, str]]:
@@ -107,7 +120,7 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
 
     try:
         train_run(workspace, configure(values), progress, name=run.name, force=True, hopeless=hopeless)
-        best = artifacts.read_json(run.config)["best"]["recall@10"]
+        best = run.read_config()["best"]["recall@10"]
         study.tell(trial, **({"state": TrialState.PRUNED} if ended else {"values": best}))
     except (UserError, TrainingDiverged) as error:  # values that do not go together, or lead nowhere
         progress.say(f"Trial {trial.number} failed: {error}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.download import amazon
 from pipelines.download.amazon import parse, read
 from pipelines.errors import UserError
 
@@ -47,6 +48,12 @@ def test_only_products_with_reviews_are_parsed(tmp_path: Path) -> None:
         ({"unixReviewTime": "soon"}, "holds 'soon' as unixReviewTime"),
         ({"reviewerID": 3}, "holds 3 as reviewerID"),
         ({"asin": None}, "has no asin"),
+        ({"unixReviewTime": float("nan")}, "holds nan as unixReviewTime"),
+        ({"unixReviewTime": float("inf")}, "holds inf as unixReviewTime"),
+        ({"unixReviewTime": 10**20}, "holds 100000000000000000000 as unixReviewTime"),
+        ({"unixReviewTime": True}, "holds True as unixReviewTime"),
+        ({"reviewerID": "a\ud800"}, "holds 'a\\\\ud800' as reviewerID"),
+        ({"asin": ["B1"]}, r"holds \['B1'\] as asin"),
     ],
     ids=str,
 )
@@ -71,3 +78,36 @@ def test_hostile_lines_do_not_bring_it_down(line: bytes) -> None:
 def test_backslashes_in_literals_warn_nobody(recwarn: pytest.WarningsRecorder) -> None:
     assert parse(rb"{'title': 'a\/b'}", Path("m"), 1) == {"title": r"a\/b"}
     assert not recwarn.list
+
+
+def test_stars_that_are_no_number_are_none(tmp_path: Path) -> None:
+    lines = [json.dumps(REVIEW | {"overall": stars}) for stars in (5, True, float("nan"), 10**400, "5")]
+    interactions, _, _ = read(files(tmp_path, lines, ["{'asin': 'B1'}"]))
+    assert interactions["rating"].to_list() == [5.0, None, None, None, None]
+
+
+def test_texts_of_any_kind_can_be_stored(tmp_path: Path) -> None:
+    nested: list = ["inmost"]
+    for _ in range(300):
+        nested = [nested]
+    reviews = [json.dumps(REVIEW | {"asin": f"B{i}"}) for i in (1, 2)]
+    metadata = [
+        r"{'asin': 'B1', 'title': 'a \ud83d\ude00 \ud800 b', 'price': 0x1F}",
+        json.dumps({"asin": "B2", "title": "&#" + "9" * 5000 + "; &lt;", "categories": nested, "price": [1]}),
+    ]
+    _, items, _ = read(files(tmp_path, reviews, metadata))
+    assert items["title"][0] == "a \U0001f600 \ufffd b"
+    assert items["title"][1].endswith("; <")
+    assert items["categories"].to_list() == [[], ["inmost"]]
+    assert items["price"].to_list() == ["$31", None]
+
+
+def test_a_product_without_item_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"meta.json.gz, line 2 holds \['B1'\] as asin; a product needs one"):
+        read(files(tmp_path, [json.dumps(REVIEW)], ["{'asin': 'B1'}", "{'asin': ['B1']}"]))
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amazon, "LONGEST", 1000)
+    with pytest.raises(UserError, match="reviews.json.gz, line 2 is longer than 1,000 bytes"):
+        read(files(tmp_path, [json.dumps(REVIEW), " " * 2000], ["{'asin': 'B1'}"]))

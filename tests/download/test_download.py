@@ -206,15 +206,17 @@ def damaged() -> list:
     reviews, meta = amazon_files().values()
     return [
         pytest.param(
-            "beauty", {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta}, "not a whole gzip file", id="cut gzip"
+            "beauty", {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta}, "not a readable gzip file", id="cut gzip"
         ),
-        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta}, "is empty|not a whole gzip", id="empty"),
-        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta}, "not a whole gzip", id="a web page"),
+        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta}, "is empty|not a readable gzip", id="empty"),
+        pytest.param(
+            "beauty", {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta}, "not a readable gzip", id="a web page"
+        ),
         pytest.param("beauty", {"reviews_Beauty_5.json.gz": reviews}, "does not hold .*meta_Beauty.json.gz", id="one file missing"),
         pytest.param(
             "beauty", {"reviews_Beauty_5.json.gz": meta, "meta_Beauty.json.gz": meta}, "line 1 has no reviewerID", id="wrong file"
         ),
-        pytest.param("ml-1m", {"ml-1m.zip": ml_1m()[:-60]}, "not a whole archive", id="cut zip"),
+        pytest.param("ml-1m", {"ml-1m.zip": ml_1m()[:-60]}, "not a readable zip archive", id="cut zip"),
         pytest.param("ml-1m", {"ml-1m.zip": ml_100k()}, "has no ml-1m/ratings.dat", id="another archive"),
     ]
 
@@ -259,3 +261,34 @@ def test_every_data_set_has_a_source_for_each_file() -> None:
         for edition in editions:
             for file in edition.files:
                 assert all(a.startswith("pip:") or a.endswith(f"/{file.name}") for a in file.addresses)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1", "it is 1, expected an object"),
+        ('{"a.zip": -1}', r"a\.zip is -1, expected an object"),
+        ('{"b.zip": {"size": 1}}', r"b\.zip\.sha256 is missing"),
+        ('{"a.zip": {"sha256": [], "size": 1}}', r"a\.zip\.sha256 is \[\], expected text"),
+        ('{"a.zip": {"sha256": "x", "size": 1e999}}', r"a\.zip\.size is inf"),
+        ("[" * 100_000, "cannot be read as JSON"),
+    ],
+)
+def test_spoilt_checksums_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.zip").write_bytes(b"x")
+    (tmp_path / fetching.RECORD).write_text(text)
+    for use in (lambda: fetching.check(tmp_path / "a.zip", tmp_path), lambda: accept([tmp_path / "a.zip"])):
+        with pytest.raises(UserError, match=f"checksums.json.*{message}.* Remove it if the files beside it are to be trusted"):
+            use()
+
+
+def test_a_spoilt_note_of_what_came_so_far_begins_anew(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+    site.files["data.bin"] = BYTES
+    address = f"{site.address}/data.bin"
+    for tag in (b"\xff\xfe", b'"a"\r\nX: y', "\u00e9".encode()):
+        (tmp_path / "data.bin.part").write_bytes(b"half")
+        (tmp_path / "data.bin.part.etag").write_bytes(address.encode() + b"\n" + tag)
+        path = fetch(File("data.bin", (address,)), tmp_path, None, progress)
+        assert path.read_bytes() == BYTES
+        path.unlink()
+    assert {asked for _, asked in site.asked} == {None}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import gzip
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -177,8 +179,12 @@ def test_times_in_text(workspace: Workspace, progress: ListProgress, tmp_path: P
         ({"timestamp": pl.Series([datetime.time(1)] * 8)}, "holds Time values, which are no times"),
         ({"item_id": pl.Series(["x", ""] * 4)}, "column item_id has no value in 4 rows, first in row 1"),
         ({"item_id": pl.Series([1.5] * 8)}, "ids must be text or whole numbers"),
+        ({"item_id": pl.Series([datetime.timedelta(1)] * 8)}, "ids must be text or whole numbers"),
+        ({"timestamp": pl.Series([datetime.timedelta(1)] * 8)}, "holds Duration.* values, which are no times"),
+        ({"user_id": pl.Series([b"ann", b"\xff"] * 4)}, "column user_id holds bytes that are no UTF-8, first in row 1"),
+        ({"a\0b": pl.Series([1] * 8)}, r"column 'a\\x00b' has a NUL in its name"),
     ],
-    ids=["nan", "time of day", "empty id", "float id"],
+    ids=["nan", "time of day", "empty id", "float id", "duration id", "duration", "bytes", "NUL"],
 )
 def test_values_that_mean_nothing(workspace: Workspace, progress: ListProgress, tmp_path: Path, change: dict, message: str) -> None:
     LOG.with_columns(**change).write_parquet(tmp_path / "log.parquet")
@@ -233,15 +239,15 @@ def mistakes() -> list:
         ("missing", None, None, "log.csv does not exist"),
         ("format", "log.xlsx", log, "of no known format"),
         ("empty", "log.csv", "user_id,item_id,timestamp\n", "holds no rows"),
-        ("nothing", "log.csv", "", "cannot be read as .csv|holds no rows"),
+        ("nothing", "log.csv", "", "not a readable .csv file|holds no rows"),
         ("user column", "log.csv", log.replace("user_id", "name"), "no column of users .* it has name, item_id, timestamp.*--user-column"),
         ("time column", "log.csv", log.replace("timestamp", "when"), "no column of times .*--time-column"),
         ("times", "log.csv", log.replace(",5\n", ",soon\n"), "column timestamp holds 'soon' in row 2"),
         ("no times", "log.csv", log.replace(",5\n", ",\n"), "column timestamp has no value in 1 rows, first in row 2"),
         ("null ids", "log.csv", log.replace("bob,w", ",w"), "column user_id has no value in 2 rows, first in row 5"),
         ("short users", "log.csv", "\n".join(log.splitlines()[:3]), "Every user of toy has fewer than 3 items"),
-        ("parquet", "log.parquet", "PAR1 not really", "cannot be read as .parquet"),
-        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "cannot be read as .csv"),
+        ("parquet", "log.parquet", "PAR1 not really", "is not a readable .parquet file"),
+        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "is not a readable .csv file"),
     ]
 
 
@@ -280,3 +286,46 @@ def test_the_development_data_imports_as_it_is(maskgr: Callable, name: str, coun
     done = maskgr("import", name, "--interactions", folder / "interactions.parquet", "--items", folder / "items.parquet")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(counts) == 2  # ours and the paper's
+
+
+def test_ids_may_be_bytes_or_decimals(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
+    ids = {"x": decimal.Decimal(10**25), "y": decimal.Decimal(2), "z": decimal.Decimal(3), "w": decimal.Decimal(4)}
+    log = LOG.with_columns(pl.col("user_id").cast(pl.Binary), pl.Series("item_id", [ids[i] for i in LOG["item_id"]], pl.Decimal(38, 0)))
+    log.write_parquet(tmp_path / "log.parquet")
+    dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.parquet")
+    assert load(dataset)[0] == {"ann": ["2", "3", str(10**25)], "bob": [str(10**25), "2", "4"]}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_numbers_of_more_than_64_bits(workspace: Workspace, progress: ListProgress, tmp_path: Path, form: str) -> None:
+    """Whether of an id, a column that is not asked for or a time, which still orders."""
+    path, text = tmp_path / f"log.{form}", LOG.with_columns(pl.lit(7).alias("extra"))
+    for column, number in (("item_id", "2" * 30), ("extra", "2" * 30), ("timestamp", "2" * 30)):
+        changed = text.with_columns(pl.col(column).cast(pl.String).replace({"x": number, "7": number, "3": number}))
+        changed.write_csv(path) if form == "csv" else path.write_text(changed.write_ndjson().replace(f'"{number}"', number))
+        dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=path)
+        assert load(dataset)[0]["ann"] == [i.replace("x", number) if column == "item_id" else i for i in EXPECTED["ann"]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_deep_json_lines_are_named(workspace: Workspace, progress: ListProgress, tmp_path: Path, packed: bool) -> None:
+    deep = '{"a":' * 990 + "1" + "}" * 990
+    lines = (LOG.write_ndjson() + f'{{"user_id": "u", "item_id": "i", "timestamp": 1, "note": {deep}}}\n').encode()
+    path = tmp_path / ("log.jsonl.gz" if packed else "log.jsonl")
+    path.write_bytes(gzip.compress(lines) if packed else lines)
+    with pytest.raises(UserError, match=r"log.jsonl.*, line 9 nests more than 32 deep"):
+        import_dataset(workspace, "own", ImportConfig(), progress, interactions=path)
+    path.write_bytes(lines.replace(deep.encode(), json.dumps(deep + "\\").encode()))  # in a text it is no nesting
+    assert load(import_dataset(workspace, "own", ImportConfig(), progress, interactions=path))[0] == EXPECTED
+
+
+def test_a_panic_of_the_reader_is_one_line(
+    workspace: Workspace, progress: ListProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise pl.exceptions.PanicException("not yet implemented")
+
+    LOG.write_csv(tmp_path / "log.csv")
+    monkeypatch.setattr(pl, "read_csv", panic)
+    with pytest.raises(UserError, match=r"log.csv is not a readable .csv file \(not yet implemented\)"):
+        import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.csv")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipelines.download import movielens
 from pipelines.download.movielens import read_1m, read_100k, read_recbole
 from pipelines.errors import UserError
 
@@ -75,3 +77,39 @@ def test_a_row_of_another_form_is_named(tmp_path: Path, row: str, message: str) 
 def test_an_empty_member_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ml-1m/ratings.dat, line 1 is not 4 fields"):
         read_1m(archive(tmp_path / "z.zip", {"ml-1m/ratings.dat": "", "ml-1m/movies.dat": ""}))
+
+
+def _spoilt(data: bytes) -> bytes:
+    start = data.index(b"ratings.dat") + 30
+    return data[:start] + b"\xff" * 20 + data[start + 20 :]
+
+
+def _encrypted(data: bytes) -> bytes:
+    """As if every member were encrypted: bit 0 of its flags, in the member's header and in the directory."""
+    changed = bytearray(data)
+    for mark, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        start = changed.find(mark)
+        while start >= 0:
+            changed[start + flags] |= 1
+            start = changed.find(mark, start + 1)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+@pytest.mark.parametrize("spoil", [_spoilt, _encrypted])
+def test_a_spoilt_member_is_one_line(tmp_path: Path, packing: int, spoil: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "z.zip"
+    with zipfile.ZipFile(path, "w", packing) as made:
+        made.writestr("ml-1m/ratings.dat", "".join(f"{i}::7::5::{i * i}\n" for i in range(300)))
+        made.writestr("ml-1m/movies.dat", "7::Heat (1995)::Drama\n")
+    assert len(read_1m([path])[0]) == 300
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(UserError, match="z.zip is not a readable zip archive"):
+        read_1m([path])
+
+
+def test_a_member_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = archive(tmp_path / "z.zip", {"ml-1m/ratings.dat": "1::7::5::9\n" * 10, "ml-1m/movies.dat": "7::Heat (1995)::Drama\n"})
+    monkeypatch.setattr(movielens, "LARGEST", 100)
+    with pytest.raises(UserError, match="ml-1m/ratings.dat claims to hold more than 100 bytes"):
+        read_1m(made)

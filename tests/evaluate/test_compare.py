@@ -278,3 +278,23 @@ def test_a_file_for_each_run_but_the_first(workspace: Workspace) -> None:
         compare_runs(workspace, folders)
     with pytest.raises(UserError, match="ranks.parquet does not exist. Run `maskgr eval d` first"):
         read_ranking("d", workspace.run("d").evaluation("greedy-k10"))
+
+
+@pytest.mark.parametrize(
+    ("columns", "config", "message"),
+    [
+        ({"position": [0, 0, 1, 2]}, {}, "positions of each user's targets do not count from 0 to 2"),
+        ({"position": [0, 1, 0, 2**31 - 1]}, {}, "do not count from 0"),
+        ({"position": [0, 1, 0, 1], "user": [0, 0, 0, 1]}, {}, "do not count from 0"),
+        ({"position": [-1, -1, -1, -1]}, {}, "do not count from 0"),
+        ({}, {"beams": 2**40}, "does not say of which split and list length"),
+        ({}, {"beams": "10"}, "does not say of which split and list length"),
+        ({}, {"split": 1}, "does not say of which split and list length"),
+    ],
+)
+def test_spoilt_ranks_are_refused(tmp_path: Path, columns: dict, config: dict, message: str) -> None:
+    values = {**dict.fromkeys(artifacts.SCHEMAS["ranks"], [0] * 4), "user": [0, 0, 1, 1], "position": [0, 1, 0, 1], **columns}
+    table = pa.table({name: pa.array(column, pa.int32()) for name, column in values.items()})
+    artifacts.write(tmp_path / "ranks.parquet", "ranks", table, config={"split": "test", "beams": 10, **config})
+    with pytest.raises(UserError, match=message):
+        read_ranking("run", tmp_path)

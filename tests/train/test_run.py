@@ -20,10 +20,11 @@ from pipelines.evaluate.protocol import load_sequences, training
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import registry
 from pipelines.models.catalogue import load_catalogue
+from pipelines.models.trained import load_run
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
-from pipelines.train.run import train_run, unfinished
+from pipelines.train.run import describe, train_run, unfinished
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan, write_sids
@@ -162,7 +163,12 @@ def test_what_does_not_fit_is_refused_and_kept(toy: Workspace, sids: str, progre
     run.state.write_bytes(b"not a checkpoint")
     config = json.loads(run.config.read_text())
     artifacts.write_json(run.config, {**config, "state": "interrupted"})
-    with pytest.raises(UserError, match="cannot be resumed from"):
+    with pytest.raises(UserError, match="state.safetensors is not a readable training state of this run"):
+        train_run(toy, plan(sids), progress, name="run", resume=True)
+    spoilt = bytearray(before[run.state])
+    spoilt[-1] ^= 1  # of a tensor
+    run.state.write_bytes(spoilt)
+    with pytest.raises(UserError, match="its content is not what was written"):
         train_run(toy, plan(sids), progress, name="run", resume=True)
     for file in (run.state, run.config):
         file.write_bytes(before[file])
@@ -204,3 +210,25 @@ def test_a_tracker_gets_the_figures_or_is_refused(toy: Workspace, sids: str, pro
 def test_impossible_schedules_are_refused(wrong: dict, named: str) -> None:
     with pytest.raises(UserError, match=named):
         TrainConfig(**{"steps": 5, **wrong})
+
+
+SPOILT = {
+    "train": ("train", {"steps": "many"}, r"train\.steps is 'many'"),
+    "unknown": ("train", {"steps": 1, "colour": 1}, r"train\.colour is unknown"),
+    "sizes": ("sizes", {"width": 3.5}, r"--model maskgr: width is 3\.5, expected a whole number"),
+    "inputs": ("inputs", {"sids": "x"}, r"config\.json: inputs\.sids is 'x', expected an object"),
+    "best": ("best", {"step": 1}, r"best\.recall@10 is missing"),
+    "no SIDs": ("sids", None, "The model needs semantic IDs, and none are named"),
+    "dataset": ("dataset", 7, r"config\.json: dataset is 7, expected text"),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_spoilt_config_is_one_line(toy: Workspace, sids: str, case: str) -> None:
+    key, value, message = SPOILT[case]
+    sources = {"sequences": toy.dataset("toy").sequences, "sids": toy.dataset("toy").sids(sids)}
+    inputs = {name: {"path": str(path), "sha256": artifacts.digest(path)} for name, path in sources.items()}
+    run = toy.run("run")
+    artifacts.write_json(run.config, {**describe(plan(sids)), "state": "running", "inputs": inputs, key: value})
+    with pytest.raises(UserError, match=message):
+        unfinished(toy, "run") if key == "train" else load_run(toy, run, torch.device("cpu"))

@@ -17,7 +17,7 @@ from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
 from pipelines.train.run import Plan, train_run
 from pipelines.train.spaces import SPACES, Among, Between
-from pipelines.train.tune import best_values, space_of, tune
+from pipelines.train.tune import best_values, open_study, space_of, tune
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 
@@ -122,3 +122,14 @@ def test_a_training_ends_where_it_is_hopeless(toy: Workspace, progress: ListProg
     found = artifacts.read_json(run.config)
     assert (found["steps"], found["state"]) == (4, "finished")
     assert found["best"]["recall@10"] == max(recall for _, recall in told)
+
+
+@pytest.mark.parametrize("spoilt", [b'{"op_code": 4', b"\xff\n", b'{"op_code": 99}\n', b"[]\n", b"null\n"])
+def test_a_spoilt_journal_is_refused(tmp_path: Path, spoilt: bytes) -> None:
+    study = open_study(tmp_path, "study")
+    study.tell(study.ask(), 0.5)
+    assert len(open_study(tmp_path, "study").trials) == 1
+    journal = tmp_path / "journal.log"
+    journal.write_bytes(spoilt + b"\n" + journal.read_bytes())
+    with pytest.raises(UserError, match="journal.log is not a readable journal of a study .* Remove the study's folder"):
+        open_study(tmp_path, "study")
