@@ -7,7 +7,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pipelines import __version__, artifacts
 from pipelines.download.sources import PIP, File
+from pipelines.durable import staging
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 
@@ -168,11 +168,11 @@ def _pip(address: str, target: Path, progress: Progress) -> None:
         raise _Gone(f"this Python has no pip; `{sys.executable} -m ensurepip` brings it")
     requirement = address.removeprefix(PIP)
     progress.say(f"Asking pip for {requirement}.")
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", folder]
+    with staging(target.parent) as folder:
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
         command = [sys.executable, "-m", "pip", "download", *options, requirement]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        brought = list(Path(folder).glob("*.whl"))
+        brought = list(folder.glob("*.whl"))
         if done.returncode or not brought:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["pip brought no wheel"]
             raise _Gone(f"pip failed ({lines[-1]})")

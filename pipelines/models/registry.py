@@ -24,7 +24,7 @@ def build(config: ModelConfig, catalogue: Catalogue) -> Recommender:
 
 def save(model: torch.nn.Module, path: Path) -> None:
     """Write the weights, atomically."""
-    with artifacts.atomic(path) as temporary:
+    with artifacts.atomic(path, SafetensorError) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
 
 
@@ -35,7 +35,7 @@ def load(model: torch.nn.Module, path: Path) -> None:
         UserError: the file is missing, unreadable, or its tensors are not the model's.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist. Train the run again: `maskgr train`.")
+        raise UserError(f"{path} does not exist. Train the run again: `maskgr train --force`.")
     try:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

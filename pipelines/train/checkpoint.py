@@ -23,7 +23,7 @@ def save(trainer: Trainer, path: Path) -> None:
         for number, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     state = json.dumps(dataclasses.asdict(trainer.state))
-    with artifacts.atomic(path) as temporary:
+    with artifacts.atomic(path, SafetensorError) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, {"state": state})
 
 

@@ -49,6 +49,7 @@ class Trainer:
     def __init__(self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
+        self.stopped = 0
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
         self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
@@ -94,7 +95,7 @@ class Trainer:
             hopeless: told the number of each validation and its result; the training ends where it returns True.
 
         Returns:
-            False where Ctrl-C (or a termination signal) stopped it; the state is saved then too.
+            False where Ctrl-C (or a termination signal) stopped it, and `stopped` is the signal; the state is saved then too.
         """
         total, last = 1000, time.monotonic()
         losses: list[Tensor] = []
@@ -109,7 +110,8 @@ class Trainer:
                 if self.state.step % RECORD_EVERY == 0 or step == 0 or used >= 1:
                     self._record(losses, used)
                     task.update(used * total, note=self._note())
-                if self._agreed(float(bool(stopped))):
+                self.stopped = int(self._agreed(float(max(stopped, default=0))))
+                if self.stopped:
                     checkpoint(False)
                     return False
                 if used >= (self.state.validated + 1) / self.config.validations or used >= 1:

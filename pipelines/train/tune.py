@@ -17,11 +17,12 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from pipelines import artifacts
+from pipelines.durable import locked
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.train.run import Plan, describe, train_run
 from pipelines.train.spaces import SPACES, Among, Space
-from pipelines.workspace import Workspace
+from pipelines.workspace import Run, Workspace
 
 Configure = Callable[[dict[str, Any]], Plan]  # values of options → what to train
 
@@ -60,20 +61,35 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, plan = workspace.study(name), configure({})
-    _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "journal.log")))
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a call that was killed
-        study.tell(trial.number, state=TrialState.FAIL)
-    study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-    if not study.trials:
-        study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space})
-    ends = time.monotonic() + 60 * minutes
-    while time.monotonic() < ends:
-        _one_trial(workspace, study, configure, space, name, progress)
-        _write(folder, study, plan)
+    with locked(folder, lambda: progress.say(f"Waiting for another command that works on study {name}.")):
+        _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
+        study = _open(workspace, name)
+        study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        if not study.trials:
+            study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space})
+        ends = time.monotonic() + 60 * minutes
+        while time.monotonic() < ends:
+            _one_trial(workspace, study, configure, space, name, progress)
+            _write(folder, study, plan)
     return folder / "trials.parquet"
+
+
+def _open(workspace: Workspace, name: str) -> optuna.Study:
+    """A study, new or gone on with, without what a killed call left: half a line, a lock, running trials and their runs."""
+    journal = workspace.study(name) / "journal.log"
+    for lock in journal.parent.glob(f"{journal.name}.lock*"):
+        lock.unlink()
+    if journal.exists() and not (lines := journal.read_bytes()).endswith(b"\n"):
+        with artifacts.atomic(journal) as temporary:
+            temporary.write_bytes(lines[: lines.rfind(b"\n") + 1])
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
+    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    for trial in study.trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        shutil.rmtree(_run(workspace, name, trial.number).path, ignore_errors=True)
+    return study
 
 
 def best_values(path: Path) -> tuple[float, dict[str, str]]:
@@ -94,7 +110,7 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
     values = {option: _suggest(trial, option, where) for option, where in space.items()}
     shown = (f"{option} {value:.3g}" if isinstance(value, float) else f"{option} {value}" for option, value in values.items())
     progress.say(f"Trial {trial.number}: {', '.join(shown)}")
-    run, ended = workspace.run(f"{name}-trial-{trial.number}"), False
+    run, ended = _run(workspace, name, trial.number), False
 
     def hopeless(validation: int, recall: float) -> bool:
         nonlocal ended
@@ -111,6 +127,10 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
         study.tell(trial, state=TrialState.FAIL)
     finally:
         shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _run(workspace: Workspace, name: str, trial: int) -> Run:
+    return workspace.run(f"{name}-trial-{trial}")
 
 
 def _suggest(trial: optuna.Trial, option: str, where: Any) -> Any:
