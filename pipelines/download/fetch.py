@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pipelines import __version__, artifacts
 from pipelines.download.sources import PIP, File
 from pipelines.durable import staging
 from pipelines.errors import UserError
+from pipelines.orphans import PARENT
 from pipelines.progress import Progress
 
 TRIES = 4  # of one address
@@ -23,6 +25,10 @@ CONNECT_SECONDS = 10
 WAIT_SECONDS = 0.5  # before the second try; doubled for each further one
 BLOCK = 1 << 18
 RECORD = "checksums.json"
+RUN_PIP = (  # as `python -m pip` does, in a process that ends with this one
+    "import runpy; from pipelines.orphans import end_with_parent; end_with_parent(); "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
 MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".whl": b"PK"}
 
 
@@ -170,8 +176,8 @@ def _pip(address: str, target: Path, progress: Progress) -> None:
     progress.say(f"Asking pip for {requirement}.")
     with staging(target.parent) as folder:
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
-        command = [sys.executable, "-m", "pip", "download", *options, requirement]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        command, environment = [sys.executable, "-c", RUN_PIP, "download", *options, requirement], {**os.environ, PARENT: str(os.getpid())}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
         brought = list(folder.glob("*.whl"))
         if done.returncode or not brought:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["pip brought no wheel"]
