@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint format bench reproduce-% reproduce-all report gpu-check lock clean
+.PHONY: help quickstart test lint format bench torture reproduce-% reproduce-all report gpu-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: $(INSTALLED) ## Put style and formatting right
 bench: $(INSTALLED) ## Measure training and decoding against the reference
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.decoding
+
+torture: $(INSTALLED) ## Kills, signals, a full disk and two commands at once, at 40 random moments of every stage (an hour)
+	$(BIN)/python -m benchmarks.torture
 
 reproduce-%: $(INSTALLED) ## One of the paper's: table1 … table7, figure2 … figure4, or another recipe (BUDGET=paper|small|smoke)
 	$(BIN)/maskgr ablate $* --budget $(BUDGET) $(ABLATE)

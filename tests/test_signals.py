@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from pipelines import artifacts
 from pipelines.workspace import Workspace
 from tests.conftest import ROOT
 
@@ -51,3 +52,43 @@ def test_a_signal_while_modules_load(toy: Workspace, moment: str, number: signal
     assert process.returncode == CODES[number], said(seen + rest)
     lines = said(seen + rest)
     assert lines in ([], ["Interrupted."], ["Terminated."]), lines
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_while_training_saves(toy: Workspace, number: signal.Signals) -> None:
+    options = ["--steps", 10**6, "--validations", 10**6, "--name", "long", "--precision", "fp32"]
+    with start(toy, "train", "--model", "sasrec", "--preset", "smoke", "--dataset", "toy", *options) as process:
+        wait_for(process, r"validation R@10 .* left")
+        process.send_signal(number)
+        lines = said(process.stderr.readlines())
+    assert process.returncode == CODES[number], lines
+    stopped = [line for line in lines if line.startswith("Stopped at step")]
+    assert len(stopped) == 1, lines
+    assert not any("Traceback" in line for line in lines)
+    run = toy.run("long")
+    assert run.state.exists()
+    assert artifacts.read_json(run.config)["state"] == "interrupted"
+
+
+def test_a_swallowed_signal_still_ends_the_program() -> None:
+    """Python drops what is raised in a destructor; a library may turn it into an error of its own."""
+    code = """
+import os, signal, sys
+from maskgr_cli import app, signals
+class Swallows:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+def swallowed():
+    Swallows()
+    print("goes on")
+def replaced():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("numpy failed to import") from None
+app.app = globals()[sys.argv[1]]
+app.main()
+"""
+    for how in ("swallowed", "replaced"):
+        done = subprocess.run([sys.executable, "-c", code, how], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
