@@ -204,6 +204,7 @@ class Torture:
         if name not in self.prepared:
             stage, done = self.stages[name], self.folder / f"{name} after"
             root = self.workspace(tuple(tuple(map(str, command)) for command in stage.before))
+            shutil.rmtree(done, ignore_errors=True)  # of an attempt that failed
             shutil.copytree(root, done)
             began, when = time.monotonic(), time.time()
             self.done(done, stage.command)

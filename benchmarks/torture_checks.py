@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.models.trained import load_run
 from pipelines.workspace import Workspace
 
-HALVES = (".maskgr-*", ".*.ready", ".*.anew", ".*.parts", "*.lock*")
+HALVES = (".maskgr-*", ".*.ready", ".*.anew", ".*.parts", "*.lock*", "*-trial-*")
 # With each result, what says the same in every run of one seed; not so the journal of a study, figures of time, and pages that show them.
 SAME = ("*.parquet", "model.safetensors", "state.safetensors")
 VARYING = {"history.parquet", "trials.parquet", "results.parquet", "curves.parquet"}

@@ -21,7 +21,7 @@ from pipelines.durable import locked
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.train.run import Plan, describe, train_run
-from pipelines.train.spaces import SPACES, Among, Space
+from pipelines.train.spaces import SPACES, Among, Between, Space
 from pipelines.workspace import Run, Workspace
 
 Configure = Callable[[dict[str, Any]], Plan]  # values of options → what to train
@@ -61,13 +61,14 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, plan = workspace.study(name), configure({})
+    space = {option: _with(values, _values(plan)[option]) for option, values in space.items()}
     with locked(folder, lambda: progress.say(f"Waiting for another command that works on study {name}.")):
         _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
         study = _open(workspace, name)
         study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
         if not study.trials:
-            study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space})
+            study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space and value is not None})
         ends = time.monotonic() + 60 * minutes
         while time.monotonic() < ends:
             _one_trial(workspace, study, configure, space, name, progress)
@@ -131,6 +132,11 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
 
 def _run(workspace: Workspace, name: str, trial: int) -> Run:
     return workspace.run(f"{name}-trial-{trial}")
+
+
+def _with(where: Among | Between, value: Any) -> Among | Between:
+    """A preset's value is looked at too, though it be none of the few; None is no value."""
+    return Among((*where.values, value)) if isinstance(where, Among) and value not in (None, *where.values) else where
 
 
 def _suggest(trial: optuna.Trial, option: str, where: Any) -> Any:
