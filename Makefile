@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint format bench fuzz reproduce-% reproduce-all report gpu-check lock clean
+.PHONY: help quickstart test lint format bench fuzz torture reproduce-% reproduce-all report gpu-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: $(INSTALLED) ## Measure training and decoding against the reference
 
 fuzz: $(INSTALLED) ## 2,000 spoilt files for every reader, 2,000 nasty values for the options (half an hour)
 	$(BIN)/python -m benchmarks.fuzz
+
+torture: $(INSTALLED) ## Kills, signals, a full disk and two commands at once, at 40 random moments of every stage (an hour)
+	$(BIN)/python -m benchmarks.torture
 
 reproduce-%: $(INSTALLED) ## One of the paper's: table1 … table7, figure2 … figure4, or another recipe (BUDGET=paper|small|smoke)
 	$(BIN)/maskgr ablate $* --budget $(BUDGET) $(ABLATE)

@@ -5,17 +5,20 @@ Nothing heavy is imported here or at the top of a command's file: `maskgr --help
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
 
 import typer
 
-from maskgr_cli import console
+from maskgr_cli import console, signals
 from maskgr_cli.arguments import Arguments
 from maskgr_cli.commands import ablate, download, embed, eval, import_, presets, show, tokenize, train, tune  # noqa: A004
 from pipelines import __version__
 from pipelines.errors import TrainingDiverged, UserError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 app = typer.Typer(
     name="maskgr",
@@ -49,25 +52,37 @@ for command in (download, import_, embed, tokenize, presets, train, tune, eval, 
 
 
 def main() -> None:
-    """Entry point: exit code 0 done, 2 the user's mistake, 1 ours or a training that diverged, 130 interrupted."""
+    """Exit code 0 done, 2 the user's mistake, 1 ours or a training that diverged; 130 interrupted, 143 terminated."""
+    with signals.raised() as caught:
+        code = _run()
+    sys.exit(128 + caught[0] if caught else code)
+
+
+def _run() -> int:
+    """Run the command line; its exit code."""
     try:
         app()
-    except (UserError, TrainingDiverged) as error:
-        if os.environ.get("MASKGR_DEBUG"):
-            raise
-        console.error(str(error))
-        sys.exit(2 if isinstance(error, UserError) else 1)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:
-        console.error("Interrupted.")
-        sys.exit(130)
+        return 130
     except Exception as error:
+        if signals.caught:
+            return 1  # what became of the signal in a library
         if os.environ.get("MASKGR_DEBUG"):
             raise
+        if isinstance(error, (UserError, TrainingDiverged)):
+            console.error(str(error))
+            return 2 if isinstance(error, UserError) else 1
+        if isinstance(error, OSError) and (error.filename or error.errno in FULL):
+            console.error(f"{error.filename or 'The disk'}: {error.strerror}. Check that path, its permissions and the space left.")
+            return 2
         console.error(
             f"maskgr failed: {type(error).__name__}: {error}. "
             "This is a fault of maskgr, not yours. Run again with `maskgr --debug …` for the traceback."
         )
-        sys.exit(1)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

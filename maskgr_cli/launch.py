@@ -3,7 +3,8 @@
 The processes are started by torch.distributed's elastic agent, which is what `accelerate launch` uses for several
 GPUs (its `--cpu` mode starts a single process unless there is MPI, as of accelerate 1.15); in them Accelerate finds
 its rank and the others by itself. The agent runs inside the process the person started, so it has no output of its
-own, and each process's error goes through a file: a person reads one error, not one per process and a traceback.
+own, and each process's error goes through a file: a person reads one error, not one per process and a traceback. The processes end
+with the agent's, even where that is killed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskgr_cli import console
+from pipelines.durable import staging
 from pipelines.errors import UserError
+from pipelines.orphans import PARENT
 from pipelines.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 WORKER = "LOCAL_RANK"  # set in every process that a launcher started
 USE_CPU = "ACCELERATE_USE_CPU"
+GIB_OF_A_PROCESS = 0.5  # PyTorch, the data set and the smallest model
 
 
 def relaunch(gpus: int | None, processes: int | None) -> bool:
@@ -39,7 +43,7 @@ def relaunch(gpus: int | None, processes: int | None) -> bool:
         is one of several. What False leaves behind is an environment in which torch sees what was asked for.
 
     Raises:
-        UserError: both are given, there are too few GPUs, or a process failed by the user's input.
+        UserError: both are given, there are too few GPUs, cores or too little memory, or a process failed by the user's input.
         KeyboardInterrupt: Ctrl-C, after the processes got it too and ended (they have 30 seconds to save).
         SystemExit: a process failed otherwise, with its exit code.
     """
@@ -48,6 +52,7 @@ def relaunch(gpus: int | None, processes: int | None) -> bool:
     if gpus is not None and processes is not None:
         raise UserError("--gpus and --processes exclude each other: --processes is for the CPU.")
     require_gpus(gpus)
+    require_cores("--processes", processes)
     if not gpus:
         os.environ[USE_CPU] = "true"
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -57,8 +62,8 @@ def relaunch(gpus: int | None, processes: int | None) -> bool:
             os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
         return False
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    with tempfile.TemporaryDirectory(prefix="maskgr-") as folder:
-        _run(count, Path(folder))
+    with staging(Path(tempfile.gettempdir())) as folder:
+        _run(count, folder)
     return True
 
 
@@ -94,13 +99,29 @@ def require_gpus(gpus: int | None) -> None:
         raise UserError(f"--gpus {gpus}: PyTorch sees {found} GPU{plural} on this machine. {way} without --gpus to use the CPU.")
 
 
+def require_cores(option: str, count: int | None) -> None:
+    """Refuse at once more processes than there are cores (two may always be tried), or than the memory holds.
+
+    Raises:
+        UserError: naming what was asked for and what there is.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    most = max(2, min(cores, int(memory / GIB_OF_A_PROCESS)))
+    if count and count > most:
+        raise UserError(
+            f"{option} {count}: this machine has {cores} core{'s' * (cores != 1)} and {memory:.0f} GiB of memory; a process takes a core "
+            f"and {GIB_OF_A_PROCESS} GiB or more. Use {most} or fewer."
+        )
+
+
 def _run(count: int, folder: Path) -> None:
     """Start `count` processes of this command line and wait; their errors and the agent's files go to `folder`."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ[console.WORKER_ERRORS] = str(folder)
+    os.environ |= {console.WORKER_ERRORS: str(folder), PARENT: str(os.getpid())}
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -113,9 +134,9 @@ def _run(count: int, folder: Path) -> None:
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
     )
     logging.disable(logging.CRITICAL)
-    failures = {}
+    failures, handlers = {}, {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        elastic_launch(config, sys.executable)("-m", "maskgr_cli.app", *sys.argv[1:])
+        elastic_launch(config, sys.executable)("-m", "maskgr_cli", *sys.argv[1:])
     except ChildFailedError as error:
         failures = error.failures
     except SignalException as error:
@@ -123,7 +144,9 @@ def _run(count: int, folder: Path) -> None:
             raise KeyboardInterrupt from None
         sys.exit(128 + error.sigval)
     finally:
-        del os.environ[console.WORKER_ERRORS]
+        for number, handler in handlers.items():  # the agent has set its own
+            signal.signal(number, handler)
+        del os.environ[console.WORKER_ERRORS], os.environ[PARENT]
         logging.disable(logging.NOTSET)
     if failures:
         _raise(failures, folder, count)

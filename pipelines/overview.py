@@ -171,8 +171,9 @@ def _embeddings(path: Path, staleness: _Staleness) -> EmbeddingsView:
 
 def _sids(dataset: Dataset, path: Path, staleness: _Staleness) -> SidsView:
     metadata, lists = _metadata(path), _lists(path, "sid")
+    report = dataset.quality(path.stem)
     try:
-        rows = artifacts.read(dataset.quality(path.stem), "quality").to_pylist()
+        rows = [] if artifacts.stale(report, inputs={"sids": path}) else artifacts.read(report, "quality").to_pylist()
     except UserError:
         rows = []
     return SidsView(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pipelines.durable import locked
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -27,6 +31,15 @@ def process_state() -> PartialState:
 
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     return PartialState(cpu=cpu, timeout=timedelta(days=1))
+
+
+@contextmanager
+def turn(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Have a folder to the processes of this command; `waiting` is called where they must wait for another command's."""
+    state = process_state()
+    with locked(folder, waiting) if state.is_main_process else nullcontext():
+        state.wait_for_everyone()
+        yield
 
 
 @dataclass(frozen=True)

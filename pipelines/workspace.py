@@ -7,6 +7,7 @@ WORKSPACE/
     datasets/NAME/embeddings/E.parquet
     datasets/NAME/sids/S.parquet        S.quality.parquet
     runs/RUN/config.json                model.safetensors  history.parquet  state.safetensors
+    runs/.RUN.anew/                     the same of a training that will take its place
     runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
     comparisons/DECODING/A/B.parquet    how run B differs from run A
     studies/STUDY/                      study.json  journal.log  trials.parquet
@@ -18,10 +19,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pipelines.durable import settle
 from pipelines.errors import UserError
 from pipelines.options import shown
 
@@ -153,6 +156,11 @@ class Run:
     def state(self) -> Path:
         return self.path / "state.safetensors"
 
+    @property
+    def anew(self) -> Run:
+        """The place of a training that takes this run's place once it is finished."""
+        return Run(self.name, self.path.with_name(f".{self.name}.anew"))
+
     def evaluation(self, decoding: str) -> Path:
         return self.path / "eval" / checked_name(decoding)
 
@@ -171,12 +179,18 @@ class Workspace:
     def find(option: Path | None = None) -> Workspace:
         """The workspace a command means: the option, else MASKGR_WORKSPACE, else ./data.
 
+        What a killed command was about to put in place there is put in place first.
+
         Raises:
             UserError: that path is no folder, or holds nothing and nothing can be written there.
         """
         root = Path(option or os.environ.get(ENVIRONMENT) or "data")
         if reason := _unusable(root):
             raise UserError(f"The workspace {root} {reason}. Name a folder with --workspace or {ENVIRONMENT}.")
+        with suppress(OSError):  # of a workspace that may only be read
+            for pattern in ("datasets", "datasets/*", "runs", "runs/*/eval", "reports"):
+                for folder in root.glob(pattern):
+                    settle(folder)
         return Workspace(root)
 
     def downloads(self, name: str) -> Path:

@@ -59,7 +59,7 @@ def maskgr(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def run(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "maskgr_cli.app", *map(str, arguments)],
+            [sys.executable, "-m", "maskgr_cli", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=timeout,

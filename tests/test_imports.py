@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
-CORE = {"errors", "options", "shapes", "progress", "processes", "processor", "artifacts", "workspace"}
+CORE = {"errors", "options", "shapes", "durable", "orphans", "progress", "processes", "processor", "artifacts", "workspace"}
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
     **dict.fromkeys(["download", "embed", "tokenize", "models", "overview", *CORE], set()),
     "prepare": {"embed", "tokenize"},

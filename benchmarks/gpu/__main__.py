@@ -97,7 +97,7 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
     trained = artifacts.read_json(run.config) if run.config.exists() else {"state": None, "seconds": 0.0}
     begin = ["--resume", "--name", run.name] if trained["state"] else ["--dataset", "beauty", "--preset", preset, "--name", run.name]
     if trained["state"] != "finished":
-        process = subprocess.Popen([sys.executable, "-m", "maskgr_cli.app", "train", *begin, *where])
+        process = subprocess.Popen([sys.executable, "-m", "maskgr_cli", "train", *begin, *where])
         try:
             process.wait(minutes * 60)
         except subprocess.TimeoutExpired:
@@ -110,7 +110,7 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
     found = {"slices": slices, **{name: trained[name] for name in ("state", "steps", "seconds", "best")}}
     found["validation"] = validations(run) if run.history.exists() else []
     if run.weights.exists():
-        subprocess.run([sys.executable, "-m", "maskgr_cli.app", "eval", run.name, "--force", *where], check=True)
+        subprocess.run([sys.executable, "-m", "maskgr_cli", "eval", run.name, "--force", *where], check=True)
         found["test"] = measures(run)
     return found
 

@@ -82,6 +82,7 @@ def ablate(
     if job:
         _work(place_, job)
         return
+    launch.require_cores("--jobs", jobs)
     plan = _recipe(place_, recipe, dataset, model, metrics, name)
     options = {option: parsed(option, text) for option, text in settings.items()}
     scale = Scale(budget, minutes_per_run, seeds, tuple(_list(dataset)), options, split)
@@ -99,7 +100,7 @@ def ablate(
         return
     left = jobs_of(place_, placed, split)
     console.note(f"{plan.title}: {len(placed)} cells, {len(left)} run{'s' * (len(left) != 1)} to train or evaluate, budget {budget}.")
-    command = [sys.executable, "-m", "maskgr_cli.app", "ablate", "--workspace", str(place_.root), "--job"]
+    command = [sys.executable, "-m", "maskgr_cli", "ablate", "--workspace", str(place_.root), "--job"]
     try:
         run_all(place_, left, progress, count=jobs, command=command)
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ from pipelines.ablate.plot import draw
 from pipelines.ablate.recipe import Recipe, load, names, revived
 from pipelines.ablate.summary import Contest, Row, contests, labels, rows_of
 from pipelines.artifacts import Provenance
+from pipelines.durable import together
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import PERMUTATIONS
 from pipelines.options import printable
@@ -88,19 +89,21 @@ def write_report(workspace: Workspace, recipe: Recipe, scale: Scale, table: pa.T
     """
     folder = workspace.report(f"{recipe.name}-{scale.budget}")
     config = {"recipe": recipe.plain(), "scale": vars(scale), "command": command}
-    path = artifacts.write(folder / "results.parquet", "grid", table, config=config)
     learnt = curves(workspace, table)
-    for old in (CURVES, "curves.png", "plot.png"):
+    with together(folder) as new:
+        path = artifacts.write(new / "results.parquet", "grid", table, config=config)
+        if learnt.num_rows:
+            artifacts.write(new / CURVES, "curves", learnt, config={"command": command}, inputs={"results": path})
+        section = read_section(workspace, path)
+        (new / "table.md").write_text(_markdown(section), encoding="utf-8")
+        if section.png:
+            (new / "plot.png").write_bytes(section.png)
+        if section.curves:
+            (new / "curves.png").write_bytes(section.curves)
+        (new / INDEX).write_text(_page([section], [], recipe.title), encoding="utf-8")
+        made = {file.name for file in new.iterdir()}
+    for old in {CURVES, "curves.png", "plot.png"} - made:
         (folder / old).unlink(missing_ok=True)
-    if learnt.num_rows:
-        artifacts.write(folder / CURVES, "curves", learnt, config={"command": command})
-    section = read_section(workspace, path)
-    (folder / "table.md").write_text(_markdown(section), encoding="utf-8")
-    if section.png:
-        (folder / "plot.png").write_bytes(section.png)
-    if section.curves:
-        (folder / "curves.png").write_bytes(section.curves)
-    (folder / INDEX).write_text(_page([section], [], recipe.title), encoding="utf-8")
     return folder, section
 
 
@@ -152,7 +155,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
         _facts(scale, entries, inputs, made),
         problems,
         draw(recipe, rows),
-        draw_curves(artifacts.read(path.with_name(CURVES), "curves"), named) if path.with_name(CURVES).exists() else None,
+        None if artifacts.stale(path.with_name(CURVES)) else draw_curves(artifacts.read(path.with_name(CURVES), "curves"), named),
     )
 
 

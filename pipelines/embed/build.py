@@ -14,7 +14,7 @@ from pipelines import artifacts
 from pipelines.embed import batches, lsa, transformer
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
-from pipelines.processes import process_state
+from pipelines.processes import process_state, turn
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
@@ -60,11 +60,14 @@ def build_embeddings(dataset: Dataset, config: EmbedConfig, progress: Progress, 
         return path
     state = process_state()
     parts = path.with_name(f".{config.name}.parts")
-    found = _encode(texts, rows, config, state, parts, recipe | {"items": artifacts.digest(dataset.items)}, progress)
-    if found is not None:
-        _write(path, _spread(found, rows, len(items)), dataset, recipe, started, progress)
-        shutil.rmtree(parts, ignore_errors=True)
-    state.wait_for_everyone()
+    with turn(parts, lambda: progress.say(f"Waiting for another command that makes embeddings {config.name}.")):
+        if not force and artifacts.stale(path, recipe, {"items": dataset.items}) is None:  # the other command made them
+            return path
+        found = _encode(texts, rows, config, state, parts, recipe | {"items": artifacts.digest(dataset.items)}, progress)
+        if found is not None:
+            _write(path, _spread(found, rows, len(items)), dataset, recipe, started, progress)
+            shutil.rmtree(parts, ignore_errors=True)
+        state.wait_for_everyone()
     return path
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.durable import together
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.protocol import Split
 
@@ -32,7 +30,7 @@ def write_evaluation(
 ) -> Path:
     """Write recommendations.parquet, ranks.parquet and, from what ranks.parquet then holds, metrics.parquet.
 
-    The three replace the folder together; if anything fails, what was there stays as it was.
+    The three replace those of the folder together; if anything fails, what was there stays as it was.
 
     Args:
         folder: where they will lie.
@@ -49,7 +47,7 @@ def write_evaluation(
         the folder.
     """
     provenance = {"config": config, "inputs": inputs, "started": time.monotonic() - seconds}
-    with _replacing(folder) as new:
+    with together(folder) as new:
         artifacts.write(
             new / "recommendations.parquet", "recommendations", _recommendations(split.users, recommended, scores), **provenance
         )
@@ -76,23 +74,3 @@ def _recommendations(users: np.ndarray, recommended: np.ndarray, scores: np.ndar
     items = pa.ListArray.from_arrays(pa.array(ends * k, pa.int32()), pa.array(flat, pa.int32(), mask=flat < 0))
     lists = {"items": items, "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[beam], pa.float32()))}
     return pa.table({"user": pa.array(users, pa.int32()), **lists})
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `folder`, at the same depth; put it in its place if the block succeeds."""
-    new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if folder.exists():
-            folder.replace(old)
-        new.replace(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        if old.exists() and not folder.exists():
-            old.replace(folder)
-        raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)

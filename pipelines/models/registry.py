@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipelines import artifacts
@@ -23,7 +24,7 @@ def build(config: ModelConfig, catalogue: Catalogue) -> Recommender:
 
 def save(model: torch.nn.Module, path: Path) -> None:
     """Write the weights, atomically."""
-    with artifacts.atomic(path) as temporary:
+    with artifacts.atomic(path, SafetensorError) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
 
 
@@ -34,7 +35,7 @@ def load(model: torch.nn.Module, path: Path) -> None:
         UserError: the file is missing, unreadable, or its tensors are not the model's.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist. Train the run again: `maskgr train`.")
+        raise UserError(f"{path} does not exist. Train the run again: `maskgr train --force`.")
     with reading(path, "safetensors file", "Train the run again: `maskgr train --force`."):
         weights = load_file(path)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -53,4 +53,6 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> Trained:
             raise UserError(f"{run.path} was trained on other {key} than {path} now holds. Train it again: `maskgr train --force`.")
     model = registry.build(sizes, catalogue)
     registry.load(model, run.weights)
+    if found.get("weights") not in (None, artifacts.digest(run.weights)):
+        raise UserError(f"{run.weights} are not the weights that {run.config} tells of. Train the run again: `maskgr train --force`.")
     return Trained(model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.durable import together
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.tokenize.config import CODES, TokenizeConfig, default_name
@@ -75,8 +76,9 @@ def build_sids(
 
     digits = np.column_stack([quantization.codes, last]).astype(np.int16)
     table = pa.table({"item": items["item"], "sid": artifacts.fixed_size_list(digits)})
-    artifacts.write(path, "sids", table, config=recorded, inputs=inputs, started=started)
-    artifacts.write(report, "quality", quality, config=recorded, inputs={**inputs, "sids": path}, started=started)
+    with together(path.parent) as new:
+        made = artifacts.write(new / path.name, "sids", table, config=recorded, inputs=inputs, started=started)
+        artifacts.write(new / report.name, "quality", quality, config=recorded, inputs={**inputs, "sids": made}, started=started)
     return path
 
 

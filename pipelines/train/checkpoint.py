@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -25,7 +25,7 @@ def save(trainer: Trainer, path: Path) -> None:
             tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
     state = json.dumps(dataclasses.asdict(trainer.state))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with artifacts.atomic(path) as temporary:
+    with artifacts.atomic(path, SafetensorError) as temporary:
         save_file(tensors, temporary, {"state": state, "sha256": _digest(tensors, state)})
 
 

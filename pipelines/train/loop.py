@@ -51,6 +51,7 @@ class Trainer:
     def __init__(self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
+        self.stopped = 0
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
         self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
@@ -97,7 +98,7 @@ class Trainer:
             hopeless: told the number of each validation and its result; the training ends where it returns True.
 
         Returns:
-            False where Ctrl-C (or a termination signal) stopped it; the state is saved then too.
+            False where Ctrl-C (or a termination signal) stopped it, and `stopped` is the signal; the state is saved then too.
 
         Raises:
             TrainingDiverged: a loss, a gradient or a weight is not finite; nothing is validated or saved since.
@@ -112,16 +113,16 @@ class Trainer:
                 now = time.monotonic()
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
                 self.state.seconds, last = self.state.seconds + now - last, now
-                used, stopping = self.used, self._agreed(float(bool(stopped)))
+                used, self.stopped = self.used, int(self._agreed(float(max(stopped, default=0))))
                 due = used >= 1 or used >= (self.state.validated + 1) / self.config.validations
-                if due or stopping:
+                if due or self.stopped:
                     self._check(losses)
                 if self.state.step % RECORD_EVERY == 0 or step == 0 or used >= 1:
                     self._record(losses, used)
                     task.update(used * total, note=self._note())
                 if estimate := pace.estimate(self.state.step, self.state.seconds):
                     progress.say(estimate)
-                if stopping:
+                if self.stopped:
                     checkpoint(False)
                     return False
                 if due:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from accelerate import Accelerator
 from pipelines import __version__, artifacts, shapes
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
+from pipelines.durable import install
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.abilities import suited
 from pipelines.evaluate.metrics import rank_targets
@@ -30,7 +32,7 @@ from pipelines.models.config import ModelConfig
 from pipelines.models.configs import model_config
 from pipelines.models.interface import DigitModel
 from pipelines.models.precision import uses_bf16
-from pipelines.processes import Processes, process_state
+from pipelines.processes import Processes, process_state, turn
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
 from pipelines.train.batches import Batches, thinned
@@ -69,12 +71,13 @@ def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
     Raises:
         UserError: there is none, or it is finished, or the one named diverged, as it would again.
     """
-    runs = [workspace.require_run(name)] if name else workspace.runs[::-1]
-    for run in runs:
+    runs = [workspace.require_run(name)] if name else workspace.runs
+    latest = [run.anew if run.anew.config.exists() else run for run in runs]
+    for run in sorted(latest, key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
         found = run.read_config()
         if name and found.get("state") == "diverged":
             raise UserError(_diverged(run, found))
-        if found.get("state") in ("finished", "diverged"):
+        if found.get("state") == "diverged" or (found.get("state") == "finished" and run in runs):
             continue
         try:
             return run, revived(found)
@@ -97,9 +100,12 @@ def train_run(
 ) -> Run:
     """Train, or continue, or find it done.
 
+    A training that starts again works in `Run.anew` and takes the run's place, all at once, when it is finished; until then the
+    run stays as it is. Of two commands that train one run the second waits for the first.
+
     Args:
         name: of the run; the default names the plan.
-        resume: continue an interrupted run as if it had never stopped.
+        resume: continue an interrupted run, or an interrupted training anew, as if it had never stopped.
         force: start again whatever is there.
         track: an Accelerate tracker ("tensorboard", "wandb", …) that gets every recorded figure.
         hopeless: told the number of each validation and its result; the training ends where it returns True.
@@ -109,12 +115,39 @@ def train_run(
         TrainingDiverged: a loss, a gradient or a weight was not finite; the best weights before are kept.
         KeyboardInterrupt: Ctrl-C; the state is saved first.
     """
-    dataset, run = workspace.require_dataset(plan.dataset), workspace.run(name or plan.name)
+    run = workspace.run(name or plan.name)
+    with turn(run.path, lambda: progress.say(f"Waiting for another command that trains {run.name}.")):
+        anew = run.config.exists() and (force or (resume and run.anew.config.exists()))
+        place = run.anew if anew else run
+        if anew:
+            progress.say(f"{run.name} stays as it is until it is trained anew.")
+        _train(workspace, plan, place, progress, resume, force, track, hopeless)
+        if anew:
+            if process_state().is_main_process:
+                install(place.path, run.path)
+            process_state().wait_for_everyone()
+    return run
+
+
+def _train(
+    workspace: Workspace,
+    plan: Plan,
+    run: Run,
+    progress: Progress,
+    resume: bool,
+    force: bool,
+    track: str | None,
+    hopeless: Callable[[int, float], bool] | None,
+) -> None:
+    """See `train_run`; `run` is where to."""
+    dataset = workspace.require_dataset(plan.dataset)
     inputs = sources(dataset, plan.sids, plan.sizes.training_needs)
     catalogue = load_catalogue(dataset, plan.sids, plan.sizes.training_needs)
     if not force and _finished(run, plan, inputs, resume):
         progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
-        return run
+        if run != run.anew and run.anew.config.exists():
+            progress.say(f"A training anew was interrupted. Continue it with: maskgr train --resume --name {run.name}")
+        return
     accelerator = start_accelerate(plan.train.precision, track, run.path)
     if not accelerator.is_main_process:
         progress = Silent()
@@ -136,7 +169,7 @@ def train_run(
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
     elif accelerator.is_main_process:
-        for file in (run.state, run.weights, run.history):  # of an earlier training: none of it belongs to this one
+        for file in (run.config, run.state, run.weights, run.history):  # of an earlier training: none of it belongs to this one
             file.unlink(missing_ok=True)
     session.announce(batches)
     if track:
@@ -151,8 +184,7 @@ def train_run(
     session.describe("finished" if finished else "interrupted")
     if not finished:
         progress.say(f"Stopped at step {trainer.state.step}; the state is saved. Continue with: maskgr train --resume --name {run.name}")
-        raise KeyboardInterrupt
-    return run
+        signal.raise_signal(trainer.stopped)  # it takes its course
 
 
 class _Session:
@@ -252,6 +284,7 @@ class _Session:
             "steps": done.step,
             "seconds": round(done.seconds, 1),
             "best": {"step": done.best_step, "recall@10": done.best} if done.best >= 0 else None,
+            "weights": artifacts.digest(self.run.weights) if state == "finished" else None,
         }
         artifacts.write_json(self.run.config, value)
 
@@ -289,6 +322,8 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
         if found.get("inputs", {}).get(name, {}).get("sha256") != artifacts.digest(path):
             raise UserError(f"{run.path} was trained on other {name} than {path} now holds. Train it again with --force.")
     if found.get("state") == "finished":
+        if not run.weights.exists():
+            raise UserError(f"{run.weights} does not exist, though the run is finished. Train it again with --force.")
         return True
     if found.get("state") == "diverged":
         raise UserError(_diverged(run, found))

@@ -17,10 +17,11 @@ import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
 from pipelines import artifacts
+from pipelines.durable import locked
 from pipelines.errors import TrainingDiverged, UserError, reading
 from pipelines.progress import Progress
 from pipelines.train.run import Plan, describe, train_run
-from pipelines.train.spaces import SPACES, Among, Space
+from pipelines.train.spaces import SPACES, Among, Between, Space
 from pipelines.workspace import Workspace
 
 Configure = Callable[[dict[str, Any]], Plan]  # values of options → what to train
@@ -63,32 +64,40 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, plan = workspace.study(name), configure({})
     workspace.run(_trial(name, LAST))  # refuse a name that leaves no room for the trials' at once
-    _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
-    study = open_study(folder, name)
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a call that was killed
-        study.tell(trial.number, state=TrialState.FAIL)
-    study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-    if not study.trials:
-        study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space})
-    ends = time.monotonic() + 60 * minutes
-    while time.monotonic() < ends:
-        _one_trial(workspace, study, configure, space, name, progress)
-        _write(folder, study, plan)
+    space = {option: _with(values, _values(plan)[option]) for option, values in space.items()}
+    with locked(folder, lambda: progress.say(f"Waiting for another command that works on study {name}.")):
+        _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
+        study = open_study(folder, name)
+        for trial in study.trials:  # of which a killed call left the run
+            shutil.rmtree(workspace.run(_trial(name, trial.number)).path, ignore_errors=True)
+        study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
+        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        if not study.trials:
+            study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space and value is not None})
+        ends = time.monotonic() + 60 * minutes
+        while time.monotonic() < ends:
+            _one_trial(workspace, study, configure, space, name, progress)
+            _write(folder, study, plan)
     return folder / "trials.parquet"
 
 
 def open_study(folder: Path, name: str) -> optuna.Study:
-    """A study, from its journal where there is one.
+    """A study, new or gone on with, without what a killed call left: half a line, a lock, running trials.
 
     Raises:
         UserError: the journal is spoilt.
     """
-    path = folder / "journal.log"
-    with reading(path, "journal of a study", "Remove the study's folder, or choose another --name."):
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    journal = folder / "journal.log"
+    for lock in folder.glob(f"{journal.name}.lock*"):
+        lock.unlink()
+    if journal.exists() and not (lines := journal.read_bytes()).endswith(b"\n"):
+        with artifacts.atomic(journal) as temporary:
+            temporary.write_bytes(lines[: lines.rfind(b"\n") + 1])
+    with reading(journal, "journal of a study", "Remove the study's folder, or choose another --name."):
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-        study.get_trials()
+        for trial in study.get_trials(states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
     return study
 
 
@@ -131,6 +140,11 @@ def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, 
 
 def _trial(name: str, number: int) -> str:
     return f"{name}-trial-{number}"
+
+
+def _with(where: Among | Between, value: Any) -> Among | Between:
+    """A preset's value is looked at too, though it be none of the few; None is no value."""
+    return Among((*where.values, value)) if isinstance(where, Among) and value not in (None, *where.values) else where
 
 
 def _suggest(trial: optuna.Trial, option: str, where: Any) -> Any:

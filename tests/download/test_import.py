@@ -206,7 +206,7 @@ def test_a_write_that_fails_leaves_the_old_set(
     LOG.write_csv(tmp_path / "log.csv")
     before = {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()}
     monkeypatch.setattr(artifacts, "write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"toy cannot be written in .*datasets \(No space left on device\)"):
         import_dataset(toy, "toy", ImportConfig(), progress, interactions=tmp_path / "log.csv")
     assert {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()} == before
 

@@ -162,7 +162,7 @@ def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, t
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(toy.root)}
 
     def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "maskgr_cli.app", *map(str, arguments)]
+        command = [sys.executable, "-m", "maskgr_cli", *map(str, arguments)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
         while not toy.run("long").state.exists() or "validation R@10" not in process.stderr.readline():
             assert process.poll() is None

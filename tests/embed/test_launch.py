@@ -8,15 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from maskgr_cli import launch
+from pipelines import durable
 from pipelines.embed.build import build_embeddings
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
@@ -59,22 +62,58 @@ def test_an_error_in_the_processes_comes_out_once(
 
 def test_ctrl_c_reaches_the_processes(dataset: Dataset, bert: Path, tmp_path: Path) -> None:
     write_items(dataset, TEXTS * 300)
-    command = [sys.executable, "-m", "maskgr_cli.app", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
+    command = [sys.executable, "-m", "maskgr_cli", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        end = time.monotonic() + 60
-        while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")) and time.monotonic() < end:
+        while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")):
+            assert run.poll() is None
             time.sleep(0.05)
+        workers = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=40)
+        _, errors = run.communicate()
     assert run.returncode == 130
     assert "Traceback" not in errors
     assert errors.count("\n") <= 1, errors
-    kept = list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy"))
-    time.sleep(0.2)
-    assert 0 < len(kept) < 9000
-    assert list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")) == kept, "a process goes on"
-    assert not list(tmp_path.glob("maskgr-*"))
+    assert not any(worker.is_running() for worker in workers)
+    assert 0 < len(list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy"))) < 9000
+    assert not list(tmp_path.glob(".maskgr-*"))
+
+
+def test_processes_end_with_the_one_that_started_them(dataset: Dataset, bert: Path, tmp_path: Path) -> None:
+    write_items(dataset, TEXTS * 300)
+    command = [sys.executable, "-m", "maskgr_cli", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as run:
+        while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")):
+            assert run.poll() is None
+            time.sleep(0.05)
+        workers = psutil.Process(run.pid).children(recursive=True)
+        assert len(workers) == 2
+        run.kill()
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive
+    assert list(tmp_path.glob(".maskgr-*.tmp"))
+    with durable.staging(tmp_path):  # what the next command that starts processes does
+        assert len(list(tmp_path.glob(".maskgr-*.tmp"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "cores", "gib", "message"),
+    [
+        (999, 4, 64, "--processes 999: this machine has 4 cores and 64 GiB of memory; a process takes a core .* Use 4 or fewer"),
+        (4, 64, 1, "--processes 4: this machine has 64 cores and 1 GiB of memory; a process takes .* 0.5 GiB or more. Use 2 or fewer"),
+        (3, 1, 64, "--processes 3: this machine has 1 core and"),
+        (2, 1, 64, None),
+        (4, 4, 64, None),
+    ],
+)
+def test_more_processes_than_the_machine_holds(
+    count: int, cores: int, gib: int, message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib * 2**18}[name])
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        launch.require_cores("--processes", count)
 
 
 @pytest.mark.parametrize(

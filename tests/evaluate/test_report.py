@@ -96,19 +96,12 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, arguments: dict[str, An
     folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     error = KeyboardInterrupt if failure == "interrupt" else OSError
-    replace = Path.replace
 
     def refuse(*_: object) -> None:
         raise error("no space left")
 
-    def refuse_the_new(self: Path, target: Path) -> Path:
-        return refuse() if self.is_dir() and target == folder and self.name.endswith(".tmp") else replace(self, target)
-
-    if failure == "metrics":
-        monkeypatch.setattr(report, "metrics_table", refuse)
-    else:
-        monkeypatch.setattr(Path, "replace", refuse_the_new)
-    with pytest.raises(error):
+    monkeypatch.setattr(*((Path, "rename") if failure == "rename" else (report, "metrics_table")), refuse)
+    with pytest.raises(KeyboardInterrupt if failure == "interrupt" else UserError, match="no space left"):
         report.write_evaluation(folder, **{**arguments, "invalid": np.zeros(20, int)})
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert [p.name for p in folder.parent.iterdir()] == ["greedy"]

@@ -73,6 +73,35 @@ def test_it_begins_with_the_preset_and_gets_better(workspace: Workspace, clock: 
     assert not workspace.runs  # trials leave nothing behind
 
 
+def test_the_preset_is_tried_though_it_lie_outside_the_space(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer is less than the space of maskgr has, and `whole_item` is not set."""
+    trainer = Trainer()
+    monkeypatch.setattr(tuning, "train_run", trainer)
+
+    def smoke(values: dict[str, Any]) -> Plan:
+        return Plan("toy", None, "maskgr", "smoke", *configure("maskgr", "smoke", values))
+
+    tune(workspace, smoke, SPACES["maskgr"], "study", 2, ListProgress())
+    drawn = trainer.plans[0].sizes.whole_item
+    assert drawn is not None
+    assert trainer.plans[0] == smoke({"whole_item": drawn})
+
+
+def test_what_a_killed_call_left_does_not_stop_the_next(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a line, the lock of the journal (which points to itself), a running trial and its run."""
+    monkeypatch.setattr(tuning, "train_run", Trainer())
+    tune(workspace, plan_of, SPACE, "study", 2, ListProgress())
+    journal = workspace.study("study") / "journal.log"
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 5, "worker')
+    journal.with_name("journal.log.lock").symlink_to("journal.log")
+    left = workspace.run("study-trial-0")
+    artifacts.write_json(left.config, {})
+    tune(workspace, plan_of, SPACE, "study", 2, ListProgress())
+    assert not left.path.exists()
+    assert not journal.with_name("journal.log.lock").is_symlink()
+    assert {row["state"] for row in rows_of(workspace.study("study") / "trials.parquet")} == {"complete"}
+
+
 def test_it_goes_on_where_it_stopped(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "train_run", Trainer(fail_at=3))
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,153 @@
+"""Replaced whole or not at all: a kill at any moment, what it leaves, and two processes at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pipelines import durable
+from pipelines.errors import UserError
+from pipelines.workspace import Workspace
+from tests.conftest import ROOT
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process that runs `code` and has said "ready"."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+HOLDS = """
+    import sys
+    from pathlib import Path
+    from pipelines import durable
+    with durable.staging(Path(sys.argv[1])) as folder:
+        (folder / "half").write_text("half")
+        print("ready", flush=True)
+        sys.stdin.read()
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_killed_command_left_goes_and_what_a_live_one_has_stays(tmp_path: Path) -> None:
+    live, killed = start(HOLDS, tmp_path), start(HOLDS, tmp_path)
+    kill(killed)
+    assert len(names(tmp_path)) == 2
+    (tmp_path / ".mine.tmp").write_text("not of maskgr")
+    with durable.atomic(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+    assert len(list(tmp_path.glob(".maskgr-*"))) == 1
+    live.communicate("")
+    assert names(tmp_path) == [".mine.tmp", "file"]
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
+def test_a_kill_between_two_moves_mixes_nothing(workspace: Workspace, moves: int) -> None:
+    """The old three until the new three are whole, then the new three; what else the folder holds stays."""
+    folder = workspace.dataset("toy").path
+    (folder / "sids").mkdir(parents=True)
+    for name in ("a", "b", "c", "own"):
+        (folder / name).write_text("old")
+    code = f"""
+        import os, sys
+        from pathlib import Path
+        from pipelines import durable
+        replace, left = Path.replace, [{moves}]
+        def counted(self, target):
+            if not left[0]:
+                print("ready", flush=True)
+                sys.stdin.read()
+            left[0] -= 1
+            return replace(self, target)
+        Path.replace = counted
+        with durable.together(Path(sys.argv[1])) as new:
+            for name in "abc":
+                (new / name).write_text("new")
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    kill(start(code, folder))
+    Workspace.find(workspace.root)  # as every command does first
+    assert {name: (folder / name).read_text() for name in ("a", "b", "c", "own")} == {"a": "new", "b": "new", "c": "new", "own": "old"}
+    assert names(folder) == ["a", "b", "c", "own", "sids"]
+    with durable.together(folder) as new:
+        (new / "a").write_text("newest")
+    assert names(folder.parent) == ["toy"]
+
+
+def test_folders_take_the_place_of_folders(tmp_path: Path) -> None:
+    for where, what in (("old", "a"), ("new", "b")):
+        (tmp_path / where / "logs").mkdir(parents=True)
+        (tmp_path / where / "logs" / what).write_text(what)
+    (tmp_path / "old" / "eval").mkdir()
+    durable.install(tmp_path / "new", tmp_path / "old")
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == ["eval", "logs"]
+    assert names(tmp_path / "old" / "logs") == ["b"]
+
+
+LOCKS = """
+    import sys
+    from pathlib import Path
+    from pipelines import durable
+    with durable.locked(Path(sys.argv[1]), lambda: print("ready", flush=True)):
+        (Path(sys.argv[1]) / sys.argv[2]).write_text("")
+        print("ready", flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_the_second_waits_for_the_first_however_that_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "r"
+    first = start(LOCKS, folder, "first")
+    second = start(LOCKS, folder, "second")  # it waits
+    assert names(folder) == ["first"]
+    kill(first)
+    assert second.communicate("")[0] == "ready\n"
+    assert names(folder) == ["first", "second"]
+
+
+def test_a_lock_on_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with durable.locked(tmp_path / "runs" / "r"):
+        assert (tmp_path / "runs" / "r").is_dir()
+    assert names(tmp_path / "runs") == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("of a library")])
+def test_what_cannot_be_written_is_one_line(tmp_path: Path, error: Exception) -> None:
+    with (
+        pytest.raises(UserError, match=r"x cannot be written in .*/deep \(.*\)\. Free space there, allow writing, or name another"),
+        durable.atomic(tmp_path / "deep" / "x", KeyError),
+    ):
+        raise error
+    assert names(tmp_path / "deep") == []
+
+
+def test_a_workspace_that_is_a_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"link is a link to .*/nothing, which does not exist"):
+        Workspace.find(tmp_path / "link")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_workspace_that_may_only_be_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"), durable.atomic(tmp_path / "x") as temporary:
+        temporary.write_text("")
+    tmp_path.chmod(0o700)

@@ -1,0 +1,94 @@
+"""Ctrl-C and SIGTERM: the exit code that is promised and a line or none, from the first import on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import artifacts
+from pipelines.workspace import Workspace
+from tests.conftest import ROOT
+
+# After which import the signal comes: before and in the command line's own, and in those of a command.
+MOMENTS = ["pipelines.orphans", "typer", "rich.console", "maskgr_cli.app", "numpy", "pyarrow.lib", "torch._C", "pipelines.train.run"]
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def start(toy: Workspace, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """The program, telling each import on standard error."""
+    command = [sys.executable, "-X", "importtime", "-m", "maskgr_cli", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(toy.root), **environment}
+    return subprocess.Popen(command, cwd=toy.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> list[str]:
+    """Read standard error up to a line that ends with `pattern`."""
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if re.search(pattern + "$", line.rstrip()):
+            return seen
+    raise AssertionError(f"{pattern} was never said:\n{''.join(seen)}")
+
+
+def said(lines: list[str]) -> list[str]:
+    return [line.rstrip() for line in lines if not line.startswith("import time:")]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_while_modules_load(toy: Workspace, moment: str, number: signal.Signals) -> None:
+    if moment not in (*MOMENTS[:4], "numpy") and number == signal.SIGTERM:
+        pytest.skip("the same way")
+    with start(toy, "train", "--model", "sasrec", "--preset", "smoke", "--steps", "100000", "--dataset", "toy") as process:
+        seen = wait_for(process, rf"\| +{re.escape(moment)}")
+        process.send_signal(number)
+        rest = process.stderr.readlines()
+    assert process.returncode == CODES[number], said(seen + rest)
+    lines = said(seen + rest)
+    assert lines in ([], ["Interrupted."], ["Terminated."]), lines
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_while_training_saves(toy: Workspace, number: signal.Signals) -> None:
+    options = ["--steps", 10**6, "--validations", 10**6, "--name", "long", "--precision", "fp32"]
+    with start(toy, "train", "--model", "sasrec", "--preset", "smoke", "--dataset", "toy", *options) as process:
+        wait_for(process, r"validation R@10 .* left")
+        process.send_signal(number)
+        lines = said(process.stderr.readlines())
+    assert process.returncode == CODES[number], lines
+    stopped = [line for line in lines if line.startswith("Stopped at step")]
+    assert len(stopped) == 1, lines
+    assert not any("Traceback" in line for line in lines)
+    run = toy.run("long")
+    assert run.state.exists()
+    assert artifacts.read_json(run.config)["state"] == "interrupted"
+
+
+def test_a_swallowed_signal_still_ends_the_program() -> None:
+    """Python drops what is raised in a destructor; a library may turn it into an error of its own."""
+    code = """
+import os, signal, sys
+from maskgr_cli import app, signals
+class Swallows:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+def swallowed():
+    Swallows()
+    print("goes on")
+def replaced():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("numpy failed to import") from None
+app.app = globals()[sys.argv[1]]
+app.main()
+"""
+    for how in ("swallowed", "replaced"):
+        done = subprocess.run([sys.executable, "-c", code, how], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
