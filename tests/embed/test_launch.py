@@ -21,7 +21,7 @@ from pipelines.embed.build import build_embeddings
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.workspace import Dataset
-from tests.conftest import ROOT, ListProgress
+from tests.conftest import PATIENCE, ROOT, ListProgress
 from tests.embed.conftest import TEXTS, write_items
 from tests.embed.test_lsa import read
 
@@ -62,18 +62,15 @@ def test_ctrl_c_reaches_the_processes(dataset: Dataset, bert: Path, tmp_path: Pa
     command = [sys.executable, "-m", "maskgr_cli.app", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        end = time.monotonic() + 60
-        while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")) and time.monotonic() < end:
+        while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")):
+            assert run.poll() is None
             time.sleep(0.05)
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=40)
+        _, errors = run.communicate(timeout=PATIENCE)  # until the last process that writes there has ended
     assert run.returncode == 130
     assert "Traceback" not in errors
     assert errors.count("\n") <= 1, errors
-    kept = list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy"))
-    time.sleep(0.2)
-    assert 0 < len(kept) < 9000
-    assert list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")) == kept, "a process goes on"
+    assert 0 < len(list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy"))) < 9000
     assert not list(tmp_path.glob("maskgr-*"))
 
 
