@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint format bench reproduce-% reproduce-all report gpu-check lock clean
+.PHONY: help quickstart test lint format bench mutants reproduce-% reproduce-all report gpu-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ format: $(INSTALLED) ## Put style and formatting right
 bench: $(INSTALLED) ## Measure training and decoding against the reference
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.decoding
+
+mutants: $(INSTALLED) ## Change the code in 400 places, one at a time, and see which changes no test notices (an hour on two cores)
+	$(BIN)/python -m benchmarks.mutants
 
 reproduce-%: $(INSTALLED) ## One of the paper's: table1 … table7, figure2 … figure4, or another recipe (BUDGET=paper|small|smoke)
 	$(BIN)/maskgr ablate $* --budget $(BUDGET) $(ABLATE)
