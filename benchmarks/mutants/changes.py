@@ -109,14 +109,15 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _left_out(tree: ast.Module) -> set[ast.AST]:
-    """Nodes without mutants: types, texts of messages and help, what only runs in type checkers, checks of equal lengths."""
+    """Nodes without mutants: types, texts of messages and help, what only runs in type checkers, decorators, checks of equal lengths."""
     roots: list[ast.AST] = []
     for node in ast.walk(tree):
         match node:
-            case ast.FunctionDef(args=ast.arguments() as arguments, returns=returns):
-                roots += [argument.annotation for argument in (*arguments.args, *arguments.kwonlyargs) if argument.annotation]
-                roots += [returns] if returns else []
-            case ast.AnnAssign(annotation=annotation):
+            case ast.FunctionDef(decorator_list=decorators, returns=returns):
+                roots += [*decorators, *([returns] if returns else [])]
+            case ast.ClassDef(decorator_list=decorators):
+                roots += decorators
+            case ast.AnnAssign(annotation=annotation) | ast.arg(annotation=ast.expr() as annotation):
                 roots.append(annotation)
             case ast.JoinedStr() | ast.If(test=ast.Name("TYPE_CHECKING")) | ast.Import() | ast.ImportFrom():
                 roots.append(node)
