@@ -1,8 +1,8 @@
 """How many small changes of decoding, evaluation, models and training the tests of these four would not notice.
 
 One process imports the libraries, not the program, and forks for every mutant: the child imports the program, with the one file
-changed, and runs the tests that call the changed function (or one of the file's functions, where the change is in none), the quickest
-first, until one fails. So no file is written, and a mutant costs a second or two beside its tests. Tests that start processes of
+changed, and runs the tests that call the changed function (or one of the file's functions, where none does), the quickest first,
+until one fails. So no file is written, and a mutant costs a second or two beside its tests. Tests that start processes of
 their own are left out: those would run the program as it is.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -126,16 +127,15 @@ class Recorder:
 
 
 def covering(mutant: Mutant, tests: Tests, seconds: float) -> list[str]:
-    """The tests that call what is changed, the quickest first, as many as take so many seconds."""
-    chosen, total = [], 0.0
-    for name, (cost, functions) in sorted(tests.items(), key=lambda entry: entry[1][0]):
-        lines = functions.get(mutant.path, [])
-        total += cost
-        if (mutant.function in lines if mutant.function else lines) and (not chosen or total <= seconds):
-            chosen.append(name)
-        else:
-            total -= cost
-    return chosen
+    """The tests that call what is changed, the quickest first, as many as take so many seconds.
+
+    Where none calls the function, as where the change is in none: those that call any function of the file.
+    """
+    of_file = sorted((cost, name) for name, (cost, functions) in tests.items() if mutant.path in functions)
+    of_function = [(cost, name) for cost, name in of_file if mutant.function in tests[name][1][mutant.path]]
+    chosen = of_function or of_file
+    sums = itertools.accumulate(cost for cost, _ in chosen)
+    return [name for place, ((_, name), total) in enumerate(zip(chosen, sums, strict=True)) if place == 0 or total <= seconds]
 
 
 def judge(drawn: list[Mutant], tests: Tests, seconds: float, jobs: int, folder: Path) -> dict[Mutant, str]:
