@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint format bench fuzz torture reproduce-% reproduce-all report gpu-check lock clean
+.PHONY: help quickstart test lint format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ fuzz: $(INSTALLED) ## 2,000 spoilt files for every reader, 2,000 nasty values fo
 
 torture: $(INSTALLED) ## Kills, signals, a full disk and two commands at once, at 40 random moments of every stage (an hour)
 	$(BIN)/python -m benchmarks.torture
+
+mutants: $(INSTALLED) ## Change the code in 400 places, one at a time, and see which changes no test notices (an hour on two cores)
+	$(BIN)/python -m benchmarks.mutants
 
 reproduce-%: $(INSTALLED) ## One of the paper's: table1 … table7, figure2 … figure4, or another recipe (BUDGET=paper|small|smoke)
 	$(BIN)/maskgr ablate $* --budget $(BUDGET) $(ABLATE)

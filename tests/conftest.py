@@ -20,6 +20,7 @@ from pipelines import artifacts
 from pipelines.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 1800.0  # seconds after which a process hangs; no test may ask for less, however busy the machine is
 
 
 class ListProgress:
@@ -57,12 +58,12 @@ def workspace(tmp_path: Path) -> Workspace:
 def maskgr(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command line for real: `maskgr("eval", "--nfe", 3)`; its workspace is tmp_path/workspace."""
 
-    def run(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "maskgr_cli", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=PATIENCE,
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(tmp_path / "workspace"), "COLUMNS": "200", **environment},
         )

@@ -34,17 +34,18 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["items.parquet"]
 
 
-def test_provenance_says_where_it_comes_from(path: Path, tmp_path: Path) -> None:
+def test_provenance_says_where_it_comes_from(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts.time, "monotonic", lambda: 12.5)
     source = tmp_path / "source.txt"
     source.write_text("abc")
-    artifacts.write(path, "items", items(), config={"seed": 3, "where": Path("x")}, inputs={"source": source}, started=time.monotonic() - 2)
+    artifacts.write(path, "items", items(), config={"seed": 3, "where": Path("x")}, inputs={"source": source}, started=10.0)
     found = artifacts.provenance(path)
     assert found is not None
     assert found["stage"] == "items"
     assert found["config"] == {"seed": 3, "where": "x"}
     sha256_of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert found["inputs"] == {"source": {"path": "../source.txt", "sha256": sha256_of_abc}}
-    assert 2 <= found["seconds"] < 60
+    assert found["seconds"] == 2.5
     assert {"version", "commit", "written", "machine"} <= found.keys()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import re
@@ -91,3 +92,14 @@ def test_starting_the_program_imports_nothing_heavy() -> None:
 def test_every_folder_of_modules_is_a_package() -> None:
     folders = {path.parent for package in ("maskgr_cli", "pipelines") for path in (ROOT / package).rglob("*.py")}
     assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_no_test_gives_up_on_a_process_because_the_machine_is_busy() -> None:
+    given = {
+        f"{path.relative_to(ROOT)}:{node.value.lineno}: {ast.unparse(node.value)}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.keyword) and node.arg == "timeout"
+    }
+    assert given, "some tests wait for processes"
+    assert {place for place in given if not place.endswith(": PATIENCE")} == set()

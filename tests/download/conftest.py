@@ -12,6 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from pipelines.download import fetch
+from tests.conftest import PATIENCE
+
 
 class Site:
     """What the server offers and how it behaves; `asked` holds (path, Range) of every request."""
@@ -25,7 +28,8 @@ class Site:
 
 
 @pytest.fixture
-def site() -> Iterator[Site]:
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(fetch, "CONNECT_SECONDS", PATIENCE)
     site = Site()
 
     class Handler(BaseHTTPRequestHandler):

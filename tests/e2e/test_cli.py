@@ -17,9 +17,29 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.workspace import Workspace
-from tests.conftest import ROOT, write_toy
+from tests.conftest import PATIENCE, ROOT, write_toy
 
 Maskgr = Callable[..., subprocess.CompletedProcess[str]]
+# The program, but in the midst of one training step it says so and waits to be told to go on.
+PAUSING = """
+import sys, time
+from pathlib import Path
+from maskgr_cli.app import main
+from pipelines.train.loop import Trainer
+
+step, pause, reached, go = Trainer._step, int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+del sys.argv[1:4]
+
+def pausing(self, number, *rest):
+    if number == pause:
+        reached.touch()
+        while not go.exists():
+            time.sleep(0.01)
+    return step(self, number, *rest)
+
+Trainer._step = pausing
+main()
+"""
 TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
 
 
@@ -158,36 +178,41 @@ def test_debug_shows_the_traceback(workspace: Workspace, maskgr: Maskgr) -> None
 
 
 def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, tmp_path: Path) -> None:
-    options = [*TRAIN, "--steps", 1200, "--validations", 60, "--name", "long"]
+    options = [*TRAIN, "--steps", 60, "--validations", 6, "--name", "long"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(toy.root)}
+    reached, go = tmp_path / "reached", tmp_path / "go"
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "maskgr_cli", *map(str, arguments)]
+    def start(pause: int, *arguments: object) -> subprocess.Popen[str]:
+        """A process that is in the midst of the step."""
+        command = [sys.executable, "-c", PAUSING, str(pause), str(reached), str(go), *map(str, arguments)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
-        while not toy.run("long").state.exists() or "validation R@10" not in process.stderr.readline():
-            assert process.poll() is None
+        while not reached.exists():
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.01)
+        reached.unlink()
         return process
 
-    process = start(*options)
+    def config() -> dict:
+        return json.loads(toy.run("long").config.read_text())
+
+    process = start(24, *options)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    go.touch()
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130
-    assert re.search(r"Stopped at step \d+; the state is saved. Continue with: maskgr train --resume --name long", said)
-    found = json.loads(toy.run("long").config.read_text())
-    assert found["state"] == "interrupted"
-    stopped = found["steps"]
+    assert "Stopped at step 25; the state is saved. Continue with: maskgr train --resume --name long" in said
+    assert (config()["state"], config()["steps"]) == ("interrupted", 25)
     refused = maskgr(*options)
     assert refused.returncode == 2
-    assert f"was interrupted at step {stopped}" in refused.stderr
+    assert "was interrupted at step 25" in refused.stderr
 
-    process = start("train", "--resume")
+    go.unlink()
+    process = start(44, "train", "--resume")
     process.kill()
     process.communicate()
-    found = json.loads(toy.run("long").config.read_text())
-    assert stopped < found["steps"] < 1200
+    assert config()["steps"] == 40  # the last validation
     done = maskgr("train", "--resume", "--name", "long")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Resumed long at step \d+", done.stderr)
-    assert json.loads(toy.run("long").config.read_text())["state"] == "finished"
+    assert "Resumed long at step 40." in done.stderr
+    assert (config()["state"], config()["steps"]) == ("finished", 60)
     assert maskgr("eval").returncode == 0

@@ -17,7 +17,7 @@ from pipelines.embed.build import build_embeddings
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.workspace import Dataset
-from tests.conftest import ROOT, ListProgress
+from tests.conftest import PATIENCE, ROOT, ListProgress
 from tests.embed.conftest import TEXTS, write_items
 from tests.embed.test_lsa import read
 
@@ -60,7 +60,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_killed_run_goes_on_where_it_was(dataset: Dataset, bert: Path, progress: ListProgress, encoded: list[int]) -> None:
     """30 texts in 8 batches of 4; the process dies with SIGKILL in the sixth."""
     workspace = dataset.path.parent.parent
-    run = subprocess.run([sys.executable, "-c", KILLED, str(workspace), str(bert), "5"], cwd=ROOT, timeout=60)
+    run = subprocess.run([sys.executable, "-c", KILLED, str(workspace), str(bert), "5"], cwd=ROOT, timeout=PATIENCE)
     assert run.returncode == -signal.SIGKILL
     assert not dataset.embeddings("tiny-bert").exists()
     kept = sorted((dataset.path / "embeddings" / ".tiny-bert.parts").glob("*/*.npy"))

@@ -24,7 +24,7 @@ from pipelines.embed.build import build_embeddings
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.workspace import Dataset
-from tests.conftest import ROOT, ListProgress
+from tests.conftest import PATIENCE, ROOT, ListProgress
 from tests.embed.conftest import TEXTS, write_items
 from tests.embed.test_lsa import read
 
@@ -70,7 +70,7 @@ def test_ctrl_c_reaches_the_processes(dataset: Dataset, bert: Path, tmp_path: Pa
             time.sleep(0.05)
         workers = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate()
+        _, errors = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130
     assert "Traceback" not in errors
     assert errors.count("\n") <= 1, errors
@@ -90,7 +90,7 @@ def test_processes_end_with_the_one_that_started_them(dataset: Dataset, bert: Pa
         workers = psutil.Process(run.pid).children(recursive=True)
         assert len(workers) == 2
         run.kill()
-    gone, alive = psutil.wait_procs(workers, timeout=60)
+    gone, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert not alive
     assert list(tmp_path.glob(".maskgr-*.tmp"))
     with durable.staging(tmp_path):  # what the next command that starts processes does

@@ -70,12 +70,13 @@ def test_places_without_a_beam_are_left_out(tmp_path: Path, arguments: dict[str,
     assert len(row["scores"]) == 7
 
 
-def test_provenance_survives_the_rename(tmp_path: Path, arguments: dict[str, Any]) -> None:
+def test_provenance_survives_the_rename(tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts.time, "monotonic", lambda: 100.0)
     folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
     for name in FILES:
         assert artifacts.stale(folder / name) is None
         assert artifacts.stale(folder / name, arguments["config"], arguments["inputs"]) is None
-        assert artifacts.provenance(folder / name)["seconds"] == pytest.approx(2.5, abs=1)
+        assert artifacts.provenance(folder / name)["seconds"] == 2.5
     assert "ranks" in artifacts.provenance(folder / "metrics.parquet")["inputs"]
     arguments["inputs"]["weights"].write_text("new")
     assert artifacts.stale(folder / "metrics.parquet") == "its weights changed"

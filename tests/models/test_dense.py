@@ -223,6 +223,11 @@ def test_an_item_without_text_is_learnt_and_ranked_like_others(model: MaskGR) ->
     assert (found.scores[found.items[:, :, 0] == BARE] == 0).all()
 
 
+def test_the_projection_has_the_paper_s_widths() -> None:
+    """Section 4.6: one hidden layer of 256, weights of rank 32."""
+    assert [tuple(p.shape) for p in build().dense.leave.parameters()] == [(32, H * D), (256, 32), (256,), (32, 256), (E, 32), (E,)]
+
+
 def test_whole_items_are_masked_together_by_default(model: MaskGR) -> None:
     items = np.tile(np.arange(6), (4000, 1))
     _, weights, whole = model.draw(items, np.random.default_rng(0))

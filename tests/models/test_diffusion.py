@@ -110,3 +110,25 @@ def test_noise_belongs_to_user_seed_and_step() -> None:
     others = (user_noise(users, 33, (0, 8)), user_noise(users, 33, (1, 7)), user_noise(users + 1, 33, (0, 7)), noise.roll(1, 1))
     for other in others:
         assert abs((noise * other).mean().item()) < 0.02
+
+
+def test_noise_is_a_published_hash_of_user_seed_and_place() -> None:
+    """SplitMix64 on Python's integers: its first numbers from seed 0 are known, and a user's noise is made of such."""
+
+    def mixed(z: int) -> int:
+        z = (z + 1) * 0x9E3779B97F4A7C15 % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    assert [mixed(0), mixed(1)] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4]
+    for user in (0, 1, 12_345):
+        key = mixed(mixed(mixed(5) + 30) + user)
+        expected: list[list[float]] = [[], []]
+        for place in range(4):
+            bits = mixed(key + place)
+            radius, angle = (-2 * math.log(((bits >> 32) + 0.5) / 2**32)) ** 0.5, (bits & 0xFFFFFFFF) * 2 * math.pi / 2**32
+            expected[0].append(radius * math.cos(angle))
+            expected[1].append(radius * math.sin(angle))
+        noise = user_noise(torch.tensor([user]), 7, (5, 30))[0].tolist()
+        assert noise == pytest.approx((expected[0] + expected[1])[:7], abs=1e-5)

@@ -28,9 +28,12 @@ OWN = {"maskgr": {"tokens": "item", "next_item": 0.8}}  # fewer steps than the p
 STEPS = 120  # enough for every model to know what comes next
 
 
-def build(name: str, seed: int = 0, **settings: object) -> Recommender:
+CATALOGUE = Catalogue.of(SIDS, V, TEXT)
+
+
+def build(name: str, seed: int = 0, catalogue: Catalogue = CATALOGUE, **settings: object) -> Recommender:
     torch.manual_seed(seed)
-    return registry.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), Catalogue.of(SIDS, V, TEXT)).eval()
+    return registry.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), catalogue).eval()
 
 
 def split(histories: list[list[int]], following: list[int]) -> Split:
@@ -39,8 +42,8 @@ def split(histories: list[list[int]], following: list[int]) -> Split:
     return Split(items, offsets, np.arange(len(histories), dtype=np.int32), np.array(following, np.int32)[:, None])
 
 
-def search(model: Recommender, users: Split, **decoding: object) -> Recommendations:
-    index = PartialIndex(SIDS, V) if isinstance(model, DigitModel) else None
+def search(model: Recommender, users: Split, sids: np.ndarray = SIDS, **decoding: object) -> Recommendations:
+    index = PartialIndex(sids, V) if isinstance(model, DigitModel) else None
     chosen = suited(Decoding(**{"beams": 5, "nfe": model.validation_nfe, **decoding}), model)
     return recommend(model, users, index, chosen, ListProgress())
 
@@ -94,6 +97,52 @@ def test_scores_are_float32_in_any_precision(name: str) -> None:
     if name not in ("liger", "dreamrec"):  # whose texts and denoiser are no blocks
         np.testing.assert_array_equal(found.items, whole.items)
         np.testing.assert_array_equal(found.scores, whole.scores)
+
+
+def test_items_are_numbers_without_meaning(name: str) -> None:
+    """Items in another order, 0 among them: the same losses and the same recommendations."""
+    order = np.random.default_rng(4).permutation(N)  # new number → old number
+    place = np.argsort(order)
+    model, other = build(name), build(name, catalogue=Catalogue.of(SIDS[order], V, TEXT[order]))
+    weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    for tensor in weights.values():
+        if tensor.dim() and N <= len(tensor) <= N + 1:  # a row for each item, and one for a mask after them
+            tensor[:N] = tensor[:N][order]
+    other.load_state_dict(weights)
+    rows = np.array([[-1, order[0], 3, 7, 2, 9, 11], [-1, -1, -1, 4, 6, order[0], 8], [order[0], 5, 12, 1, 13, 14, 15]], np.int32)
+    losses = []
+    for each, items in ((model, rows), (other, np.where(rows >= 0, place[rows], -1).astype(np.int32))):
+        drawn = each.draw(items, np.random.default_rng(1))
+        torch.manual_seed(0)
+        losses.append(each(*drawn, *([np.arange(3)[:, None]] if each.knows_users else [])).item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    histories = [[3, order[0], 7], [order[0]], [5, 2, 9, order[0]]]
+    found = search(model, split(histories, [0] * 3))
+    again = search(other, split([place[history].tolist() for history in histories], [0] * 3), SIDS[order])
+    np.testing.assert_array_equal(np.where(again.items >= 0, order[again.items], -1), found.items)
+    np.testing.assert_allclose(again.scores, found.scores, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("D", "M"), [(32, 64), (64, 96)])
+def test_it_has_the_parameters_of_its_parts(D: int, M: int) -> None:
+    """By hand, D the width and M the MLP's: a matrix, a bias or a norm more or less is another model than the one that was published."""
+    C, E = H * V, TEXT.shape[1]
+    norm, step, block, look = 2 * D, D * D + D, 4 * D * D + 2 * D * M + M + D + 4 * D, 4 * D * D + 2 * D
+    encoder, decoder = block + norm, block + look + norm
+    sasrec, tiger = N * D + encoder, (C + 2) * D + encoder + decoder + C * D
+    expected = {
+        "maskgr": (C + H + 1) * D + encoder + C * D,
+        "sasrec": sasrec,
+        "bert4rec": sasrec + D,  # the mask
+        "maskgr-items": sasrec + D,
+        "tiger": tiger,
+        "liger": tiger + E * H * D + norm + D * E + 1,
+        "dreamrec": sasrec + D + step + 3 * D * M + M + M * D + D,  # no history; step; what goes into the MLP; what comes out
+        "cadirec": sasrec + encoder + step,
+        "rpg": C * D + H * D * D + encoder,
+        "diffgrm": (C + H) * D + 2 * H * D + encoder + 4 * (block + look) + norm + C * D,
+    }
+    assert {name: sum(p.numel() for p in build(name, width=D, mlp=M).parameters()) for name in MODELS} == expected
 
 
 def test_no_item_is_found_twice(name: str) -> None:

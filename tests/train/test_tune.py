@@ -1,4 +1,4 @@
-"""The search for hyperparameters: it begins with the preset, goes on where it stopped, gives up what is hopeless, sees no test user."""
+"""The search for hyperparameters: begins with the preset, goes on where it stopped, gives up what is hopeless; also in test_leakage.py."""
 
 from __future__ import annotations
 
