@@ -37,14 +37,14 @@ def reveal(
     if digits.shape[2] > 1 and decoding.constrained and logp.shape[2] > index.digits:
         return reveal_items(logp, digits, beams, index, decoding)
     asked = Asked(digits, logp.gather(2, digits[..., None].expand(-1, -1, -1, logp.shape[3])))
-    found, lost = _most_promising(asked, beams, index, decoding, merge)
+    found, lost = most_promising(asked, beams, index, decoding, merge)
     rows = (lost > found.scores[:, -1]).nonzero().squeeze(1) if decoding.constrained else []
     if len(rows):
         found.put(rows, follow_all(asked.of(rows), beams.of(rows), found.scores[rows, -1], index, decoding.beams))
     return found
 
 
-def _most_promising(asked: Asked, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool) -> tuple[Partial, Tensor]:
+def most_promising(asked: Asked, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool) -> tuple[Partial, Tensor]:
     """The K most promising beams after each digit, and the best promise of a beam that was left out, float32 [B]."""
     (B, K, R), V, H = asked.digits.shape, asked.logp.shape[3], index.digits
     origin = torch.arange(K, device=asked.digits.device).expand(B, K)  # the beam at the beginning that each comes from
