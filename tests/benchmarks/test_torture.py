@@ -12,10 +12,9 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills are POSIX")
-def test_cheap_stages_stand_a_few_kills() -> None:
+def test_a_training_anew_stands_a_few_kills() -> None:
     """In a process of its own: it forks, which this one, full of threads, must not."""
-    command = [sys.executable, "-m", "benchmarks.torture", "--kills", "2"]
-    stages = ("import", "import over another", "tokenize --force", "train --force")
-    done = subprocess.run([*command, *(part for stage in stages for part in ("--stage", stage))], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.torture", "--kills", "2", "--stage", "train --force"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("SIGKILL, ") == len(stages)
+    assert "SIGKILL, train --force" in done.stdout
