@@ -82,6 +82,7 @@ def open_study(folder: Path, name: str) -> optuna.Study:
         UserError: the journal is spoilt.
     """
     path = folder / "journal.log"
+    folder.mkdir(parents=True, exist_ok=True)
     with reading(path, "journal of a study", "Remove the study's folder, or choose another --name."):
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
