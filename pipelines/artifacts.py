@@ -197,7 +197,7 @@ def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = N
     Raises:
         UserError: missing, unreadable, of the wrong schema, or with values out of range.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - false also for a path that no file can have
         raise UserError(f"{path} does not exist. {hint}".rstrip())
     with reading(path, "Parquet file", f"Remove it and make it again. {hint}".rstrip()):
         table = pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
@@ -243,7 +243,7 @@ def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[s
     """
     found = provenance(path)
     if found is None:
-        return f"{path.name} is not readable" if os.path.lexists(path) else f"{path.name} does not exist"
+        return f"{path.name} is not readable" if os.path.exists(path) else f"{path.name} does not exist"  # noqa: PTH110
     if config is not None and found["config"] != plain(config):
         changed = sorted(k for k in {*found["config"], *plain(config)} if found["config"].get(k) != plain(config).get(k))
         return f"its configuration changed ({', '.join(changed)})"

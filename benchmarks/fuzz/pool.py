@@ -24,7 +24,7 @@ SECONDS = 20.0  # a file that takes longer hangs
 START = 120.0  # more, for a process to begin and to make a world
 MEMORY = 12 << 30  # bytes of address space of a process
 PIECE = 100  # files that a process is given at a time
-REFUSED, ACCEPTED = "refused", "accepted"
+READY, REFUSED, ACCEPTED = "ready", "refused", "accepted"
 Piece = tuple[str, range]  # a reader's name and the numbers of its spoilt files
 
 
@@ -90,6 +90,7 @@ class _Worker:
     source: str
     piece: Piece | None = None
     since: float = 0.0
+    ready: bool = False
     pipe: Connection | None = None
     process: Any = field(default=None)
 
@@ -101,7 +102,7 @@ class _Worker:
             self.process = context.Process(target=_work, args=(other, self.folder, self.seed, self.source), daemon=True)
             self.process.start()
             other.close()
-        self.piece, self.since = piece, time.monotonic() + START
+        self.piece, self.since, self.ready = piece, time.monotonic() + START, False
         self.pipe.send(piece)
 
     def outcomes(self) -> list[tuple[str, int, str]]:
@@ -113,6 +114,9 @@ class _Worker:
                 if self.pipe.poll():
                     outcome = self.pipe.recv()
                     self.since = time.monotonic()
+                    if outcome == READY:
+                        self.ready = True
+                        continue
                 elif time.monotonic() - self.since > SECONDS:
                     outcome = f"hangs for more than {SECONDS:g} seconds"
                 else:
@@ -120,6 +124,8 @@ class _Worker:
             except (EOFError, ConnectionError):
                 self.process.join()
                 outcome = f"ends the process with exit code {self.process.exitcode}"
+            if not self.ready:
+                raise RuntimeError(f"The valid file of {name} cannot be made; the process {outcome}. See {self.folder / 'stderr'}.")
             found.append((name, numbers[0], outcome))
             self.piece = name, numbers[1:]
             if outcome.startswith(("hangs", "ends")):
@@ -155,6 +161,7 @@ def _work(pipe: Connection, folder: Path, seed: int, source: str) -> None:
             valid = path.read_bytes()
         else:
             path, valid = Path(tempfile.mkdtemp(dir=folder)) / reader.file, reader.data()
+        pipe.send(READY)
         for number in numbers:
             spoilt = reader.mutate(Random(f"{seed} {name} {number}"), valid)
             given = _input(folder, number)

@@ -26,6 +26,7 @@ POSITIONS = ("position", "order", "index", "rank", "step")
 RATINGS = ("rating", "score", "stars", "overall")
 OWN = ("item", "item_id", "text")  # columns of the artifact: a text column so named is stored as NAME_given
 ISO = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::(\d{2}(?:\.\d+)?))?)? ?(Z|[+-]\d{2}(?::?\d{2})?)?$"
+UNITS = {"ms": 1e3, "us": 1e6, "ns": 1e9}  # of an instant, in a second
 IDENTIFIERS = (pl.String, pl.Categorical, pl.Enum, pl.Null)  # and whole numbers
 DEEPEST = 32  # lists and objects within each other in a line of JSON; polars crashes at some hundreds
 STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{}]', re.DOTALL)
@@ -275,8 +276,10 @@ def _times(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
         times = min(readings, key=pl.Series.null_count)  # the first that fits best
     else:
         times = column
-    if isinstance(times.dtype, (pl.Date, pl.Datetime)):
-        times = times.cast(pl.Datetime("us")).dt.timestamp("us") / 1e6
+    if isinstance(times.dtype, pl.Date):
+        times = times.to_physical() * 86_400.0
+    elif isinstance(times.dtype, pl.Datetime):  # as numbers: polars panics at instants that no calendar has
+        times = times.to_physical() / UNITS[times.dtype.time_unit]
     elif not times.dtype.is_numeric():
         raise UserError(f"{path}: column {name} holds {column.dtype} values, which are no times. Name another with --time-column.")
     wrong = (~times.cast(pl.Float64).is_finite().fill_null(False)).arg_true()

@@ -102,7 +102,11 @@ def load_text(path: Path) -> np.ndarray:
         UserError: they cannot be read.
     """
     table = artifacts.read(path, "embeddings", hint="Run `maskgr embed` first.")
-    return artifacts.matrix(table, "embedding", path).astype(np.float32)
+    found = artifacts.matrix(table, "embedding", path).astype(np.float32)
+    if not np.isfinite(found).all():
+        row = int((~np.isfinite(found)).any(axis=1).argmax())
+        raise UserError(f"{path}: the embedding in row {row} is not finite. Run `maskgr embed --force`.")
+    return found
 
 
 def load_sids(dataset: Dataset, sids: str) -> Catalogue:
@@ -113,7 +117,10 @@ def load_sids(dataset: Dataset, sids: str) -> Catalogue:
     """
     path = dataset.sids(sids)
     again = f"Run `maskgr tokenize --dataset {dataset.name}` again."
-    digits = artifacts.matrix(artifacts.read(path, "sids", hint="Run `maskgr tokenize` first."), "sid", path).astype(np.int64)
+    digits = artifacts.matrix(artifacts.read(path, "sids", hint="Run `maskgr tokenize` first."), "sid", path)
+    if not np.issubdtype(digits.dtype, np.integer):
+        raise UserError(f"{path}: column sid holds {digits.dtype} values; codes are whole numbers. {again}")
+    digits = digits.astype(np.int64)
     found = artifacts.provenance(path) or {}
     codebook = found.get("config", {}).get("codebook")
     codes = codebook if type(codebook) is int and codebook > 0 else int(digits.max()) + 1

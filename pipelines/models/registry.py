@@ -17,9 +17,18 @@ from pipelines.models.interface import Recommender
 
 
 def build(config: ModelConfig, catalogue: Catalogue) -> Recommender:
-    """A new model over a catalogue that has what the model needs."""
+    """A new model over a catalogue that has what the model needs.
+
+    Raises:
+        UserError: it does not fit into the memory.
+    """
     module, name = config.implementation.split(":")
-    return getattr(importlib.import_module(module), name)(config, catalogue)
+    try:
+        return getattr(importlib.import_module(module), name)(config, catalogue)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):  # torch's words for it on a CPU
+            raise
+        raise UserError("The model does not fit into the memory. Take a smaller --width, --mlp or --layers.") from None
 
 
 def save(model: torch.nn.Module, path: Path) -> None:

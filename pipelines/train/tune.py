@@ -88,6 +88,7 @@ def open_study(folder: Path, name: str) -> optuna.Study:
         UserError: the journal is spoilt.
     """
     journal = folder / "journal.log"
+    folder.mkdir(parents=True, exist_ok=True)
     for lock in folder.glob(f"{journal.name}.lock*"):
         lock.unlink()
     if journal.exists() and not (lines := journal.read_bytes()).endswith(b"\n"):

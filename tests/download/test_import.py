@@ -329,3 +329,15 @@ def test_a_panic_of_the_reader_is_one_line(
     monkeypatch.setattr(pl, "read_csv", panic)
     with pytest.raises(UserError, match=r"log.csv is not a readable .csv file \(not yet implemented\)"):
         import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("kind", "day", "seconds"),
+    [(pl.Date(), 1, 86_400.0)]
+    + [(pl.Datetime(unit), 86_400 * factor, 86_400.0) for unit, factor in (("ms", 10**3), ("us", 10**6), ("ns", 10**9))]
+    + [(pl.Datetime("ms"), 2**63 - 1, (2**63 - 1) / 1e3)],  # which no calendar has
+)
+def test_instants_become_seconds(tmp_path: Path, kind: pl.DataType, day: int, seconds: float) -> None:
+    times = pl.Series([0, day], dtype=pl.Int32 if kind == pl.Date() else pl.Int64).cast(kind)
+    pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "date": times}).write_parquet(tmp_path / "log.parquet")
+    assert tabular.read_interactions(tmp_path / "log.parquet", ImportConfig())["timestamp"].to_list() == [0.0, seconds]
