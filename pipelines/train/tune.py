@@ -58,7 +58,6 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
         UserError: the study of that name is about something else.
         KeyboardInterrupt: Ctrl-C; what is finished is kept.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, plan = workspace.study(name), configure({})
     _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
     study = open_study(folder, name)
@@ -81,6 +80,7 @@ def open_study(folder: Path, name: str) -> optuna.Study:
     Raises:
         UserError: the journal is spoilt.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / "journal.log"
     folder.mkdir(parents=True, exist_ok=True)
     with reading(path, "journal of a study", "Remove the study's folder, or choose another --name."):
