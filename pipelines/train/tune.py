@@ -61,7 +61,6 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
         UserError: the study of that name is about something else.
         KeyboardInterrupt: Ctrl-C; what is finished is kept.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder, plan = workspace.study(name), configure({})
     workspace.run(_trial(name, LAST))  # refuse a name that leaves no room for the trials' at once
     space = {option: _with(values, _values(plan)[option]) for option, values in space.items()}
@@ -87,6 +86,7 @@ def open_study(folder: Path, name: str) -> optuna.Study:
     Raises:
         UserError: the journal is spoilt.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     journal = folder / "journal.log"
     folder.mkdir(parents=True, exist_ok=True)
     for lock in folder.glob(f"{journal.name}.lock*"):
