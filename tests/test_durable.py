@@ -141,7 +141,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path, error: Exception) ->
 
 def test_a_workspace_that_is_a_link_to_nothing(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"link is a link to .*/nothing, which does not exist"):
+    with pytest.raises(UserError, match=r"link, a link to .*/nothing, which does not exist"):
         Workspace.find(tmp_path / "link")
 
 

@@ -38,7 +38,8 @@ def departures(recipe: Recipe, cell: Cell, sids: str | None = None) -> str | Non
     found = list(cell.sizes.departures(sizes))
     found += [said("optimizer", cell.train.optimizer)] * ("optimizer" in trained)
     if cell.tokenize and recipe.paper:
-        found += [said(name.replace("layers", "sids"), value) for name, value in _changed(cell.tokenize, published["tokenize"]).items()]
+        changed = _changed(cell.tokenize, published["tokenize"])  # None is what the method does not read
+        found += [said(name.replace("layers", "sids"), value) for name, value in changed.items() if value is not None]
     if cell.tokenize and cell.tokenize.method != "random" and sids:
         texts = sids.split(f"-{cell.tokenize.layers}x")[0]
         found += [f"{texts} texts"] * (texts != TEXTS)

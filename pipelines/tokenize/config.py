@@ -55,6 +55,8 @@ class TokenizeConfig:
         for name, (default, methods) in ONLY.items():
             if getattr(self, name) is None and self.method in methods:
                 object.__setattr__(self, name, default)
+            elif getattr(self, name) is False and self.method not in methods:  # what another method does not do anyway
+                object.__setattr__(self, name, None)
             elif getattr(self, name) is not None and self.method not in methods:
                 raise UserError(f"--{name.replace('_', '-')} means nothing to --method {self.method}. Leave it out.")
 

@@ -213,7 +213,7 @@ def test_every_row_says_whether_it_is_the_published_model() -> None:
                 same = "as in the paper" if cell.model in ("maskgr", "maskgr-items") else "as published"
                 assert said == f"{cell.system}, {same}" if budget == "paper" else said.startswith(f"{cell.system}, ours: ")
     small = {cell.system: departures(load("table1"), cell) for cell in cells(load("table1"), Scale("small"))}
-    kinds = "prefix attention, item tokens, joint digits, centroids, item embeddings, repeat bias, whole item 0.9, Muon, other sizes"
+    kinds = "prefix attention, item tokens, joint digits, centroids, item embeddings, repeat bias, whole item 0.9, Muon"
     assert kinds in (small["MaskGR"] or "")
     assert (small["SASRec"] or "").startswith("softmax loss, label smoothing 0.1, repeat bias, Muon")
 
@@ -223,7 +223,8 @@ def test_every_row_says_whether_it_is_the_published_model() -> None:
     [
         ({"nfe": [3]}, "other decoding"),
         ({"sids": [3]}, "sids 3"),
-        ({"method": ["opq"], "codebook": [64]}, "codebook 64, method opq"),
+        ({"method": ["opq"], "codebook": [64], "unit_residuals": [False]}, "codebook 64, method opq"),
+        ({"unit_residuals": [False]}, "no unit residuals"),
         ({"dropout": [0.4]}, "other sizes"),
         ({"weight_decay": [0.5]}, "other training"),
         ({"optimizer": ["muon"]}, "Muon"),

@@ -186,8 +186,9 @@ def test_runs_that_cannot_be_measured_so_are_refused(toy: Workspace, run: Run, p
     artifacts.write_json(run.config, {**config, "train": {**config["train"], "next": 2}})
     with pytest.raises(UserError, match="trained with --next 2. Take another run"):
         diagnose_run(toy, run, Decoding(), progress)
-    artifacts.write_json(run.config, {**config, "sizes": {**config["sizes"], "attention": "prefix"}})
     save_file({**load_file(run.weights), "previous.weight": torch.eye(config["sizes"]["width"])}, run.weights)
+    sizes = {**config["sizes"], "attention": "prefix"}
+    artifacts.write_json(run.config, {**config, "sizes": sizes, "weights": artifacts.digest(run.weights)})
     with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
         diagnose_run(toy, run, Decoding(approximate=True), progress)
 
