@@ -81,6 +81,16 @@ def test_minutes_bound_the_steps(
         assert any(" of 5,000 steps fit into --minutes 1 on this machine (" in message for message in progress.messages)
 
 
+def test_the_minutes_hold_the_last_validation(
+    toy: Workspace, sids: str, progress: ListProgress, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a minute whose validations take ten seconds each, training leaves as many for the last."""
+    monkeypatch.setattr("pipelines.train.run._Session.validate", lambda self: 0.1 * min(loop.time.monotonic() for _ in range(10)))
+    run = train_run(toy, plan(sids, steps=None, minutes=1.0, validations=2), progress)
+    assert 55 < config_of(run)["seconds"] < 65
+    assert config_of(run)["steps"] < 45
+
+
 def test_steps_bound_the_minutes(toy: Workspace, sids: str, progress: ListProgress, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
     values(monkeypatch, 0.2)
     run = train_run(toy, plan(sids, steps=30, minutes=10.0, validations=1), progress)
