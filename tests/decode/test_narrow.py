@@ -20,7 +20,7 @@ from tests.decode.literal import apart, search
 from tests.decode.models import TableModel, catalogue
 
 
-def compare(sids: np.ndarray, codes: int, decoding: Decoding, ahead: int = 1, users: int = 3, seed: int = 0) -> None:
+def assert_as_literal(sids: np.ndarray, codes: int, decoding: Decoding, ahead: int = 1, users: int = 3, seed: int = 0) -> None:
     """Hold a beam search over random tables against the literal one, for each user."""
     digits = sids.shape[1]
     model, numbers = TableModel(users, ahead * digits, codes, seed), torch.arange(users)
@@ -66,7 +66,7 @@ def test_the_beams_kept_are_the_best(
     digits: int, codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, seed: int
 ) -> None:
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=beams, constrained=constrained, seed=seed)
-    compare(catalogue(items, digits, codes, seed), codes, decoding, seed=seed)
+    assert_as_literal(catalogue(items, digits, codes, seed), codes, decoding, seed=seed)
 
 
 @settings(max_examples=40, deadline=None)
@@ -81,14 +81,14 @@ def test_the_beams_kept_are_the_best(
 )
 def test_two_items_ahead(codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, seed: int) -> None:
     decoding = Decoding(unmask=unmask, nfe=T, beams=beams, constrained=constrained, seed=seed)
-    compare(catalogue(items, 2, codes, seed), codes, decoding, ahead=2, users=2, seed=seed)
+    assert_as_literal(catalogue(items, 2, codes, seed), codes, decoding, ahead=2, users=2, seed=seed)
 
 
 @pytest.mark.parametrize("reveal", ["3,1", "1,3", "2,2"])
 @pytest.mark.parametrize("unmask", ORDERS)
 def test_large_groups_over_a_sparse_catalogue(unmask: str, reveal: str) -> None:
     """Most combinations are no item, so that what beams can come to is far above what they do."""
-    compare(catalogue(30, 4, 9, 1), 9, Decoding(unmask=unmask, reveal=reveal, beams=5, seed=2), users=4)
+    assert_as_literal(catalogue(30, 4, 9, 1), 9, Decoding(unmask=unmask, reveal=reveal, beams=5, seed=2), users=4)
 
 
 def joint_model(sids: np.ndarray, codes: int, users: int, ahead: int, seed: int) -> Joint:
