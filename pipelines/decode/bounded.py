@@ -1,4 +1,4 @@
-"""Branch and bound: the K best combinations that an item has, where the K most promising beams may have missed one.
+"""The K best combinations that an item has, where the K most promising beams may have missed one: by branch and bound, or by the items.
 
 Shapes: B users, K beams, H digits an item, S digits in all, R digits an evaluation reveals, Q beams of all users, k items that come next.
 """
@@ -12,6 +12,46 @@ from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import Asked, Partial
 
 ROUNDING = 1e-4  # more than float32 sums of a few log-probabilities differ by
+FEW = 1 << 11  # items that agree with a user's beams, which are always looked at one by one
+SHARE = 8  # of the next digit's codes one in so many is followed too, at a guess
+PAIRS = 1 << 20  # pairs of a beam and an item that agrees with it looked at at once
+
+
+def by_items(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex) -> tuple[Tensor, list[Tensor]]:
+    """Which users take more work by branch and bound than by the items that agree with their beams; one item comes next.
+
+    Where a model is undecided nearly all codes may come to the floor, and those of two digits are their product.
+
+    Returns:
+        The users that are followed by branch and bound, int64, and the others, in groups that fit the memory.
+    """
+    agreeing = index.members.counts(beams.codes.flatten(0, 1)).view(beams.scores.shape).sum(1)  # [B]
+    least = floor[:, None] - beams.scores - asked.hope[:, :, 0] - ROUNDING
+    followed = (asked.logp[:, :, 0] >= least[..., None]).sum((1, 2))  # [B], after the first digit
+    few = agreeing <= (followed * (index.codes // SHARE)).clamp(min=FEW)
+    rows = few.nonzero().squeeze(1)
+    group = (agreeing[rows].cumsum(0) - 1) // PAIRS
+    return (~few).nonzero().squeeze(1), list(rows.split(torch.bincount(group).tolist())) if len(rows) else []
+
+
+def follow_items(asked: Asked, beams: Partial, index: PartialIndex, K: int) -> Partial:
+    """As `follow_all`, from the items that agree with the beams, for one item that comes next."""
+    row, item = index.members.pairs(beams.codes.flatten(0, 1))  # [Q]
+    user, beam = row // beams.codes.shape[1], row % beams.codes.shape[1]
+    digits = asked.digits[user, beam]  # [Q, R]
+    code = index.sids[item].gather(1, digits)
+    codes = beams.codes[user, beam].scatter(1, digits, code)
+    key = row * len(index.partials) + torch.searchsorted(index.partials, index.number(codes))
+    order = key.argsort(stable=True)
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = key[order[1:]] != key[order[:-1]]  # several items may have a combination
+    one = order[first & beams.scores[user, beam][order].isfinite()]
+    user, beam, digits, code, codes = user[one], beam[one], digits[one], code[one], codes[one]
+    gain = asked.logp[user[:, None], beam[:, None], torch.arange(digits.shape[1], device=digits.device), code]
+    scores = beams.scores[user, beam]
+    for step in range(digits.shape[1]):
+        scores = scores + gain[:, step]
+    return _best_of_each(user, codes, beams.gains[user, beam].scatter(1, digits, gain), scores, index, len(beams.codes), K)
 
 
 def follow_all(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex, K: int) -> Partial:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.decode.bounded import follow_all
+from pipelines.decode.bounded import by_items, follow_all, follow_items
 from pipelines.decode.combinations import reveal_items, reveal_jointly
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
@@ -24,7 +24,7 @@ def reveal(
 
     Digits are added one after another. A beam that lacks some is ranked by the most that they can add, whatever the catalogue holds.
     Without a constraint the K most promising beams lead to the K best. With one, no item may have what they promise, and a beam that
-    was left out may be better: its promise says whether it can be. Where it can, all beams that can are followed (`bounded`).
+    was left out may be better: its promise says whether it can be. Where it can, all beams that can are followed, or all items (`bounded`).
 
     Args:
         expected: the model.
@@ -38,9 +38,14 @@ def reveal(
         return reveal_items(logp, digits, beams, index, decoding)
     asked = Asked(digits, logp.gather(2, digits[..., None].expand(-1, -1, -1, logp.shape[3])))
     found, lost = most_promising(asked, beams, index, decoding, merge)
-    rows = (lost > found.scores[:, -1]).nonzero().squeeze(1) if decoding.constrained else []
-    if len(rows):
-        found.put(rows, follow_all(asked.of(rows), beams.of(rows), found.scores[rows, -1], index, decoding.beams))
+    missed = (lost > found.scores[:, -1]).nonzero().squeeze(1) if decoding.constrained else digits[:0, 0, 0]
+    if len(missed):
+        asked, beams, floor = asked.of(missed), beams.of(missed), found.scores[missed, -1]
+        rest, groups = by_items(asked, beams, floor, index)
+        for rows in groups:
+            found.put(missed[rows], follow_items(asked.of(rows), beams.of(rows), index, decoding.beams))
+        if len(rest):
+            found.put(missed[rest], follow_all(asked.of(rest), beams.of(rest), floor[rest], index, decoding.beams))
     return found
 
 

@@ -14,7 +14,7 @@ Shapes: B users, K beams, S digits in all, H digits an item, k items, V codes, N
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -130,17 +130,28 @@ class Members:
 
     def pairs(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Every pair of a partial SID of [R, H] (V where masked) and an item that agrees with it: int64 [Q] rows, [Q] items."""
-        subsets, numbers = ((codes < self.codes) * self.bits).sum(1), (codes * self.place).sum(1)
         rows, items = [], []
-        for subset in subsets.unique().tolist():
-            at = (subsets == subset).nonzero().squeeze(1)
-            ordered, order = self._of(subset)
-            first, end = (torch.searchsorted(ordered, numbers[at], right=right) for right in (False, True))
+        for at, order, first, end in self._spans(codes):
             count = end - first
             rows.append(at.repeat_interleave(count))
             start = (first - (count.cumsum(0) - count)).repeat_interleave(count)
             items.append(order[start + torch.arange(len(start), device=start.device)])
         return torch.cat(rows), torch.cat(items)
+
+    def counts(self, codes: Tensor) -> Tensor:
+        """How many items agree with each partial SID of [R, H], int64 [R]."""
+        found = codes.new_zeros(len(codes))
+        for at, _, first, end in self._spans(codes):
+            found[at] = end - first
+        return found
+
+    def _spans(self, codes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """For each set of revealed digits: rows of codes [R, H], the items sorted by these digits, where those that agree begin and end."""
+        subsets, numbers = ((codes < self.codes) * self.bits).sum(1), (codes * self.place).sum(1)
+        for subset in subsets.unique().tolist():
+            at = (subsets == subset).nonzero().squeeze(1)
+            ordered, order = self._of(subset)
+            yield at, order, *(torch.searchsorted(ordered, numbers[at], right=right) for right in (False, True))
 
     def _of(self, subset: int) -> tuple[Tensor, Tensor]:
         """The items' numbers with only these digits revealed, sorted, and whose they are."""

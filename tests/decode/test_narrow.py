@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.decode import bounded
 from pipelines.decode.beam import beam_search, random_order
 from pipelines.decode.combinations import reveal_jointly
 from pipelines.decode.config import ORDERS, Decoding
@@ -60,13 +62,16 @@ def assert_as_literal(sids: np.ndarray, codes: int, decoding: Decoding, ahead: i
     unmask=st.sampled_from(ORDERS),
     T=st.integers(1, 4),
     constrained=st.booleans(),
+    few=st.sampled_from([0, 10**9]),
     seed=st.integers(0, 10_000),
 )
 def test_the_beams_kept_are_the_best(
-    digits: int, codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, seed: int
+    digits: int, codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, few: int, seed: int
 ) -> None:
+    """Whether what the most promising beams missed is found by branch and bound or by the items."""
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=beams, constrained=constrained, seed=seed)
-    assert_as_literal(catalogue(items, digits, codes, seed), codes, decoding, seed=seed)
+    with mock.patch.multiple(bounded, FEW=few, SHARE=10**9, PAIRS=20):
+        assert_as_literal(catalogue(items, digits, codes, seed), codes, decoding, seed=seed)
 
 
 @settings(max_examples=40, deadline=None)
