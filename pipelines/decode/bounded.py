@@ -12,6 +12,7 @@ from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import Asked, Partial
 
 ROUNDING = 1e-4  # more than float32 sums of a few log-probabilities differ by
+LARGE = 1 << 16  # items of a catalogue whose partial SIDs take longer to look up than its items to count
 FEW = 1 << 11  # items that agree with a user's beams, which are always looked at one by one
 SHARE = 8  # of the next digit's codes one in so many is followed too, at a guess
 PAIRS = 1 << 20  # pairs of a beam and an item that agrees with it looked at at once
@@ -25,6 +26,8 @@ def by_items(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex) -
     Returns:
         The users that are followed by branch and bound, int64, and the others, in groups that fit the memory.
     """
+    if len(index.sids) <= LARGE:
+        return torch.arange(len(floor), device=floor.device), []
     agreeing = index.members.counts(beams.codes.flatten(0, 1)).view(beams.scores.shape).sum(1)  # [B]
     least = floor[:, None] - beams.scores - asked.hope[:, :, 0] - ROUNDING
     followed = (asked.logp[:, :, 0] >= least[..., None]).sum((1, 2))  # [B], after the first digit

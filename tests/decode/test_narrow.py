@@ -70,7 +70,7 @@ def test_the_beams_kept_are_the_best(
 ) -> None:
     """Whether what the most promising beams missed is found by branch and bound or by the items."""
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=beams, constrained=constrained, seed=seed)
-    with mock.patch.multiple(bounded, FEW=few, SHARE=10**9, PAIRS=20):
+    with mock.patch.multiple(bounded, LARGE=0, FEW=few, SHARE=10**9, PAIRS=20):
         assert_as_literal(catalogue(items, digits, codes, seed), codes, decoding, seed=seed)
 
 
