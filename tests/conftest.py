@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +43,19 @@ class ListProgress:
 
     def advance(self, amount: float = 1) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def signals_as_at_start() -> Iterator[None]:
+    """Ctrl-C raises and SIGTERM ends, whatever the shell that started the tests ignores, or a test that ran the program here left."""
+    hook = sys.unraisablehook
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    yield
+    sys.unraisablehook = hook
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
