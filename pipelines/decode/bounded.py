@@ -33,8 +33,8 @@ def by_items(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex) -
     followed = (asked.logp[:, :, 0] >= least[..., None]).sum((1, 2))  # [B], after the first digit
     few = agreeing <= (followed * (index.codes // SHARE)).clamp(min=FEW)
     rows = few.nonzero().squeeze(1)
-    group = (agreeing[rows].cumsum(0) - 1) // PAIRS
-    return (~few).nonzero().squeeze(1), list(rows.split(torch.bincount(group).tolist())) if len(rows) else []
+    sizes = torch.unique_consecutive(agreeing[rows].cumsum(0) // PAIRS, return_counts=True)[1]
+    return (~few).nonzero().squeeze(1), list(rows.split(sizes.tolist())) if len(rows) else []
 
 
 def follow_items(asked: Asked, beams: Partial, index: PartialIndex, K: int) -> Partial:

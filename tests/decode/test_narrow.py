@@ -16,7 +16,7 @@ from pipelines.decode.beam import beam_search, random_order
 from pipelines.decode.combinations import reveal_jointly
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.partial import Partial
+from pipelines.decode.partial import Asked, Partial
 from pipelines.models.joint import Joint, Members
 from tests.decode.literal import apart, search
 from tests.decode.models import TableModel, catalogue
@@ -181,3 +181,14 @@ def test_joint_digits_revealed_together_are_worth_what_they_are_one_by_one() -> 
             expected = model.again(partial, torch.zeros(2, 1, dtype=torch.int64))
             torch.testing.assert_close(found.gains[user, beam, digit], expected[user, 0, digit, code])
             partial[user, 0, digit] = code
+
+
+def test_no_group_of_users_is_empty() -> None:
+    """Users with whom more items agree than a group holds have a group of their own."""
+    sids = catalogue(40, 3, 6, 1)
+    beams = Partial(torch.full((3, 1, 3), 6), torch.zeros(3, 1, 3), torch.zeros(3, 1))
+    asked = Asked(torch.tensor([[[0, 1]]]).expand(3, -1, -1), torch.zeros(3, 1, 2, 6))
+    with mock.patch.multiple(bounded, LARGE=0, FEW=10**9, PAIRS=7):
+        rest, groups = bounded.by_items(asked, beams, torch.zeros(3), PartialIndex(sids, 6))
+    assert rest.tolist() == []
+    assert [group.tolist() for group in groups] == [[0], [1], [2]]
