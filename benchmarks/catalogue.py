@@ -17,14 +17,14 @@ from benchmarks.common import save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
+from pipelines.data.catalogue import Catalogue
+from pipelines.data.splits import Split
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import recommend
-from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue
-from pipelines.models.maskgr import MaskGR
-from pipelines.models.precision import autocast
+from pipelines.models import loading
+from pipelines.models.nn.precision import autocast
+from pipelines.models.sid_models.maskgr import MaskGR
 from pipelines.progress import Silent
 from pipelines.train.configure import configure
 
@@ -32,7 +32,12 @@ SIZES = {"12 thousand": 12_101, "1 million": 1_000_000}
 LARGEST = {"5 million": 5_000_000}  # its index alone is built
 CODES, USERS, HISTORY = 256, 128, 8
 EVALUATIONS = (5, 3, 2)
-APART = {"tokens": "digit", "likelihood": "digit", "item_embeddings": False, "layers": 2}  # joint digits compare with every item
+APART = {
+    "tokens": "digit",
+    "likelihood": "digit",
+    "item_embeddings": False,
+    "layers": 2,
+}  # joint digits compare with every item
 APART |= {"repeat_bias": False}
 
 
@@ -46,7 +51,12 @@ def seconds(model: MaskGR, index: PartialIndex, decoding: Decoding, items: int) 
     """Time for USERS users, once."""
     rng = np.random.default_rng(0)
     history = rng.integers(0, items, USERS * HISTORY).astype(np.int32)
-    split = Split(history, np.arange(USERS + 1) * HISTORY, np.arange(USERS, dtype=np.int32), np.zeros((USERS, 1), np.int32))
+    split = Split(
+        history,
+        np.arange(USERS + 1) * HISTORY,
+        np.arange(USERS, dtype=np.int32),
+        np.zeros((USERS, 1), np.int32),
+    )
     began = time.perf_counter()
     with autocast("auto", torch.device("cpu")):
         recommend(model, split, index, decoding, Silent())
@@ -57,14 +67,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--attention", choices=("full", "prefix"), default="full")
-    parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/catalogue.json")
+    parser.add_argument(
+        "--save", action="store_true", help="write the figures to benchmarks/results/catalogue.json"
+    )
     options = parser.parse_args()
     keep_freed_memory()
-    sizes, _ = configure("maskgr", "small", {"attention": options.attention, **APART})
+    model_settings, _ = configure("maskgr", "small", {"attention": options.attention, **APART})
     models, indices, figures = {}, {}, []
     for name, items in SIZES.items():
         sids = catalogue(items)
-        models[name] = registry.build(sizes, Catalogue.of(sids, CODES)).eval()
+        models[name] = loading.build(model_settings, Catalogue.of(sids, CODES)).eval()
         indices[name] = PartialIndex(sids, CODES)
     for unmask, nfe in itertools.product(ORDERS, EVALUATIONS):
         decoding = Decoding(unmask=unmask, nfe=nfe)
@@ -75,15 +87,31 @@ def main() -> None:
         small, large = (times[name][1:] for name in SIZES)
         ratio = statistics.median(b / a for a, b in zip(small, large, strict=True))
         figures.append(
-            {"order": unmask, "evaluations": nfe, "users/s": [USERS / statistics.median(t) for t in (small, large)], "cost_ratio": ratio}
+            {
+                "order": unmask,
+                "evaluations": nfe,
+                "users/s": [USERS / statistics.median(t) for t in (small, large)],
+                "cost_ratio": ratio,
+            }
         )
-    rows = [(f["order"], f["evaluations"], *(f"{rate:.0f}" for rate in f["users/s"]), f"{f['cost_ratio']:.2f}×") for f in figures]
+    rows = [
+        (f["order"], f["evaluations"], *(f"{rate:.0f}" for rate in f["users/s"]), f"{f['cost_ratio']:.2f}×")
+        for f in figures
+    ]
     indices |= {name: PartialIndex(catalogue(items), CODES) for name, items in LARGEST.items()}
-    built = "; ".join(f"{name}: index of {i.bytes / 2**20:.0f} MiB built in {i.seconds:.2f} s" for name, i in indices.items())
+    built = "; ".join(
+        f"{name}: index of {i.bytes / 2**20:.0f} MiB built in {i.seconds:.2f} s"
+        for name, i in indices.items()
+    )
     title = f"Users/s, constrained, {options.attention} attention, 20 beams"
-    console.table(title, ["order", "T", *SIZES, "cost of the larger"], rows, f"{built}. {artifacts.machine()}")
+    console.table(
+        title, ["order", "T", *SIZES, "cost of the larger"], rows, f"{built}. {artifacts.machine()}"
+    )
     if options.save:
-        index = {name: {"mib": i.bytes / 2**20, "seconds": i.seconds, "partials": len(i.partials)} for name, i in indices.items()}
+        index = {
+            name: {"mib": i.bytes / 2**20, "seconds": i.seconds, "partials": len(i.partials)}
+            for name, i in indices.items()
+        }
         save("catalogue", {"attention": options.attention, "index": index, "orders": figures})
 
 

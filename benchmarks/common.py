@@ -19,8 +19,8 @@ import torch
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
+from pipelines.defaults import ensure_sids
 from pipelines.errors import UserError
-from pipelines.prepare import ensure_sids
 from pipelines.progress import Silent
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Dataset, Workspace
@@ -75,21 +75,37 @@ def compare(module: str, sides: dict[str, Setup], reference: Setup, unit: str) -
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each side")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
-    parser.add_argument("--save", action="store_true", help=f"write the figures to benchmarks/results/{module}.json")
+    parser.add_argument(
+        "--save", action="store_true", help=f"write the figures to benchmarks/results/{module}.json"
+    )
     parser.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         if options.side != DEFAULT:
             keep_freed_memory()
         measured = rate(sides[options.side](), options.seconds)
-        print(json.dumps({"rate": measured, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        print(
+            json.dumps(
+                {"rate": measured, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+            )
+        )
         return
     require_beauty()
     found: dict[str, list[dict]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side in sides:
-            command = [sys.executable, "-m", f"benchmarks.{module}", "--side", side, "--seconds", str(options.seconds)]
-            found[side].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+            command = [
+                sys.executable,
+                "-m",
+                f"benchmarks.{module}",
+                "--side",
+                side,
+                "--seconds",
+                str(options.seconds),
+            ]
+            found[side].append(
+                json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+            )
     against = {name: ratios(found, name) for name in (REFERENCE, DEFAULT)}
     _show(found, against, unit)
     if options.save:
@@ -109,7 +125,8 @@ def save(name: str, figures: dict) -> None:
     module = Path(sys.argv[0]).stem
     shown = shlex.join(["python", "-m", f"benchmarks.{module}", *sys.argv[1:]])
     artifacts.write_json(
-        RESULTS / f"{name}.json", {"command": shown, "machine": artifacts.machine(), "commit": artifacts.commit(), **figures}
+        RESULTS / f"{name}.json",
+        {"command": shown, "machine": artifacts.machine(), "commit": artifacts.commit(), **figures},
     )
 
 

@@ -11,13 +11,14 @@ import torch
 
 from benchmarks.common import compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_beam_search
+from pipelines.data.catalogue import load_catalogue
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import histories
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.evaluate.protocol import histories, load_sequences
 from pipelines.evaluate.recommend import recommend
-from pipelines.models import registry
-from pipelines.models.catalogue import load_catalogue
-from pipelines.models.precision import autocast
+from pipelines.models import loading
+from pipelines.models.nn.precision import autocast
 from pipelines.progress import Silent
 from pipelines.train.configure import configure
 
@@ -28,9 +29,12 @@ USERS = {True: 512, False: 64}  # a unit of work: with and without encoding hist
 def ours(precision: str, attention: str = "full", approximate: bool = False) -> Callable[[], int]:
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
-    sizes, _ = configure("maskgr", "paper", {"attention": attention})
-    model = registry.build(sizes, catalogue).eval()
-    index, decoding = PartialIndex(catalogue.sids, catalogue.codes), Decoding(beams=BEAMS, approximate=approximate)
+    model_settings, _ = configure("maskgr", "paper", {"attention": attention})
+    model = loading.build(model_settings, catalogue).eval()
+    index, decoding = (
+        PartialIndex(catalogue.sids, catalogue.codes),
+        Decoding(beams=BEAMS, approximate=approximate),
+    )
     test = histories(load_sequences(data.sequences), "test")
     seeds, size = itertools.count(), USERS[approximate or attention == "prefix"]
 
@@ -52,7 +56,7 @@ def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[],
 
     def work() -> int:
         users = test.sample(batch, next(seeds))
-        recent = users.padded(np.arange(batch), 23)
+        recent = users.pad(np.arange(batch), 23)
         reference_beam_search(model, items_first(catalogue.sids, recent).to(device), BEAMS)
         return batch
 

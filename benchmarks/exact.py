@@ -17,22 +17,25 @@ from benchmarks.common import save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import histories
 from pipelines.decode import reveal
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import Asked, Partial
 from pipelines.decode.reveal import most_promising as search_by_promise
-from pipelines.evaluate.protocol import histories, load_sequences
 from pipelines.evaluate.recommend import recommend
-from pipelines.models.precision import autocast
-from pipelines.models.trained import load_run
+from pipelines.models.loading import load_run
+from pipelines.models.nn.precision import autocast
 from pipelines.progress import Silent
 from pipelines.workspace import Workspace
 
 FIRST = 10  # items of a user that are compared
 
 
-def promising(asked: Asked, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool) -> tuple[Partial, torch.Tensor]:
+def promising(
+    asked: Asked, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool
+) -> tuple[Partial, torch.Tensor]:
     """The search without branch and bound: no beam that was left out might have been better."""
     found, lost = search_by_promise(asked, beams, index, decoding, merge)
     return found, torch.full_like(lost, -torch.inf)
@@ -44,7 +47,9 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--beams", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/exact.json")
+    parser.add_argument(
+        "--save", action="store_true", help="write the figures to benchmarks/results/exact.json"
+    )
     options = parser.parse_args()
     keep_freed_memory()
     workspace = Workspace.find()
@@ -68,9 +73,17 @@ def main() -> None:
         figures.append({"evaluations": T, "cost_ratio": ratio, "users/s": rate, "same_without": same})
         rows.append((f"T = {T}", f"{rate:,.0f}", f"{ratio:.2f}×", f"{100 * same:.1f} %"))
     headers = ["evaluations", "users/s of CPU time", "cost", f"first {FIRST} alike without"]
-    console.table(f"Exact beams of {options.run}, {options.beams} beams, {options.users:,} users", headers, rows, artifacts.machine())
+    console.table(
+        f"Exact beams of {options.run}, {options.beams} beams, {options.users:,} users",
+        headers,
+        rows,
+        artifacts.machine(),
+    )
     if options.save:
-        save("exact", {"run": options.run, "beams": options.beams, "users": options.users, "evaluations": figures})
+        save(
+            "exact",
+            {"run": options.run, "beams": options.beams, "users": options.users, "evaluations": figures},
+        )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,32 @@ from pipelines import artifacts
 
 KINDS = {  # of operations, by name
     "matrix products": {"mm", "addmm", "bmm", "baddbmm", "mv", "dot"},
-    "softmax over items or codes, its loss": {"_log_softmax", "_log_softmax_backward_data", "nll_loss_forward", "nll_loss_backward"},
+    "softmax over items or codes, its loss": {
+        "_log_softmax",
+        "_log_softmax_backward_data",
+        "nll_loss_forward",
+        "nll_loss_backward",
+    },
     "softmax of attention": {"_softmax", "_softmax_backward_data"},
     "normalisation": {"native_layer_norm", "native_layer_norm_backward"},
     "activation": {"gelu", "gelu_backward"},
-    "embeddings": {"_embedding_bag", "_embedding_bag_dense_backward", "embedding_dense_backward", "index_select", "index", "sort"},
-    "copies, conversions, filling": {"copy_", "fill_", "cat", "index_copy", "_index_put_impl_", "masked_fill_", "clone"},
+    "embeddings": {
+        "_embedding_bag",
+        "_embedding_bag_dense_backward",
+        "embedding_dense_backward",
+        "index_select",
+        "index",
+        "sort",
+    },
+    "copies, conversions, filling": {
+        "copy_",
+        "fill_",
+        "cat",
+        "index_copy",
+        "_index_put_impl_",
+        "masked_fill_",
+        "clone",
+    },
 }
 REST, BETWEEN = "other operations", "between operations (Python, dispatch)"
 
@@ -29,12 +49,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--preset", default="small")
     parser.add_argument("--steps", type=int, default=60, help="profiled, after as many that warm up")
-    parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/profile-PRESET.json")
+    parser.add_argument(
+        "--save", action="store_true", help="write the figures to benchmarks/results/profile-PRESET.json"
+    )
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     require_beauty()
-    work = training_steps(trainer(options.preset, **({"batch_size": SEQUENCES} if options.preset == "paper" else {})))
+    work = training_steps(
+        trainer(options.preset, **({"batch_size": SEQUENCES} if options.preset == "paper" else {}))
+    )
     for _ in range(options.steps):
         work()
     with profile(activities=[ProfilerActivity.CPU]) as found:
@@ -42,12 +66,18 @@ def main() -> None:
             with torch.profiler.record_function("step"):
                 work()
     spent = {event.key: event.self_cpu_time_total / 1000 / options.steps for event in found.key_averages()}
-    total = next(event.cpu_time_total for event in found.key_averages() if event.key == "step") / 1000 / options.steps
+    total = (
+        next(event.cpu_time_total for event in found.key_averages() if event.key == "step")
+        / 1000
+        / options.steps
+    )
     kinds = dict.fromkeys((*KINDS, REST, BETWEEN), 0.0)
     for name, ms in spent.items():
         operation = name.removeprefix("aten::")
         inner = name.startswith("aten::")
-        kinds[next((kind for kind, names in KINDS.items() if operation in names), REST if inner else BETWEEN)] += ms
+        kinds[
+            next((kind for kind, names in KINDS.items() if operation in names), REST if inner else BETWEEN)
+        ] += ms
     rows = [(kind, f"{ms:.1f}", f"{100 * ms / total:.1f}") for kind, ms in (*kinds.items(), ("all", total))]
     console.table(f"A training step, preset {options.preset}", ["kind", "ms", "%"], rows, artifacts.machine())
     if options.save:

@@ -37,7 +37,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         users, length, width = x.shape
-        q, k, v = self.qkv(x).view(users, length, 3, self.heads, self.size).permute(2, 0, 3, 1, 4)  # [B, heads, L, D/heads] each
+        q, k, v = (
+            self.qkv(x).view(users, length, 3, self.heads, self.size).permute(2, 0, 3, 1, 4)
+        )  # [B, heads, L, D/heads] each
         scores = self.rotate(q) @ self.rotate(k).transpose(-2, -1) / math.sqrt(self.size)  # [B, heads, L, L]
         weights = self.dropout(torch.softmax(scores + mask, dim=-1))
         return self.out((weights @ v).transpose(1, 2).reshape(users, length, width))
@@ -97,7 +99,9 @@ class ReferenceModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [B, L] → logits [B, L, H·V + 2]; PAD tokens are not attended to."""
-        mask = torch.zeros(tokens.shape, device=tokens.device).masked_fill(tokens == self.pad_token, torch.finfo(torch.float32).min)
+        mask = torch.zeros(tokens.shape, device=tokens.device).masked_fill(
+            tokens == self.pad_token, torch.finfo(torch.float32).min
+        )
         x = self.dropout(self.embedding(tokens))  # [B, L, D]
         for block in self.blocks:
             x = block(x, mask[:, None, None, :])
@@ -108,10 +112,12 @@ class ReferenceModel(nn.Module):
         offsets = torch.arange(self.digits, device=sids.device) * self.codes
         return torch.where(sids < 0, self.pad_token, sids + offsets).flatten(1)
 
-    def padded(self, sids: Tensor, items: int) -> Tensor:
+    def pad(self, sids: Tensor, items: int) -> Tensor:
         """Each user's last `items` items [B, items, H], padded at the end with −1."""
         lengths = (sids[:, :, 0] >= 0).sum(1)  # [B]
-        slots = torch.arange(items, device=sids.device) + (lengths - items).clamp(min=0)[:, None]  # [B, items]
+        slots = (
+            torch.arange(items, device=sids.device) + (lengths - items).clamp(min=0)[:, None]
+        )  # [B, items]
         sids = functional.pad(sids, (0, 0, 0, max(items - sids.shape[1], 0)), value=-1)
         return sids.gather(1, slots[:, :, None].expand(-1, -1, self.digits))
 
@@ -128,7 +134,7 @@ def reference_training_step(model: ReferenceModel, optimizer: torch.optim.Optimi
         the loss: Σ cross-entropy/t over masked tokens ÷ Σ 1/t.
     """
     model.train()
-    clean = model.tokens(model.padded(sids, model.items))  # [B, L]
+    clean = model.tokens(model.pad(sids, model.items))  # [B, L]
     noise = (1 - torch.rand(len(clean), 1, device=clean.device)).clamp(min=SMALLEST_NOISE)  # [B, 1]
     masked = (torch.rand(clean.shape, device=clean.device) < noise) & (clean != model.pad_token)
     logits = model(clean.masked_fill(masked, model.mask_token))  # [B, L, H·V + 2]
@@ -142,7 +148,9 @@ def reference_training_step(model: ReferenceModel, optimizer: torch.optim.Optimi
 
 
 @torch.inference_mode()
-def reference_beam_search(model: ReferenceModel, histories: Tensor, beams: int, order: Order = "greedy") -> tuple[Tensor, Tensor]:
+def reference_beam_search(
+    model: ReferenceModel, histories: Tensor, beams: int, order: Order = "greedy"
+) -> tuple[Tensor, Tensor]:
     """The `beams` most probable next items of each user that the search finds, any code in any digit.
 
     H masks follow each history; every step reveals one digit of every beam: the first masked one, or the
@@ -159,8 +167,10 @@ def reference_beam_search(model: ReferenceModel, histories: Tensor, beams: int, 
     """
     model.eval()
     users, digits = len(histories), torch.arange(model.digits, device=histories.device)
-    history = model.padded(histories, model.items - 1)
-    places = (history[:, :, 0] >= 0).sum(1, keepdim=True) * model.digits + digits  # [B, H], where the masks go
+    history = model.pad(histories, model.items - 1)
+    places = (history[:, :, 0] >= 0).sum(
+        1, keepdim=True
+    ) * model.digits + digits  # [B, H], where the masks go
     sequences = functional.pad(model.tokens(history), (0, model.digits), value=model.pad_token)  # [B, L]
     codes = histories.new_full((users, 1, model.digits), -1)  # −1: masked
     scores = torch.zeros(users, 1, device=histories.device)
@@ -179,12 +189,16 @@ def reference_beam_search(model: ReferenceModel, histories: Tensor, beams: int, 
     return codes, scores
 
 
-def digit_log_probabilities(model: ReferenceModel, sequences: Tensor, places: Tensor, codes: Tensor) -> Tensor:
+def digit_log_probabilities(
+    model: ReferenceModel, sequences: Tensor, places: Tensor, codes: Tensor
+) -> Tensor:
     """Log-probabilities [B, H, V] of each target digit's own codes, given the revealed ones (codes [B, H], −1 masked)."""
     offsets = torch.arange(model.digits, device=codes.device) * model.codes
     target = torch.where(codes < 0, model.mask_token, codes + offsets)
     logits = model(sequences.scatter(1, places, target))  # [B, L, H·V + 2]
-    chosen = logits.log_softmax(-1).gather(1, places[:, :, None].expand(-1, -1, logits.shape[-1]))  # [B, H, H·V + 2]
+    chosen = logits.log_softmax(-1).gather(
+        1, places[:, :, None].expand(-1, -1, logits.shape[-1])
+    )  # [B, H, H·V + 2]
     by_digit = chosen[:, :, : model.mask_token].unflatten(2, (model.digits, model.codes))  # [B, H, H, V]
     return by_digit.diagonal(dim1=1, dim2=2).transpose(1, 2)
 

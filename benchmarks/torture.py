@@ -34,10 +34,36 @@ from pipelines import artifacts  # noqa: E402
 
 MODEL = ["--preset", "smoke", "--sids", 2, "--codebook", 16]
 TRAIN = ["train", *MODEL, "--steps", 12, "--validations", 3, "--name", "r", "--precision", "fp32"]
-GRID = ["ablate", "--budget", "smoke", "--sids", 2, "--codebook", 16, "--steps", 8, "--nfe", "1,2", "--beams", 5]
+GRID = [
+    "ablate",
+    "--budget",
+    "smoke",
+    "--sids",
+    2,
+    "--codebook",
+    16,
+    "--steps",
+    8,
+    "--nfe",
+    "1,2",
+    "--beams",
+    5,
+]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-MODULES = ("download.tabular", "embed.build", "tokenize.build", "tokenize.kmeans", "prepare", "train.run", "train.tune", "evaluate.run")
-MODULES = tuple(f"pipelines.{name}" for name in (*MODULES, "ablate.engine", "ablate.place", "ablate.report", "ablate.results"))
+MODULES = (
+    "download.tabular",
+    "embed.build",
+    "tokenize.build",
+    "tokenize.kmeans",
+    "prepare",
+    "train.run",
+    "train.tune",
+    "evaluate.run",
+)
+MODULES = tuple(
+    f"pipelines.{name}"
+    for name in (*MODULES, "ablate.engine", "ablate.planning", "ablate.report", "ablate.results")
+)
 Command = Sequence[object]
 
 
@@ -55,7 +81,16 @@ def stages(files: Path) -> dict[str, Stage]:
     """All stages, on interactions and items in `files`."""
 
     def imported(which: str) -> Command:
-        return ["import", "toy", "--min-count", 0, "--interactions", files / f"{which}.csv", "--items", files / "items.csv"]
+        return [
+            "import",
+            "toy",
+            "--min-count",
+            0,
+            "--interactions",
+            files / f"{which}.csv",
+            "--items",
+            files / "items.csv",
+        ]
 
     data, sids = [imported("one")], [imported("one"), ["embed"], ["tokenize", "--sids", 2, "--codebook", 16]]
     run = [*sids, TRAIN, ["eval", "--beams", 5]]
@@ -75,14 +110,18 @@ def stages(files: Path) -> dict[str, Stage]:
         "eval --force": Stage(["eval", "--beams", 5, "--force"], run),
         "ablate": Stage(GRID, sids),
         "ablate --jobs 2": Stage([*GRID, "--jobs", 2], sids, share=10),
-        "train --processes 2": Stage([*TRAIN, "--processes", 2], sids, ["train", "--resume", "--name", "r", "--processes", 2], share=10),
+        "train --processes 2": Stage(
+            [*TRAIN, "--processes", 2], sids, ["train", "--resume", "--name", "r", "--processes", 2], share=10
+        ),
         "tune": Stage(["tune", *MODEL, "--steps", 4, "--budget", 0.02, "--name", "s"], sids),
     }
 
 
 def write_files(folder: Path) -> None:
     """The toy: item i is followed by item i + 1; the second log is shorter."""
-    (folder / "items.csv").write_text("item_id,text\n" + "".join(f"i{i},group {i // 10} number {i}\n" for i in range(60)))
+    (folder / "items.csv").write_text(
+        "item_id,text\n" + "".join(f"i{i},group {i // 10} number {i}\n" for i in range(60))
+    )
     for name, users in (("one", 120), ("two", 90)):
         rows = (f"u{u},i{(7 * u + step) % 60},{step}\n" for u in range(users) for step in range(8))
         (folder / f"{name}.csv").write_text("user_id,item_id,timestamp\n" + "".join(rows))
@@ -227,7 +266,9 @@ class Torture:
             finally:
                 shutil.rmtree(root, ignore_errors=True)
         self.rows.append((what, tries, tries - ended - faults, ended, faults))
-        console.note(f"{what}: {tries} tried, {tries - ended - faults} stopped, {ended} finished, {faults} faults")
+        console.note(
+            f"{what}: {tries} tried, {tries - ended - faults} stopped, {ended} finished, {faults} faults"
+        )
 
     def stopped(self, name: str, number: int, root: Path) -> bool:
         """One signal at a random moment of a stage, and all that must hold afterwards."""
@@ -243,22 +284,45 @@ class Torture:
         """The workspace is sound, and the command comes to the same end as if nothing had happened."""
         stage, expected = self.stages[name], self.ready(name).result
         self.checked(unsound, root)
-        resumed = stage.resumed is not None and any(root.glob("runs/.r.anew/config.json")) or self.unfinished(root, name)
+        resumed = (
+            stage.resumed is not None
+            and any(root.glob("runs/.r.anew/config.json"))
+            or self.unfinished(root, name)
+        )
         self.done(root, stage.resumed if stage.resumed and resumed else stage.command)
         self.checked(unsound, root)
         if left := leftovers(root):
             raise AssertionError(f"left behind: {left}")
         if expected != (found := result(root)):
-            raise AssertionError(f"another result: {sorted(k for k in {*expected, *found} if expected.get(k) != found.get(k))}")
+            raise AssertionError(
+                f"another result: {sorted(k for k in {*expected, *found} if expected.get(k) != found.get(k))}"
+            )
 
     def unfinished(self, root: Path, name: str) -> bool:
         config = root / "runs" / "r" / "config.json"
-        return name.startswith("train") and config.exists() and artifacts.read_json(config)["state"] != "finished"
+        return (
+            name.startswith("train")
+            and config.exists()
+            and artifacts.read_json(config)["state"] != "finished"
+        )
 
     def loading(self, number: int, root: Path) -> bool:
         """A signal while the modules of a fresh program load."""
-        command = [sys.executable, "-X", "importtime", "-m", "maskgr_cli", "train", "--dataset", "none", "--workspace", str(root)]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        command = [
+            sys.executable,
+            "-X",
+            "importtime",
+            "-m",
+            "maskgr_cli",
+            "train",
+            "--dataset",
+            "none",
+            "--workspace",
+            str(root),
+        ]
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
             while "pipelines.orphans" not in process.stderr.readline():
                 pass
             time.sleep(self.random.uniform(0, 1))
@@ -298,39 +362,74 @@ class Torture:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=40, help="trials of each stage")
     parser.add_argument("--stage", action="append", help="only this stage; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="maskgr-torture-") as folder:
         rows = run(Path(folder), options.kills, options.seed, options.stage)
-    console.table("Kills, signals, full disks, two at once", ["stage", "tried", "stopped", "finished", "faults"], rows, artifacts.machine())
+    console.table(
+        "Kills, signals, full disks, two at once",
+        ["stage", "tried", "stopped", "finished", "faults"],
+        rows,
+        artifacts.machine(),
+    )
     sys.exit(any(row[-1] for row in rows))
 
 
-def run(folder: Path, tries: int, seed: int, only: list[str] | None = None) -> list[tuple[str, int, int, int, int]]:
+def run(
+    folder: Path, tries: int, seed: int, only: list[str] | None = None
+) -> list[tuple[str, int, int, int, int]]:
     """All trials; a row each of what was tried, how often, how often stopped or refused, how often finished, and faults."""
     torture = Torture(folder, seed)
     names = [name for name in torture.stages if not only or name in only]
     for name in names:
-        torture.count(f"SIGKILL, {name}", tries, lambda root, name=name: torture.stopped(name, signal.SIGKILL, root), name)
+        torture.count(
+            f"SIGKILL, {name}",
+            tries,
+            lambda root, name=name: torture.stopped(name, signal.SIGKILL, root),
+            name,
+        )
     for number in CODES:
         for name in names:
             few = max(1, tries // 4)
-            torture.count(f"{number.name}, {name}", few, lambda root, name=name, number=number: torture.stopped(name, number, root), name)
+            torture.count(
+                f"{number.name}, {name}",
+                few,
+                lambda root, name=name, number=number: torture.stopped(name, number, root),
+                name,
+            )
         if not only:
-            torture.count(f"{number.name}, while loading", tries, lambda root, number=number: torture.loading(number, root))
+            torture.count(
+                f"{number.name}, while loading",
+                tries,
+                lambda root, number=number: torture.loading(number, root),
+            )
     for name in names:
-        torture.count(f"two at once, {name}", max(1, tries // 10), lambda root, name=name: torture.at_once(name, root), name)
+        torture.count(
+            f"two at once, {name}",
+            max(1, tries // 10),
+            lambda root, name=name: torture.at_once(name, root),
+            name,
+        )
     disk = folder / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)], capture_output=True
+    ).returncode:
         console.note("A full disk is not tried: this user may not mount one.")
         return torture.rows
     try:
         for name in names:
-            torture.count(f"full disk, {name}", max(1, tries // 4), lambda root, name=name: torture.full(name, disk, root), name)
+            torture.count(
+                f"full disk, {name}",
+                max(1, tries // 4),
+                lambda root, name=name: torture.full(name, disk, root),
+                name,
+            )
     finally:
         subprocess.run(["umount", str(disk)], check=True)
     return torture.rows

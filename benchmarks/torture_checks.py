@@ -8,7 +8,7 @@ import torch
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.models.trained import load_run
+from pipelines.models.loading import load_run
 from pipelines.workspace import Workspace
 
 HALVES = (".maskgr-*", ".*.ready", ".*.anew", ".*.parts", "*.lock*", "*-trial-*")
@@ -59,4 +59,8 @@ def _is_of_other_data(place: Workspace, config: dict) -> bool:
     """Whether a data set or its semantic IDs were replaced since a run was trained, which is no fault."""
     data = place.dataset(config["dataset"])
     now = {"sequences": data.sequences, "sids": data.sids(config["sids"])}
-    return any(config["inputs"][name]["sha256"] != artifacts.digest(path) for name, path in now.items() if name in config["inputs"])
+    return any(
+        config["inputs"][name]["sha256"] != artifacts.digest(path)
+        for name, path in now.items()
+        if name in config["inputs"]
+    )

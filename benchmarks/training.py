@@ -10,9 +10,10 @@ import torch
 
 from benchmarks.common import compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_training_step
-from pipelines.evaluate.protocol import load_sequences, training
-from pipelines.models import registry
-from pipelines.models.catalogue import load_catalogue
+from pipelines.data.catalogue import load_catalogue
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import training
+from pipelines.models import loading
 from pipelines.train.batches import Batches
 from pipelines.train.configure import configure
 from pipelines.train.loop import Trainer
@@ -26,9 +27,9 @@ def trainer(preset: str, **settings: Any) -> Trainer:
     """An untrained model on Beauty and what trains it."""
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
-    sizes, schedule = configure("maskgr", preset, settings)
-    model = registry.build(sizes, catalogue)
-    batches = Batches(training(sequences), schedule.batch_size, sizes.max_items, seed=0)
+    model_settings, schedule = configure("maskgr", preset, settings)
+    model = loading.build(model_settings, catalogue)
+    batches = Batches(training(sequences), schedule.batch_size, model_settings.max_items, seed=0)
     return Trainer(model, batches, schedule, start_accelerate(schedule.precision))
 
 
@@ -58,7 +59,9 @@ def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[],
 
     def work() -> int:
         _, windows, rows = next(steps)
-        reference_training_step(model, optimizer, items_first(catalogue.sids, windows.padded(rows, 24)).to(device))
+        reference_training_step(
+            model, optimizer, items_first(catalogue.sids, windows.pad(rows, 24)).to(device)
+        )
         return len(rows)
 
     return work

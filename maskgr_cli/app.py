@@ -40,7 +40,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also: MASKGR_DEBUG=1).")] = False,
 ) -> None:
     if debug:
@@ -75,7 +77,9 @@ def _run() -> int:
             console.error(str(error))
             return 2 if isinstance(error, UserError) else 1
         if isinstance(error, OSError) and (error.filename or error.errno in FULL):
-            console.error(f"{error.filename or 'The disk'}: {error.strerror}. Check that path, its permissions and the space left.")
+            console.error(
+                f"{error.filename or 'The disk'}: {error.strerror}. Check that path, its permissions and the space left."
+            )
             return 2
         console.error(
             f"maskgr failed: {type(error).__name__}: {error}. "

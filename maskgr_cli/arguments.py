@@ -26,7 +26,11 @@ class Arguments(TyperGroup):
             UserError: an argument is empty, longer than any path, or holds a NUL.
         """
         for before, argument in zip(["", *args], args, strict=False):
-            flag, _, value = argument.partition("=") if argument.startswith("--") and "=" in argument else (before, "", argument)
+            flag, _, value = (
+                argument.partition("=")
+                if argument.startswith("--") and "=" in argument
+                else (before, "", argument)
+            )
             named = flag if flag.startswith("--") else "An argument"
             if not value.strip():
                 raise UserError(f"{named} is empty. Give it a value or leave it out.")

@@ -20,14 +20,27 @@ def show_comparison(comparison: pa.Table) -> None:
     for row in rows:
         name = row["run"] if row["run"] != run else ""  # once for all its metrics
         interval = f"{_points(row['low'])} to {_points(row['high'])}"
-        body.append([name, CUTOFFS[row["metric"]].format(row["k"]), _points(row["difference"]), interval, f"{row['p']:.4f}"])
+        body.append(
+            [
+                name,
+                CUTOFFS[row["metric"]].format(row["k"]),
+                _points(row["difference"]),
+                interval,
+                f"{row['p']:.4f}",
+            ]
+        )
         run = row["run"]
     notes = [
         f"{rows[0]['users']:,} users",
         "interval: paired bootstrap over users",
         f"p: paired permutation (sign-flip) test, two-sided, {PERMUTATIONS:,} permutations, not corrected for the number of comparisons",
     ]
-    console.table(f"Difference from {baseline} (percentage points)", ["", "", "difference", "95 % interval", "p"], body, " · ".join(notes))
+    console.table(
+        f"Difference from {baseline} (percentage points)",
+        ["", "", "difference", "95 % interval", "p"],
+        body,
+        " · ".join(notes),
+    )
 
 
 def _points(fraction: float) -> str:

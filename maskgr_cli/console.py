@@ -33,7 +33,9 @@ from rich.text import Text
 
 from pipelines.options import printable
 
-WORKER_ERRORS = "MASKGR_WORKER_ERRORS"  # in processes started by `launch.relaunch`: the folder for their errors
+WORKER_ERRORS = (
+    "MASKGR_WORKER_ERRORS"  # in processes started by `launch.relaunch`: the folder for their errors
+)
 FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
 
 
@@ -71,7 +73,9 @@ def result(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
     """Print a table: first column left, the others right; None is shown as "—"."""
-    shown = Table(title=_cell(title), caption=_cell(caption) or None, title_justify="left", caption_justify="left")
+    shown = Table(
+        title=_cell(title), caption=_cell(caption) or None, title_justify="left", caption_justify="left"
+    )
     for number, column in enumerate(columns):
         shown.add_column(_cell(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
@@ -102,7 +106,11 @@ class RichProgress:
 
     @contextmanager
     def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[_Task]:
-        amounts = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit, markup=False)]
+        amounts = (
+            [DownloadColumn(), TransferSpeedColumn()]
+            if unit == "bytes"
+            else [MofNCompleteColumn(), TextColumn(unit, markup=False)]
+        )
         columns = [
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),

@@ -33,7 +33,14 @@ DIGITS, ORDERS = ("digit", _digit), ("order", str)
 OTHERS, EVALUATIONS = ("revealed", "{} revealed".format), ("evaluations", "T = {}".format)
 PERCENT = {"scale": 100, "places": 2}
 GRIDS = (
-    Grid("accuracy", "True code is the likeliest (percent)", "mean over all sets of so many other digits", DIGITS, OTHERS, **PERCENT),
+    Grid(
+        "accuracy",
+        "True code is the likeliest (percent)",
+        "mean over all sets of so many other digits",
+        DIGITS,
+        OTHERS,
+        **PERCENT,
+    ),
     Grid("nll", "−log p(true code) (nats)", "mean over all sets of so many other digits", DIGITS, OTHERS),
     Grid(
         "dependence",
@@ -49,7 +56,14 @@ GRIDS = (
         ORDERS,
         EVALUATIONS,
     ),
-    Grid("invalid_rate", "Beams that are no item (percent)", "unconstrained beam search", ORDERS, EVALUATIONS, **PERCENT),
+    Grid(
+        "invalid_rate",
+        "Beams that are no item (percent)",
+        "unconstrained beam search",
+        ORDERS,
+        EVALUATIONS,
+        **PERCENT,
+    ),
 )
 
 
@@ -64,7 +78,9 @@ def show_diagnosis(diagnosis: pa.Table, title: str) -> None:
     console.result(f"{title} · {found[0]['users']:,} users")
     for grid in GRIDS:
         (row, row_name), (column, column_name) = grid.rows, grid.columns
-        cells = {(r[row], r[column]): _number(r["value"], grid) for r in found if r["measure"] == grid.measure}
+        cells = {
+            (r[row], r[column]): _number(r["value"], grid) for r in found if r["measure"] == grid.measure
+        }
         rows, columns = dict.fromkeys(key for key, _ in cells), sorted({key for _, key in cells})
         body = [[row_name(r), *(cells.get((r, c)) for c in columns)] for r in rows]
         if body:

@@ -96,7 +96,9 @@ def require_gpus(gpus: int | None) -> None:
     if found < gpus:
         way = f"Run with --gpus {found}, or" if found else "Run"
         plural = "" if found == 1 else "s"
-        raise UserError(f"--gpus {gpus}: PyTorch sees {found} GPU{plural} on this machine. {way} without --gpus to use the CPU.")
+        raise UserError(
+            f"--gpus {gpus}: PyTorch sees {found} GPU{plural} on this machine. {way} without --gpus to use the CPU."
+        )
 
 
 def require_cores(option: str, count: int | None) -> None:

@@ -23,14 +23,23 @@ def show_metrics(rows: list[tuple[str, pa.Table]], title: str, caption: str = ""
     """
     systems = [(name, {(r["metric"], r["k"]): r for r in table.to_pylist()}) for name, table in rows]
     measured = {key for _, found in systems for key in found}
-    cutoffs = sorted((key for key in measured if key[0] in CUTOFFS), key=lambda key: (list(CUTOFFS).index(key[0]), key[1]))
+    cutoffs = sorted(
+        (key for key in measured if key[0] in CUTOFFS), key=lambda key: (list(CUTOFFS).index(key[0]), key[1])
+    )
     rates = [(metric, None) for metric in RATES if (metric, None) in measured]
-    headers = ["", *(CUTOFFS[metric].format(k) for metric, k in cutoffs), *(RATES[metric] for metric, _ in rates)]
+    headers = [
+        "",
+        *(CUTOFFS[metric].format(k) for metric, k in cutoffs),
+        *(RATES[metric] for metric, _ in rates),
+    ]
 
     def grid(separator: str) -> list[list[str]]:
         lines = [[_with_interval(found.get(key), separator) for key in cutoffs] for _, found in systems]
         shares = [[_percent(found.get(key)) for key in rates] for _, found in systems]
-        return [headers, *([name, *line, *share] for (name, _), line, share in zip(systems, lines, shares, strict=True))]
+        return [
+            headers,
+            *([name, *line, *share] for (name, _), line, share in zip(systems, lines, shares, strict=True)),
+        ]
 
     transposed = [list(column) for column in zip(*grid(" "), strict=True)]
     layouts = [grid(" "), grid("\n"), transposed]  # from wide to narrow
@@ -42,7 +51,10 @@ def show_metrics(rows: list[tuple[str, pa.Table]], title: str, caption: str = ""
 
 def _width(grid: list[list[str]]) -> int:
     """Columns of a terminal that the table takes: cells, two blanks and a line for each, and one line more."""
-    return 1 + sum(3 + max(len(line) for cell in column for line in cell.split("\n")) for column in zip(*grid, strict=True))
+    return 1 + sum(
+        3 + max(len(line) for cell in column for line in cell.split("\n"))
+        for column in zip(*grid, strict=True)
+    )
 
 
 def _percent(row: dict | None) -> str:

@@ -38,14 +38,29 @@ def check_name(flag: str, name: str) -> None:
 
 WorkspaceOption = Annotated[
     Path | None,
-    typer.Option("--workspace", envvar="MASKGR_WORKSPACE", help="Folder of all artifacts.", show_default="./data"),
+    typer.Option(
+        "--workspace", envvar="MASKGR_WORKSPACE", help="Folder of all artifacts.", show_default="./data"
+    ),
 ]
-DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported")]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported"),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even where it is up to date.")]
 GpusOption = Annotated[
-    int | None, checked("--gpus", "GPUs to use, a process each; 0: the CPU.", check_number, 0, 1024, show_default="the one GPU there is")
+    int | None,
+    checked(
+        "--gpus",
+        "GPUs to use, a process each; 0: the CPU.",
+        check_number,
+        0,
+        1024,
+        show_default="the one GPU there is",
+    ),
 ]
-ProcessesOption = Annotated[int | None, checked("--processes", "Processes on the CPU.", check_number, 1, 1024, show_default="one")]
+ProcessesOption = Annotated[
+    int | None, checked("--processes", "Processes on the CPU.", check_number, 1, 1024, show_default="one")
+]
 
 
 def config_options(
@@ -63,7 +78,11 @@ def config_options(
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "settings"]
+        own = [
+            p
+            for name, p in inspect.signature(command, eval_str=True).parameters.items()
+            if name != "settings"
+        ]
         taken = {p.name for p in own}
         fields = {
             field.name: (field, typing.get_type_hints(config)[field.name])
@@ -71,7 +90,10 @@ def config_options(
             for field in dataclasses.fields(config)
             if field.name not in taken and "help" in field.metadata
         }
-        added = [_parameter(field, kind, _panel(name, configs), in_presets(name, presets or {})) for name, (field, kind) in fields.items()]
+        added = [
+            _parameter(field, kind, _panel(name, configs), in_presets(name, presets or {}))
+            for name, (field, kind) in fields.items()
+        ]
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
@@ -92,15 +114,23 @@ def swept_options(kinds: dict[str, dict[str, Any]]) -> Callable[[Callable[..., N
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [p for name, p in inspect.signature(command, eval_str=True).parameters.items() if name != "settings"]
+        own = [
+            p
+            for name, p in inspect.signature(command, eval_str=True).parameters.items()
+            if name != "settings"
+        ]
         taken = {p.name for p in own}
         panels: dict[str, str] = {}
         for kind, options in kinds.items():
             panels |= {name: f"Lists for {kind}" for name in options if name not in taken | panels.keys()}
 
         def option(name: str, panel: str) -> inspect.Parameter:
-            shown = typer.Option(f"--{name.replace('_', '-')}", show_default=False, rich_help_panel=panel, metavar="A,B,…")
-            return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, shown])
+            shown = typer.Option(
+                f"--{name.replace('_', '-')}", show_default=False, rich_help_panel=panel, metavar="A,B,…"
+            )
+            return inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, shown]
+            )
 
         @functools.wraps(command)
         def wrapper(**given: Any) -> None:
@@ -125,17 +155,29 @@ def in_presets(name: str, presets: dict[str, dict[str, Any]]) -> str:
     having = {preset: values[name] for preset, values in presets.items() if values.get(name) is not None}
     if len(having) == len(presets) and len({*map(str, having.values())}) == 1:
         having = {"default": next(iter(having.values()))}
-    return f" [{'; '.join(f'{preset}: {worded(value)}' for preset, value in having.items())}]" if having else ""
+    return (
+        f" [{'; '.join(f'{preset}: {worded(value)}' for preset, value in having.items())}]" if having else ""
+    )
 
 
 def worded(value: Any) -> str:
     """An option's value as a person reads it: yes, no, 200,000, 0.25."""
-    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}" if isinstance(value, int) else f"{value}"
+    return (
+        ("yes" if value else "no")
+        if isinstance(value, bool)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else f"{value}"
+    )
 
 
 def _parameter(field: dataclasses.Field, kind: Any, panel: str, values: str) -> inspect.Parameter:
     flag = flag_of(field)
     if bool in (kind, *typing.get_args(kind)):
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
-    shown = typer.Option(flag, help=field.metadata["help"] + values, show_default=False, rich_help_panel=panel)
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown])
+    shown = typer.Option(
+        flag, help=field.metadata["help"] + values, show_default=False, rich_help_panel=panel
+    )
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, shown]
+    )

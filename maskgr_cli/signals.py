@@ -30,7 +30,9 @@ def raised() -> Iterator[list[int]]:
     """Within the block a signal raises KeyboardInterrupt or SystemExit; yields the list that then holds it. After it, it leaves at once."""
     unraisable = sys.unraisablehook
 
-    def swallowed(what: sys.UnraisableHookArgs) -> None:  # raised where nothing can be: in a destructor, in a callback
+    def swallowed(
+        what: sys.UnraisableHookArgs,
+    ) -> None:  # raised where nothing can be: in a destructor, in a callback
         if caught:
             _leave(caught[0])
         unraisable(what)

@@ -94,7 +94,10 @@ NULLABLE = {
     *(("metrics", column) for column in ("k", "low", "high")),
     *(("trials", column) for column in ("recall", "seconds")),
     *(("diagnosis", column) for column in ("order", "evaluations", "digit", "revealed")),
-    *(("grid", column) for column in ("reason", "value", "low", "high", "users", "train_seconds", "eval_seconds")),
+    *(
+        ("grid", column)
+        for column in ("reason", "value", "low", "high", "users", "train_seconds", "eval_seconds")
+    ),
     *(("grid", column) for column in ("run", "evaluation", "description", "commit", "machine", "inputs")),
     ("ranks", "rank"),
 }
@@ -174,8 +177,11 @@ def write(
         "stage": kind,
         "version": __version__,
         "commit": commit(),
-        "config": plain(config),
-        "inputs": {n: {"path": os.path.relpath(p, path.parent), "sha256": digest(p)} for n, p in (inputs or {}).items()},
+        "config": json_values(config),
+        "inputs": {
+            n: {"path": os.path.relpath(p, path.parent), "sha256": digest(p)}
+            for n, p in (inputs or {}).items()
+        },
         "sha256": _table_digest(table),
         "seconds": None if started is None else round(time.monotonic() - started, 3),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -234,7 +240,9 @@ def holds(path: Path, sha256: str) -> bool:
         return False
 
 
-def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[str, Path] | None = None) -> str | None:
+def stale(
+    path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[str, Path] | None = None
+) -> str | None:
     """Why an artifact must be made again, in words; None where it is up to date.
 
     Args:
@@ -244,8 +252,12 @@ def stale(path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[s
     found = provenance(path)
     if found is None:
         return f"{path.name} is not readable" if os.path.exists(path) else f"{path.name} does not exist"  # noqa: PTH110
-    if config is not None and found["config"] != plain(config):
-        changed = sorted(k for k in {*found["config"], *plain(config)} if found["config"].get(k) != plain(config).get(k))
+    if config is not None and found["config"] != json_values(config):
+        changed = sorted(
+            k
+            for k in {*found["config"], *json_values(config)}
+            if found["config"].get(k) != json_values(config).get(k)
+        )
         return f"its configuration changed ({', '.join(changed)})"
     if inputs is None:
         inputs = {name: path.parent / entry["path"] for name, entry in found["inputs"].items()}
@@ -264,7 +276,9 @@ def matrix(table: pa.Table, column: str, path: Path) -> np.ndarray:
     """
     kind = table.schema.field(column).type
     if not pa.types.is_fixed_size_list(kind):
-        raise UserError(f"{path}: column {column} is {kind}, expected a fixed-size list. Make the file again.")
+        raise UserError(
+            f"{path}: column {column} is {kind}, expected a fixed-size list. Make the file again."
+        )
     flat = table.column(column).combine_chunks()
     values = flat.flatten()
     if flat.null_count or values.null_count:
@@ -274,7 +288,9 @@ def matrix(table: pa.Table, column: str, path: Path) -> np.ndarray:
 
 def fixed_size_list(values: np.ndarray) -> pa.FixedSizeListArray:
     """A [rows, width] array as a fixed-size-list column."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
+    )
 
 
 def _validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None = None) -> None:
@@ -282,10 +298,14 @@ def _validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None 
         if columns is not None and name not in columns:
             continue
         if name not in table.column_names:
-            raise UserError(f"{path} has no column {name!r} (it has {', '.join(table.column_names)}); it is not a {kind} file.")
+            raise UserError(
+                f"{path} has no column {name!r} (it has {', '.join(table.column_names)}); it is not a {kind} file."
+            )
         found = table.schema.field(name).type
         if expected is not None and found != expected:
-            raise UserError(f"{path}: column {name} is {found}, expected {expected}; it is not a {kind} file of this version.")
+            raise UserError(
+                f"{path}: column {name} is {found}, expected {expected}; it is not a {kind} file of this version."
+            )
         if (kind, name) not in NULLABLE and table.column(name).null_count:
             row = pc.index(pc.is_null(table.column(name)), True).as_py()
             raise UserError(f"{path}: column {name} has no value in row {row}. Make the file again.")
@@ -300,7 +320,7 @@ def _validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None 
             )
 
 
-def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def json_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration as JSON would give it back."""
     return json.loads(json.dumps(dict(config), default=str))
 
@@ -343,7 +363,9 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        run = functools.partial(subprocess.run, cwd=root, capture_output=True, text=True, timeout=5, check=True)
+        run = functools.partial(
+            subprocess.run, cwd=root, capture_output=True, text=True, timeout=5, check=True
+        )
         head = run(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
         return head + ("+" if run(["git", "status", "--porcelain", "-uno"]).stdout.strip() else "")
     except (OSError, subprocess.SubprocessError):

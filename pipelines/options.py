@@ -71,7 +71,9 @@ def check(config: Any) -> None:
 
 def check_kind(flag: str, value: Any, kinds: tuple[type, ...]) -> None:
     """Refuse a value of another type; a whole number passes as a number."""
-    if type(value) not in kinds and not (float in kinds and isinstance(value, (int, float)) and type(value) is not bool):
+    if type(value) not in kinds and not (
+        float in kinds and isinstance(value, (int, float)) and type(value) is not bool
+    ):
         named = " or ".join(KINDS[kind] for kind in kinds if kind in KINDS)
         raise UserError(f"{flag} is {shown(value)}; it must be {named}.")
 
@@ -117,7 +119,9 @@ def printable(text: str, lines: bool = False) -> str:
     if text.isprintable():
         return text
     kept = "\n" if lines else ""
-    return "".join(c if c.isprintable() or c in kept or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+    return "".join(
+        c if c.isprintable() or c in kept or unicodedata.category(c) == "Zs" else _escaped(c) for c in text
+    )
 
 
 def _escaped(character: str) -> str:

@@ -61,4 +61,8 @@ class Processes:
         def total(array: np.ndarray) -> np.ndarray:
             return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
 
-        return Processes(state.process_index, state.num_processes, total) if state.num_processes > 1 else Processes()
+        return (
+            Processes(state.process_index, state.num_processes, total)
+            if state.num_processes > 1
+            else Processes()
+        )

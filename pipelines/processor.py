@@ -5,7 +5,12 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # how wide products are, and whether there are any in bfloat16
+INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "amx_bf16",
+)  # how wide products are, and whether there are any in bfloat16
 
 
 def processor() -> str:
@@ -16,4 +21,9 @@ def processor() -> str:
         lines = []
     told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     has = {*told.get("flags", "").split()}
-    return ", ".join((told.get("model name") or platform.processor() or "unknown", *(flag for flag in INSTRUCTIONS if flag in has)))
+    return ", ".join(
+        (
+            told.get("model name") or platform.processor() or "unknown",
+            *(flag for flag in INSTRUCTIONS if flag in has),
+        )
+    )

@@ -26,7 +26,9 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """Report one line that a person should be able to read afterwards."""
 
-    def task(self, description: str, total: float | None = None, unit: str = "") -> AbstractContextManager[Task]:
+    def task(
+        self, description: str, total: float | None = None, unit: str = ""
+    ) -> AbstractContextManager[Task]:
         """Open a task; `unit` is "bytes" for sizes, else a plural noun ("users", "batches")."""
 
 

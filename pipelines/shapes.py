@@ -15,7 +15,14 @@ import typing
 from typing import Any
 
 DEEPEST = 32  # lists and objects within each other
-NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
+NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 NAMES |= {tuple: "a list", type(None): "null"}
 
 
@@ -112,9 +119,16 @@ def _plain(value: Any, place: str, depth: int) -> None:
         for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
             _plain(key, place, depth)
             _plain(entry, f"{place}[{key}]" if isinstance(value, list) else _within(place, key), depth - 1)
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+    elif isinstance(value, str) and (
+        "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
+    ):
         raise Misfit(f"{place or 'it'} holds {reprlib.repr(value)}, which is not Unicode text")
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63 or isinstance(value, float) and not math.isfinite(value):
+    elif (
+        isinstance(value, int)
+        and not -(2**63) <= value < 2**63
+        or isinstance(value, float)
+        and not math.isfinite(value)
+    ):
         raise Misfit(f"{place or 'it'} is {reprlib.repr(value)}, which is no finite number of 64 bits")
 
 
@@ -133,4 +147,6 @@ def _within(place: str, key: str) -> str:
 
 def _expect(fits: bool, value: Any, kind: Any, place: str) -> None:
     if not fits:
-        raise Misfit(f"{place or 'it'} is {reprlib.repr(value)}, expected {NAMES[type(None) if kind is None else kind]}")
+        raise Misfit(
+            f"{place or 'it'} is {reprlib.repr(value)}, expected {NAMES[type(None) if kind is None else kind]}"
+        )

@@ -55,7 +55,7 @@ class RunConfig(TypedDict, total=False):
     sids: str | None
     model: str
     preset: str
-    sizes: dict[str, Any]
+    model_settings: dict[str, Any]
     train: dict[str, Any]
     created: str
     state: str
@@ -104,7 +104,9 @@ class Dataset:
 
     @property
     def all_sids(self) -> list[Path]:
-        return sorted(p for p in (self.path / "sids").glob("[!.]*.parquet") if not p.name.endswith(".quality.parquet"))
+        return sorted(
+            p for p in (self.path / "sids").glob("[!.]*.parquet") if not p.name.endswith(".quality.parquet")
+        )
 
     def require_embeddings(self, name: str | None = None) -> Path:
         """The named embeddings, else the newest ones.
@@ -186,7 +188,9 @@ class Workspace:
         """
         root = Path(option or os.environ.get(ENVIRONMENT) or "data")
         if reason := _unusable(root):
-            raise UserError(f"The workspace {root} {reason}. Name a folder with --workspace or {ENVIRONMENT}.")
+            raise UserError(
+                f"The workspace {root} {reason}. Name a folder with --workspace or {ENVIRONMENT}."
+            )
         with suppress(OSError):  # of a workspace that may only be read
             for pattern in ("datasets", "datasets/*", "runs", "runs/*/eval", "reports"):
                 for folder in root.glob(pattern):
@@ -221,7 +225,11 @@ class Workspace:
         from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
 
         path = self.root / "workspace.json"
-        found = artifacts.read_json(path, Chosen, "Remove it, and name the data set with --dataset.") if path.exists() else {}
+        found = (
+            artifacts.read_json(path, Chosen, "Remove it, and name the data set with --dataset.")
+            if path.exists()
+            else {}
+        )
         return found.get("dataset")
 
     def require_dataset(self, name: str | None = None) -> Dataset:
@@ -234,9 +242,13 @@ class Workspace:
         if name is None:
             name = self.current
             if name not in have and have:
-                raise UserError(f"Name the data set to use with --dataset: {self.root} holds {', '.join(have)}.")
+                raise UserError(
+                    f"Name the data set to use with --dataset: {self.root} holds {', '.join(have)}."
+                )
             if name not in have:
-                raise UserError(f"No data set in {self.root}. Run `maskgr download beauty` or `maskgr import NAME …` first.")
+                raise UserError(
+                    f"No data set in {self.root}. Run `maskgr download beauty` or `maskgr import NAME …` first."
+                )
         if name not in have:
             raise UserError(
                 f"No data set {name!r} in {self.root} (it holds {', '.join(have) or 'none'}). "
@@ -257,7 +269,7 @@ class Workspace:
         """The folder of what became of the cells of grids."""
         return self.root / "ablate"
 
-    def outcome(self, key: str) -> Path:
+    def run_result(self, key: str) -> Path:
         """What became of one cell, whether or not it exists yet."""
         return self.outcomes / f"{checked_name(key)}.json"
 
@@ -273,7 +285,11 @@ class Workspace:
     @property
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        found = [self.run(p.parent.name) for p in (self.root / "runs").glob("[!.]*/config.json") if _is_name(p.parent.name)]
+        found = [
+            self.run(p.parent.name)
+            for p in (self.root / "runs").glob("[!.]*/config.json")
+            if _is_name(p.parent.name)
+        ]
         return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
 
     def comparisons(self, evaluation: str, baseline: str) -> Path:
@@ -309,7 +325,9 @@ def checked_name(name: str) -> str:
     if _is_name(name):
         return name
     if len(name) > LONGEST_NAME:
-        raise UserError(f"{shown(name)} cannot be a name: it has {len(name):,} characters, and a name has at most {LONGEST_NAME}.")
+        raise UserError(
+            f"{shown(name)} cannot be a name: it has {len(name):,} characters, and a name has at most {LONGEST_NAME}."
+        )
     raise UserError(
         f"{shown(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
     )
@@ -328,7 +346,11 @@ def _unusable(root: Path) -> str | None:
             return "is a file"
         if (root / "datasets").is_dir() or (root / "runs").is_dir():
             return None
-        parent = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists() or folder.is_symlink())
+        parent = next(
+            folder
+            for folder in (root.absolute(), *root.absolute().parents)
+            if folder.exists() or folder.is_symlink()
+        )
         if not parent.exists():
             return f"needs {parent}, a link to {parent.readlink()}, which does not exist"
         with tempfile.TemporaryFile(dir=parent):

@@ -21,7 +21,9 @@ from pipelines import artifacts
 from pipelines.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 1800.0  # seconds after which a process hangs; no test may ask for less, however busy the machine is
+PATIENCE = (
+    1800.0  # seconds after which a process hangs; no test may ask for less, however busy the machine is
+)
 
 
 class ListProgress:
@@ -79,13 +81,21 @@ def maskgr(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=PATIENCE,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(tmp_path / "workspace"), "COLUMNS": "200", **environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "MASKGR_WORKSPACE": str(tmp_path / "workspace"),
+                "COLUMNS": "200",
+                **environment,
+            },
         )
 
     return run
 
 
-def write_toy(workspace: Workspace, users: int = 200, items: int = 60, length: int = 8, name: str = "toy") -> Workspace:
+def write_toy(
+    workspace: Workspace, users: int = 200, items: int = 60, length: int = 8, name: str = "toy"
+) -> Workspace:
     """A data set with a pattern a model can learn: item i is followed by item i + 1 (mod N).
 
     Item texts name the item's group of ten, so that their embeddings cluster.

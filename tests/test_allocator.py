@@ -35,8 +35,13 @@ OFFERED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 def without_and_with(program: str) -> list[int]:
     """The number that a program prints in a process that has not been told anything, and in one that has."""
     untold = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
-    commands = ([sys.executable, "-c", program.format(setting=setting)] for setting in ("", "keep_freed_memory()"))
-    return [int(subprocess.run(command, capture_output=True, text=True, check=True, env=untold).stdout) for command in commands]
+    commands = (
+        [sys.executable, "-c", program.format(setting=setting)] for setting in ("", "keep_freed_memory()")
+    )
+    return [
+        int(subprocess.run(command, capture_output=True, text=True, check=True, env=untold).stdout)
+        for command in commands
+    ]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
@@ -46,7 +51,10 @@ def test_large_blocks_are_faulted_in_once() -> None:
     assert kept < without / 10
 
 
-@pytest.mark.skipif(not OFFERED.exists() or "[madvise]" not in OFFERED.read_text(), reason="huge pages are not given to those who ask")
+@pytest.mark.skipif(
+    not OFFERED.exists() or "[madvise]" not in OFFERED.read_text(),
+    reason="huge pages are not given to those who ask",
+)
 def test_large_tensors_lie_in_huge_pages() -> None:
     without, kib = without_and_with(HUGE)
     assert kib - without > (1 << 26) * 4 / 1024 / 10  # as many as the kernel has to give

@@ -18,7 +18,11 @@ from pipelines.processor import processor
 
 
 def items(rows: int = 5, **columns: object) -> pa.Table:
-    values = {"item": pa.array(range(rows), pa.int32()), "item_id": [f"i{r}" for r in range(rows)], "text": ["some text"] * rows}
+    values = {
+        "item": pa.array(range(rows), pa.int32()),
+        "item_id": [f"i{r}" for r in range(rows)],
+        "text": ["some text"] * rows,
+    }
     return pa.table({**values, **columns})
 
 
@@ -34,11 +38,20 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["items.parquet"]
 
 
-def test_provenance_says_where_it_comes_from(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provenance_says_where_it_comes_from(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(artifacts.time, "monotonic", lambda: 12.5)
     source = tmp_path / "source.txt"
     source.write_text("abc")
-    artifacts.write(path, "items", items(), config={"seed": 3, "where": Path("x")}, inputs={"source": source}, started=10.0)
+    artifacts.write(
+        path,
+        "items",
+        items(),
+        config={"seed": 3, "where": Path("x")},
+        inputs={"source": source},
+        started=10.0,
+    )
     found = artifacts.provenance(path)
     assert found is not None
     assert found["stage"] == "items"
@@ -51,7 +64,9 @@ def test_provenance_says_where_it_comes_from(path: Path, tmp_path: Path, monkeyp
 
 def test_digest_is_of_the_content_alone(path: Path) -> None:
     def digest(table: pa.Table, **how: object) -> str:
-        return artifacts.digest(artifacts.write(path, "items", table, config=dict(how), started=time.monotonic()))
+        return artifacts.digest(
+            artifacts.write(path, "items", table, config=dict(how), started=time.monotonic())
+        )
 
     first = digest(items(), seed=1)
     assert digest(items(), seed=2) == first
@@ -72,7 +87,9 @@ def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UserError):
         artifacts.write(path, "items", items().drop_columns("text"), config={})
     monkeypatch.setattr(pq, "write_table", fail_halfway)
-    with pytest.raises(UserError, match=r"items.parquet cannot be written in .*deep \(disk full\). Free space there"):
+    with pytest.raises(
+        UserError, match=r"items.parquet cannot be written in .*deep \(disk full\). Free space there"
+    ):
         artifacts.write(path, "items", items(7), config={})
     with pytest.raises(TypeError):
         artifacts.write_json(path, {1: 1, "a": 1})
@@ -89,7 +106,9 @@ def test_why_an_artifact_is_stale(path: Path, tmp_path: Path) -> None:
     artifacts.write(path, "items", items(), config=config, inputs={"reviews": one})
     assert artifacts.stale(path, config, {"reviews": one}) is None
     assert artifacts.stale(path) is None
-    assert artifacts.stale(path, {"seed": 2, "sizes": (2, 3), "new": None}) == "its configuration changed (seed)"
+    assert (
+        artifacts.stale(path, {"seed": 2, "sizes": (2, 3), "new": None}) == "its configuration changed (seed)"
+    )
     assert artifacts.stale(path, {"seed": 1, "layers": 4}) == "its configuration changed (layers, sizes)"
     assert artifacts.stale(path, config, {"reviews": two}) == "its reviews changed"
     assert artifacts.stale(path, config, {"reviews": one, "meta": two}) == "its meta changed"
@@ -109,11 +128,17 @@ def test_an_input_made_again_with_the_same_content_has_not_changed(path: Path, t
 
 
 BROKEN = {
-    "missing column": (items().drop_columns("text"), "has no column 'text' \\(it has item, item_id\\); it is not a items file"),
+    "missing column": (
+        items().drop_columns("text"),
+        "has no column 'text' \\(it has item, item_id\\); it is not a items file",
+    ),
     "wrong type": (items(text=[1, 2, 3, 4, 5]), "column text is int64, expected string"),
     "null": (items(text=["a", "b", None, "d", "e"]), "column text has no value in row 2"),
     "no rows": (items(0, text=pa.array([], pa.string())), "holds no rows"),
-    "numbering": (items(item=pa.array([0, 1, 3, 2, 4], pa.int32())), "column item must count 0, 1, 2, …; row 2 holds 3"),
+    "numbering": (
+        items(item=pa.array([0, 1, 3, 2, 4], pa.int32())),
+        "column item must count 0, 1, 2, …; row 2 holds 3",
+    ),
 }
 
 
@@ -133,7 +158,9 @@ def test_broken_tables_are_neither_written_nor_read(path: Path, case: str) -> No
 def test_ranks_may_be_null_where_the_target_is_absent(path: Path) -> None:
     numbers = pa.array([0, 0], pa.int32())
     ranks = dict.fromkeys(artifacts.SCHEMAS["ranks"], numbers) | {"rank": pa.array([1, None], pa.int32())}
-    assert artifacts.read(artifacts.write(path, "ranks", pa.table(ranks), config={}), "ranks")["rank"].to_pylist() == [1, None]
+    assert artifacts.read(artifacts.write(path, "ranks", pa.table(ranks), config={}), "ranks")[
+        "rank"
+    ].to_pylist() == [1, None]
     with pytest.raises(UserError, match="column target has no value in row 1"):
         artifacts.write(path, "ranks", pa.table({**ranks, "target": ranks["rank"]}), config={})
 
@@ -143,7 +170,9 @@ def test_missing_and_foreign_files_say_what_to_do(path: Path) -> None:
         artifacts.read(path, "items", hint="Run `maskgr embed` first.")
     path.parent.mkdir()
     path.write_text("item,item_id,text\n0,a,b\n")
-    with pytest.raises(UserError, match="items.parquet is not a readable Parquet file .* Remove it and make it again"):
+    with pytest.raises(
+        UserError, match="items.parquet is not a readable Parquet file .* Remove it and make it again"
+    ):
         artifacts.read(path, "items")
     assert artifacts.provenance(path) is None
 
@@ -180,7 +209,13 @@ def test_paths_and_files_that_cannot_be_leave_it_stale(path: Path) -> None:
         changed = {**made, "inputs": {"reviews": {**made["inputs"]["reviews"], "path": where}}}
         pq.write_table(table.replace_schema_metadata({artifacts.PROVENANCE_KEY: json.dumps(changed)}), path)
         assert artifacts.stale(path) == "its reviews changed"
-    for spoilt in ({**made, "inputs": 3}, {**made, "inputs": {"reviews": "x"}}, {**made, "sha256": 1}, [], {**made, "config": None}):
+    for spoilt in (
+        {**made, "inputs": 3},
+        {**made, "inputs": {"reviews": "x"}},
+        {**made, "sha256": 1},
+        [],
+        {**made, "config": None},
+    ):
         pq.write_table(table.replace_schema_metadata({artifacts.PROVENANCE_KEY: json.dumps(spoilt)}), path)
         assert artifacts.provenance(path) is None
     assert artifacts.stale(path.with_name("9" * 5000)) == f"{'9' * 5000} does not exist"
@@ -239,7 +274,10 @@ def test_columns_that_are_no_matrix(column: pa.Array, message: str) -> None:
 def test_provenance_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name and by the instructions that decide how fast a training is; elsewhere by what the system tells."""
     listed = "processor\t: 0\nmodel name\t: Fast CPU\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
-    for text, expected in ((listed, "Fast CPU, avx2, avx512f, avx512_bf16"), ("Processor : 0", "Some processor")):
+    for text, expected in (
+        (listed, "Fast CPU, avx2, avx512f, avx512_bf16"),
+        ("Processor : 0", "Some processor"),
+    ):
         monkeypatch.setattr(Path, "read_text", lambda *_, text=text, **__: text)
         monkeypatch.setattr("platform.processor", lambda: "Some processor")
         assert processor() == expected

@@ -14,7 +14,7 @@ from pipelines.decode.config import Decoding
 from pipelines.download.config import DownloadConfig, ImportConfig
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.options import check, option, shown
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train import memory
@@ -68,7 +68,10 @@ def test_every_number_of_a_configuration_declares_both_bounds(config: type) -> N
     ("typed", "message"),
     [
         ("train --seed -1", "--seed is -1; it must be between 0 and 2,147,483,647."),
-        ("train --seed 99999999999999999999", "--seed is 99999999999999999999; it must be between 0 and 2,147,483,647."),
+        (
+            "train --seed 99999999999999999999",
+            "--seed is 99999999999999999999; it must be between 0 and 2,147,483,647.",
+        ),
         ("train --width 100000", "--width is 100000; it must be between 1 and 16,384."),
         ("train --sids 100000", "--sids is 100000; it must be between 1 and 256."),
         ("train --layers 100000", "--layers is 100000; it must be between 1 and 256."),
@@ -82,12 +85,21 @@ def test_every_number_of_a_configuration_declares_both_bounds(config: type) -> N
         ("tune --budget nan", "--budget is nan; it must be between 1e-09 and 1,000,000."),
         ("ablate table1 --seeds 100000", "--seeds is 100000; it must be between 1 and 1,000."),
         ("ablate table1 --jobs 100000", "--jobs is 100000; it must be between 1 and 256."),
-        ("ablate --dataset toy --nfe 1..99999999", "--nfe 1..99999999 is a range of 99,999,999 values; a grid takes 10,000 at most."),
+        (
+            "ablate --dataset toy --nfe 1..99999999",
+            "--nfe 1..99999999 is a range of 99,999,999 values; a grid takes 10,000 at most.",
+        ),
         ("train --workspace ", "--workspace is empty. Give it a value or leave it out."),
         ("train --track ", "--track is empty. Give it a value or leave it out."),
         ("train --track=", "--track is empty. Give it a value or leave it out."),
-        ("download beauty --mirror http://[::1", "--mirror 'http://[::1' is not a web address; write e.g. https://example.org/folder."),
-        ("download beauty --mirror http://a:99999", "--mirror 'http://a:99999' is not a web address; write e.g."),
+        (
+            "download beauty --mirror http://[::1",
+            "--mirror 'http://[::1' is not a web address; write e.g. https://example.org/folder.",
+        ),
+        (
+            "download beauty --mirror http://a:99999",
+            "--mirror 'http://a:99999' is not a web address; write e.g.",
+        ),
         (f"train --name {'x' * 300}", "cannot be a name: it has 300 characters, and a name has at most 128."),
         ("eval --split train", "--split 'train' is unknown; choose test, validation."),
         ("embed --encoder ~nobody-of-that-name/x", "--encoder '~nobody-of-that-name/x' cannot be looked up"),
@@ -105,7 +117,9 @@ def test_a_model_beyond_the_memory_is_refused_before_it_is_built(monkeypatch: py
     monkeypatch.setattr(memory, "_largest_gpu", lambda: 0)
     monkeypatch.setattr(memory, "_memory", lambda: 2.0**30)
     largest = {"layers": 256, "width": 16_384, "mlp": 131_072, "heads": 8}
-    with pytest.raises(UserError, match="--layers 256, --width 16384 and --mlp 131072 .* this machine has 1 GiB. Lower them"):
+    with pytest.raises(
+        UserError, match="--layers 256, --width 16384 and --mlp 131072 .* this machine has 1 GiB. Lower them"
+    ):
         configure("maskgr", "paper", largest)
     sizes, train = configure("sasrec", "small", {})
     memory.check_memory(sizes, train, items=50_000)
@@ -129,7 +143,10 @@ class Toy:
         check(self)
 
 
-@pytest.mark.parametrize("sound", [{"rate": 0.25}, {"rate": 1}, {"count": 1}, {"count": 10_000}, {"word": "no"}, {"free": object()}])
+@pytest.mark.parametrize(
+    "sound",
+    [{"rate": 0.25}, {"rate": 1}, {"count": 1}, {"count": 10_000}, {"word": "no"}, {"free": object()}],
+)
 def test_bounds_belong_to_what_is_allowed(sound: dict) -> None:
     Toy(**sound)
 

@@ -20,25 +20,41 @@ BRACKETS = "[bold]name[/bold] :smile: [/oops]"  # Rich markup and emoji codes, w
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """A terminal of 200 columns in place of standard error."""
     screen = io.StringIO()
-    fake = Console(file=screen, force_terminal=True, width=200, highlight=False, markup=False, emoji=False, color_system=None)
+    fake = Console(
+        file=screen,
+        force_terminal=True,
+        width=200,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None,
+    )
     monkeypatch.setattr(console, "err", fake)
     return screen
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={"PATH": "", "PYTHONIOENCODING": "utf-8", **environment}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": "", "PYTHONIOENCODING": "utf-8", **environment},
     )
 
 
-def test_results_go_to_standard_output_and_the_rest_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_go_to_standard_output_and_the_rest_to_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     console.table("Title", ["system", "R@5"], [["popularity", 1.5], ["maskgr", None]], "a caption")
     console.note("a note")
     console.error("bad value")
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0].strip() == "Title" and lines[-1].strip() == "a caption"
-    assert "│ popularity │ 1.5 │" in lines and "│ maskgr     │   — │" in lines  # first column left, others right, None a dash
+    assert (
+        "│ popularity │ 1.5 │" in lines and "│ maskgr     │   — │" in lines
+    )  # first column left, others right, None a dash
     assert err.splitlines() == ["a note", "error: bad value"]
 
 
@@ -51,7 +67,9 @@ def test_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "control", ["\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\x7f", "\r", "\u202e", "\u2066", "\ud800", "\u2028"], ids=ascii
+    "control",
+    ["\x1b]0;title\x07", "\x1b[2J", "\x9b31m", "\x7f", "\r", "\u202e", "\u2066", "\ud800", "\u2028"],
+    ids=ascii,
 )
 def test_what_a_terminal_would_obey_is_shown_escaped(
     control: str, capsys: pytest.CaptureFixture[str], terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch

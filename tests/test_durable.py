@@ -84,7 +84,12 @@ def test_a_kill_between_two_moves_mixes_nothing(workspace: Workspace, moves: int
     """
     kill(start(code, folder))
     Workspace.find(workspace.root)  # as every command does first
-    assert {name: (folder / name).read_text() for name in ("a", "b", "c", "own")} == {"a": "new", "b": "new", "c": "new", "own": "old"}
+    assert {name: (folder / name).read_text() for name in ("a", "b", "c", "own")} == {
+        "a": "new",
+        "b": "new",
+        "c": "new",
+        "own": "old",
+    }
     assert names(folder) == ["a", "b", "c", "own", "sids"]
     with durable.together(folder) as new:
         (new / "a").write_text("newest")
@@ -132,7 +137,10 @@ def test_a_lock_on_nothing_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("of a library")])
 def test_what_cannot_be_written_is_one_line(tmp_path: Path, error: Exception) -> None:
     with (
-        pytest.raises(UserError, match=r"x cannot be written in .*/deep \(.*\)\. Free space there, allow writing, or name another"),
+        pytest.raises(
+            UserError,
+            match=r"x cannot be written in .*/deep \(.*\)\. Free space there, allow writing, or name another",
+        ),
         durable.atomic(tmp_path / "deep" / "x", KeyError),
     ):
         raise error

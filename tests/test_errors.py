@@ -32,7 +32,9 @@ def test_what_a_library_throws_is_one_line(failure: BaseException) -> None:
     assert str(raised.value) == f"a.zip is not a readable zip archive ({reason}). Fetch it again."
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(3), UserError("said already"), FileNotFoundError("a.zip")])
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), SystemExit(3), UserError("said already"), FileNotFoundError("a.zip")]
+)
 def test_all_else_passes(failure: BaseException) -> None:
     with pytest.raises(type(failure)) as raised, reading(Path("a.zip"), "zip archive", ""):
         raise failure

@@ -13,16 +13,37 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
-CORE = {"errors", "options", "shapes", "durable", "orphans", "progress", "processes", "processor", "artifacts", "workspace"}
-MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
-    **dict.fromkeys(["download", "embed", "tokenize", "models", "overview", *CORE], set()),
-    "prepare": {"embed", "tokenize"},
-    "decode": {"models"},
-    "evaluate": {"models", "decode"},
-    "train": {"models", "decode", "evaluate"},
-    "ablate": {"download", "embed", "tokenize", "prepare", "models", "train", "decode", "evaluate"},
+CORE = {
+    *("errors", "options", "shapes", "durable", "orphans", "progress", "processes", "processor"),
+    *("artifacts", "workspace"),
 }
-LIGHT = {"artifacts", "workspace", "models", "train", "decode", "evaluate"}  # also run where neither of these is installed
+MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
+    **dict.fromkeys(["data", "download", "embed", "tokenize", "inventory", *CORE], set()),
+    "import_": {"download"},
+    "defaults": {"embed", "tokenize"},
+    "models": {"data"},
+    "decode": {"data", "models"},
+    "evaluate": {"data", "models", "decode"},
+    "train": {"data", "models", "decode", "evaluate"},
+    "ablate": {
+        *("download", "embed", "tokenize", "defaults", "data", "models", "train", "decode", "evaluate")
+    },
+}
+PARTS = {  # part of `models` → parts that it may import, besides itself and the configuration of all models
+    "nn": set(),
+    "objectives": {"nn"},
+    "sid": {"nn", "objectives", "denoiser"},
+    "sid_models": {"nn", "objectives", "sid", "denoiser", "base", "causal"},
+    "item_models": {"nn", "objectives", "base", "causal"},
+}
+LIGHT = {
+    "artifacts",
+    "workspace",
+    "models",
+    "train",
+    "decode",
+    "evaluate",
+}  # also run where neither of these is installed
 HEAVY = {"torch", "polars", "pyarrow", "sklearn", "faiss", "transformers", "accelerate"}
 INTERFACE = {"maskgr_cli", "typer", "click", "rich", "argparse"}
 
@@ -50,7 +71,11 @@ def name(file: Path) -> str:
 @pytest.mark.parametrize("file", PIPELINES, ids=name)
 def test_pipelines_know_nothing_of_the_command_line(file: Path) -> None:
     assert not {i for i in imports(file) if i.split(".")[0] in INTERFACE}
-    called = {n.func.id for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    called = {
+        n.func.id
+        for n in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    }
     assert not called & {"print", "input", "exit", "quit"}
     assert not imports(file) & {"sys.argv", "sys.exit"}
 
@@ -61,8 +86,22 @@ def test_stages_keep_out_of_other_stages(file: Path) -> None:
     rooms = {parts[0] for parts in others} - CORE - {room(file), "__version__"}
     assert rooms <= MAY_IMPORT[room(file)]
     assert not {
-        parts for parts in others if parts[0] != room(file) and any(part.startswith("_") for part in parts if part != "__version__")
+        parts
+        for parts in others
+        if parts[0] != room(file) and any(part.startswith("_") for part in parts if part != "__version__")
     }
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_models_keep_out_of_other_parts(part: str) -> None:
+    for file in (ROOT / "pipelines" / "models" / part).glob("*.py"):
+        others = {tuple(i.split(".")[2:]) for i in imports(file) if i.startswith("pipelines.models.")}
+        assert {parts[0] for parts in others} - {part, "config"} <= PARTS[part], file
+
+
+def test_decoding_knows_the_protocol_and_the_data_alone() -> None:
+    for file in (ROOT / "pipelines" / "decode").glob("*.py"):
+        assert {i.split(".")[2] for i in imports(file) if i.startswith("pipelines.models.")} <= {"denoiser"}
 
 
 @pytest.mark.parametrize("file", [f for f in PIPELINES if room(f) in LIGHT], ids=name)

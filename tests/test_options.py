@@ -102,6 +102,14 @@ def test_help_shows_options_and_their_texts() -> None:
     with pytest.raises(ValueError) as shown:
         command_line("--help")
     text = str(shown.value)
-    for word in ("--sids", "How many layers. [default: 4]", "--rotary", "--no-rotary", "Wall time.", "greedy|random", "Hyperparameters"):
+    for word in (
+        "--sids",
+        "How many layers. [default: 4]",
+        "--rotary",
+        "--no-rotary",
+        "Wall time.",
+        "greedy|random",
+        "Hyperparameters",
+    ):
         assert word in text
     assert "settings" not in text and "--hidden" not in text

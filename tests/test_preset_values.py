@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from maskgr_cli.app import app
 from maskgr_cli.options import in_presets, worded
 from pipelines.errors import UserError
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.train.configure import preset_values
 
 
@@ -41,13 +41,19 @@ def test_values_that_agree_are_the_default_and_none_is_left_out() -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_table_lists_the_presets_of_any_model(model: str) -> None:
-    rows = {line.split("│")[1].strip(): line for line in shown("presets", model).splitlines() if line.startswith("│")}
+    rows = {
+        line.split("│")[1].strip(): line
+        for line in shown("presets", model).splitlines()
+        if line.startswith("│")
+    }
     values = preset_values(model)
     assert len(rows) == len(values["paper"])
     for option, row in rows.items():
         cells = [cell.strip() for cell in row.split("│")[2:-1]]
         name = option.removeprefix("--").replace("-", "_")
-        assert cells == ["—" if values[preset][name] is None else worded(values[preset][name]) for preset in values]
+        assert cells == [
+            "—" if values[preset][name] is None else worded(values[preset][name]) for preset in values
+        ]
 
 
 def test_an_unknown_model_is_refused() -> None:

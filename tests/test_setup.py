@@ -18,7 +18,11 @@ from packaging.utils import canonicalize_name
 from pipelines import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+LOCK = [
+    Requirement(line)
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if not line.startswith("#")
+]
 COMMANDS = ["download", "import", "embed", "tokenize", "train", "eval", "ablate", "report", "show"]
 HEAVY = ["torch", "polars", "pyarrow", "numpy", "sklearn", "faiss", "transformers", "accelerate"]
 
@@ -27,13 +31,21 @@ def declared() -> list[Requirement]:
     """What the project needs to be built, run and tested."""
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    lines = project["build-system"]["requires"] + project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
+    lines = (
+        project["build-system"]["requires"]
+        + project["project"]["dependencies"]
+        + project["project"]["optional-dependencies"]["dev"]
+    )
     return [Requirement(line) for line in lines]
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
-@pytest.mark.parametrize(("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")])
-def test_the_lock_pins_one_fitting_version_of_all_that_is_declared(python: str, system: str, machine: str) -> None:
+@pytest.mark.parametrize(
+    ("system", "machine"), [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
+)
+def test_the_lock_pins_one_fitting_version_of_all_that_is_declared(
+    python: str, system: str, machine: str
+) -> None:
     environment = {
         "python_version": python,
         "python_full_version": f"{python}.0",
@@ -68,11 +80,15 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 def test_make_lists_its_targets() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = next(line for line in makefile.splitlines() if line.startswith(".PHONY:")).split()[1:]
-    shown = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert [line.split()[0] for line in shown.splitlines()] == phony
 
 
-def test_help_lists_the_commands_in_pipeline_order(maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_help_lists_the_commands_in_pipeline_order(
+    maskgr: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     result = maskgr("--help")
     assert result.returncode == 0
     words = re.findall(r"^\W*([a-z]+)\s{2,}", result.stdout, flags=re.MULTILINE)
@@ -85,12 +101,16 @@ def test_version(maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> Non
 
 def test_starting_the_program_imports_nothing_heavy() -> None:
     code = f"import sys, maskgr_cli.app; print(*[name for name in {HEAVY} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert result.stdout.split() == []
 
 
 def test_every_folder_of_modules_is_a_package() -> None:
-    folders = {path.parent for package in ("maskgr_cli", "pipelines") for path in (ROOT / package).rglob("*.py")}
+    folders = {
+        path.parent for package in ("maskgr_cli", "pipelines") for path in (ROOT / package).rglob("*.py")
+    }
     assert [str(folder) for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
 
 

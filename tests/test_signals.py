@@ -15,7 +15,16 @@ from pipelines.workspace import Workspace
 from tests.conftest import ROOT
 
 # After which import the signal comes: before and in the command line's own, and in those of a command.
-MOMENTS = ["pipelines.orphans", "typer", "rich.console", "maskgr_cli.app", "numpy", "pyarrow.lib", "torch._C", "pipelines.train.run"]
+MOMENTS = [
+    "pipelines.orphans",
+    "typer",
+    "rich.console",
+    "maskgr_cli.app",
+    "numpy",
+    "pyarrow.lib",
+    "torch._C",
+    "pipelines.train.run",
+]
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -23,7 +32,9 @@ def start(toy: Workspace, *arguments: object, **environment: str) -> subprocess.
     """The program, telling each import on standard error."""
     command = [sys.executable, "-X", "importtime", "-m", "maskgr_cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(toy.root), **environment}
-    return subprocess.Popen(command, cwd=toy.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=toy.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(process: subprocess.Popen[str], pattern: str) -> list[str]:
@@ -45,7 +56,9 @@ def said(lines: list[str]) -> list[str]:
 def test_a_signal_while_modules_load(toy: Workspace, moment: str, number: signal.Signals) -> None:
     if moment not in (*MOMENTS[:4], "numpy") and number == signal.SIGTERM:
         pytest.skip("the same way")
-    with start(toy, "train", "--model", "sasrec", "--preset", "smoke", "--steps", "100000", "--dataset", "toy") as process:
+    with start(
+        toy, "train", "--model", "sasrec", "--preset", "smoke", "--steps", "100000", "--dataset", "toy"
+    ) as process:
         seen = wait_for(process, rf"\| +{re.escape(moment)}")
         process.send_signal(number)
         rest = process.stderr.readlines()
@@ -57,7 +70,9 @@ def test_a_signal_while_modules_load(toy: Workspace, moment: str, number: signal
 @pytest.mark.parametrize("number", CODES)
 def test_a_signal_while_training_saves(toy: Workspace, number: signal.Signals) -> None:
     options = ["--steps", 10**6, "--validations", 10**6, "--name", "long", "--precision", "fp32"]
-    with start(toy, "train", "--model", "sasrec", "--preset", "smoke", "--dataset", "toy", *options) as process:
+    with start(
+        toy, "train", "--model", "sasrec", "--preset", "smoke", "--dataset", "toy", *options
+    ) as process:
         wait_for(process, r"validation R@10 .* left")
         process.send_signal(number)
         lines = said(process.stderr.readlines())

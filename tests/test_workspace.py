@@ -40,7 +40,10 @@ def test_a_workspace_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         (link / "below", f"needs {link}, a link to"),
         (tmp_path / ("x" * 300), r"cannot be used \(File name too long\)"),
     ):
-        with pytest.raises(UserError, match=f"The workspace .* {reason}.*. Name a folder with --workspace or MASKGR_WORKSPACE"):
+        with pytest.raises(
+            UserError,
+            match=f"The workspace .* {reason}.*. Name a folder with --workspace or MASKGR_WORKSPACE",
+        ):
             Workspace.find(path)
     assert Workspace.find(tmp_path / "new" / "one").root == tmp_path / "new" / "one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]  # looking leaves nothing
@@ -53,7 +56,9 @@ def test_nothing_can_be_written_under_proc() -> None:
             Workspace.find(Path(path))
 
 
-def test_a_workspace_that_holds_something_need_not_be_writable(toy: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_that_holds_something_need_not_be_writable(
+    toy: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -68,9 +73,33 @@ def test_names_that_can_be_folders(name: str) -> None:
     assert checked_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "x" * 129, "a\u202eb", "a\x1b", ".", "..", "../x", "a/b", "a\\b", "-x", ".hidden", "a b", "a\n", "ü"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x" * 129,
+        "a\u202eb",
+        "a\x1b",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a\\b",
+        "-x",
+        ".hidden",
+        "a b",
+        "a\n",
+        "ü",
+    ],
+)
 def test_names_that_cannot(workspace: Workspace, name: str) -> None:
-    for use in (checked_name, workspace.dataset, workspace.run, workspace.downloads, workspace.dataset("d").sids):
+    for use in (
+        checked_name,
+        workspace.dataset,
+        workspace.run,
+        workspace.downloads,
+        workspace.dataset("d").sids,
+    ):
         with pytest.raises(UserError, match="cannot be a name"):
             use(name)
 
@@ -78,14 +107,18 @@ def test_names_that_cannot(workspace: Workspace, name: str) -> None:
 def test_what_a_killed_command_leaves_is_no_data_set_and_no_run(toy: Workspace) -> None:
     touch(toy.root / "datasets" / ".toy-x1y2" / "sequences.parquet")
     touch(toy.root / "runs" / ".r-x1y2" / "config.json")
-    touch(toy.root / "datasets" / "copy of toy" / "sequences.parquet")  # nor is what no command of ours could have made
+    touch(
+        toy.root / "datasets" / "copy of toy" / "sequences.parquet"
+    )  # nor is what no command of ours could have made
     touch(toy.root / "runs" / "x\x1b[1m" / "config.json")
     assert [d.name for d in toy.datasets] == ["toy"]
     assert toy.runs == []
 
 
 def test_the_data_set_last_used_unless_named(workspace: Workspace) -> None:
-    with pytest.raises(UserError, match="No data set in .*Run `maskgr download beauty` or `maskgr import NAME"):
+    with pytest.raises(
+        UserError, match="No data set in .*Run `maskgr download beauty` or `maskgr import NAME"
+    ):
         workspace.require_dataset()
     write_toy(workspace, name="one")
     write_toy(workspace, name="two")
@@ -133,7 +166,12 @@ def test_the_newest_embeddings_unless_named(workspace: Workspace) -> None:
 
 def test_listings_leave_out_reports_and_unfinished_files(workspace: Workspace) -> None:
     dataset, run = workspace.dataset("toy"), workspace.run("r")
-    for path in (dataset.sids("b"), dataset.sids("a"), dataset.quality("a"), dataset.path / "sids" / ".c.parquet"):
+    for path in (
+        dataset.sids("b"),
+        dataset.sids("a"),
+        dataset.quality("a"),
+        dataset.path / "sids" / ".c.parquet",
+    ):
         touch(path)
     for folder in ("greedy", ".greedy.7.tmp"):
         touch(run.path / "eval" / folder / "metrics.parquet")
@@ -150,7 +188,9 @@ def test_a_damaged_workspace_file_is_named(workspace: Workspace) -> None:
     assert workspace.require_dataset("toy").name == "toy"
     for spoilt in (1, [], {"dataset": 7}, {"dataset": ["toy"]}):
         artifacts.write_json(workspace.root / "workspace.json", spoilt)
-        with pytest.raises(UserError, match=r"workspace.json: .* Remove it, and name the data set with --dataset"):
+        with pytest.raises(
+            UserError, match=r"workspace.json: .* Remove it, and name the data set with --dataset"
+        ):
             workspace.require_dataset()
     artifacts.write_json(workspace.root / "workspace.json", {})
     with pytest.raises(UserError, match="Name the data set to use with --dataset"):

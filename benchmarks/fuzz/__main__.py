@@ -24,16 +24,28 @@ SHOWN = 20  # faults of each reader
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fuzz", description="Spoilt files and nasty values: refused in a line, or taken."
+        prog="python -m benchmarks.fuzz",
+        description="Spoilt files and nasty values: refused in a line, or taken.",
     )
     parser.add_argument("--count", type=int, default=2000, help="files, or values, of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[*READERS, OPTIONS], help="these kinds alone")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", choices=[*READERS, OPTIONS], help="these kinds alone"
+    )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes at a time")
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "maskgr-fuzz", help="folder for files that made a fault")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "maskgr-fuzz",
+        help="folder for files that made a fault",
+    )
     asked = parser.parse_args()
     names = [name for name in READERS if not asked.only or name in asked.only]
-    found = pool.run(names, asked.count, asked.seed, asked.jobs, asked.keep, console.RichProgress()) if names else []
+    found = (
+        pool.run(names, asked.count, asked.seed, asked.jobs, asked.keep, console.RichProgress())
+        if names
+        else []
+    )
     if (not asked.only or OPTIONS in asked.only) and importlib.util.find_spec("benchmarks.fuzz.options"):
         from benchmarks.fuzz import options
 
@@ -43,7 +55,9 @@ def main() -> None:
 
 def show(found: list[Counts]) -> int:
     """Print a table and the faults; the exit code."""
-    rows = [(c.name, f"{c.tried:,}", f"{c.refused:,}", f"{c.accepted:,}", f"{len(c.faults):,}") for c in found]
+    rows = [
+        (c.name, f"{c.tried:,}", f"{c.refused:,}", f"{c.accepted:,}", f"{len(c.faults):,}") for c in found
+    ]
     console.table("Spoilt inputs", ["reader", "tried", "refused", "accepted", "faults"], rows)
     for counts in found:
         for fault in counts.faults[:SHOWN]:

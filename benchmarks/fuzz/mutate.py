@@ -18,8 +18,29 @@ import pyarrow.parquet as pq
 Mutation = Callable[[Random, bytes], bytes]
 
 RAW = "<raw %d>"  # in the place of what `json.dumps` cannot write
-DEEP = ["[" * 990 + "]" * 990, '{"a":' * 990 + "1" + "}" * 990, "[" * 100_000, '{"a":' * 200 + "1" + "}" * 200]
-NUMBERS: list[Any] = [0, -1, 1, 255, 65_536, 2**31, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**19, 10**20, 2**127, 2**128, 10**400]
+DEEP = [
+    "[" * 990 + "]" * 990,
+    '{"a":' * 990 + "1" + "}" * 990,
+    "[" * 100_000,
+    '{"a":' * 200 + "1" + "}" * 200,
+]
+NUMBERS: list[Any] = [
+    0,
+    -1,
+    1,
+    255,
+    65_536,
+    2**31,
+    2**63 - 1,
+    2**63,
+    2**64,
+    -(2**63) - 1,
+    10**19,
+    10**20,
+    2**127,
+    2**128,
+    10**400,
+]
 NUMBERS += [0.5, -0.0, 1e308, 1e-320, float("nan"), float("inf"), -float("inf")]
 TEXTS = [
     "",
@@ -52,7 +73,21 @@ TEXTS += [
     '"',
     "&#" + "9" * 5000,
 ]
-NASTY = [*NUMBERS, *TEXTS, None, True, False, [], {}, [[]], [None], [1, "a"], {"a": 1}, {"": ""}, *(RAW % i for i in range(len(DEEP)))]
+NASTY = [
+    *NUMBERS,
+    *TEXTS,
+    None,
+    True,
+    False,
+    [],
+    {},
+    [[]],
+    [None],
+    [1, "a"],
+    {"a": 1},
+    {"": ""},
+    *(RAW % i for i in range(len(DEEP))),
+]
 
 
 def of_bytes(rng: Random, data: bytes) -> bytes:
@@ -140,8 +175,12 @@ def of_csv(separator: str) -> Mutation:
             number = 0 if rng.random() < 0.1 else rng.randrange(len(lines))
             fields = lines[number].split(separator)
             place = rng.randrange(len(fields))
-            new = rng.choice([*TEXTS, *(str(n) for n in NUMBERS if n != 10**400), separator, '"', '"' * 3, "\r", *DEEP[:1]])
-            fields[place : place + rng.choice((0, 1, 1, 1, 2))] = [new.encode("utf-8", "replace").decode("latin-1")]
+            new = rng.choice(
+                [*TEXTS, *(str(n) for n in NUMBERS if n != 10**400), separator, '"', '"' * 3, "\r", *DEEP[:1]]
+            )
+            fields[place : place + rng.choice((0, 1, 1, 1, 2))] = [
+                new.encode("utf-8", "replace").decode("latin-1")
+            ]
             lines[number] = separator.join(fields)
         return "\n".join(lines).encode("latin-1")
 
@@ -155,8 +194,15 @@ def of_toml(rng: Random, data: bytes) -> bytes:
     text = data.decode()
     values = list(re.finditer(r'"[^"\n]*"|(?<== )[\w.\-]+|\[[^\[\]\n]*\]', text))
     for found in sorted(rng.sample(values, rng.choice((1, 1, 2))), key=lambda m: -m.start()):
-        new = rng.choice([n for n in NUMBERS if n != 10**400] + [*TEXTS[:8], True, [], {}, [[]], [1, "a"], "[" * 990 + "]" * 990, "{}"])
-        shown = new if isinstance(new, str) and new[:1] in ("[", "{") else dumped(new).replace("NaN", "nan").replace("Infinity", "inf")
+        new = rng.choice(
+            [n for n in NUMBERS if n != 10**400]
+            + [*TEXTS[:8], True, [], {}, [[]], [1, "a"], "[" * 990 + "]" * 990, "{}"]
+        )
+        shown = (
+            new
+            if isinstance(new, str) and new[:1] in ("[", "{")
+            else dumped(new).replace("NaN", "nan").replace("Infinity", "inf")
+        )
         text = text[: found.start()] + shown + text[found.end() :]
     lines = text.split("\n")
     if rng.random() < 0.2:
@@ -169,7 +215,11 @@ def in_gzip(inner: Mutation) -> Mutation:
     """What is packed, or the packing."""
 
     def mutate(rng: Random, data: bytes) -> bytes:
-        return of_bytes(rng, data) if rng.random() < 0.3 else gzip.compress(inner(rng, gzip.decompress(data)), 1, mtime=0)
+        return (
+            of_bytes(rng, data)
+            if rng.random() < 0.3
+            else gzip.compress(inner(rng, gzip.decompress(data)), 1, mtime=0)
+        )
 
     return mutate
 
@@ -221,9 +271,24 @@ def _columns() -> list[Callable[[int], pa.Array]]:
         pa.float64(),
         pa.large_string(),
     ]
-    types += [pa.list_(pa.string()), pa.struct([("a", pa.int8())]), pa.map_(pa.string(), pa.int32()), pa.list_(pa.int32(), 3)]
-    extremes = [[2**63 - 1, -(2**63)], [float("nan"), float("inf")], [b"\xff\xfe", b"ok"], ["a\0b", "\x1b[31m"], [None, 1], [b"", None]]
-    return [*(lambda n, t=t: pa.nulls(n, t) for t in types), *(lambda n, v=v: pa.array((v * n)[:n]) for v in extremes)] + [
+    types += [
+        pa.list_(pa.string()),
+        pa.struct([("a", pa.int8())]),
+        pa.map_(pa.string(), pa.int32()),
+        pa.list_(pa.int32(), 3),
+    ]
+    extremes = [
+        [2**63 - 1, -(2**63)],
+        [float("nan"), float("inf")],
+        [b"\xff\xfe", b"ok"],
+        ["a\0b", "\x1b[31m"],
+        [None, 1],
+        [b"", None],
+    ]
+    return [
+        *(lambda n, t=t: pa.nulls(n, t) for t in types),
+        *(lambda n, v=v: pa.array((v * n)[:n]) for v in extremes),
+    ] + [
         lambda n: pa.array((["x", "y"] * n)[:n]).dictionary_encode(),
         lambda n: pa.array([2**63 - 1] * n, pa.timestamp("ms")),
         lambda n: pa.array([-(2**63)] * n, pa.timestamp("ns")),
@@ -255,12 +320,20 @@ def of_parquet(rng: Random, data: bytes) -> bytes:
             (
                 lambda: rng.choice(_columns())(len(table)),
                 lambda: table[name].take(pa.array([rng.randrange(len(table)) for _ in range(len(table))])),
-                lambda: pa.array([rng.choice((None, value)) for value in table[name].to_pylist()], table[name].type),
+                lambda: pa.array(
+                    [rng.choice((None, value)) for value in table[name].to_pylist()], table[name].type
+                ),
             )
         )()
-        table = table.set_column(number, rng.choice((name, name, name, rng.choice(TEXTS[:3] + ["item"]))), column)
+        table = table.set_column(
+            number, rng.choice((name, name, name, rng.choice(TEXTS[:3] + ["item"]))), column
+        )
         if rng.random() < 0.15:
-            table = table.slice(0, rng.randrange(len(table))) if rng.random() < 0.5 else table.remove_column(number)
+            table = (
+                table.slice(0, rng.randrange(len(table)))
+                if rng.random() < 0.5
+                else table.remove_column(number)
+            )
     made = io.BytesIO()
     pq.write_table(table, made, write_page_checksum=True)
     return made.getvalue()

@@ -22,7 +22,7 @@ import maskgr_cli.app
 from benchmarks.fuzz.counts import Counts
 from maskgr_cli.app import app
 from pipelines.ablate.options import KINDS
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 
 SECONDS = 20.0  # of computing: a command that has not begun, or said no, by then hangs
 BASE = {  # what a command needs beside the option that is tried
@@ -34,21 +34,93 @@ BASE = {  # what a command needs beside the option that is tried
 }
 WORK = (  # where each command's work begins
     "pipelines.download.build.download_dataset",
-    "pipelines.download.tabular.import_dataset",
+    "pipelines.import_.build.import_dataset",
     "pipelines.workspace.Workspace.require_dataset",
     "pipelines.workspace.Workspace.require_run",
     "maskgr_cli.commands.ablate.keep_freed_memory",
     "maskgr_cli.commands.ablate._work",
     "pipelines.ablate.report.write_index",
-    "pipelines.overview.overview",
+    "pipelines.inventory.overview",
 )
 BEYOND = ["-1e30", str(-(10**30)), str(2**63), str(10**30), "1e308", "nan", "inf", "-inf"]  # within no bounds
-NUMBERS = [*BEYOND, "-1", "0", "1", "2", "0.5", "1e-300", str(2**31 - 1), str(2**31), str(2**32), "9" * 5000, "٣", "1_000", " 7", "0x10"]
+NUMBERS = [
+    *BEYOND,
+    "-1",
+    "0",
+    "1",
+    "2",
+    "0.5",
+    "1e-300",
+    str(2**31 - 1),
+    str(2**31),
+    str(2**32),
+    "9" * 5000,
+    "٣",
+    "1_000",
+    " 7",
+    "0x10",
+]
 TEXTS = [
-    *("", " ", ".", "..", "/", "~", "~nobody/x", "/proc/x", "/dev/null", "/etc/passwd/x", "a/b", "-x", "--", "=", "NUL", "ü", "名前"),
-    *("x" * 129, "x" * 300, "x/" * 300, "x" * 5000, "a\nb", "a\0b", "\x1b]0;title\x07", "\x9b31m", "a\u202eb", "\udcff", "\ud800"),
-    *("http://[::1", "http://", "http://a:99999", "ftp://x", "https://x/%00", "a,b,,", ",", "1..99999999", "1..0", "yes", "none", "{}"),
-    *("%s", "{0}", "$(id)", "*.toml", "table1", "table1.toml", "nan", "1e999", "1,2,2", "1," * 200, "[bold]x[/bold]", ":smile:"),
+    *(
+        "",
+        " ",
+        ".",
+        "..",
+        "/",
+        "~",
+        "~nobody/x",
+        "/proc/x",
+        "/dev/null",
+        "/etc/passwd/x",
+        "a/b",
+        "-x",
+        "--",
+        "=",
+        "NUL",
+        "ü",
+        "名前",
+    ),
+    *(
+        "x" * 129,
+        "x" * 300,
+        "x/" * 300,
+        "x" * 5000,
+        "a\nb",
+        "a\0b",
+        "\x1b]0;title\x07",
+        "\x9b31m",
+        "a\u202eb",
+        "\udcff",
+        "\ud800",
+    ),
+    *(
+        "http://[::1",
+        "http://",
+        "http://a:99999",
+        "ftp://x",
+        "https://x/%00",
+        "a,b,,",
+        ",",
+        "1..99999999",
+        "1..0",
+        "yes",
+        "none",
+        "{}",
+    ),
+    *(
+        "%s",
+        "{0}",
+        "$(id)",
+        "*.toml",
+        "table1",
+        "table1.toml",
+        "nan",
+        "1e999",
+        "1,2,2",
+        "1," * 200,
+        "[bold]x[/bold]",
+        ":smile:",
+    ),
 ]
 
 
@@ -83,7 +155,11 @@ def typed_options() -> list[Typed]:
             if bool in kinds:
                 continue
             declared = [word for word in shown.param_decls or () if word.startswith("--")]
-            flag = "" if isinstance(shown, typer.models.ArgumentInfo) else (declared or [f"--{parameter.name.replace('_', '-')}"])[0]
+            flag = (
+                ""
+                if isinstance(shown, typer.models.ArgumentInfo)
+                else (declared or [f"--{parameter.name.replace('_', '-')}"])[0]
+            )
             found.append(Typed(name, flag, kinds, _model_of(name, parameter.name)))
     return found
 
@@ -144,7 +220,9 @@ def run(count: int, seed: int) -> Counts:
             found.refused += result == "refused"
             found.accepted += result == "accepted"
             if result == "fault":
-                found.faults.append(f"maskgr {' '.join(map(ascii, arguments(option, value)))[:300]}: {said[:300]}")
+                found.faults.append(
+                    f"maskgr {' '.join(map(ascii, arguments(option, value)))[:300]}: {said[:300]}"
+                )
     return found
 
 
@@ -170,7 +248,12 @@ def _text(draw: random.Random) -> str:
     if draw.random() < 0.7:
         return draw.choice(TEXTS)
     return "".join(
-        chr(draw.choice((draw.randint(0, 0x24F), draw.randint(0x2000, 0x206F), draw.randint(0xD800, 0x10FFFF)))) for _ in range(9)
+        chr(
+            draw.choice(
+                (draw.randint(0, 0x24F), draw.randint(0x2000, 0x206F), draw.randint(0xD800, 0x10FFFF))
+            )
+        )
+        for _ in range(9)
     )
 
 
@@ -185,4 +268,8 @@ def _swept(option: str) -> tuple[type, ...]:
 
 def _model_of(command: str, field: str) -> tuple[str, ...]:
     having = [name for name, config in MODELS.items() if field in {f.name for f in fields(config)}]
-    return ("--model", having[0]) if having and len(having) < len(MODELS) and command in ("train", "tune", "ablate") else ()
+    return (
+        ("--model", having[0])
+        if having and len(having) < len(MODELS) and command in ("train", "tune", "ablate")
+        else ()
+    )

@@ -28,7 +28,9 @@ READY, REFUSED, ACCEPTED = "ready", "refused", "accepted"
 Piece = tuple[str, range]  # a reader's name and the numbers of its spoilt files
 
 
-def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, progress: Progress, source: str = SOURCE) -> list[Counts]:
+def run(
+    names: list[str], count: int, seed: int, jobs: int, keep: Path, progress: Progress, source: str = SOURCE
+) -> list[Counts]:
     """Try `count` spoilt files for each reader.
 
     Args:
@@ -37,7 +39,9 @@ def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, progress
         source: module of the readers.
     """
     found = {name: Counts(name, 0, 0, 0, []) for name in names}
-    pieces = [(name, range(start, min(count, start + PIECE))) for name in names for start in range(0, count, PIECE)]
+    pieces = [
+        (name, range(start, min(count, start + PIECE))) for name in names for start in range(0, count, PIECE)
+    ]
     with tempfile.TemporaryDirectory(prefix="maskgr-fuzz-") as folder:
         workers = [_Worker(Path(folder) / str(number), seed, source) for number in range(jobs)]
         try:
@@ -50,11 +54,13 @@ def run(names: list[str], count: int, seed: int, jobs: int, keep: Path, progress
     return list(found.values())
 
 
-def _round(workers: list[_Worker], pieces: list[Piece], found: dict[str, Counts], keep: Path, task: Task) -> None:
+def _round(
+    workers: list[_Worker], pieces: list[Piece], found: dict[str, Counts], keep: Path, task: Task
+) -> None:
     """Give work to who has none, wait a moment, and count what was done."""
     for worker in workers:
         if worker.piece is None and pieces:
-            worker.begin(pieces.pop(0))
+            worker.run_layers(pieces.pop(0))
     wait([worker.pipe for worker in workers if worker.piece], timeout=1)
     for worker in workers:
         for name, number, outcome in worker.outcomes():
@@ -94,12 +100,14 @@ class _Worker:
     pipe: Connection | None = None
     process: Any = field(default=None)
 
-    def begin(self, piece: Piece) -> None:
+    def run_layers(self, piece: Piece) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.process is None:
             context = multiprocessing.get_context("spawn")  # a fork would take the libraries' threads away
             self.pipe, other = context.Pipe()
-            self.process = context.Process(target=_work, args=(other, self.folder, self.seed, self.source), daemon=True)
+            self.process = context.Process(
+                target=_work, args=(other, self.folder, self.seed, self.source), daemon=True
+            )
             self.process.start()
             other.close()
         self.piece, self.since, self.ready = piece, time.monotonic() + START, False
@@ -125,13 +133,15 @@ class _Worker:
                 self.process.join()
                 outcome = f"ends the process with exit code {self.process.exitcode}"
             if not self.ready:
-                raise RuntimeError(f"The valid file of {name} cannot be made; the process {outcome}. See {self.folder / 'stderr'}.")
+                raise RuntimeError(
+                    f"The valid file of {name} cannot be made; the process {outcome}. See {self.folder / 'stderr'}."
+                )
             found.append((name, numbers[0], outcome))
             self.piece = name, numbers[1:]
             if outcome.startswith(("hangs", "ends")):
                 self.stop()
                 if numbers[1:]:
-                    self.begin(self.piece)
+                    self.run_layers(self.piece)
                 break
         return found
 
@@ -186,7 +196,9 @@ def _outcome(read: Any, stderr: Path) -> str:
         outcome = REFUSED
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)
-        places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in last if "pipelines" in frame.filename] or ["?"]
+        places = [
+            f"{Path(frame.filename).name}:{frame.lineno}" for frame in last if "pipelines" in frame.filename
+        ] or ["?"]
         return f"{type(error).__name__} at {places[-1]}: {str(error)[:200]!r}"
     if stderr.stat().st_size > printed:
         return f"{outcome}, but a library printed {stderr.read_bytes()[printed:][:200]!r}"

@@ -15,22 +15,23 @@ from accelerate import Accelerator
 from benchmarks.fuzz import mutate, world
 from pipelines import artifacts
 from pipelines.ablate import recipe
-from pipelines.ablate.engine import Job, outcome
-from pipelines.ablate.grid import Scale, cells
-from pipelines.ablate.place import Placed
+from pipelines.ablate.engine import Job, run_result
+from pipelines.ablate.grid import GridSettings, cells
+from pipelines.ablate.planning import PlannedRun
 from pipelines.ablate.report import read_section
+from pipelines.data.catalogue import load_catalogue
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import histories, training
 from pipelines.download import amazon, fetch, movielens
 from pipelines.download.config import ImportConfig
 from pipelines.download.statistics import statistics
-from pipelines.download.tabular import import_dataset
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import compare, read_ranking, refuse_unlike_runs
-from pipelines.evaluate.protocol import histories, load_sequences, training
 from pipelines.evaluate.report import read_metrics
-from pipelines.models import registry
-from pipelines.models.catalogue import load_catalogue
-from pipelines.models.trained import load_run
-from pipelines.overview import overview
+from pipelines.import_.build import import_dataset
+from pipelines.inventory import overview
+from pipelines.models import loading
+from pipelines.models.loading import load_run
 from pipelines.progress import Silent
 from pipelines.train import checkpoint
 from pipelines.train.batches import Batches
@@ -62,7 +63,9 @@ class Reader:
 
 def _import(interactions: Path, items: Path | None = None) -> None:
     folder = Workspace(interactions.parent / "imported")
-    import_dataset(folder, "own", ImportConfig(), Silent(), interactions=interactions, items=items, force=True)
+    import_dataset(
+        folder, "own", ImportConfig(), Silent(), interactions=interactions, items=items, force=True
+    )
 
 
 def _import_items(path: Path) -> None:
@@ -72,7 +75,10 @@ def _import_items(path: Path) -> None:
 
 
 def _amazon(path: Path) -> None:
-    other = {"reviews.json.gz": ("meta.json.gz", world.amazon_metadata), "meta.json.gz": ("reviews.json.gz", world.amazon_reviews)}
+    other = {
+        "reviews.json.gz": ("meta.json.gz", world.amazon_metadata),
+        "meta.json.gz": ("reviews.json.gz", world.amazon_reviews),
+    }
     name, data = other[path.name]
     (path.parent / name).write_bytes(data())
     amazon.read([path.parent / file for file in ("reviews.json.gz", "meta.json.gz")])
@@ -108,7 +114,7 @@ def _sequences(workspace: Workspace, path: Path) -> None:
 def _state(workspace: Workspace, path: Path) -> None:
     trainer = _trainer(workspace)
     checkpoint.load(trainer, path)
-    for parameter in trainer.bare.parameters():
+    for parameter in trainer.unwrapped_model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     for optimizer in trainer.optimizers:
         optimizer.step()
@@ -117,10 +123,12 @@ def _state(workspace: Workspace, path: Path) -> None:
 @functools.cache
 def _trainer(workspace: Workspace) -> Trainer:
     dataset, plan = workspace.dataset(world.NAME), world.PLAN
-    catalogue = load_catalogue(dataset, world.SIDS, plan.sizes.training_needs)
-    model = registry.build(plan.sizes, catalogue)
+    catalogue = load_catalogue(dataset, world.SIDS, plan.model_settings.training_needs)
+    model = loading.build(plan.model_settings, catalogue)
     sequences = training(load_sequences(dataset.sequences))
-    return Trainer(model, Batches(sequences, 8, plan.sizes.window, 0), plan.train, Accelerator(cpu=True))
+    return Trainer(
+        model, Batches(sequences, 8, plan.model_settings.window, 0), plan.train, Accelerator(cpu=True)
+    )
 
 
 def _weights(workspace: Workspace, path: Path) -> None:
@@ -149,7 +157,7 @@ def _metrics(workspace: Workspace, path: Path) -> None:
 
 
 def _outcome(workspace: Workspace, path: Path) -> None:
-    outcome(workspace, Placed(None, world.PLAN, world.RUN, "key"))
+    run_result(workspace, PlannedRun(None, world.PLAN, world.RUN, "key"))
 
 
 def _evaluation(name: str) -> Callable[[Workspace], Path]:
@@ -164,25 +172,57 @@ def _frame(rows: list[dict[str, object]]) -> bytes:
     return made.getvalue()
 
 
-def _alone(name: str, file: str, data: Callable[[], bytes], spoil: mutate.Mutation, read: Callable[[Path], Any]) -> Reader:
+def _alone(
+    name: str, file: str, data: Callable[[], bytes], spoil: mutate.Mutation, read: Callable[[Path], Any]
+) -> Reader:
     return Reader(name, spoil, lambda _, path: read(path), None, file, data)
 
 
 OWN = [
-    Reader("workspace.json", mutate.of_json, lambda w, _: (w.require_dataset(), overview(w)), lambda w: w.root / "workspace.json"),
-    Reader("config.json of a run", mutate.of_json, _run_config, lambda w: w.run(world.RUN).config),
-    Reader("study.json", mutate.of_json, lambda w, path: artifacts.read_json(path), lambda w: w.study("study") / "study.json"),
     Reader(
-        "journal of a study", mutate.of_lines, lambda w, path: open_study(path.parent, "study"), lambda w: w.study("study") / "journal.log"
+        "workspace.json",
+        mutate.of_json,
+        lambda w, _: (w.require_dataset(), overview(w)),
+        lambda w: w.root / "workspace.json",
     ),
-    Reader("outcome of a cell", mutate.of_json, _outcome, lambda w: w.outcome("key")),
-    Reader("job of a grid", mutate.of_json, lambda w, path: Job.read(path), lambda w: w.outcomes / "jobs" / "run.json"),
+    Reader("config.json of a run", mutate.of_json, _run_config, lambda w: w.run(world.RUN).config),
+    Reader(
+        "study.json",
+        mutate.of_json,
+        lambda w, path: artifacts.read_json(path),
+        lambda w: w.study("study") / "study.json",
+    ),
+    Reader(
+        "journal of a study",
+        mutate.of_lines,
+        lambda w, path: open_study(path.parent, "study"),
+        lambda w: w.study("study") / "journal.log",
+    ),
+    Reader("outcome of a cell", mutate.of_json, _outcome, lambda w: w.run_result("key")),
+    Reader(
+        "job of a grid",
+        mutate.of_json,
+        lambda w, path: Job.read(path),
+        lambda w: w.outcomes / "jobs" / "run.json",
+    ),
     Reader("sequences.parquet", mutate.of_parquet, _sequences, lambda w: w.dataset(world.NAME).sequences),
     Reader("items.parquet", mutate.of_parquet, _items, lambda w: w.dataset(world.NAME).items),
     Reader("sids.parquet", mutate.of_parquet, _catalogue, lambda w: w.dataset(world.NAME).sids(world.SIDS)),
-    Reader("embeddings.parquet", mutate.of_parquet, _catalogue, lambda w: w.dataset(world.NAME).embeddings("own")),
-    Reader("quality.parquet", mutate.of_parquet, lambda w, _: overview(w), lambda w: w.dataset(world.NAME).quality(world.SIDS)),
-    Reader("history.parquet", mutate.of_parquet, lambda w, _: validations(w.run(world.RUN)), lambda w: w.run(world.RUN).history),
+    Reader(
+        "embeddings.parquet", mutate.of_parquet, _catalogue, lambda w: w.dataset(world.NAME).embeddings("own")
+    ),
+    Reader(
+        "quality.parquet",
+        mutate.of_parquet,
+        lambda w, _: overview(w),
+        lambda w: w.dataset(world.NAME).quality(world.SIDS),
+    ),
+    Reader(
+        "history.parquet",
+        mutate.of_parquet,
+        lambda w, _: validations(w.run(world.RUN)),
+        lambda w: w.run(world.RUN).history,
+    ),
     Reader("ranks.parquet", mutate.of_parquet, _ranks, _evaluation("ranks.parquet")),
     Reader("metrics.parquet", mutate.of_parquet, _metrics, _evaluation("metrics.parquet")),
     Reader("results.parquet of a grid", mutate.of_parquet, read_section, lambda w: w.reports[0]),
@@ -195,7 +235,7 @@ OTHERS = [
         "own.toml",
         lambda: (recipe.FOLDER / "table2.toml").read_bytes(),
         mutate.of_toml,
-        lambda p: cells(recipe.load(str(p)), Scale("smoke")),
+        lambda p: cells(recipe.load(str(p)), GridSettings("smoke")),
     ),
     _alone(
         "checksums.json",
@@ -204,11 +244,33 @@ OTHERS = [
         mutate.of_json,
         _checksums,
     ),
-    _alone("ml-1m.zip", "ml-1m.zip", world.ml_1m, mutate.in_zip(mutate.of_csv("::")), lambda p: movielens.read_1m([p])),
-    _alone("ml-100k.zip", "ml-100k.zip", world.ml_100k, mutate.in_zip(mutate.of_csv("\t")), lambda p: movielens.read_100k([p])),
-    _alone("recbole.whl", "recbole.whl", world.recbole, mutate.in_zip(mutate.of_csv("\t")), lambda p: movielens.read_recbole([p])),
-    _alone("Amazon reviews", "reviews.json.gz", world.amazon_reviews, mutate.in_gzip(mutate.of_lines), _amazon),
-    _alone("Amazon metadata", "meta.json.gz", world.amazon_metadata, mutate.in_gzip(mutate.of_lines), _amazon),
+    _alone(
+        "ml-1m.zip",
+        "ml-1m.zip",
+        world.ml_1m,
+        mutate.in_zip(mutate.of_csv("::")),
+        lambda p: movielens.read_1m([p]),
+    ),
+    _alone(
+        "ml-100k.zip",
+        "ml-100k.zip",
+        world.ml_100k,
+        mutate.in_zip(mutate.of_csv("\t")),
+        lambda p: movielens.read_100k([p]),
+    ),
+    _alone(
+        "recbole.whl",
+        "recbole.whl",
+        world.recbole,
+        mutate.in_zip(mutate.of_csv("\t")),
+        lambda p: movielens.read_recbole([p]),
+    ),
+    _alone(
+        "Amazon reviews", "reviews.json.gz", world.amazon_reviews, mutate.in_gzip(mutate.of_lines), _amazon
+    ),
+    _alone(
+        "Amazon metadata", "meta.json.gz", world.amazon_metadata, mutate.in_gzip(mutate.of_lines), _amazon
+    ),
     _alone("interactions.csv", "own.csv", lambda: world.delimited(","), mutate.of_csv(","), _import),
     _alone(
         "interactions.tsv.gz",
@@ -217,12 +279,36 @@ OTHERS = [
         mutate.in_gzip(mutate.of_csv("\t")),
         _import,
     ),
-    _alone("interactions.jsonl", "own.jsonl", lambda: world.json_lines(world.interactions()), mutate.of_lines, _import),
-    _alone("interactions.parquet", "own.parquet", lambda: _frame(world.interactions()), mutate.of_parquet, _import),
     _alone(
-        "own items.csv", "own.csv", lambda: pl.DataFrame(world.items()).drop("tags").write_csv().encode(), mutate.of_csv(","), _import_items
+        "interactions.jsonl",
+        "own.jsonl",
+        lambda: world.json_lines(world.interactions()),
+        mutate.of_lines,
+        _import,
     ),
-    _alone("own items.jsonl", "own.jsonl", lambda: world.json_lines(world.items()), mutate.of_lines, _import_items),
-    _alone("own items.parquet", "own.parquet", lambda: _frame(world.items()), mutate.of_parquet, _import_items),
+    _alone(
+        "interactions.parquet",
+        "own.parquet",
+        lambda: _frame(world.interactions()),
+        mutate.of_parquet,
+        _import,
+    ),
+    _alone(
+        "own items.csv",
+        "own.csv",
+        lambda: pl.DataFrame(world.items()).drop("tags").write_csv().encode(),
+        mutate.of_csv(","),
+        _import_items,
+    ),
+    _alone(
+        "own items.jsonl",
+        "own.jsonl",
+        lambda: world.json_lines(world.items()),
+        mutate.of_lines,
+        _import_items,
+    ),
+    _alone(
+        "own items.parquet", "own.parquet", lambda: _frame(world.items()), mutate.of_parquet, _import_items
+    ),
 ]
 READERS = {reader.name: reader for reader in (*OTHERS, *OWN)}

@@ -14,16 +14,16 @@ import pyarrow as pa
 
 from pipelines import artifacts
 from pipelines.ablate.engine import Job
-from pipelines.ablate.grid import Scale, cells
-from pipelines.ablate.place import Inputs, place
+from pipelines.ablate.grid import GridSettings, cells
+from pipelines.ablate.planning import Inputs, plan_runs
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.ablate.report import write_report
 from pipelines.ablate.results import collect
 from pipelines.decode.config import Decoding
 from pipelines.download.config import ImportConfig
-from pipelines.download.tabular import import_dataset
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models.config_digits import MaskGRConfig
+from pipelines.import_.build import import_dataset
+from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.progress import Silent
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan, describe, train_run
@@ -33,7 +33,9 @@ from pipelines.workspace import Run, Workspace
 USERS, ITEMS, LENGTH = 24, 12, 5
 NAME, SIDS, RUN, EVALUATION = "toy", "digits", "run", "greedy"
 ROWS = [
-    (f"U{u:02}", f"B{(3 * u + i) % ITEMS:02}", 1_300_000_000 + 86_400 * i + u, 1 + (u + i) % 5) for u in range(USERS) for i in range(LENGTH)
+    (f"U{u:02}", f"B{(3 * u + i) % ITEMS:02}", 1_300_000_000 + 86_400 * i + u, 1 + (u + i) % 5)
+    for u in range(USERS)
+    for i in range(LENGTH)
 ]
 FETCHED, CONTENT = ("a.zip", "b.gz"), b"as it was"
 COLUMNS = ("user_id", "item_id", "timestamp", "rating")
@@ -57,7 +59,15 @@ def delimited(separator: str) -> bytes:
 
 def items() -> list[dict[str, object]]:
     """What an items file holds."""
-    return [{"item_id": f"B{i:02}", "title": f"Soap {i}, good", "tags": ["bath", f"kind {i % 3}"], "price": 1.5 + i} for i in range(ITEMS)]
+    return [
+        {
+            "item_id": f"B{i:02}",
+            "title": f"Soap {i}, good",
+            "tags": ["bath", f"kind {i % 3}"],
+            "price": 1.5 + i,
+        }
+        for i in range(ITEMS)
+    ]
 
 
 def json_lines(rows: list[dict[str, object]]) -> bytes:
@@ -73,19 +83,32 @@ def interactions() -> list[dict[str, object]]:
 def amazon_reviews() -> bytes:
     """Reviews as they are published: gzipped JSON."""
     return gzip.compress(
-        json_lines([{"reviewerID": u, "asin": i, "overall": float(r), "unixReviewTime": t} for u, i, t, r in ROWS]), mtime=0
+        json_lines(
+            [{"reviewerID": u, "asin": i, "overall": float(r), "unixReviewTime": t} for u, i, t, r in ROWS]
+        ),
+        mtime=0,
     )
 
 
 def amazon_metadata() -> bytes:
     """Products as they are published: gzipped Python literals."""
-    lines = [{"asin": e["item_id"], "title": "Soap &amp; more", "price": e["price"], "categories": [["Beauty", "Bath"]]} for e in items()]
+    lines = [
+        {
+            "asin": e["item_id"],
+            "title": "Soap &amp; more",
+            "price": e["price"],
+            "categories": [["Beauty", "Bath"]],
+        }
+        for e in items()
+    ]
     return gzip.compress("\n".join(map(repr, lines)).encode(), mtime=0)
 
 
 def ratings(separator: str) -> str:
     """MovieLens' ratings."""
-    return "".join(separator.join((user[1:], item[1:], str(stars), str(time))) + "\n" for user, item, time, stars in ROWS)
+    return "".join(
+        separator.join((user[1:], item[1:], str(stars), str(time))) + "\n" for user, item, time, stars in ROWS
+    )
 
 
 def archive(members: dict[str, str], encoding: str) -> bytes:
@@ -105,7 +128,9 @@ def ml_1m() -> bytes:
 
 def ml_100k() -> bytes:
     """ml-100k.zip."""
-    movies = "".join(f"{i:02}|Amélie {i} (1995)|01-Jan-1995||http://x|{'|'.join('01' * 9)}|1\n" for i in range(ITEMS))
+    movies = "".join(
+        f"{i:02}|Amélie {i} (1995)|01-Jan-1995||http://x|{'|'.join('01' * 9)}|1\n" for i in range(ITEMS)
+    )
     return archive({"ml-100k/u.data": ratings("\t"), "ml-100k/u.item": movies}, "latin-1")
 
 
@@ -125,13 +150,22 @@ def make(root: Path) -> Workspace:
     source.write_bytes(delimited(","))
     dataset = import_dataset(workspace, NAME, ImportConfig(), Silent(), interactions=source)
     numbers, random = pa.array(range(ITEMS), pa.int32()), np.random.default_rng(0)
-    vectors = pa.table({"item": numbers, "embedding": artifacts.fixed_size_list(random.normal(size=(ITEMS, 4)).astype(np.float32))})
-    artifacts.write(dataset.embeddings("own"), "embeddings", vectors, config={}, inputs={"items": dataset.items})
+    vectors = pa.table(
+        {
+            "item": numbers,
+            "embedding": artifacts.fixed_size_list(random.normal(size=(ITEMS, 4)).astype(np.float32)),
+        }
+    )
+    artifacts.write(
+        dataset.embeddings("own"), "embeddings", vectors, config={}, inputs={"items": dataset.items}
+    )
     digits = np.stack([np.arange(ITEMS) // 4, np.arange(ITEMS) % 4], axis=1).astype(np.int16)
     inputs = {"embeddings": dataset.embeddings("own"), "items": dataset.items}
     table = pa.table({"item": numbers, "sid": artifacts.fixed_size_list(digits)})
     artifacts.write(dataset.sids(SIDS), "sids", table, config={"codebook": 4}, inputs=inputs)
-    quality = pa.table({"level": pa.array([-1, 0], pa.int32()), "measure": ["collisions", "entropy"], "value": [0.0, 1.5]})
+    quality = pa.table(
+        {"level": pa.array([-1, 0], pa.int32()), "measure": ["collisions", "entropy"], "value": [0.0, 1.5]}
+    )
     artifacts.write(dataset.quality(SIDS), "quality", quality, config={}, inputs={"sids": dataset.sids(SIDS)})
     run = train_run(workspace, PLAN, Silent(), name=RUN)
     evaluated = evaluate_run(workspace, run, Decoding(beams=10), Silent())
@@ -141,11 +175,21 @@ def make(root: Path) -> Workspace:
 
 def grid(workspace: Workspace, run: Run, evaluation: str) -> None:
     """An outcome, a job of another process, a report, a study."""
-    artifacts.write_json(workspace.outcome("key"), {"run": run.name, "evaluation": evaluation, "diagnosis": None, "description": "a toy"})
-    artifacts.write_json(workspace.outcomes / "jobs" / "run.json", Job(run.name, PLAN, "test", {"key": (Decoding(), False)}).plain())
-    own, scale = Recipe("own", "Own", [NAME], ["R@5"], [System("maskgr", "maskgr")]), Scale("smoke")
-    placed = place(cells(own, scale), Inputs(workspace, None, False, Silent()), scale.budget, scale.split)
-    write_report(workspace, own, scale, collect(workspace, own, placed, scale.budget), "maskgr ablate own.toml")
+    artifacts.write_json(
+        workspace.run_result("key"),
+        {"run": run.name, "evaluation": evaluation, "diagnosis": None, "description": "a toy"},
+    )
+    artifacts.write_json(
+        workspace.outcomes / "jobs" / "run.json",
+        Job(run.name, PLAN, "test", {"key": (Decoding(), False)}).to_dict(),
+    )
+    own, scale = Recipe("own", "Own", [NAME], ["R@5"], [System("maskgr", "maskgr")]), GridSettings("smoke")
+    planned = plan_runs(
+        cells(own, scale), Inputs(workspace, None, False, Silent()), scale.budget, scale.split
+    )
+    write_report(
+        workspace, own, scale, collect(workspace, own, planned, scale.budget), "maskgr ablate own.toml"
+    )
     study = open_study(workspace.study("study"), "study")
     for value in (0.25, 0.5):
         trial = study.ask()

@@ -36,18 +36,26 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESET_NAMES, default="paper")
     parser.add_argument("--minutes", type=float, default=15, help="of training in this call")
     parser.add_argument("--seconds", type=float, default=10, help="of each measurement of throughput")
-    parser.add_argument("--users", type=int, default=0, help="of the test that evaluation is timed on; 0: all")
+    parser.add_argument(
+        "--users", type=int, default=0, help="of the test that evaluation is timed on; 0: all"
+    )
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("PyTorch sees no GPU here. To see that the check itself works: make gpu-check DEVICE=cpu PRESET=smoke")
+        sys.exit(
+            "PyTorch sees no GPU here. To see that the check itself works: make gpu-check DEVICE=cpu PRESET=smoke"
+        )
     if options.device == "cpu":
         os.environ[USE_CPU] = "true"
     keep_freed_memory()
     require_beauty()
     name = f"gpu-check-{options.device}-{options.preset}"
     earlier = RESULTS / f"{name}.json"
-    found = {part: value for part, value in (artifacts.read_json(earlier) if earlier.exists() else {}).items() if part in PARTS}
+    found = {
+        part: value
+        for part, value in (artifacts.read_json(earlier) if earlier.exists() else {}).items()
+        if part in PARTS
+    }
     device = torch.device(options.device)
     if "agreement" in options.only:
         found["agreement"] = agreement(device)
@@ -55,8 +63,17 @@ def main() -> None:
         found["throughput"] = measure(device, options.preset, options.seconds, options.users)
         show_throughput(found["throughput"])
     if "training" in options.only:
-        found["training"] = train(options.device, options.preset, options.minutes, found.get("training", {}).get("slices", []))
-    save(name, {"device": torch.cuda.get_device_name(0) if device.type == "cuda" else "cpu", "torch": torch.__version__, **found})
+        found["training"] = train(
+            options.device, options.preset, options.minutes, found.get("training", {}).get("slices", [])
+        )
+    save(
+        name,
+        {
+            "device": torch.cuda.get_device_name(0) if device.type == "cuda" else "cpu",
+            "torch": torch.__version__,
+            **found,
+        },
+    )
     print(f"Written to {earlier}.")
     if any(not check["passed"] for check in found.get("agreement", [])):
         sys.exit(1)
@@ -95,7 +112,11 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
     workspace = Workspace.find()
     run, where = workspace.run(f"gpu-check-{device}-{preset}"), ["--gpus", "1" if device == "cuda" else "0"]
     trained = artifacts.read_json(run.config) if run.config.exists() else {"state": None, "seconds": 0.0}
-    begin = ["--resume", "--name", run.name] if trained["state"] else ["--dataset", "beauty", "--preset", preset, "--name", run.name]
+    begin = (
+        ["--resume", "--name", run.name]
+        if trained["state"]
+        else ["--dataset", "beauty", "--preset", preset, "--name", run.name]
+    )
     if trained["state"] != "finished":
         process = subprocess.Popen([sys.executable, "-m", "maskgr_cli", "train", *begin, *where])
         try:
@@ -104,7 +125,9 @@ def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]
             process.send_signal(signal.SIGTERM)  # which saves the state
             process.wait()
         if not run.config.exists():
-            sys.exit(f"Training did not begin in {minutes:g} minutes (exit code {process.returncode}). Look above, or give more --minutes.")
+            sys.exit(
+                f"Training did not begin in {minutes:g} minutes (exit code {process.returncode}). Look above, or give more --minutes."
+            )
         before, trained = trained["seconds"], artifacts.read_json(run.config)
         slices = [*slices, {"seconds": trained["seconds"] - before, "exit code": process.returncode}]
     found = {"slices": slices, **{name: trained[name] for name in ("state", "steps", "seconds", "best")}}

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipelines.data.catalogue import Catalogue
+from pipelines.data.sequences import Sequences
+from pipelines.data.splits import histories, training
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.evaluate.protocol import Sequences, histories, training
 from pipelines.evaluate.recommend import recommend
-from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue
-from pipelines.models.config_digits import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig
-from pipelines.models.maskgr import MaskGR
-from pipelines.models.precision import autocast
+from pipelines.models import loading
+from pipelines.models.nn.precision import autocast
+from pipelines.models.sid_models.config import ATTENTION, LIKELIHOODS, TOKENS, MaskGRConfig
+from pipelines.models.sid_models.maskgr import MaskGR
 from pipelines.progress import Silent
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
@@ -28,7 +29,9 @@ from pipelines.train.run import start_accelerate
 
 N, H, V = 500, 4, 16
 EXACT, ROUNDED = 2e-4, 2e-2  # relative differences that float32 and bfloat16 may make
-KINDS = [kind for kind in itertools.product(ATTENTION, TOKENS, LIKELIHOODS) if kind != (kind[0], "digit", "item")]
+KINDS = [
+    kind for kind in itertools.product(ATTENTION, TOKENS, LIKELIHOODS) if kind != (kind[0], "digit", "item")
+]
 
 
 @dataclass(frozen=True)
@@ -74,32 +77,42 @@ def build(attention: str, tokens: str, likelihood: str) -> MaskGR:
         whole_item=0.5,
     )
     numbers = np.random.default_rng(0).choice(V**H, N, replace=False)
-    return registry.build(config, Catalogue.of(np.stack(np.unravel_index(numbers, (V,) * H), axis=1), V)).eval()
+    return loading.build(
+        config, Catalogue.of(np.stack(np.unravel_index(numbers, (V,) * H), axis=1), V)
+    ).eval()
 
 
 def sequences(users: int = 64) -> Sequences:
     """Random histories of 3 to 15 items."""
     rng = np.random.default_rng(1)
     lengths = rng.integers(3, 16, users)
-    return Sequences(rng.integers(0, N, lengths.sum()).astype(np.int32), np.concatenate(([0], lengths.cumsum())))
+    return Sequences(
+        rng.integers(0, N, lengths.sum()).astype(np.int32), np.concatenate(([0], lengths.cumsum()))
+    )
 
 
 def _losses(name: str, model: MaskGR, device: torch.device) -> Iterator[Check]:
     items = sequences().padded(np.arange(64), 12)
-    drawn = model.draw(items, np.random.default_rng(2))
+    drawn = model.make_training_batch(items, np.random.default_rng(2))
 
     def measured(place: torch.device, precision: str) -> tuple[float, torch.Tensor]:
         twin = copy.deepcopy(model).to(place)
         with autocast(precision, place):
             loss = twin(*drawn) / drawn[1].sum()
         loss.backward()
-        return loss.item(), torch.cat([p.grad.flatten().float().cpu() for p in twin.parameters() if p.grad is not None])
+        return loss.item(), torch.cat(
+            [p.grad.flatten().float().cpu() for p in twin.parameters() if p.grad is not None]
+        )
 
     loss, gradient = measured(torch.device("cpu"), "fp32")
     for precision, allowed in (("fp32", EXACT), ("bf16", ROUNDED)):
         other, turned = measured(device, precision)
         yield Check(f"loss, {name}, {precision}", abs(other - loss) / abs(loss), allowed)
-        yield Check(f"gradient, {name}, {precision}", ((turned - gradient).norm() / gradient.norm()).item(), 5 * allowed)
+        yield Check(
+            f"gradient, {name}, {precision}",
+            ((turned - gradient).norm() / gradient.norm()).item(),
+            5 * allowed,
+        )
 
 
 def _recommendations(name: str, model: MaskGR, device: torch.device) -> Iterator[Check]:
@@ -111,7 +124,9 @@ def _recommendations(name: str, model: MaskGR, device: torch.device) -> Iterator
         here, there = (recommend(m, split, PartialIndex(sids, V), decoding, Silent()) for m in (model, twin))
         off = np.abs(here.scores - there.scores).max() / np.abs(here.scores).max()
         same = (here.items == there.items).mean()
-        yield Check(f"scores, {decoding.name}, {name}", float(off), EXACT, f"{100 * same:.1f}% of the items the same")
+        yield Check(
+            f"scores, {decoding.name}, {name}", float(off), EXACT, f"{100 * same:.1f}% of the items the same"
+        )
 
 
 def _waits(attention: str, tokens: str, likelihood: str, device: torch.device) -> Check:
@@ -130,4 +145,9 @@ def _waits(attention: str, tokens: str, likelihood: str, device: torch.device) -
     finally:
         torch.cuda.set_sync_debug_mode("default")
     waits = [f"{w.filename}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
-    return Check(f"waits in a step, {attention} attention, {tokens} tokens, {likelihood} likelihood", len(waits), 0, ", ".join(waits))
+    return Check(
+        f"waits in a step, {attention} attention, {tokens} tokens, {likelihood} likelihood",
+        len(waits),
+        0,
+        ", ".join(waits),
+    )

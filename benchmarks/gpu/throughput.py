@@ -15,13 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import decoding, training
 from benchmarks.common import dataset, rate
 from maskgr_cli.allocator import keep_freed_memory
+from pipelines.data.catalogue import load_catalogue
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import histories
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.evaluate.protocol import histories, load_sequences
 from pipelines.evaluate.recommend import recommend
-from pipelines.models import registry
-from pipelines.models.catalogue import load_catalogue
-from pipelines.models.precision import autocast
+from pipelines.models import loading
+from pipelines.models.nn.precision import autocast
 from pipelines.progress import Silent
 from pipelines.train.configure import configure
 
@@ -43,7 +44,9 @@ def measure(device: torch.device, preset: str, seconds: float, users: int) -> di
     for side, (precision, compiled) in SIDES.items():
         try:
             trained[side] = apart(training_rate, device, preset, precision, compiled, seconds)
-        except Exception as error:  # the compiler of another machine may fail in any way; the rest still counts
+        except (
+            Exception
+        ) as error:  # the compiler of another machine may fail in any way; the rest still counts
             trained[side] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
     trained["reference, the paper's sizes"] = {
         "sequences/s": rate(training.reference(device.type, training.REFERENCE_BATCH * larger), seconds)
@@ -61,13 +64,17 @@ def apart(function: Callable[..., Result], *given: Any) -> Result:
         return pool.submit(function, *given).result()
 
 
-def training_rate(device: torch.device, preset: str, precision: str, compiled: bool, seconds: float) -> dict[str, float | None]:
+def training_rate(
+    device: torch.device, preset: str, precision: str, compiled: bool, seconds: float
+) -> dict[str, float | None]:
     """Sequences a second; FLOPs a second in products and attention, and their share of the best rate of such products."""
     keep_freed_memory()
     trainer = training.trainer(preset, precision=precision, **(ON_CPU if device.type == "cpu" else {}))
     if compiled:
-        for block in trainer.bare.encoder.blocks:
-            block.attend, block.transform = (torch.compile(part, dynamic=True) for part in (block.attend, block.transform))
+        for block in trainer.unwrapped_model.encoder.blocks:
+            block.attend, block.transform = (
+                torch.compile(part, dynamic=True) for part in (block.attend, block.transform)
+            )
     work = training.training_steps(trainer)
     for _ in range(3 * compiled):  # the shapes of the first steps are compiled
         work()
@@ -77,7 +84,11 @@ def training_rate(device: torch.device, preset: str, precision: str, compiled: b
             sequences = work()
         achieved = counter.get_total_flops() / sequences * found["sequences/s"]
         best = product_rate(device, precision, trainer)
-        found |= {"TFLOP/s": achieved / 1e12, "products alone, TFLOP/s": best / 1e12, "share": achieved / best}
+        found |= {
+            "TFLOP/s": achieved / 1e12,
+            "products alone, TFLOP/s": best / 1e12,
+            "share": achieved / best,
+        }
     if device.type == "cuda":
         found["peak GiB"] = torch.cuda.max_memory_allocated() / 2**30
         torch.cuda.reset_peak_memory_stats()
@@ -86,7 +97,7 @@ def training_rate(device: torch.device, preset: str, precision: str, compiled: b
 
 def product_rate(device: torch.device, precision: str, trainer: training.Trainer) -> float:
     """FLOPs a second of the two matrix products of an MLP, on as many tokens as training takes in a pass, and nothing else."""
-    config, dtype = trainer.bare.config, torch.bfloat16 if precision == "bf16" else torch.float32
+    config, dtype = trainer.unwrapped_model.config, torch.bfloat16 if precision == "bf16" else torch.float32
     shapes = (trainer.micro_tokens, config.width), (config.width, config.mlp), (config.mlp, config.width)
     x, up, down = (torch.randn(shape, device=device, dtype=dtype) for shape in shapes)
 
@@ -102,9 +113,15 @@ def evaluation(device: torch.device, preset: str, nfe: int | None, users: int) -
     """Time to recommend to the users of the test with 20 beams, from an untrained model."""
     data, sids = dataset()
     catalogue, test = load_catalogue(data, sids), histories(load_sequences(data.sequences), "test")
-    test, (sizes, schedule) = test.sample(users or len(test), 0), configure("maskgr", preset, {})
-    model = registry.build(sizes, catalogue).to(device).eval()
-    search = partial(recommend, model, index=PartialIndex(catalogue.sids, catalogue.codes), decoding=Decoding(nfe=nfe), progress=Silent())
+    test, (model_settings, schedule) = test.sample(users or len(test), 0), configure("maskgr", preset, {})
+    model = loading.build(model_settings, catalogue).to(device).eval()
+    search = partial(
+        recommend,
+        model,
+        index=PartialIndex(catalogue.sids, catalogue.codes),
+        decoding=Decoding(nfe=nfe),
+        progress=Silent(),
+    )
     with autocast(schedule.precision, device):
         search(test.sample(64, 0))
         began = time.perf_counter()

@@ -34,7 +34,17 @@ from benchmarks.mutants.changes import Mutant, mutants, mutated
 ROOT = Path(__file__).resolve().parent.parent.parent
 PARTS = ("decode", "evaluate", "models", "train")
 LIBRARIES = (
-    *("accelerate", "faiss", "hypothesis", "numpy", "optuna", "polars", "pyarrow.parquet", "safetensors.torch", "scipy.stats"),
+    *(
+        "accelerate",
+        "faiss",
+        "hypothesis",
+        "numpy",
+        "optuna",
+        "polars",
+        "pyarrow.parquet",
+        "safetensors.torch",
+        "scipy.stats",
+    ),
     *("sklearn.cluster", "torch", "transformers"),
 )
 MEMORY, WALL = 12 << 30, 3600  # bytes and seconds that a child may take
@@ -47,23 +57,42 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=400, help="mutants drawn at random from all")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
-    parser.add_argument("--seconds", type=float, default=60, help="of tests a mutant, by what they take without it, the quickest first")
-    parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/mutants.json")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=60,
+        help="of tests a mutant, by what they take without it, the quickest first",
+    )
+    parser.add_argument(
+        "--save", action="store_true", help="write the figures to benchmarks/results/mutants.json"
+    )
     options = parser.parse_args()
     for name in LIBRARIES:
         importlib.import_module(name)
     hypothesis = sys.modules["hypothesis"]
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True)
     hypothesis.settings.load_profile("mutants")
-    paths = [str(path.relative_to(ROOT)) for part in PARTS for path in sorted((ROOT / "pipelines" / part).glob("*.py"))]
+    paths = [
+        str(path.relative_to(ROOT))
+        for part in PARTS
+        for path in sorted((ROOT / "pipelines" / part).glob("*.py"))
+    ]
     every = [mutant for path in paths for mutant in mutants(ROOT, path)]
-    drawn = sorted(random.Random(options.seed).sample(every, min(options.count, len(every))), key=lambda one: (one.path, one.line))
+    drawn = sorted(
+        random.Random(options.seed).sample(every, min(options.count, len(every))),
+        key=lambda one: (one.path, one.line),
+    )
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        print(f"{len(every):,} mutants of {len(paths)} files, {len(drawn)} of them drawn. The tests run once without a change.", flush=True)
+        print(
+            f"{len(every):,} mutants of {len(paths)} files, {len(drawn)} of them drawn. The tests run once without a change.",
+            flush=True,
+        )
         tests = record(Path(folder))
         report = judge(drawn, tests, options.seconds, options.jobs, Path(folder))
     figures = summary(report)
-    print(f"{figures['killed']} of {figures['mutants']} killed, {figures['survived']} survived ({figures['survival rate']:.1%}).")
+    print(
+        f"{figures['killed']} of {figures['mutants']} killed, {figures['survived']} survived ({figures['survival rate']:.1%})."
+    )
     if options.save:
         from benchmarks.common import save
 
@@ -90,12 +119,16 @@ def record(folder: Path) -> Tests:
         SystemExit: a test fails without a change.
     """
     written = folder / "tests.json"
-    child = fork(lambda: run_tests([f"tests/{part}" for part in PARTS], folder / "record", Recorder(written)), 3600)
+    child = fork(
+        lambda: run_tests([f"tests/{part}" for part in PARTS], folder / "record", Recorder(written)), 3600
+    )
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(
             "Tests fail without a change; mutants would tell nothing. Run them alone: python -m pytest tests/{decode,evaluate,models,train}"
         )
-    return {name: (seconds, functions) for name, (seconds, functions) in json.loads(written.read_text()).items()}
+    return {
+        name: (seconds, functions) for name, (seconds, functions) in json.loads(written.read_text()).items()
+    }
 
 
 class Recorder:
@@ -135,7 +168,11 @@ def covering(mutant: Mutant, tests: Tests, seconds: float) -> list[str]:
     of_function = [(cost, name) for cost, name in of_file if mutant.function in tests[name][1][mutant.path]]
     chosen = of_function or of_file
     sums = itertools.accumulate(cost for cost, _ in chosen)
-    return [name for place, ((_, name), total) in enumerate(zip(chosen, sums, strict=True)) if place == 0 or total <= seconds]
+    return [
+        name
+        for place, ((_, name), total) in enumerate(zip(chosen, sums, strict=True))
+        if place == 0 or total <= seconds
+    ]
 
 
 def judge(drawn: list[Mutant], tests: Tests, seconds: float, jobs: int, folder: Path) -> dict[Mutant, str]:
@@ -146,10 +183,17 @@ def judge(drawn: list[Mutant], tests: Tests, seconds: float, jobs: int, folder: 
             number, mutant = left.pop(0)
             names = covering(mutant, tests, seconds)
             cpu = 120 + 10 * sum(tests[name][0] for name in names)
-            running[fork(lambda one=mutant, names=names, where=folder / str(number): run_mutant(one, names, where), int(cpu))] = mutant
+            running[
+                fork(
+                    lambda one=mutant, names=names, where=folder / str(number): run_mutant(one, names, where),
+                    int(cpu),
+                )
+            ] = mutant
         child, status = os.wait()
         mutant, code = running.pop(child), os.waitstatus_to_exitcode(status)
-        report[mutant] = "survived" if code == 0 else "time" if code in (-signal.SIGXCPU, -signal.SIGALRM) else "killed"
+        report[mutant] = (
+            "survived" if code == 0 else "time" if code in (-signal.SIGXCPU, -signal.SIGALRM) else "killed"
+        )
         print(f"{report[mutant]:8} {mutant}", flush=True)
     return report
 
@@ -192,7 +236,11 @@ class Changed:
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
         path = str(ROOT / self.mutant.path)
-        return importlib.util.spec_from_file_location(name, path, loader=Loader(self.mutant, name, path)) if name == self.name else None
+        return (
+            importlib.util.spec_from_file_location(name, path, loader=Loader(self.mutant, name, path))
+            if name == self.name
+            else None
+        )
 
 
 class Loader(SourceFileLoader):

@@ -8,11 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMPARISONS: dict[type, type] = {
-    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
+    **{
+        ast.Lt: ast.LtE,
+        ast.LtE: ast.Lt,
+        ast.Gt: ast.GtE,
+        ast.GtE: ast.Gt,
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+    },
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In},
 }
 OPERATORS: dict[type, type] = {
-    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult},
+    **{
+        ast.Add: ast.Sub,
+        ast.Sub: ast.Add,
+        ast.Mult: ast.Div,
+        ast.Div: ast.Mult,
+        ast.FloorDiv: ast.Mult,
+        ast.Mod: ast.Mult,
+    },
     **{ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And},
 }
 NAMES = dict(pair for one in ("min max", "argmin argmax", "any all", "floor ceil", "zeros ones", "minimum maximum", "cumsum cumprod")
@@ -40,7 +54,7 @@ class Mutant:
     shown: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.shown}"
+        return f"{self.path}:{self.line}:{self.memory_kv}"
 
 
 def mutants(root: Path, path: str) -> list[Mutant]:
@@ -79,7 +93,9 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
     match node:
         case ast.Compare(left, operators, right):
             for place, operator in enumerate(operators):
-                yield ast.Compare(left, [*operators[:place], COMPARISONS[type(operator)](), *operators[place + 1 :]], right)
+                yield ast.Compare(
+                    left, [*operators[:place], COMPARISONS[type(operator)](), *operators[place + 1 :]], right
+                )
         case ast.BinOp(left, operator, right) if type(operator) in OPERATORS:
             yield ast.BinOp(left, OPERATORS[type(operator)](), right)
         case ast.AugAssign(target, operator, value) if type(operator) in OPERATORS:

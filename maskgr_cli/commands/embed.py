@@ -7,7 +7,14 @@ from typing import Any
 import typer
 
 from maskgr_cli import launch
-from maskgr_cli.options import DatasetOption, ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from maskgr_cli.options import (
+    DatasetOption,
+    ForceOption,
+    GpusOption,
+    ProcessesOption,
+    WorkspaceOption,
+    config_options,
+)
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.workspace import Workspace

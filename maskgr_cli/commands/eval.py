@@ -8,19 +8,32 @@ import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, checked, config_options
+from maskgr_cli.options import (
+    ForceOption,
+    GpusOption,
+    ProcessesOption,
+    WorkspaceOption,
+    checked,
+    config_options,
+)
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.models.config import PRECISIONS
 from pipelines.options import check_choice, check_number
-from pipelines.train.config import AHEAD, TOKENS
+from pipelines.train.config import HORIZON, TOKENS
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
     from pipelines.evaluate.run import Evaluation
 
 SplitOption = Annotated[
-    str, checked("--split", "Users' last items (test) or second-to-last ones (validation).", check_choice, ("test", "validation"))
+    str,
+    checked(
+        "--split",
+        "Users' last items (test) or second-to-last ones (validation).",
+        check_choice,
+        ("test", "validation"),
+    ),
 ]
 
 
@@ -33,12 +46,22 @@ def evaluate(
     settings: dict[str, Any],
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RUN", help="Training runs; two or more are compared with the first.", show_default="the newest"),
+        typer.Argument(
+            metavar="RUN",
+            help="Training runs; two or more are compared with the first.",
+            show_default="the newest",
+        ),
     ] = None,
     split: SplitOption = "test",
-    ahead: Annotated[
+    horizon: Annotated[
         int | None,
-        checked("--next", "Items ahead to recommend together.", check_number, *AHEAD, show_default="what the run was trained for"),
+        checked(
+            "--horizon",
+            "Items ahead to recommend together.",
+            check_number,
+            *HORIZON,
+            show_default="what the run was trained for",
+        ),
     ] = None,
     tokens: Annotated[
         int | None,
@@ -51,9 +74,18 @@ def evaluate(
         ),
     ] = None,
     precision: Annotated[
-        str, checked("--precision", "Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.", check_choice, PRECISIONS)
+        str,
+        checked(
+            "--precision",
+            "Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.",
+            check_choice,
+            PRECISIONS,
+        ),
     ] = "auto",
-    diagnose: Annotated[bool, typer.Option("--diagnose", help="Measure how digits depend on each other instead of recommending.")] = False,
+    diagnose: Annotated[
+        bool,
+        typer.Option("--diagnose", help="Measure how digits depend on each other instead of recommending."),
+    ] = False,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     force: ForceOption = False,
@@ -67,15 +99,17 @@ def evaluate(
         return
     keep_freed_memory()
     if diagnose:
-        if ahead is not None:
-            raise UserError("--next means nothing to --diagnose, which looks one item ahead. Leave it out.")
+        if horizon is not None:
+            raise UserError(
+                "--horizon means nothing to --diagnose, which looks one item ahead. Leave it out."
+            )
         for run in runs:
             _diagnose(place, run, decoding, split=split, tokens=tokens, precision=precision, force=force)
         return
     from pipelines.evaluate.compare import refuse_unlike_runs
     from pipelines.evaluate.run import evaluate_run
 
-    refuse_unlike_runs(runs, ahead)
+    refuse_unlike_runs(runs, horizon)
     progress, found = launch.progress(), {}
     for run in runs:
         if len(runs) > 1:
@@ -86,7 +120,7 @@ def evaluate(
             decoding,
             progress,
             split=split,
-            ahead=ahead,
+            horizon=horizon,
             tokens=tokens,
             precision=precision,
             force=force,
@@ -112,10 +146,21 @@ def _show(place: Workspace, split: str, found: dict[str, Evaluation]) -> None:
     from maskgr_cli.metrics_table import show_metrics
     from pipelines.evaluate.compare import compare_runs
 
-    compared = compare_runs(place, [(name, evaluation.folder) for name, evaluation in found.items()]) if len(found) > 1 else None
+    compared = (
+        compare_runs(place, [(name, evaluation.folder) for name, evaluation in found.items()])
+        if len(found) > 1
+        else None
+    )
     first = next(iter(found.values()))
-    rows = [*((name, evaluation.metrics) for name, evaluation in found.items()), ("popularity", first.popularity)]
-    show_metrics(rows, f"{split.capitalize()} · {_described(found)}", "popularity: most frequent training items, same candidates")
+    rows = [
+        *((name, evaluation.metrics) for name, evaluation in found.items()),
+        ("popularity", first.popularity),
+    ]
+    show_metrics(
+        rows,
+        f"{split.capitalize()} · {_described(found)}",
+        "popularity: most frequent training items, same candidates",
+    )
     for evaluation in found.values():
         console.note(f"Ranks, recommendations and metrics: {evaluation.folder}")
     if compared:
@@ -127,7 +172,11 @@ def _show(place: Workspace, split: str, found: dict[str, Evaluation]) -> None:
 def _described(found: dict[str, Evaluation]) -> str:
     """What was decoded and how, once where it is the same for all runs, else a line for each."""
     lines = {name: evaluation.description for name, evaluation in found.items()}
-    return lines.popitem()[1] if len({*lines.values()}) == 1 else "\n".join(f"{name}: {line}" for name, line in lines.items())
+    return (
+        lines.popitem()[1]
+        if len({*lines.values()}) == 1
+        else "\n".join(f"{name}: {line}" for name, line in lines.items())
+    )
 
 
 def _diagnose(place: Workspace, run: Run, decoding: Decoding, *, split: str, **options: Any) -> None:

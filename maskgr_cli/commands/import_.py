@@ -25,8 +25,13 @@ def register(app: typer.Typer) -> None:
 def import_(
     settings: dict[str, Any],
     name: Annotated[str, typer.Argument(help="What to call the data set.")],
-    interactions: Annotated[Path, checked("--interactions", "CSV, TSV, JSON Lines or Parquet: users, items, times.", check_path)],
-    items: Annotated[Path | None, checked("--items", "The same formats: items and their texts.", check_path, show_default="none")] = None,
+    interactions: Annotated[
+        Path, checked("--interactions", "CSV, TSV, JSON Lines or Parquet: users, items, times.", check_path)
+    ],
+    items: Annotated[
+        Path | None,
+        checked("--items", "The same formats: items and their texts.", check_path, show_default="none"),
+    ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -39,9 +44,13 @@ def import_(
     config = ImportConfig(**settings)
     place = Workspace.find(workspace)
     place.dataset(name)  # refuse an impossible name at once
-    from pipelines.download.tabular import import_dataset
+    from pipelines.import_.build import import_dataset
 
-    show_statistics(import_dataset(place, name, config, console.RichProgress(), interactions=interactions, items=items, force=force))
+    show_statistics(
+        import_dataset(
+            place, name, config, console.RichProgress(), interactions=interactions, items=items, force=force
+        )
+    )
 
 
 def show_statistics(dataset: Dataset) -> None:
@@ -51,7 +60,11 @@ def show_statistics(dataset: Dataset) -> None:
     found, paper = statistics(dataset), paper_statistics(dataset.name)
     rows = [_row(dataset.name, found)] + ([_row("paper, table 6", paper)] if paper else [])
     if paper:
-        differences = (found.users - paper.users, found.items - paper.items, found.interactions - paper.interactions)
+        differences = (
+            found.users - paper.users,
+            found.items - paper.items,
+            found.interactions - paper.interactions,
+        )
         rows.append(("difference", *(f"{d:+,}" if d else "0" for d in differences), None, None))
     console.table("Data set", ["", "users", "items", "interactions", "average length", "sparsity"], rows)
     console.note(f"Data set: {dataset.path}. Next: maskgr train --dataset {dataset.name}")

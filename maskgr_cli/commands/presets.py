@@ -8,7 +8,7 @@ import typer
 
 from maskgr_cli import console
 from maskgr_cli.options import worded
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.train.configure import preset_values
 
 
@@ -20,7 +20,15 @@ def presets(model: Annotated[str, typer.Argument(help=f"Model: {', '.join(MODELS
     """List every option that training a model reads, with its value in each preset."""
     values = preset_values(model)
     rows = [
-        (f"--{option.replace('_', '-')}", *(None if of[option] is None else worded(of[option]) for of in values.values()))
+        (
+            f"--{option.replace('_', '-')}",
+            *(None if of[option] is None else worded(of[option]) for of in values.values()),
+        )
         for option in next(iter(values.values()))
     ]
-    console.table(f"Presets of {model}", ["option", *values], rows, "Any option of `maskgr train` replaces a preset's value.")
+    console.table(
+        f"Presets of {model}",
+        ["option", *values],
+        rows,
+        "Any option of `maskgr train` replaces a preset's value.",
+    )

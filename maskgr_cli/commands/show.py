@@ -13,7 +13,7 @@ from maskgr_cli.options import WorkspaceOption
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
-    from pipelines.overview import DatasetView, RunView
+    from pipelines.inventory import DatasetView, RunView
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +21,10 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    run: Annotated[str | None, typer.Argument(help="Show this run's configuration and evaluations in full.", show_default=False)] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Show this run's configuration and evaluations in full.", show_default=False),
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """List data sets, embeddings, SIDs and runs with their headline metrics, and say what is stale."""
@@ -29,11 +32,13 @@ def show(
     if run is not None:
         _show_run(found.require_run(run))
         return
-    from pipelines.overview import overview
+    from pipelines.inventory import overview
 
     view = overview(found)
     if not (view.datasets or view.runs):
-        console.result(f"The workspace {found.root} is empty. Begin with `maskgr download ml-100k` or `maskgr import NAME …`.")
+        console.result(
+            f"The workspace {found.root} is empty. Begin with `maskgr download ml-100k` or `maskgr import NAME …`."
+        )
         return
     _show_datasets(view.datasets)
     _show_runs(view.runs)
@@ -43,18 +48,39 @@ def _show_datasets(datasets: list[DatasetView]) -> None:
     _table(
         "Data sets",
         ["data set", "users", "items", "interactions"],
-        [(d.name + " (current)" * d.current, _count(d.users), _count(d.items), _count(d.interactions), d.stale) for d in datasets],
+        [
+            (
+                d.name + " (current)" * d.current,
+                _count(d.users),
+                _count(d.items),
+                _count(d.interactions),
+                d.stale,
+            )
+            for d in datasets
+        ],
     )
     _table(
         "Embeddings",
         ["embeddings", "data set", "items", "width", "type"],
-        [(e.name, d.name, _count(e.items), e.width, e.dtype, e.stale) for d in datasets for e in d.embeddings],
+        [
+            (e.name, d.name, _count(e.items), e.width, e.dtype, e.stale)
+            for d in datasets
+            for e in d.embeddings
+        ],
     )
     _table(
         "Semantic IDs",
         ["SIDs", "data set", "layers m", "codes V", "digits H", "collisions"],
         [
-            (s.name, d.name, s.digits and s.digits - 1, s.codebook, s.digits, _share(s.collisions, s.items), s.stale)
+            (
+                s.name,
+                d.name,
+                s.digits and s.digits - 1,
+                s.codebook,
+                s.digits,
+                _share(s.collisions, s.items),
+                s.stale,
+            )
             for d in datasets
             for s in d.sids
         ],
@@ -66,7 +92,12 @@ def _show_runs(runs: list[RunView]) -> None:
         "Runs",
         ["run", "model", "preset", "data set", "SIDs", "state", "validation R@10"],
         [
-            (r.name, *(r.config.get(key) for key in ("model", "preset", "dataset", "sids", "state")), _percent(r.best), r.stale)
+            (
+                r.name,
+                *(r.config.get(key) for key in ("model", "preset", "dataset", "sids", "state")),
+                _percent(r.best),
+                r.stale,
+            )
             for r in runs
         ],
     )
@@ -74,7 +105,14 @@ def _show_runs(runs: list[RunView]) -> None:
         "Evaluations (percent)",
         ["run", "decoding", "users", "R@10", "N@10"],
         [
-            (r.name, e.name, _count(e.users), _percent(e.metrics.get(("recall", 10))), _percent(e.metrics.get(("ndcg", 10))), e.stale)
+            (
+                r.name,
+                e.name,
+                _count(e.users),
+                _percent(e.metrics.get(("recall", 10))),
+                _percent(e.metrics.get(("ndcg", 10))),
+                e.stale,
+            )
             for r in runs
             for e in r.evaluations
         ],
@@ -85,7 +123,9 @@ def _show_run(run: Run) -> None:
     from pipelines import artifacts
 
     console.table(f"Run {run.name}", ["setting", "value"], list(_flat(run.read_config())))
-    evaluations = [(folder.name, artifacts.read(folder / "metrics.parquet", "metrics")) for folder in run.evaluations]
+    evaluations = [
+        (folder.name, artifacts.read(folder / "metrics.parquet", "metrics")) for folder in run.evaluations
+    ]
     if evaluations:
         show_metrics(evaluations, f"Evaluations of {run.name}")
     else:

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from maskgr_cli import console
-from maskgr_cli.options import DatasetOption, ForceOption, WorkspaceOption, check_name, checked, config_options
+from maskgr_cli.options import (
+    DatasetOption,
+    ForceOption,
+    WorkspaceOption,
+    check_name,
+    checked,
+    config_options,
+)
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Workspace
 
@@ -21,8 +28,12 @@ def register(app: typer.Typer) -> None:
 def tokenize(
     settings: dict[str, Any],
     dataset: DatasetOption = None,
-    embedding: Annotated[str | None, checked("--embedding", "Embeddings to quantise.", check_name, show_default="the newest")] = None,
-    name: Annotated[str | None, checked("--name", "Name of the SIDs.", check_name, show_default="EMBEDDING-MxV[-METHOD]")] = None,
+    embedding: Annotated[
+        str | None, checked("--embedding", "Embeddings to quantise.", check_name, show_default="the newest")
+    ] = None,
+    name: Annotated[
+        str | None, checked("--name", "Name of the SIDs.", check_name, show_default="EMBEDDING-MxV[-METHOD]")
+    ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -20,7 +20,7 @@ from maskgr_cli.options import (
 )
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.options import check_choice, check_number
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
@@ -38,14 +38,20 @@ PresetOption = Annotated[
         PRESET_NAMES,
     ),
 ]
-SidsOption = Annotated[int, checked("--sids", "Digits m of the semantic IDs; an item has m + 1.", check_number, *DIGITS)]
+SidsOption = Annotated[
+    int, checked("--sids", "Digits m of the semantic IDs; an item has m + 1.", check_number, *DIGITS)
+]
 CodebookOption = Annotated[int, checked("--codebook", "Codes V per digit.", check_number, *CODES)]
-MethodOption = Annotated[str, checked("--method", f"Method of the semantic IDs: {', '.join(METHODS)}.", check_choice, METHODS)]
+MethodOption = Annotated[
+    str, checked("--method", f"Method of the semantic IDs: {', '.join(METHODS)}.", check_choice, METHODS)
+]
 EmbeddingOption = Annotated[
-    str | None, checked("--embedding", "Embeddings the semantic IDs are made of.", check_name, show_default="the newest")
+    str | None,
+    checked("--embedding", "Embeddings the semantic IDs are made of.", check_name, show_default="the newest"),
 ]
 SemanticIdsOption = Annotated[
-    str | None, checked("--semantic-ids", "Semantic IDs by name, instead of by the four options above.", check_name)
+    str | None,
+    checked("--semantic-ids", "Semantic IDs by name, instead of by the four options above.", check_name),
 ]
 
 MADE_OF = ("sids", "codebook", "method", "embedding")
@@ -67,13 +73,21 @@ def train(
     method: MethodOption = "kmeans",
     embedding: EmbeddingOption = None,
     semantic_ids: SemanticIdsOption = None,
-    name: Annotated[str | None, checked("--name", "Name of the run.", check_name, show_default="DATASET-MODEL-PRESET-DIGEST")] = None,
+    name: Annotated[
+        str | None,
+        checked("--name", "Name of the run.", check_name, show_default="DATASET-MODEL-PRESET-DIGEST"),
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped.")
+        bool,
+        typer.Option(
+            "--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped."
+        ),
     ] = False,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
-    track: Annotated[str | None, typer.Option(help="Accelerate tracker to send metrics to, e.g. tensorboard.")] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Accelerate tracker to send metrics to, e.g. tensorboard.")
+    ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -84,11 +98,11 @@ def train(
         kept = {"resume", "name", "gpus", "processes", "track", "workspace"}
         _refuse(context, set(context.params) - kept, "--resume takes its settings from the run")
     else:
-        sizes, schedule = configure(model, preset, settings)
+        model_settings, schedule = configure(model, preset, settings)
         data = place.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        made = ensure_inputs(context, data, sizes)
+        made = ensure_inputs(context, data, model_settings)
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -98,7 +112,7 @@ def train(
         run, plan = unfinished(place, name)
         name = run.name
     else:
-        plan = Plan(data.name, made, model, preset, sizes, schedule)
+        plan = Plan(data.name, made, model, preset, model_settings, schedule)
     run = train_run(place, plan, launch.progress(), name=name, resume=resume, force=force, track=track)
     if launch.is_first():
         console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval {run.name}")
@@ -106,26 +120,34 @@ def train(
 
 def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
     """Raise where one of the `refused` parameters was typed."""
-    typed = [name for name in context.params if name in refused and context.get_parameter_source(name).name == "COMMANDLINE"]
+    typed = [
+        name
+        for name in context.params
+        if name in refused and context.get_parameter_source(name).name == "COMMANDLINE"
+    ]
     if typed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
         raise UserError(f"{reason}; leave out {options}.")
 
 
-def ensure_inputs(context: typer.Context, data: Dataset, sizes: ModelConfig) -> str | None:
+def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:
     """The semantic IDs to train on, as the command's options say, made now where they are missing; None for a model without.
 
     Raises:
         UserError: options of semantic IDs were typed for a model that knows items by number, or beside --semantic-ids.
     """
-    if not sizes.needs:
-        _refuse(context, {*MADE_OF, "semantic_ids"}, f"--model {sizes.name} knows items by number, not by semantic IDs")
+    if not model_settings.needs:
+        _refuse(
+            context,
+            {*MADE_OF, "semantic_ids"},
+            f"--model {model_settings.name} knows items by number, not by semantic IDs",
+        )
         return None
-    from pipelines.prepare import ensure_sids, named_sids
+    from pipelines.defaults import ensure_sids, named_sids
 
     asked = context.params
     if asked["semantic_ids"] is not None:
         _refuse(context, {*MADE_OF}, "--semantic-ids names semantic IDs that are made already")
         return named_sids(data, asked["semantic_ids"], launch.progress())
-    tokenizer = TokenizeConfig(layers=asked["sids"], codebook=asked["codebook"], method=asked["method"])
+    tokenizer = TokenizeConfig(num_levels=asked["sids"], codebook=asked["codebook"], method=asked["method"])
     return ensure_sids(data, tokenizer, asked["embedding"], launch.progress())

@@ -20,7 +20,7 @@ from maskgr_cli.commands.train import (
     ensure_inputs,
 )
 from maskgr_cli.options import DatasetOption, WorkspaceOption, check_name, checked, config_options
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.options import check_number
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure, preset_values
@@ -35,7 +35,12 @@ def register(app: typer.Typer) -> None:
 def tune(
     context: typer.Context,
     settings: dict[str, Any],
-    budget: Annotated[float, checked("--budget", "Minutes of this call; no trial begins after them.", check_number, 1e-9, 1_000_000)] = 60,
+    budget: Annotated[
+        float,
+        checked(
+            "--budget", "Minutes of this call; no trial begins after them.", check_number, 1e-9, 1_000_000
+        ),
+    ] = 60,
     dataset: DatasetOption = None,
     model: ModelOption = "maskgr",
     preset: PresetOption = "small",
@@ -45,15 +50,21 @@ def tune(
     embedding: EmbeddingOption = None,
     semantic_ids: SemanticIdsOption = None,
     name: Annotated[
-        str | None, checked("--name", "Name of the study; the same goes on with it.", check_name, show_default="DATASET-MODEL-PRESET")
+        str | None,
+        checked(
+            "--name",
+            "Name of the study; the same goes on with it.",
+            check_name,
+            show_default="DATASET-MODEL-PRESET",
+        ),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Look for a model's best hyperparameters; options that are typed stay as typed. Only validation users are looked at."""
     place = Workspace.find(workspace)
-    sizes, _ = configure(model, preset, settings)
+    model_settings, _ = configure(model, preset, settings)
     data = place.require_dataset(dataset)
-    made = ensure_inputs(context, data, sizes)
+    made = ensure_inputs(context, data, model_settings)
     keep_freed_memory()
     from pipelines.train.run import Plan
     from pipelines.train.tune import space_of
@@ -75,7 +86,11 @@ def show_trials(title: str, path: Path, most: int = 10) -> None:
     trials: dict[int, dict[str, Any]] = {}
     for row in artifacts.read(path, "trials").to_pylist():
         trials.setdefault(row["trial"], row | {"options": {}})["options"][row["option"]] = row["value"]
-    ranked = sorted(trials.values(), key=lambda trial: (trial["state"] == "complete", trial["recall"] or 0.0), reverse=True)
+    ranked = sorted(
+        trials.values(),
+        key=lambda trial: (trial["state"] == "complete", trial["recall"] or 0.0),
+        reverse=True,
+    )
     options = list(dict.fromkeys(option for trial in ranked for option in trial["options"]))
     rows = [
         (
@@ -87,7 +102,12 @@ def show_trials(title: str, path: Path, most: int = 10) -> None:
         for trial in ranked[:most]
     ]
     headers = ["trial", "state", "R@10", *(option.replace("_", " ") for option in options)]
-    console.table(title, headers, rows, f"{len(trials)} trials, the best {len(rows)}; validation users, percent. All: {path}")
+    console.table(
+        title,
+        headers,
+        rows,
+        f"{len(trials)} trials, the best {len(rows)}; validation users, percent. All: {path}",
+    )
 
 
 def _short(value: str) -> str:
@@ -103,7 +123,10 @@ def _say_best(trials: Path, model: str, preset: str, settings: dict[str, Any]) -
     recall, values = best_values(trials)
     typed = {**{name: str(value) for name, value in settings.items()}, **values}
     options = " ".join(
-        f"--{'no-' * (value == 'False')}{name.replace('_', '-')}" + ("" if value in ("True", "False") else f" {value}")
+        f"--{'no-' * (value == 'False')}{name.replace('_', '-')}"
+        + ("" if value in ("True", "False") else f" {value}")
         for name, value in typed.items()
     )
-    console.note(f"Best validation Recall@10: {100 * recall:.2f}. Train it with: maskgr train --model {model} --preset {preset} {options}")
+    console.note(
+        f"Best validation Recall@10: {100 * recall:.2f}. Train it with: maskgr train --model {model} --preset {preset} {options}"
+    )

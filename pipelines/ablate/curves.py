@@ -30,12 +30,18 @@ def curves(workspace: Workspace, table: pa.Table) -> pa.Table:
         if not run.history.exists():
             continue
         first = rows[0]
-        alike = len({row["label"] for row in rows}) == 1  # else evaluations differ, of which a training knows nothing
-        about = {column: first[column] for column in ("dataset", "system", "seed", "run", "commit", "machine")}
+        alike = (
+            len({row["label"] for row in rows}) == 1
+        )  # else evaluations differ, of which a training knows nothing
+        about = {
+            column: first[column] for column in ("dataset", "system", "seed", "run", "commit", "machine")
+        }
         about["label"] = first["label"] if alike else first["system"]
         points += [{**about, **point} for point in validations(run)]
     kinds = artifacts.SCHEMAS["curves"]
-    return pa.table({column: pa.array([point[column] for point in points], kind) for column, kind in kinds.items()})
+    return pa.table(
+        {column: pa.array([point[column] for point in points], kind) for column, kind in kinds.items()}
+    )
 
 
 def draw_curves(table: pa.Table, named: dict[tuple[str, str], str]) -> bytes | None:
@@ -58,7 +64,15 @@ def draw_curves(table: pa.Table, named: dict[tuple[str, str], str]) -> bytes | N
         for (label, lines), (colour, marker, style) in zip(labels.items(), STYLES, strict=False):
             for number, line in enumerate(lines.values()):
                 legend = named.get((dataset, label), label) if number == 0 else None
-                axes.plot(*zip(*line, strict=True), label=legend, color=colour, marker=marker, markersize=4, linestyle=style, linewidth=1.2)
+                axes.plot(
+                    *zip(*line, strict=True),
+                    label=legend,
+                    color=colour,
+                    marker=marker,
+                    markersize=4,
+                    linestyle=style,
+                    linewidth=1.2,
+                )
         axes.set_title(title, fontsize=9)
         axes.legend(fontsize=7, framealpha=0, labelcolor=INK)
         lowest = place + columns >= len(panels)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pipelines import artifacts, shapes
-from pipelines.ablate.place import Placed
+from pipelines.ablate.planning import PlannedRun
 from pipelines.decode.config import Decoding
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.run import evaluate_run
 from pipelines.progress import Progress
-from pipelines.train.run import Plan, describe, revived, train_run
+from pipelines.train.run import Plan, describe, from_dict, train_run
 from pipelines.workspace import Run, RunConfig, Workspace
 
 DONE, FAILED, INTERRUPTED, OPEN = "done", "failed", "interrupted", "to do"
@@ -57,38 +57,43 @@ class Job:
     split: str
     wanted: dict[str, tuple[Decoding, bool]]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values; `Job.read` reads them."""
-        wanted = {key: [dataclasses.asdict(decoding), diagnosed] for key, (decoding, diagnosed) in self.wanted.items()}
+        wanted = {
+            key: [dataclasses.asdict(decoding), diagnosed]
+            for key, (decoding, diagnosed) in self.wanted.items()
+        }
         return {"run": self.run, "plan": describe(self.plan), "split": self.split, "wanted": wanted}
 
     @staticmethod
     def read(path: Path) -> Job:
-        """A job from a file of what `plain` gave.
+        """A job from a file of what `to_dict` gave.
 
         Raises:
             UserError: it is spoilt.
         """
         found = artifacts.read_json(path, JobFile)
         try:
-            plan = revived(found["plan"])
+            plan = from_dict(found["plan"])
         except (KeyError, shapes.Misfit) as error:
             raise UserError(f"{path} is not a job of this version ({error}). Run the grid again.") from None
-        wanted = {key: (Decoding(**decoding), diagnosed) for key, (decoding, diagnosed) in found["wanted"].items()}
+        wanted = {
+            key: (Decoding(**decoding), diagnosed) for key, (decoding, diagnosed) in found["wanted"].items()
+        }
         return Job(found["run"], plan, found["split"], wanted)
 
 
-def outcome(workspace: Workspace, placed: Placed) -> dict[str, Any]:
+def run_result(workspace: Workspace, planned: PlannedRun) -> dict[str, Any]:
     """What is known of a cell: its state, and where it failed, the reason; where it is done, the folders of its figures."""
-    if placed.reason:
-        return {"state": FAILED, "reason": placed.reason}
-    if placed.plan is None:
-        return {"state": DONE if placed.inputs else OPEN}
-    path = workspace.outcome(placed.key) if placed.key else None
+    if planned.reason:
+        return {"state": FAILED, "reason": planned.reason}
+    if planned.plan is None:
+        return {"state": DONE if planned.inputs else OPEN}
+    path = workspace.run_result(planned.key) if planned.key else None
     found = artifacts.read_json(path, Outcome) if path and path.exists() else {}
     if found.get("reason"):
         return {"state": FAILED, "reason": found["reason"]}
-    run = workspace.run(placed.run) if placed.run else None
+    run = workspace.run(planned.run) if planned.run else None
     files = [run.evaluation(folder) / name for folder, name in _files(found)] if run else []
     if files and not any(map(artifacts.stale, files)):
         return {"state": DONE, "files": files, "description": found.get("description")}
@@ -113,18 +118,23 @@ def expected_minutes(runs: list[Run], plan: Plan) -> float | None:
     known = [plan.train.minutes] if plan.train.minutes else []
     asked = describe(plan)
     for found in (run.read_config() for run in reversed(runs if plan.train.steps else [])):
-        alike = all(found.get(key) == asked[key] for key in ("dataset", "model", "sizes"))
-        if alike and found.get("steps") and found.get("seconds") and found["train"].get("batch_size") == plan.train.batch_size:
+        alike = all(found.get(key) == asked[key] for key in ("dataset", "model", "model_settings"))
+        if (
+            alike
+            and found.get("steps")
+            and found.get("seconds")
+            and found["train"].get("batch_size") == plan.train.batch_size
+        ):
             known.append(plan.train.steps * found["seconds"] / found["steps"] / 60)
             break
     return min(known, default=None)
 
 
-def jobs_of(workspace: Workspace, placed: list[Placed], split: str) -> list[Job]:
+def jobs_of(workspace: Workspace, planned: list[PlannedRun], split: str) -> list[Job]:
     """What is left to do, a job for each run, in the order of the cells; what failed before is tried again."""
     found: dict[str, Job] = {}
-    for cell in placed:
-        if cell.plan is None or not cell.key or outcome(workspace, cell)["state"] == DONE:
+    for cell in planned:
+        if cell.plan is None or not cell.key or run_result(workspace, cell)["state"] == DONE:
             continue
         job = found.setdefault(cell.run, Job(cell.run, cell.plan, split, {}))
         job.wanted[cell.key] = (cell.cell.decoding, cell.cell.diagnosed)
@@ -146,7 +156,11 @@ def work(workspace: Workspace, job: Job, progress: Progress) -> None:
     for key, (decoding, diagnosed) in job.wanted.items():
         try:
             found = evaluate_run(workspace, run, decoding, progress, split=job.split)
-            diagnosis = diagnose_run(workspace, run, Decoding(), progress, split=job.split, searches=False) if diagnosed else None
+            diagnosis = (
+                diagnose_run(workspace, run, Decoding(), progress, split=job.split, searches=False)
+                if diagnosed
+                else None
+            )
         except UserError as error:
             _note(workspace, key, reason=str(error))
             continue
@@ -155,10 +169,17 @@ def work(workspace: Workspace, job: Job, progress: Progress) -> None:
 
 
 def _note(workspace: Workspace, key: str, **values: Any) -> None:
-    artifacts.write_json(workspace.outcome(key), values)
+    artifacts.write_json(workspace.run_result(key), values)
 
 
-def run_all(workspace: Workspace, jobs: list[Job], progress: Progress, *, count: int = 1, command: list[str] | None = None) -> None:
+def run_all(
+    workspace: Workspace,
+    jobs: list[Job],
+    progress: Progress,
+    *,
+    count: int = 1,
+    command: list[str] | None = None,
+) -> None:
     """Do all jobs, in this process or in several.
 
     Args:
@@ -169,8 +190,10 @@ def run_all(workspace: Workspace, jobs: list[Job], progress: Progress, *, count:
         KeyboardInterrupt: Ctrl-C; every training's state is saved.
     """
     for key in (key for job in jobs for key in job.wanted):
-        workspace.outcome(key).unlink(missing_ok=True)  # a reason of an earlier time
-    if command and (count > 1 or len({job.plan.train.precision for job in jobs}) > 1):  # Accelerate has one precision a process
+        workspace.run_result(key).unlink(missing_ok=True)  # a reason of an earlier time
+    if command and (
+        count > 1 or len({job.plan.train.precision for job in jobs}) > 1
+    ):  # Accelerate has one precision a process
         _side_by_side(workspace, jobs, count, command, progress)
         return
     for number, job in enumerate(jobs, start=1):
@@ -184,7 +207,9 @@ def run_all(workspace: Workspace, jobs: list[Job], progress: Progress, *, count:
             _ended(workspace, job, 1, log, progress)
 
 
-def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: list[str], progress: Progress) -> None:
+def _side_by_side(
+    workspace: Workspace, jobs: list[Job], count: int, command: list[str], progress: Progress
+) -> None:
     """Keep `count` processes busy. Each ends, and saves, when its standard input does: by Ctrl-C here, or if this process is killed."""
     waiting, running = list(jobs), {}
     try:
@@ -206,15 +231,22 @@ def _side_by_side(workspace: Workspace, jobs: list[Job], count: int, command: li
             process.wait()
 
 
-def _start(workspace: Workspace, job: Job, slot: int, count: int, command: list[str]) -> tuple[Job, Any, Path]:
+def _start(
+    workspace: Workspace, job: Job, slot: int, count: int, command: list[str]
+) -> tuple[Job, Any, Path]:
     path, log = _files_of(workspace, job)
-    artifacts.write_json(path, job.plain())
+    artifacts.write_json(path, job.to_dict())
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count))}
     if gpus := _gpus():
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     with open(log, "ab") as out:
         process = subprocess.Popen(
-            [*command, str(path)], stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True
+            [*command, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            start_new_session=True,
         )
     return job, process, log
 
@@ -228,7 +260,7 @@ def _ended(workspace: Workspace, job: Job, code: int, log: Path, progress: Progr
     """Say how a process ended; where it left no outcome, that is the outcome."""
     if code:
         for key in job.wanted:
-            if not workspace.outcome(key).exists():
+            if not workspace.run_result(key).exists():
                 _note(workspace, key, reason=f"It ended with exit code {code}, a fault of maskgr; see {log}.")
     progress.say(f"{job.run} is {'done' if not code else f'not done: exit code {code}, see {log}'}.")
 
@@ -238,4 +270,6 @@ def _gpus() -> list[str]:
     torch = sys.modules["torch"]
     if not torch.cuda.is_available():
         return []
-    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(
+        ","
+    )

@@ -20,7 +20,7 @@ from pipelines.train.configure import configure
 
 
 @dataclass(frozen=True)
-class Scale:
+class GridSettings:
     """What all runs of a grid share.
 
     Attributes:
@@ -60,7 +60,7 @@ class Cell:
     seed: int
     setting: dict[str, Any]
     values: dict[str, Any]
-    sizes: ModelConfig | None = None
+    model_settings: ModelConfig | None = None
     train: TrainConfig | None = None
     tokenize: TokenizeConfig | None = None
     decoding: Decoding | None = None
@@ -78,7 +78,7 @@ def row_label(system: str, setting: dict[str, Any]) -> str:
     return " · ".join(filter(None, (system, *(label(option, value) for option, value in setting.items()))))
 
 
-def cells(recipe: Recipe, scale: Scale) -> list[Cell]:
+def cells(recipe: Recipe, scale: GridSettings) -> list[Cell]:
     """All cells of a recipe, in its order.
 
     Raises:
@@ -86,14 +86,24 @@ def cells(recipe: Recipe, scale: Scale) -> list[Cell]:
     """
     datasets = list(dict.fromkeys(scale.datasets or recipe.datasets))
     if not datasets:
-        raise UserError(f"The recipe {recipe.name} is for data sets of your own: name them with --dataset, separated by commas.")
-    pairs = [(dataset, system) for dataset in datasets for system in recipe.systems if system.runs_on(dataset, bool(scale.datasets))]
+        raise UserError(
+            f"The recipe {recipe.name} is for data sets of your own: name them with --dataset, separated by commas."
+        )
+    pairs = [
+        (dataset, system)
+        for dataset in datasets
+        for system in recipe.systems
+        if system.runs_on(dataset, bool(scale.datasets))
+    ]
     count = sum(
-        _seeds(recipe, system, scale) * math.prod(map(len, options_of(recipe, system, scale, dataset).values()))
+        _seeds(recipe, system, scale)
+        * math.prod(map(len, options_of(recipe, system, scale, dataset).values()))
         for dataset, system in pairs
     )
     if count > MOST:
-        raise UserError(f"This grid has {count:,} cells; {MOST:,} at most can be run. Take fewer values, --seeds or data sets.")
+        raise UserError(
+            f"This grid has {count:,} cells; {MOST:,} at most can be run. Take fewer values, --seeds or data sets."
+        )
     found = [
         cell
         for dataset, system in pairs
@@ -107,14 +117,20 @@ def cells(recipe: Recipe, scale: Scale) -> list[Cell]:
     return found
 
 
-def options_of(recipe: Recipe, system: System, scale: Scale, dataset: str) -> dict[str, list]:
+def options_of(recipe: Recipe, system: System, scale: GridSettings, dataset: str) -> dict[str, list]:
     """Option → values of a system on a data set; what is said more closely counts, and what is typed most of all."""
     budget = scale.budget
     parts = (recipe.options, recipe.budgets.get(budget, {}), system.options, system.budgets.get(budget, {}))
-    return dict(itertools.chain.from_iterable(p.items() for p in (*parts, system.on.get(budget, {}).get(dataset, {}), scale.options)))
+    return dict(
+        itertools.chain.from_iterable(
+            p.items() for p in (*parts, system.on.get(budget, {}).get(dataset, {}), scale.options)
+        )
+    )
 
 
-def combinations(recipe: Recipe, system: System, scale: Scale, dataset: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def combinations(
+    recipe: Recipe, system: System, scale: GridSettings, dataset: str
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Every combination of a system's options: those that vary, and all. Constrained beams are items, so that none has a nearest one."""
     options = options_of(recipe, system, scale, dataset)
     varied = [option for option, values in options.items() if len(values) > 1]
@@ -123,32 +139,56 @@ def combinations(recipe: Recipe, system: System, scale: Scale, dataset: str) -> 
     return [({option: values[option] for option in varied}, values) for values in sound or every]
 
 
-def _seeds(recipe: Recipe, system: System, scale: Scale) -> int:
+def _seeds(recipe: Recipe, system: System, scale: GridSettings) -> int:
     return (scale.seeds or system.seeds.get(scale.budget, recipe.seeds)) if system.model else 1
 
 
-def _seeded(recipe: Recipe, system: System, scale: Scale, dataset: str, combination: tuple[dict, dict]) -> list[Cell]:
+def _seeded(
+    recipe: Recipe, system: System, scale: GridSettings, dataset: str, combination: tuple[dict, dict]
+) -> list[Cell]:
     setting, values = combination
-    shared = {"dataset": dataset, "system": system.name, "model": system.model, "setting": system.shown | setting}
+    shared = {
+        "dataset": dataset,
+        "system": system.name,
+        "model": system.model,
+        "setting": system.shown | setting,
+    }
     shared["values"] = system.shown | values
     if not system.model:
         return [Cell(**shared, seed=0)]
     seeds = range(_seeds(recipe, system, scale))
     diagnosed = any(metric(name).source == "diagnosis" for name in recipe.metrics)
-    return [Cell(**shared, seed=seed, diagnosed=diagnosed, **configured(system.model, scale, values, seed)) for seed in seeds]
+    return [
+        Cell(**shared, seed=seed, diagnosed=diagnosed, **configured(system.model, scale, values, seed))
+        for seed in seeds
+    ]
 
 
-def configured(model: str, scale: Scale, values: dict[str, Any], seed: int) -> dict[str, Any]:
+def configured(model: str, scale: GridSettings, values: dict[str, Any], seed: int) -> dict[str, Any]:
     """The configurations of a cell, or why they are refused."""
-    kinds = {kind: {option: value for option, value in values.items() if owner(option) == kind} for kind in ("tokenize", "train", "eval")}
-    settings = {**kinds["train"], "seed": seed} | ({"minutes": scale.minutes} if scale.minutes is not None else {})
+    kinds = {
+        kind: {option: value for option, value in values.items() if owner(option) == kind}
+        for kind in ("tokenize", "train", "eval")
+    }
+    settings = {**kinds["train"], "seed": seed} | (
+        {"minutes": scale.minutes} if scale.minutes is not None else {}
+    )
     try:
-        sizes, train = configure(model, scale.budget, settings)
-        sizes.check_ahead(train.next)
-        tokenize = TokenizeConfig(**{RENAMED.get(option, option): value for option, value in kinds["tokenize"].items()})
-        if not sizes.needs and kinds["tokenize"]:
-            raise UserError(f"--{' and --'.join(kinds['tokenize'])} mean nothing to --model {model}, which knows items by number.")
+        model_settings, train = configure(model, scale.budget, settings)
+        model_settings.check_horizon(train.horizon)
+        tokenize = TokenizeConfig(
+            **{RENAMED.get(option, option): value for option, value in kinds["tokenize"].items()}
+        )
+        if not model_settings.needs and kinds["tokenize"]:
+            raise UserError(
+                f"--{' and --'.join(kinds['tokenize'])} mean nothing to --model {model}, which knows items by number."
+            )
         decoding = Decoding(**kinds["eval"])
     except UserError as error:
         return {"refused": str(error)}
-    return {"sizes": sizes, "train": train, "tokenize": tokenize if sizes.needs else None, "decoding": decoding}
+    return {
+        "model_settings": model_settings,
+        "train": train,
+        "tokenize": tokenize if model_settings.needs else None,
+        "decoding": decoding,
+    }

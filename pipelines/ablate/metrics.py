@@ -45,7 +45,11 @@ class Metric:
 
     def shown(self, value: float | None, sign: bool = False) -> str:
         """A stored value as tables print it."""
-        return "—" if value is None else f"{round(self.factor * value, self.decimals) + 0.0:{'+' * sign},.{self.decimals}f}"  # never −0
+        return (
+            "—"
+            if value is None
+            else f"{round(self.factor * value, self.decimals) + 0.0:{'+' * sign},.{self.decimals}f}"
+        )  # never −0
 
 
 def metric(label: str) -> Metric:

@@ -13,22 +13,27 @@ from typing import Any
 
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.config import TrainConfig
 
 YES, NO = ("yes", "true", "on"), ("no", "false", "off")
-RENAMED = {"sids": "layers"}  # option of semantic IDs → field, where they differ; `layers` is a model's
+RENAMED = {"sids": "num_levels"}  # option of semantic IDs → field, where they differ; `layers` is a model's
 SEEDS = "seed"  # --seeds decides it, for all runs alike
 MOST = 10_000  # values of an option, and cells of a grid
 
 
 def _fields(*configs: type, leave: tuple[str, ...] = ()) -> dict[str, Any]:
     """Field name → type, of what can be typed."""
-    return {f.name: typing.get_type_hints(c)[f.name] for c in configs for f in fields(c) if "help" in f.metadata and f.name not in leave}
+    return {
+        f.name: typing.get_type_hints(c)[f.name]
+        for c in configs
+        for f in fields(c)
+        if "help" in f.metadata and f.name not in leave
+    }
 
 
-_TOKENIZE = _fields(TokenizeConfig, leave=(SEEDS, "layers", "steps"))  # steps are those of training
+_TOKENIZE = _fields(TokenizeConfig, leave=(SEEDS, "num_levels", "steps"))  # steps are those of training
 KINDS: dict[str, dict[str, Any]] = {  # whose an option is → option → type; the first that has it
     "tokenize": {"sids": int, **_TOKENIZE},
     "train": _fields(*MODELS.values(), TrainConfig, leave=(SEEDS,)),
@@ -71,7 +76,7 @@ def checked(option: str, values: Any) -> list[Any]:
 
 
 def parsed(option: str, text: str) -> list[Any]:
-    """A comma list as typed: "3,4,5", "1..5", "greedy,random", "yes,no"; counts within one `--reveal` are joined by "+".
+    """A comma list as typed: "3,4,5", "1..5", "greedy,random", "yes,no"; counts within one `--unmask-counts` are joined by "+".
 
     Raises:
         UserError: a part that is not of the option's type, or a range of too many values.
@@ -83,7 +88,9 @@ def parsed(option: str, text: str) -> list[Any]:
         if bounds and int in _types(option):
             low, high = map(int, bounds.groups())
             if high - low >= MOST:
-                raise UserError(f"{name} {part} is a range of {high - low + 1:,} values; a grid takes {MOST:,} at most.")
+                raise UserError(
+                    f"{name} {part} is a range of {high - low + 1:,} values; a grid takes {MOST:,} at most."
+                )
             values += range(low, high + 1)
         else:
             values.append(_parsed(option, part))
@@ -94,7 +101,7 @@ def parsed(option: str, text: str) -> list[Any]:
 
 def _parsed(option: str, part: str) -> Any:
     allowed = _types(option)
-    if option == "reveal":
+    if option == "unmask_counts":
         return part.replace("+", ",")
     if bool in allowed and part.lower() in YES + NO:
         return part.lower() in YES
@@ -130,4 +137,10 @@ def label(option: str, value: Any) -> str:
     name = option.replace("_", " ")
     if isinstance(value, bool):
         return name if value else f"no {name}"
-    return str(value) if option in ("unmask", "retrieval") else f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+    return (
+        str(value)
+        if option in ("unmask", "retrieval")
+        else f"{name} {value:g}"
+        if isinstance(value, float)
+        else f"{name} {value}"
+    )

@@ -53,7 +53,10 @@ def png(figure: Figure) -> bytes:
 
 def _dots(recipe: Recipe, rows: list[Row]) -> Figure:
     """A panel a data set and metric: filled dots ours, with their spread, open diamonds the paper's."""
-    datasets, metrics = [*dict.fromkeys(row.dataset for row in rows)], [metric(label) for label in recipe.metrics]
+    datasets, metrics = (
+        [*dict.fromkeys(row.dataset for row in rows)],
+        [metric(label) for label in recipe.metrics],
+    )
     labels = [*dict.fromkeys(row.label for row in rows)]
     lines = max(3, sum(1 + wrapped(label).count("\n") for label in labels))
     size = (2.6 + INCH_PANEL * len(metrics), (0.9 + INCH_ROW * lines) * len(datasets))
@@ -81,9 +84,26 @@ def _dot(axes: Axes, entry: Entry, place: int, colour: str) -> None:
     m = entry.metric
     if entry.mean is not None:
         error = _error(entry)
-        axes.errorbar(m.factor * entry.mean, place, xerr=error, color=colour, marker="o", markersize=5, capsize=2, linestyle="none")
+        axes.errorbar(
+            m.factor * entry.mean,
+            place,
+            xerr=error,
+            color=colour,
+            marker="o",
+            markersize=5,
+            capsize=2,
+            linestyle="none",
+        )
     if entry.paper is not None:
-        axes.plot(entry.paper, place, marker="D", markersize=5, color=STYLES[1][0], fillstyle="none", linestyle="none")
+        axes.plot(
+            entry.paper,
+            place,
+            marker="D",
+            markersize=5,
+            color=STYLES[1][0],
+            fillstyle="none",
+            linestyle="none",
+        )
 
 
 def _error(entry: Entry) -> list[list[float]] | None:
@@ -109,7 +129,17 @@ def _lines(recipe: Recipe, rows: list[Row]) -> Figure:
         for number, ((name, theirs), points) in enumerate(lines.items()):
             colour, marker, style = STYLES[number % len(STYLES)]
             _line(axes, points, name, "own", color=colour, marker=marker, linestyle=style)
-            _line(axes, points, f"{theirs}, paper", "paper", color=colour, marker=marker, linestyle=":", fillstyle="none", alpha=0.8)
+            _line(
+                axes,
+                points,
+                f"{theirs}, paper",
+                "paper",
+                color=colour,
+                marker=marker,
+                linestyle=":",
+                fillstyle="none",
+                alpha=0.8,
+            )
         x = recipe.plot["x"]
         axes.set_xlabel("K, length of the list (items)" if x == AXIS_K else _spoken(x))
         axes.set_ylabel(_y_label(recipe, asked, x == AXIS_K))
@@ -133,8 +163,13 @@ def _series(recipe: Recipe, rows: list[Row], asked: Metric) -> dict[tuple[str, s
         name = dataclasses.replace(row, setting=setting).brief, row_label(row.system, setting)
         for entry in entries:
             base = _base(recipe, rows, row, entry)
-            point = {"x": entry.metric.k if x == AXIS_K else row.setting[x], "error": None if base else _error(entry)}
-            found.setdefault(name, []).append(point | {kind: _relative(recipe, entry, base, kind) for kind in ("own", "paper")})
+            point = {
+                "x": entry.metric.k if x == AXIS_K else row.setting[x],
+                "error": None if base else _error(entry),
+            }
+            found.setdefault(name, []).append(
+                point | {kind: _relative(recipe, entry, base, kind) for kind in ("own", "paper")}
+            )
     return found
 
 
@@ -143,7 +178,10 @@ def _base(recipe: Recipe, rows: list[Row], row: Row, entry: Entry) -> Entry | No
     wanted = recipe.plot.get("relative_to")
     if not wanted:
         return None
-    system, setting = wanted.get("system", row.system), {**row.setting, **{k: v for k, v in wanted.items() if k != "system"}}
+    system, setting = (
+        wanted.get("system", row.system),
+        {**row.setting, **{k: v for k, v in wanted.items() if k != "system"}},
+    )
     same = [other for other in rows if other.system == system]
     exact = [other for other in same if other.setting == setting] or (same if "system" in wanted else [])
     return next((other.entries[entry.metric.label] for other in exact), Entry(entry.metric))
@@ -151,7 +189,10 @@ def _base(recipe: Recipe, rows: list[Row], row: Row, entry: Entry) -> Entry | No
 
 def _relative(recipe: Recipe, entry: Entry, base: Entry | None, kind: str) -> float | None:
     factor = entry.metric.factor
-    value, other = ((e.paper / factor if e.paper is not None else None) if kind == "paper" else e.mean for e in (entry, base or entry))
+    value, other = (
+        (e.paper / factor if e.paper is not None else None) if kind == "paper" else e.mean
+        for e in (entry, base or entry)
+    )
     if value is None or other is None or (base and recipe.plot.get("as") != DIFFERENCE and not other):
         return None
     if base is None:
@@ -165,14 +206,25 @@ def _line(axes: Axes, points: list[dict[str, Any]], name: str, kind: str, **styl
         return
     errors = [point["error"] for point in there] if kind == "own" else [None]
     both = None if None in errors else [[error[side][0] for error in errors] for side in (0, 1)]
-    axes.errorbar([p["x"] for p in there], [p[kind] for p in there], yerr=both, label=name, markersize=5, capsize=2, **style)
+    axes.errorbar(
+        [p["x"] for p in there],
+        [p[kind] for p in there],
+        yerr=both,
+        label=name,
+        markersize=5,
+        capsize=2,
+        **style,
+    )
 
 
 def _y_label(recipe: Recipe, asked: Metric, over_k: bool) -> str:
     axis = f"{asked.axis.split('@')[0]}@K (%)" if over_k else asked.axis
     if "relative_to" not in recipe.plot:
         return axis
-    named = row_label(recipe.plot["relative_to"].get("system", ""), {k: v for k, v in recipe.plot["relative_to"].items() if k != "system"})
+    named = row_label(
+        recipe.plot["relative_to"].get("system", ""),
+        {k: v for k, v in recipe.plot["relative_to"].items() if k != "system"},
+    )
     named = named.removeprefix(" · ")
     if recipe.plot.get("as") == DIFFERENCE:
         return f"{axis.replace('%', 'percentage points')} above {named}"
@@ -180,7 +232,11 @@ def _y_label(recipe: Recipe, asked: Metric, over_k: bool) -> str:
 
 
 def _spoken(option: str) -> str:
-    units = {"nfe": "model evaluations per recommendation (NFE)", "drop_items": "share of training items dropped", "beams": "beams"}
+    units = {
+        "nfe": "model evaluations per recommendation (NFE)",
+        "drop_items": "share of training items dropped",
+        "beams": "beams",
+    }
     return units.get(option, {"sids": "layers of semantic IDs"}.get(option, option.replace("_", " ")))
 
 

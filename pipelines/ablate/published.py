@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.ablate.grid import Cell, Scale, configured, options_of
+from pipelines.ablate.grid import Cell, GridSettings, configured, options_of
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.models.config import SIZES, said
 
@@ -28,22 +28,26 @@ def departures(recipe: Recipe, cell: Cell, sids: str | None = None) -> str | Non
     Returns:
         None where nothing is trained, or nothing can be.
     """
-    if cell.sizes is None or cell.train is None:
+    if cell.model_settings is None or cell.train is None:
         return None
-    published = configured(cell.model, Scale(BUDGET), _published(recipe, cell), seed=0)
+    published = configured(cell.model, GridSettings(BUDGET), _published(recipe, cell), seed=0)
     if "refused" in published:
         return "settings that the preset paper refuses"
-    sizes, train = published["sizes"], published["train"]
+    model_settings, train = published["model_settings"], published["train"]
     trained = _changed(cell.train, train)
-    found = list(cell.sizes.departures(sizes))
+    found = list(cell.model_settings.departures(model_settings))
     found += [said("optimizer", cell.train.optimizer)] * ("optimizer" in trained)
     if cell.tokenize and recipe.paper:
         changed = _changed(cell.tokenize, published["tokenize"])  # None is what the method does not read
-        found += [said(name.replace("layers", "sids"), value) for name, value in changed.items() if value is not None]
+        found += [
+            said(name.replace("layers", "sids"), value)
+            for name, value in changed.items()
+            if value is not None
+        ]
     if cell.tokenize and cell.tokenize.method != "random" and sids:
-        texts = sids.split(f"-{cell.tokenize.layers}x")[0]
+        texts = sids.split(f"-{cell.tokenize.num_levels}x")[0]
         found += [f"{texts} texts"] * (texts != TEXTS)
-    found += ["other sizes"] * any(name in SIZES for name in _changed(cell.sizes, sizes))
+    found += ["other sizes"] * any(name in SIZES for name in _changed(cell.model_settings, model_settings))
     found += ["other training"] * bool(trained.keys() - {"optimizer", *UNTOLD})
     if not found and recipe.paper and _changed(cell.decoding, published["decoding"]):
         found = ["other decoding"]
@@ -55,8 +59,11 @@ def _published(recipe: Recipe, cell: Cell) -> dict[str, Any]:
     if not recipe.paper:
         return {}
     (system,) = (system for system in recipe.systems if system.name == cell.system)
-    listed = options_of(recipe, system, Scale(BUDGET), cell.dataset)
-    return {option: cell.values[option] if cell.values.get(option) in values else values[0] for option, values in listed.items()}
+    listed = options_of(recipe, system, GridSettings(BUDGET), cell.dataset)
+    return {
+        option: cell.values[option] if cell.values.get(option) in values else values[0]
+        for option, values in listed.items()
+    }
 
 
 def _changed(one: Any, other: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.options import checked, owner
 from pipelines.errors import UserError
-from pipelines.models.configs import MODELS
+from pipelines.models.registry import MODELS
 from pipelines.train.presets import PRESET_NAMES
 
 if sys.version_info >= (3, 11):
@@ -27,10 +27,28 @@ BUDGETS = PRESET_NAMES
 AXIS_K = "k"  # the x axis of a plot over cut-offs
 Value = bool | int | float | str
 KEYS: dict[str, dict[str, Any]] = {  # of each part of a recipe → type
-    "recipe": {"title": str, "source": str, "note": str, "datasets": list[str], "metrics": list[str], "seeds": int}
-    | {"plot": dict[str, Any], "paper": list[dict[str, Value]], "options": dict[str, Any], "system": list[dict[str, Any]]},
+    "recipe": {
+        "title": str,
+        "source": str,
+        "note": str,
+        "datasets": list[str],
+        "metrics": list[str],
+        "seeds": int,
+    }
+    | {
+        "plot": dict[str, Any],
+        "paper": list[dict[str, Value]],
+        "options": dict[str, Any],
+        "system": list[dict[str, Any]],
+    },
     "plot": {"x": str, "y": str | dict[str, str], "relative_to": dict[str, Value], "as": str},
-    "system": {"name": str, "model": str, "datasets": list[str], "shown": dict[str, Value], "seeds": dict[str, int]},
+    "system": {
+        "name": str,
+        "model": str,
+        "datasets": list[str],
+        "shown": dict[str, Value],
+        "seeds": dict[str, int],
+    },
 }
 SHARE, DIFFERENCE = "share", "difference"
 DEEPEST, LARGEST = 6, 2**63  # nesting of a recipe's values; whole numbers of TOML
@@ -100,19 +118,22 @@ class Recipe:
     note: str = ""
     plot: dict[str, Any] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON values; `revived` reads them."""
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; `from_dict` reads them."""
         return dataclasses.asdict(self)
 
 
-def revived(found: dict[str, Any]) -> Recipe:
-    """A recipe from what `Recipe.plain` gave."""
+def from_dict(found: dict[str, Any]) -> Recipe:
+    """A recipe from what `Recipe.to_dict` gave."""
     return Recipe(**{**found, "systems": [System(**system) for system in found["systems"]]})
 
 
 def names() -> list[str]:
     """The recipes of the package, tables first."""
-    return sorted((p.stem for p in FOLDER.glob("*.toml")), key=lambda name: (not name.startswith("table"), name[:3] != "fig", name))
+    return sorted(
+        (p.stem for p in FOLDER.glob("*.toml")),
+        key=lambda name: (not name.startswith("table"), name[:3] != "fig", name),
+    )
 
 
 def load(name: str) -> Recipe:
@@ -125,8 +146,14 @@ def load(name: str) -> Recipe:
     try:
         return read(path.stem, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
     except FileNotFoundError:
-        raise UserError(f"There is no recipe {name!r}; choose {', '.join(names())}, or name a TOML file.") from None
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, a number of thousands of digits
+        raise UserError(
+            f"There is no recipe {name!r}; choose {', '.join(names())}, or name a TOML file."
+        ) from None
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: no UTF-8, no TOML, a number of thousands of digits
         reason = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise UserError(f"{path} cannot be read as TOML: {reason}.") from None
 
@@ -149,7 +176,9 @@ def read(name: str, found: dict[str, Any], where: str) -> Recipe:
         options, budgets = _options(found.get("options", {}), "options")
         systems = [_system(entry, number) for number, entry in enumerate(found["system"], start=1)]
         if len({system.name for system in systems}) < len(systems):
-            raise UserError(f"system: each needs a name of its own, not as in {', '.join(system.name for system in systems)}")
+            raise UserError(
+                f"system: each needs a name of its own, not as in {', '.join(system.name for system in systems)}"
+            )
         for label in found["metrics"]:
             _at("metrics", metric, label)
         if len({*found["metrics"]}) < len(found["metrics"]):
@@ -180,12 +209,23 @@ def _system(entry: dict[str, Any], number: int) -> System:
         raise UserError(f"{place}: model {own['model']!r} is unknown; choose {', '.join(MODELS)}")
     for budget, seeds in own.get("seeds", {}).items():
         if budget not in BUDGETS or seeds < 1:
-            raise UserError(f"{place}: seeds has {budget} = {seeds!r}; it maps {', '.join(BUDGETS)} to a number of at least 1")
+            raise UserError(
+                f"{place}: seeds has {budget} = {seeds!r}; it maps {', '.join(BUDGETS)} to a number of at least 1"
+            )
     rest = {key: value for key, value in entry.items() if key not in own}
-    on = {budget: {data: rest[budget][data] for data in _tables(rest[budget])} for budget in BUDGETS if _tables(rest.get(budget))}
-    rest |= {budget: {key: value for key, value in rest[budget].items() if key not in on[budget]} for budget in on}
+    on = {
+        budget: {data: rest[budget][data] for data in _tables(rest[budget])}
+        for budget in BUDGETS
+        if _tables(rest.get(budget))
+    }
+    rest |= {
+        budget: {key: value for key, value in rest[budget].items() if key not in on[budget]} for budget in on
+    }
     options, budgets = _options(rest, place)
-    checked_on = {b: {data: _checked(found, f"{place}.{b}.{data}") for data, found in sets.items()} for b, sets in on.items()}
+    checked_on = {
+        b: {data: _checked(found, f"{place}.{b}.{data}") for data, found in sets.items()}
+        for b, sets in on.items()
+    }
     return System(**own, options=options, budgets=budgets, on=checked_on)
 
 
@@ -197,7 +237,9 @@ def _tables(found: Any) -> list[str]:
 def _options(found: dict[str, Any], place: str) -> tuple[dict[str, list], dict[str, dict[str, list]]]:
     """Options, and those of each budget."""
     options = _checked({key: value for key, value in found.items() if key not in BUDGETS}, place)
-    return options, {budget: _checked(found[budget], f"{place}.{budget}") for budget in BUDGETS if budget in found}
+    return options, {
+        budget: _checked(found[budget], f"{place}.{budget}") for budget in BUDGETS if budget in found
+    }
 
 
 def _checked(found: Any, place: str) -> dict[str, list]:
@@ -209,8 +251,12 @@ def _checked(found: Any, place: str) -> dict[str, list]:
 def _plot(plot: dict[str, Any], systems: list[System], options: dict[str, list]) -> None:
     known = {*options, *(key for system in systems for key in (*system.options, *system.shown))}
     if "x" in plot and plot["x"] != AXIS_K and plot["x"] not in known:
-        raise UserError(f"plot: x is {plot['x']!r}, which no system sets; choose {AXIS_K} or {', '.join(sorted(known))}")
-    for label in plot["y"].values() if isinstance(plot.get("y"), dict) else [plot["y"]] if "y" in plot else []:
+        raise UserError(
+            f"plot: x is {plot['x']!r}, which no system sets; choose {AXIS_K} or {', '.join(sorted(known))}"
+        )
+    for label in (
+        plot["y"].values() if isinstance(plot.get("y"), dict) else [plot["y"]] if "y" in plot else []
+    ):
         _at("plot: y", metric, label)
     if plot.get("as", SHARE) not in (SHARE, DIFFERENCE):
         raise UserError(f"plot: as is {plot['as']!r}; choose {SHARE} or {DIFFERENCE}")

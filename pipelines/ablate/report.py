@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from pipelines import artifacts, shapes
 from pipelines.ablate.curves import curves, draw_curves
-from pipelines.ablate.grid import Scale
+from pipelines.ablate.grid import GridSettings
 from pipelines.ablate.metrics import metric
 from pipelines.ablate.plot import draw
-from pipelines.ablate.recipe import Recipe, load, names, revived
-from pipelines.ablate.summary import Contest, Row, contests, labels, rows_of
+from pipelines.ablate.recipe import Recipe, from_dict, load, names
+from pipelines.ablate.summary import PairedTest, Row, labels, paired_tests, rows_of
 from pipelines.artifacts import Provenance
 from pipelines.durable import together
 from pipelines.errors import UserError
@@ -32,7 +32,7 @@ class GridConfig(TypedDict):
     """The configuration of results.parquet."""
 
     recipe: Recipe
-    scale: Scale
+    scale: GridSettings
     command: str
 
 
@@ -61,7 +61,7 @@ class Section:
     recipe: Recipe
     budget: str
     tables: list[Table]
-    contests: list[Contest]
+    paired_tests: list[PairedTest]
     facts: dict[str, str]
     problems: dict[str, str]
     png: bytes | None
@@ -77,7 +77,9 @@ class Section:
         return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def write_report(workspace: Workspace, recipe: Recipe, scale: Scale, table: pa.Table, command: str) -> tuple[Path, Section]:
+def write_report(
+    workspace: Workspace, recipe: Recipe, scale: GridSettings, table: pa.Table, command: str
+) -> tuple[Path, Section]:
     """Write results.parquet, curves.parquet and all that is made of them.
 
     Args:
@@ -88,12 +90,14 @@ def write_report(workspace: Workspace, recipe: Recipe, scale: Scale, table: pa.T
         the folder, and what it shows.
     """
     folder = workspace.report(f"{recipe.name}-{scale.budget}")
-    config = {"recipe": recipe.plain(), "scale": vars(scale), "command": command}
+    config = {"recipe": recipe.to_dict(), "scale": vars(scale), "command": command}
     learnt = curves(workspace, table)
     with together(folder) as new:
         path = artifacts.write(new / "results.parquet", "grid", table, config=config)
         if learnt.num_rows:
-            artifacts.write(new / CURVES, "curves", learnt, config={"command": command}, inputs={"results": path})
+            artifacts.write(
+                new / CURVES, "curves", learnt, config={"command": command}, inputs={"results": path}
+            )
         section = read_section(workspace, path)
         (new / "table.md").write_text(_markdown(section), encoding="utf-8")
         if section.png:
@@ -115,11 +119,21 @@ def write_index(workspace: Workspace) -> tuple[Path, list[str], list[str]]:
     """
     sections = [read_section(workspace, path) for path in workspace.reports]
     order = names()
-    sections.sort(key=lambda s: (order.index(s.recipe.name) if s.recipe.name in order else len(order), s.recipe.name, s.budget))
+    sections.sort(
+        key=lambda s: (
+            order.index(s.recipe.name) if s.recipe.name in order else len(order),
+            s.recipe.name,
+            s.budget,
+        )
+    )
     missing = [name for name in order if name not in {section.recipe.name for section in sections}]
     path = workspace.root / "reports" / INDEX
     with artifacts.atomic(path) as temporary:
-        page = _page(sections, [(name, load(name).title) for name in missing], "Reproduction of MaskGR (arXiv 2511.23021)")
+        page = _page(
+            sections,
+            [(name, load(name).title) for name in missing],
+            "Reproduction of MaskGR (arXiv 2511.23021)",
+        )
         temporary.write_text(page, encoding="utf-8")
     return path, [section.anchor for section in sections], missing
 
@@ -135,15 +149,26 @@ def read_section(workspace: Workspace, path: Path) -> Section:
     entries = table.to_pylist()
     try:
         shapes.fit(made and made["config"], GridConfig)
-        inputs = {(row["dataset"], *pair) for row in entries for pair in shapes.parse(row["inputs"] or "{}", dict[str, str]).items()}
+        inputs = {
+            (row["dataset"], *pair)
+            for row in entries
+            for pair in shapes.parse(row["inputs"] or "{}", dict[str, str]).items()
+        }
     except ValueError as error:
-        raise UserError(f"{path} does not say which grid it is of ({error}). Run `maskgr ablate` again.") from None
-    recipe = revived(made["config"]["recipe"])
-    scale = Scale(**{**made["config"]["scale"], "datasets": tuple(made["config"]["scale"]["datasets"])})
+        raise UserError(
+            f"{path} does not say which grid it is of ({error}). Run `maskgr ablate` again."
+        ) from None
+    recipe = from_dict(made["config"]["recipe"])
+    scale = GridSettings(
+        **{**made["config"]["scale"], "datasets": tuple(made["config"]["scale"]["datasets"])}
+    )
     rows = rows_of(recipe, scale, table)
     named = labels(rows)
     problems = {
-        f"{e['dataset']} · {named.get((e['dataset'], e['label']), e['label'])} · seed {e['seed']}": e["reason"] or e["state"]
+        f"{e['dataset']} · {named.get((e['dataset'], e['label']), e['label'])} · seed {e['seed']}": e[
+            "reason"
+        ]
+        or e["state"]
         for e in entries
         if e["state"] != "done"
     }
@@ -151,11 +176,13 @@ def read_section(workspace: Workspace, path: Path) -> Section:
         recipe,
         scale.budget,
         _tables(recipe, rows),
-        contests(workspace, rows, table),
+        paired_tests(workspace, rows, table),
         _facts(scale, entries, inputs, made),
         problems,
         draw(recipe, rows),
-        None if artifacts.stale(path.with_name(CURVES)) else draw_curves(artifacts.read(path.with_name(CURVES), "curves"), named),
+        None
+        if artifacts.stale(path.with_name(CURVES))
+        else draw_curves(artifacts.read(path.with_name(CURVES), "curves"), named),
     )
 
 
@@ -166,11 +193,18 @@ def _tables(recipe: Recipe, rows: list[Row]) -> list[Table]:
 
     def table(title: str, shown: dict[str, Row]) -> Table:
         measured = any(entry.values for row in shown.values() for entry in row.entries.values())
-        return Table(title, header, [[[name], *(e.lines for e in row.entries.values())] for name, row in shown.items()], measured)
+        return Table(
+            title,
+            header,
+            [[[name], *(e.lines for e in row.entries.values())] for name, row in shown.items()],
+            measured,
+        )
 
     if len(rows) == len(datasets):
         return [table("", {row.dataset: row for row in rows})]
-    return [table(dataset, {row.label: row for row in rows if row.dataset == dataset}) for dataset in datasets]
+    return [
+        table(dataset, {row.label: row for row in rows if row.dataset == dataset}) for dataset in datasets
+    ]
 
 
 def _heading(label: str) -> str:
@@ -179,7 +213,9 @@ def _heading(label: str) -> str:
     return f"{label} ({unit})" if unit else label
 
 
-def _facts(scale: Scale, rows: list[dict[str, Any]], inputs: set[tuple[str, str, str]], made: Provenance) -> dict[str, str]:
+def _facts(
+    scale: GridSettings, rows: list[dict[str, Any]], inputs: set[tuple[str, str, str]], made: Provenance
+) -> dict[str, str]:
     """How the figures were made; several values of one thing stand side by side.
 
     Args:
@@ -201,7 +237,8 @@ def _facts(scale: Scale, rows: list[dict[str, Any]], inputs: set[tuple[str, str,
         "wall time": f"{sum(runs.values()) / 60:,.1f} min to train {len(runs)} runs, {sum(evaluations.values()) / 60:,.1f} to evaluate",
         "machine": values("machine"),
         "commit": values("commit"),
-        "data (sha256)": "; ".join(f"{dataset} {name} {sha[:12]}" for dataset, name, sha in sorted(inputs)) or "none",
+        "data (sha256)": "; ".join(f"{dataset} {name} {sha[:12]}" for dataset, name, sha in sorted(inputs))
+        or "none",
         "written": f"{made['written']} by maskgr {made['version']}",
         "command": made["config"]["command"],
     }
@@ -218,13 +255,13 @@ TESTED = (
 )
 
 
-def contest_cells(contest: Contest) -> list[str]:
+def paired_test_cells(paired_test: PairedTest) -> list[str]:
     """A row of the table of best against runner-up."""
-    named = [contest.dataset, contest.metric.label, contest.best, contest.runner_up]
-    if contest.p is None:
+    named = [paired_test.dataset, paired_test.metric.label, paired_test.best, paired_test.runner_up]
+    if paired_test.p is None:
         return [*named, "—", "—", "—"]
-    points = [f"{100 * value:+.2f}" for value in (contest.difference, contest.low, contest.high)]
-    return [*named, points[0], f"{points[1]} to {points[2]}", f"{contest.p:.4f}"]
+    points = [f"{100 * value:+.2f}" for value in (paired_test.difference, paired_test.low, paired_test.high)]
+    return [*named, points[0], f"{points[1]} to {points[2]}", f"{paired_test.p:.4f}"]
 
 
 CONTEST_HEADER = ["data set", "metric", "best", "runner-up", "difference (points)", "95 % interval", "p"]
@@ -235,23 +272,50 @@ def _markdown(section: Section) -> str:
         clean = [[cell.replace("|", "\\|") for cell in row] for row in rows]
         return ["", *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *clean))]
 
-    lines = [f"# {section.recipe.title}", "", f"Budget: **{section.budget}**. {section.recipe.note}".rstrip(), "", LEGEND]
+    lines = [
+        f"# {section.recipe.title}",
+        "",
+        f"Budget: **{section.budget}**. {section.recipe.note}".rstrip(),
+        "",
+        LEGEND,
+    ]
     for table in section.tables:
         lines += [f"\n## {table.title}"] * bool(table.title)
         lines += grid(table.header, [["<br>".join(cell) for cell in row] for row in table.rows])
-    if section.contests:
-        lines += ["", TESTED, *grid(CONTEST_HEADER, [contest_cells(contest) for contest in section.contests])]
+    if section.paired_tests:
+        lines += [
+            "",
+            TESTED,
+            *grid(CONTEST_HEADER, [paired_test_cells(paired_test) for paired_test in section.paired_tests]),
+        ]
     if section.problems:
-        lines += ["", "Without figures:", "", *(f"- {cell}: {reason}" for cell, reason in section.problems.items())]
+        lines += [
+            "",
+            "Without figures:",
+            "",
+            *(f"- {cell}: {reason}" for cell, reason in section.problems.items()),
+        ]
     lines += ["", "![Plot](plot.png)"] * bool(section.png)
     lines += ["", "![Validation Recall@10 against minutes of training](curves.png)"] * bool(section.curves)
     facts = section.facts | ({"paper": section.recipe.source} if section.recipe.source else {})
-    return printable("\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items()), ""]), lines=True)
+    return printable(
+        "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in facts.items()), ""]), lines=True
+    )
 
 
 def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    fixed = {"legend": LEGEND, "tested": TESTED, "contest_header": CONTEST_HEADER, "contest_cells": contest_cells}
-    return environment.get_template("report.html").render(title=title, sections=sections, missing=missing, **fixed)
+    fixed = {
+        "legend": LEGEND,
+        "tested": TESTED,
+        "contest_header": CONTEST_HEADER,
+        "contest_cells": paired_test_cells,
+    }
+    return environment.get_template("report.html").render(
+        title=title, sections=sections, missing=missing, **fixed
+    )

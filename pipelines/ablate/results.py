@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines import artifacts
-from pipelines.ablate.engine import DONE, outcome
+from pipelines.ablate.engine import DONE, run_result
 from pipelines.ablate.metrics import Metric, metric
-from pipelines.ablate.place import Placed
+from pipelines.ablate.planning import PlannedRun
 from pipelines.ablate.published import departures
 from pipelines.ablate.recipe import Recipe
 from pipelines.decode.config import ORDERS
@@ -21,29 +21,36 @@ from pipelines.workspace import Workspace
 Measured = dict[str, float | int | None]  # value, low, high, users
 
 
-def collect(workspace: Workspace, recipe: Recipe, placed: list[Placed], budget: str) -> pa.Table:
+def collect(workspace: Workspace, recipe: Recipe, planned: list[PlannedRun], budget: str) -> pa.Table:
     """The figures of all cells; an artifact of kind "grid". A cell without has rows too, with its state and the reason.
 
     Values are as the artifacts hold them: fractions, nats, counts.
     """
     metrics = [metric(label) for label in recipe.metrics]
-    options = list(dict.fromkeys(option for cell in placed for option in cell.cell.setting))
+    options = list(dict.fromkeys(option for cell in planned for option in cell.cell.setting))
     rows = []
-    for cell in placed:
-        found = outcome(workspace, cell)
-        shared = {"recipe": recipe.name, "budget": budget, **_identity(cell), **_origin(workspace, cell, found)}
+    for cell in planned:
+        found = run_result(workspace, cell)
+        shared = {
+            "recipe": recipe.name,
+            "budget": budget,
+            **_identity(cell),
+            **_origin(workspace, cell, found),
+        }
         shared["departures"] = departures(recipe, cell.cell, cell.plan and cell.plan.sids)
         shared |= {option: _text(cell.cell.setting.get(option)) for option in options}
         rows += [{**shared, "metric": m.label, **_figures(workspace, cell, found, m)} for m in metrics]
     kinds = {**artifacts.SCHEMAS["grid"], **dict.fromkeys(("departures", *options), pa.string())}
-    return pa.table({column: pa.array([row.get(column) for row in rows], kind) for column, kind in kinds.items()})
+    return pa.table(
+        {column: pa.array([row.get(column) for row in rows], kind) for column, kind in kinds.items()}
+    )
 
 
-def _identity(cell: Placed) -> dict[str, Any]:
+def _identity(cell: PlannedRun) -> dict[str, Any]:
     return {name: getattr(cell.cell, name) for name in ("dataset", "system", "label", "model", "seed")}
 
 
-def _origin(workspace: Workspace, cell: Placed, found: dict[str, Any]) -> dict[str, Any]:
+def _origin(workspace: Workspace, cell: PlannedRun, found: dict[str, Any]) -> dict[str, Any]:
     """State of a cell, where its figures come from, and how long they took, in seconds."""
     origin = {"state": found["state"], "reason": found.get("reason"), "inputs": json.dumps(cell.inputs)}
     if found["state"] != DONE or not found.get("files"):
@@ -62,7 +69,7 @@ def _origin(workspace: Workspace, cell: Placed, found: dict[str, Any]) -> dict[s
     }
 
 
-def _figures(workspace: Workspace, cell: Placed, found: dict[str, Any], asked: Metric) -> Measured:
+def _figures(workspace: Workspace, cell: PlannedRun, found: dict[str, Any], asked: Metric) -> Measured:
     if found["state"] != DONE:
         return {}
     if asked.source == "statistics":

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.ablate.grid import Scale, combinations, row_label
+from pipelines.ablate.grid import GridSettings, combinations, row_label
 from pipelines.ablate.metrics import Metric, metric
 from pipelines.ablate.published import OURS, UNKNOWN, named
 from pipelines.ablate.recipe import Recipe, System
@@ -101,7 +101,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Contest:
+class PairedTest:
     """The best of a data set by one metric, against the runner-up: the difference as a fraction, its interval, p."""
 
     dataset: str
@@ -114,7 +114,7 @@ class Contest:
     p: float | None = None
 
 
-def rows_of(recipe: Recipe, scale: Scale, table: pa.Table) -> list[Row]:
+def rows_of(recipe: Recipe, scale: GridSettings, table: pa.Table) -> list[Row]:
     """The rows of a recipe's tables, in the recipe's order.
 
     Args:
@@ -133,9 +133,15 @@ def rows_of(recipe: Recipe, scale: Scale, table: pa.Table) -> list[Row]:
                     continue
                 paper = _paper(recipe, dataset, system.name, system.shown | values)
                 told = _told(system, found[(*key, recipe.metrics[0])])
-                compared = not told and not setting.get("constrained")  # no figure of the paper is known to be of constrained beams
-                entries = {m: _entry(metric(m), found[(*key, m)], paper.get(m), compared) for m in recipe.metrics}
-                rows.append(Row(dataset, system.name, named(system, told, bool(recipe.paper)), shown, entries))
+                compared = not told and not setting.get(
+                    "constrained"
+                )  # no figure of the paper is known to be of constrained beams
+                entries = {
+                    m: _entry(metric(m), found[(*key, m)], paper.get(m), compared) for m in recipe.metrics
+                }
+                rows.append(
+                    Row(dataset, system.name, named(system, told, bool(recipe.paper)), shown, entries)
+                )
     return rows
 
 
@@ -146,7 +152,10 @@ def _told(system: System, rows: list[dict]) -> str | None:
 
 def _entry(asked: Metric, rows: list[dict], paper: float | None, compared: bool) -> Entry:
     done = [row for row in rows if row["value"] is not None]
-    bounds = [statistics.fmean(row[end] for row in done) if done and done[0][end] is not None else None for end in ("low", "high")]
+    bounds = [
+        statistics.fmean(row[end] for row in done) if done and done[0][end] is not None else None
+        for end in ("low", "high")
+    ]
     reason = next((row["reason"] for row in rows if row["reason"]), None)
     return Entry(asked, tuple(row["value"] for row in done), *bounds, paper, compared, reason)
 
@@ -156,7 +165,11 @@ def _paper(recipe: Recipe, dataset: str, system: str, values: dict[str, Any]) ->
     found: dict[str, float] = {}
     for entry in recipe.paper:
         figures = {key: value for key, value in entry.items() if key in recipe.metrics}
-        about = {key: value for key, value in entry.items() if key not in figures and key not in ("dataset", "system")}
+        about = {
+            key: value
+            for key, value in entry.items()
+            if key not in figures and key not in ("dataset", "system")
+        }
         here = entry["system"] == system and entry.get("dataset", recipe.datasets[0]) == dataset
         if here and all(_same(values.get(option), value) for option, value in about.items()):
             found |= figures
@@ -168,7 +181,7 @@ def _same(one: Any, other: Any) -> bool:
     return math.isclose(one, other) if numbers else one == other
 
 
-def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Contest]:
+def paired_tests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[PairedTest]:
     """For each data set and ranking metric, the best row against the best of another system (or, of a single system, of another row).
 
     Rows that have other targets than the best, e.g. two items ahead, are passed over.
@@ -185,18 +198,28 @@ def contests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list[Con
             others = [row for row in ranked[1:] if row.system != ranked[0].system] or ranked[1:]
             tested = (_contest(dataset, asked, ranked[0], other, places) for other in others)
             if others:
-                found.append(next(filter(None, tested), Contest(dataset, asked, ranked[0].brief, others[0].brief)))
+                found.append(
+                    next(filter(None, tested), PairedTest(dataset, asked, ranked[0].brief, others[0].brief))
+                )
     return found
 
 
-def _contest(dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[Evaluated, ...]]) -> Contest | None:
+def _contest(
+    dataset: str, asked: Metric, best: Row, other: Row, places: dict[tuple[str, str], tuple[Evaluated, ...]]
+) -> PairedTest | None:
     """None where the two are of other lists or users."""
     try:
         found = _compared(places[dataset, other.key], places[dataset, best.key])
     except UserError:
         return None
     row = list(zip(found["metric"], found["k"], strict=True)).index((asked.name, asked.k))
-    return Contest(dataset, asked, best.brief, other.brief, *(float(found[name][row]) for name in ("difference", "low", "high", "p")))
+    return PairedTest(
+        dataset,
+        asked,
+        best.brief,
+        other.brief,
+        *(float(found[name][row]) for name in ("difference", "low", "high", "p")),
+    )
 
 
 @functools.lru_cache(maxsize=256)

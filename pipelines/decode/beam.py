@@ -18,8 +18,8 @@ from pipelines.decode.nearest import nearest_items
 from pipelines.decode.partial import CELLS, Partial
 from pipelines.decode.reveal import compete, decide_again, reveal
 from pipelines.decode.top import top
-from pipelines.models.independent import of_items
-from pipelines.models.joint import Joint, LogProbabilities
+from pipelines.models.sid.digit_heads import of_items
+from pipelines.models.sid.item_softmax import Denoiser, ItemSoftmax
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Beams:
     @staticmethod
     def of_items(items: Tensor, scores: Tensor) -> Beams:
         """Ranked items [B, K] with their scores, that were found without beams."""
-        return Beams(items[:, :, None], scores, torch.zeros(len(items), dtype=torch.int64, device=items.device))
+        return Beams(
+            items[:, :, None], scores, torch.zeros(len(items), dtype=torch.int64, device=items.device)
+        )
 
     @property
     def invalid(self) -> Tensor:
@@ -42,11 +44,17 @@ class Beams:
 
 
 @torch.no_grad()
-def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: PartialIndex, decoding: Decoding, ahead: int = 1) -> Beams:
-    """The K best continuations of each user by k items (`ahead`), S = k·H digits (paper, section 3.2; k > 1: 4.4).
+def beam_search(
+    denoiser: Denoiser,
+    users: Tensor,
+    index: PartialIndex,
+    decoding: Decoding,
+    horizon: int = 1,
+) -> Beams:
+    """The K best continuations of each user by k items (`horizon`), S = k·H digits (paper, section 3.2; k > 1: 4.4).
 
     An evaluation that reveals several digits treats them as independent given what was visible (section 3.2), or, with
-    joint digits (`Joint`), takes their combinations from the items that have them. Either way the K beams kept are the K best
+    joint digits (`ItemSoftmax`), takes their combinations from the items that have them. Either way the K beams kept are the K best
     combinations of the whole evaluation, and where constrained the K best that some item has (`reveal`). One evaluation
     for all digits (T = 1) of one item, constrained, scores the whole catalogue instead and needs no beam.
 
@@ -63,34 +71,36 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
         decoding: order, evaluations, beams, constraint or the nearest item instead, remasking.
         ahead: k.
     """
-    S, V = ahead * index.digits, index.codes
-    split = decoding.split(S)
+    S, V = horizon * index.digits, index.codes
+    split = decoding.unmask_schedule(S)
     codes = torch.full((len(users), 1, S), V, device=users.device)
-    if len(split) == 1 and ahead == 1 and not decoding.remask and isinstance(log_probabilities, Joint):
-        scores = log_probabilities.items(codes)  # [B, N]
+    if len(split) == 1 and horizon == 1 and not decoding.remask and isinstance(denoiser, ItemSoftmax):
+        scores = denoiser.items(codes)  # [B, N]
         best, items = top(scores, decoding.beams)
         return Beams.of_items(items, best)
-    if len(split) == 1 and decoding.constrained and ahead == 1 and not decoding.remask:
-        return _whole_catalogue(log_probabilities(codes)[:, 0], index, decoding.beams)
-    gains = torch.zeros(codes.shape, device=users.device)
-    beams = Partial(codes, gains, gains[:, :, 0])
+    if len(split) == 1 and decoding.constrained and horizon == 1 and not decoding.remask:
+        return _whole_catalogue(denoiser(codes)[:, 0], index, decoding.beams)
+    token_log_probs = torch.zeros(codes.shape, device=users.device)
+    beams = Partial(codes, token_log_probs, token_log_probs[:, :, 0])
     order = random_order(users, S, decoding.seed) if decoding.order == "random" else None
     for count in split:
-        logp = log_probabilities(beams.codes)  # [B, K, S, V]
+        logp = denoiser(beams.codes)  # [B, K, S, V]
         if decoding.order == CONFIDENCE:
-            beams = compete(log_probabilities, logp, count, beams, index, decoding)
+            beams = compete(denoiser, logp, count, beams, index, decoding)
             continue
         digits = next_digits(logp, beams.codes == V, decoding.order, order)[:, :, :count]  # [B, K, count]
-        beams = reveal(log_probabilities, logp, digits, beams, index, decoding)
+        beams = reveal(denoiser, logp, digits, beams, index, decoding)
     for _ in range(decoding.remask):
-        beams = decide_again(log_probabilities, beams, index, decoding)
-    whole = beams.codes.unflatten(2, (ahead, index.digits))  # [B, K, k, H]
+        beams = decide_again(denoiser, beams, index, decoding)
+    whole = beams.codes.unflatten(2, (horizon, index.digits))  # [B, K, k, H]
     numbers = index.number(whole)  # [B, K, k]
     items = index.lookup(numbers)
     if decoding.nearest:
         lost = (items < 0) & beams.scores.isfinite()[:, :, None]
         items = numbers = items.masked_scatter(lost, nearest_items(whole[lost], index))
-    repeated = (numbers[:, :, None] == numbers[:, None]).all(3).tril(-1).any(2) & beams.scores.isfinite()  # [B, K]
+    repeated = (numbers[:, :, None] == numbers[:, None]).all(3).tril(-1).any(
+        2
+    ) & beams.scores.isfinite()  # [B, K]
     scores = beams.scores.masked_fill(repeated, -torch.inf)
     items = items.masked_fill(scores.isneginf()[:, :, None], -1)
     return Beams(*_ranked(items, scores), repeated.sum(1))
@@ -99,7 +109,10 @@ def beam_search(log_probabilities: LogProbabilities, users: Tensor, index: Parti
 def _ranked(items: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Beams of items [B, K, k] with their scores [B, K], best first: those struck out last, of equal ones the lower items first."""
     order = torch.arange(items.shape[1], device=items.device).expand(items.shape[:2])
-    keys = [items[:, :, part].where(items[:, :, part] >= 0, torch.iinfo(torch.int64).max) for part in range(items.shape[2])]
+    keys = [
+        items[:, :, part].where(items[:, :, part] >= 0, torch.iinfo(torch.int64).max)
+        for part in range(items.shape[2])
+    ]
     for key, descending in (*((key, False) for key in reversed(keys)), (scores, True)):
         order = order.gather(1, key.gather(1, order).argsort(dim=1, descending=descending, stable=True))
     return items.gather(1, order[:, :, None].expand_as(items)), scores.gather(1, order)
@@ -129,7 +142,9 @@ def next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None)
 def _whole_catalogue(logp: Tensor, index: PartialIndex, beams: int) -> Beams:
     """Score every item with the log-probabilities [B, H, V] of one evaluation, a block of the catalogue at a time."""
     B, N = len(logp), len(index.sids)
-    items, scores = (torch.empty((B, 0), dtype=kind, device=logp.device) for kind in (torch.int64, torch.float32))
+    items, scores = (
+        torch.empty((B, 0), dtype=kind, device=logp.device) for kind in (torch.int64, torch.float32)
+    )
     block = max(beams, CELLS // B)
     for start in range(0, N, block):
         sids = index.sids[start : start + block]

@@ -28,8 +28,8 @@ def by_items(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex) -
     """
     if len(index.sids) <= LARGE:
         return torch.arange(len(floor), device=floor.device), []
-    agreeing = index.members.counts(beams.codes.flatten(0, 1)).view(beams.scores.shape).sum(1)  # [B]
-    least = floor[:, None] - beams.scores - asked.hope[:, :, 0] - ROUNDING
+    agreeing = index.candidates.counts(beams.codes.flatten(0, 1)).view(beams.scores.shape).sum(1)  # [B]
+    least = floor[:, None] - beams.scores - asked.remaining_bound[:, :, 0] - ROUNDING
     followed = (asked.logp[:, :, 0] >= least[..., None]).sum((1, 2))  # [B], after the first digit
     few = agreeing <= (followed * (index.codes // SHARE)).clamp(min=FEW)
     rows = few.nonzero().squeeze(1)
@@ -39,7 +39,7 @@ def by_items(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex) -
 
 def follow_items(asked: Asked, beams: Partial, index: PartialIndex, K: int) -> Partial:
     """As `follow_all`, from the items that agree with the beams, for one item that comes next."""
-    row, item = index.members.pairs(beams.codes.flatten(0, 1))  # [Q]
+    row, item = index.candidates.pairs(beams.codes.flatten(0, 1))  # [Q]
     user, beam = row // beams.codes.shape[1], row % beams.codes.shape[1]
     digits = asked.digits[user, beam]  # [Q, R]
     code = index.sids[item].gather(1, digits)
@@ -50,11 +50,21 @@ def follow_items(asked: Asked, beams: Partial, index: PartialIndex, K: int) -> P
     first[1:] = key[order[1:]] != key[order[:-1]]  # several items may have a combination
     one = order[first & beams.scores[user, beam][order].isfinite()]
     user, beam, digits, code, codes = user[one], beam[one], digits[one], code[one], codes[one]
-    gain = asked.logp[user[:, None], beam[:, None], torch.arange(digits.shape[1], device=digits.device), code]
+    token_log_prob = asked.logp[
+        user[:, None], beam[:, None], torch.arange(digits.shape[1], device=digits.device), code
+    ]
     scores = beams.scores[user, beam]
     for step in range(digits.shape[1]):
-        scores = scores + gain[:, step]
-    return _best_of_each(user, codes, beams.gains[user, beam].scatter(1, digits, gain), scores, index, len(beams.codes), K)
+        scores = scores + token_log_prob[:, step]
+    return _best_of_each(
+        user,
+        codes,
+        beams.token_log_probs[user, beam].scatter(1, digits, token_log_prob),
+        scores,
+        index,
+        len(beams.codes),
+        K,
+    )
 
 
 def follow_all(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex, K: int) -> Partial:
@@ -66,18 +76,32 @@ def follow_all(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex,
         beams: before the evaluation.
         floor: a score that K beams of each user are known to reach, float32 [B].
     """
-    user, beam = beams.scores.isfinite().nonzero(as_tuple=True)  # [Q], the beam at the beginning that each comes from
-    codes, gains, scores = beams.codes[user, beam], beams.gains[user, beam], beams.scores[user, beam]
+    user, beam = beams.scores.isfinite().nonzero(
+        as_tuple=True
+    )  # [Q], the beam at the beginning that each comes from
+    codes, token_log_probs, scores = (
+        beams.codes[user, beam],
+        beams.token_log_probs[user, beam],
+        beams.scores[user, beam],
+    )
     for step in range(asked.digits.shape[2]):
         digit = asked.digits[user, beam, step]
-        parent, code = asked.codes_above(step, user, beam, floor[user] - scores - asked.hope[user, beam, step] - ROUNDING)
-        good = index.valid(_numbers(codes, digit, index)[parent] + index.place[digit % index.digits][parent] * (code - index.codes))
+        parent, code = asked.codes_above(
+            step, user, beam, floor[user] - scores - asked.remaining_bound[user, beam, step] - ROUNDING
+        )
+        good = index.valid(
+            _numbers(codes, digit, index)[parent]
+            + index.place[digit % index.digits][parent] * (code - index.codes)
+        )
         parent, code = parent[good], code[good]
         user, beam, digit = user[parent], beam[parent], digit[parent, None]
-        gain = asked.logp[user, beam, step, code]
-        codes, gains = codes[parent].scatter(1, digit, code[:, None]), gains[parent].scatter(1, digit, gain[:, None])
-        scores = scores[parent] + gain
-    return _best_of_each(user, codes, gains, scores, index, len(floor), K)
+        token_log_prob = asked.logp[user, beam, step, code]
+        codes, token_log_probs = (
+            codes[parent].scatter(1, digit, code[:, None]),
+            token_log_probs[parent].scatter(1, digit, token_log_prob[:, None]),
+        )
+        scores = scores[parent] + token_log_prob
+    return _best_of_each(user, codes, token_log_probs, scores, index, len(floor), K)
 
 
 def _numbers(codes: Tensor, digit: Tensor, index: PartialIndex) -> Tensor:
@@ -86,7 +110,15 @@ def _numbers(codes: Tensor, digit: Tensor, index: PartialIndex) -> Tensor:
     return items.gather(1, digit[:, None] // index.digits).squeeze(1)
 
 
-def _best_of_each(user: Tensor, codes: Tensor, gains: Tensor, scores: Tensor, index: PartialIndex, users: int, K: int) -> Partial:
+def _best_of_each(
+    user: Tensor,
+    codes: Tensor,
+    token_log_probs: Tensor,
+    scores: Tensor,
+    index: PartialIndex,
+    users: int,
+    K: int,
+) -> Partial:
     """The K best of the Q beams of each user, all of which have K or more; of equal scores the lower items."""
     order = torch.arange(len(user), device=user.device)
     parts = index.order(index.number(codes.unflatten(1, (-1, index.digits))))  # [Q, k]
@@ -95,4 +127,4 @@ def _best_of_each(user: Tensor, codes: Tensor, gains: Tensor, scores: Tensor, in
     counts = torch.bincount(user, minlength=users)
     first = (counts.cumsum(0) - counts)[:, None] + torch.arange(K, device=user.device)  # [B, K]
     kept = order[first]
-    return Partial(codes[kept], gains[kept], scores[kept])
+    return Partial(codes[kept], token_log_probs[kept], scores[kept])

@@ -19,18 +19,26 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import CELLS, Partial
 from pipelines.decode.top import best_candidates
-from pipelines.models.joint import DENSE, Joint
+from pipelines.models.sid.item_softmax import DENSE, ItemSoftmax
 
 
-def reveal_jointly(expected: Joint, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding) -> Partial:
+def reveal_jointly(
+    expected: ItemSoftmax, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding
+) -> Partial:
     """`reveal` for joint digits: a combination's probability is the sum over the items that have it."""
     row, item, share = expected.agreeing(beams.codes)
     offered = _Combinations(digits, beams, index, row, item, share, _summed)
     found, origin = _best(offered, beams, index, decoding.beams)
-    return dataclasses.replace(found, gains=_chain(expected, found.codes, digits, beams, origin)) if decoding.remask else found
+    return (
+        dataclasses.replace(found, token_log_probs=_chain(expected, found.codes, digits, beams, origin))
+        if decoding.remask
+        else found
+    )
 
 
-def reveal_items(logp: Tensor, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding) -> Partial:
+def reveal_items(
+    logp: Tensor, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding
+) -> Partial:
     """`reveal` for several items at the same time, constrained: what their digits come to for each item that agrees.
 
     Args:
@@ -40,11 +48,22 @@ def reveal_items(logp: Tensor, digits: Tensor, beams: Partial, index: PartialInd
     found = []
     for rows in torch.arange(B, device=logp.device).split(max(1, CELLS // (K * S * len(index.sids)))):
         part, chosen = beams.of(rows), torch.zeros_like(beams.codes[rows]).scatter(2, digits[rows], 1)
-        row, item = index.members.pairs(part.codes.reshape(-1, index.digits))
-        gains = (logp[rows] * chosen[..., None]).reshape(-1, index.digits * V)  # [B·K·k, H·V], 0 where nothing is revealed
-        value = sum((gains[row, h * V + index.sids[item, h]] for h in range(index.digits)), start=logp.new_zeros(len(row)))
-        found.append(_best(_Combinations(digits[rows], part, index, row, item, value, _any), part, index, decoding.beams)[0])
-    return Partial(*(torch.cat([getattr(part, name) for part in found]) for name in ("codes", "gains", "scores")))
+        row, item = index.candidates.pairs(part.codes.reshape(-1, index.digits))
+        token_log_probs = (logp[rows] * chosen[..., None]).reshape(
+            -1, index.digits * V
+        )  # [B·K·k, H·V], 0 where nothing is revealed
+        value = sum(
+            (token_log_probs[row, h * V + index.sids[item, h]] for h in range(index.digits)),
+            start=logp.new_zeros(len(row)),
+        )
+        found.append(
+            _best(
+                _Combinations(digits[rows], part, index, row, item, value, _any), part, index, decoding.beams
+            )[0]
+        )
+    return Partial(
+        *(torch.cat([getattr(part, name) for part in found]) for name in ("codes", "gains", "scores"))
+    )
 
 
 def _best(offered: _Combinations, beams: Partial, index: PartialIndex, K: int) -> tuple[Partial, Tensor]:
@@ -52,7 +71,10 @@ def _best(offered: _Combinations, beams: Partial, index: PartialIndex, K: int) -
 
     Items that come at the same time are independent of each other. The gains of single digits are left out.
     """
-    origin, scores = torch.arange(beams.codes.shape[1], device=beams.codes.device).expand(beams.scores.shape), beams.scores
+    origin, scores = (
+        torch.arange(beams.codes.shape[1], device=beams.codes.device).expand(beams.scores.shape),
+        beams.scores,
+    )
     taken = beams.codes.new_zeros((*scores.shape, 0))
     parts = offered.values.shape[2]
     for part in range(parts):
@@ -62,19 +84,25 @@ def _best(offered: _Combinations, beams: Partial, index: PartialIndex, K: int) -
             promise = promise + offered.of(origin, later).amax(-1, keepdim=True)
 
         def numbers(users: Tensor, picked: Tensor, origin: Tensor = origin, part: int = part) -> Tensor:
-            return offered.numbers(users[:, None], origin[users].gather(1, picked // offered.width), part, picked % offered.width)
+            return offered.numbers(
+                users[:, None], origin[users].gather(1, picked // offered.width), part, picked % offered.width
+            )
 
         picked, alive = best_candidates(promise.flatten(1), numbers, index, K)
         parent = picked // offered.width
         scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
         number = numbers(torch.arange(len(picked), device=picked.device), picked)
-        taken = torch.cat((taken.gather(1, parent[..., None].expand(-1, -1, part)), number[..., None]), dim=2)  # [B, K, part + 1]
+        taken = torch.cat(
+            (taken.gather(1, parent[..., None].expand(-1, -1, part)), number[..., None]), dim=2
+        )  # [B, K, part + 1]
         origin = origin.gather(1, parent)
     codes = (taken[..., None] // index.place % (index.codes + 1)).flatten(2)
     return Partial(codes, torch.zeros_like(codes, dtype=scores.dtype), scores), origin
 
 
-Gather = Callable[[Tensor, Tensor, int], Tensor]  # values [Q], the places that they belong to, how many places → log-probabilities
+Gather = Callable[
+    [Tensor, Tensor, int], Tensor
+]  # values [Q], the places that they belong to, how many places → log-probabilities
 
 
 def _summed(share: Tensor, place: Tensor, size: int) -> Tensor:
@@ -98,7 +126,14 @@ class _Combinations:
     """
 
     def __init__(
-        self, digits: Tensor, beams: Partial, index: PartialIndex, row: Tensor, item: Tensor, value: Tensor, gather: Gather
+        self,
+        digits: Tensor,
+        beams: Partial,
+        index: PartialIndex,
+        row: Tensor,
+        item: Tensor,
+        value: Tensor,
+        gather: Gather,
     ) -> None:
         """
         Args:
@@ -111,7 +146,9 @@ class _Combinations:
         codes = beams.codes.unflatten(2, (-1, index.digits))  # [B, K, k, H]
         chosen = torch.zeros_like(beams.codes).scatter(2, digits, 1).view(codes.shape)
         self.begun = index.number(codes)  # [B, K, k]
-        sets, self.set = (chosen << torch.arange(index.digits, device=digits.device)).sum(3).unique(return_inverse=True)
+        sets, self.set = (
+            (chosen << torch.arange(index.digits, device=digits.device)).sum(3).unique(return_inverse=True)
+        )
         groups, changes = zip(*(index.combinations(number) for number in sets.tolist()), strict=True)
         self.changes = pad_sequence(list(changes), batch_first=True)  # [sets, G]
         R, N, G = self.begun.numel(), len(index.sids), self.changes.shape[1]
@@ -123,7 +160,10 @@ class _Combinations:
             key, place = (row * G + group).unique(return_inverse=True)
             counts = torch.bincount(key // G, minlength=R)
             column = torch.arange(len(key), device=row.device) - (counts.cumsum(0) - counts)[key // G]
-            values, self.group = value.new_full((R, int(counts.max())), -torch.inf), key.new_zeros((R, int(counts.max())))
+            values, self.group = (
+                value.new_full((R, int(counts.max())), -torch.inf),
+                key.new_zeros((R, int(counts.max()))),
+            )
             values[key // G, column], self.group[key // G, column] = gather(value, place, len(key)), key % G
         self.width = values.shape[1]
         self.values, self.group = (part.view(*codes.shape[:3], -1) for part in (values, self.group))
@@ -138,14 +178,16 @@ class _Combinations:
         return self.begun[users, beams, part] + change
 
 
-def _chain(expected: Joint, codes: Tensor, digits: Tensor, beams: Partial, origin: Tensor) -> Tensor:
+def _chain(expected: ItemSoftmax, codes: Tensor, digits: Tensor, beams: Partial, origin: Tensor) -> Tensor:
     """The gains [B, K, S] of joint digits revealed together: of each what it was expected with, given those before it."""
     rows = origin[..., None].expand_as(codes)
-    partial, gains = beams.codes.gather(1, rows), beams.gains.gather(1, rows)
+    partial, token_log_probs = beams.codes.gather(1, rows), beams.token_log_probs.gather(1, rows)
     for step in range(digits.shape[2]):
         digit = digits[:, :, step].gather(1, origin)[..., None]  # [B, K, 1]
         code = codes.gather(2, digit)
-        logp = expected.again(partial, origin).gather(2, digit[..., None].expand(-1, -1, -1, expected.members.codes))
-        gains = gains.scatter(2, digit, logp.squeeze(2).gather(2, code))
+        logp = expected.again(partial, origin).gather(
+            2, digit[..., None].expand(-1, -1, -1, expected.candidates.codes)
+        )
+        token_log_probs = token_log_probs.scatter(2, digit, logp.squeeze(2).gather(2, code))
         partial = partial.scatter(2, digit, code)
-    return gains
+    return token_log_probs

@@ -14,14 +14,14 @@ UNMASKINGS = (*ORDERS, CONFIDENCE)
 BEAMS = (1, 10_000)
 RETRIEVALS = ("generative", "ranking", "dense", "unified")
 REVEAL = re.compile(r"[1-9][0-9]{0,2}(,[1-9][0-9]{0,2}){0,63}")  # counts of digits, with commas between
-MEANT_BY_DENSE = ("retrieval", "beams", "unseen", "seed")  # all other settings are about beams
+MEANT_BY_DENSE = ("retrieval", "beams", "exclude_seen", "seed")  # all other settings are about beams
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How the next item is found: digit by digit (paper, sections 3.2 and 4.5), by its text embedding, both (3.3), or by scores of items.
 
-    What is None is the model's own choice; `evaluate.abilities.suited` puts it in.
+    What is None is the model's own choice; `evaluate.abilities.resolve_decoding` puts it in.
 
     Raises:
         UserError: a value out of its bounds, settings of beams without any, counts that cannot be read.
@@ -36,43 +36,75 @@ class Decoding:
         ),
     )
     unmask: str | None = field(
-        default=None, metadata=option(f"Order of unmasking: {', '.join(UNMASKINGS)}. [default: the model's own]", choices=UNMASKINGS)
+        default=None,
+        metadata=option(
+            f"Order of unmasking: {', '.join(UNMASKINGS)}. [default: the model's own]", choices=UNMASKINGS
+        ),
     )
     nfe: int | None = field(
         default=None,
         metadata=option(
-            "Model evaluations per item: 1 to H digits, or of dreamrec's steps. [default: all, one digit or step each]", 1, 100_000
+            "Model evaluations per item: 1 to H digits, or of dreamrec's steps. [default: all, one digit or step each]",
+            1,
+            100_000,
         ),
     )
-    reveal: str | None = field(
-        default=None, metadata=option("Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]")
+    unmask_counts: str | None = field(
+        default=None,
+        metadata=option(
+            "Digits that each evaluation reveals, e.g. 1,2,2. [default: as even as can be, larger last]"
+        ),
     )
     beams: int = field(default=20, metadata=option("Beams K; metrics are reported up to this depth.", *BEAMS))
-    constrained: bool = field(default=True, metadata=option("Let beams reach only semantic IDs of the catalogue."))
+    constrained: bool = field(
+        default=True, metadata=option("Let beams reach only semantic IDs of the catalogue.")
+    )
     nearest: bool = field(
-        default=False, metadata=option("Beams that are no item become the item with most digits in common; needs --no-constrained.")
+        default=False,
+        metadata=option(
+            "Beams that are no item become the item with most digits in common; needs --no-constrained."
+        ),
     )
     remask: int = field(
-        default=0, metadata=option("Further evaluations after the last, each deciding anew the least certain digit of every beam.", 0, 100)
+        default=0,
+        metadata=option(
+            "Further evaluations after the last, each deciding anew the least certain digit of every beam.",
+            0,
+            100,
+        ),
     )
     guidance: float = field(
-        default=0.0, metadata=option("Weight w of classifier-free guidance on the history; needs a run trained with --forget.", 0.0, 100.0)
+        default=0.0,
+        metadata=option(
+            "Weight w of classifier-free guidance on the history; needs a run trained with --history-dropout.",
+            0.0,
+            100.0,
+        ),
     )
     approximate: bool = field(
-        default=False, metadata=option("Encode histories once although the model has full attention: faster, not exact.")
+        default=False,
+        metadata=option("Encode histories once although the model has full attention: faster, not exact."),
     )
-    unseen: bool = field(default=False, metadata=option("Leave out items of the user's own history, after the search."))
+    exclude_seen: bool = field(
+        default=False, metadata=option("Leave out items of the user's own history, after the search.")
+    )
     seed: int = field(default=0, metadata=option("Seed of the random order, or of dreamrec's noise.", *SEED))
 
     def __post_init__(self) -> None:
         check(self)
         idle = [name for name in self.typed if name not in MEANT_BY_DENSE]
         if self.retrieval == "dense" and idle:
-            raise UserError(f"--retrieval dense scores every item in one evaluation, without beams; leave out {options(idle)}.")
+            raise UserError(
+                f"--retrieval dense scores every item in one evaluation, without beams; leave out {options(idle)}."
+            )
         if self.nearest and self.constrained:
-            raise UserError("--nearest goes with --no-constrained: constrained beams are items. Leave one out.")
-        if self.reveal is not None and not REVEAL.fullmatch(self.reveal):
-            raise UserError(f"--reveal {shown(self.reveal)} is not a list of counts; write e.g. --reveal 1,2,2.")
+            raise UserError(
+                "--nearest goes with --no-constrained: constrained beams are items. Leave one out."
+            )
+        if self.unmask_counts is not None and not REVEAL.fullmatch(self.unmask_counts):
+            raise UserError(
+                f"--unmask-counts {shown(self.unmask_counts)} is not a list of counts; write e.g. --unmask-counts 1,2,2."
+            )
 
     @property
     def order(self) -> str:
@@ -84,8 +116,8 @@ class Decoding:
         """The fields that differ from their defaults."""
         return [f.name for f in fields(self) if getattr(self, f.name) != f.default]
 
-    def split(self, digits: int) -> tuple[int, ...]:
-        """How many of the H digits each of the T evaluations reveals: `reveal`, else as even as can be, the larger groups last.
+    def unmask_schedule(self, digits: int) -> tuple[int, ...]:
+        """How many of the H digits each of the T evaluations reveals: `unmask_counts`, else as even as can be, the larger groups last.
 
         The first evaluations see the least, so they decide the fewest digits; for H = 5 and T = 3: 1, 2, 2. The paper
         takes the counts α as given (section 3.2) and does not say which it used.
@@ -93,11 +125,13 @@ class Decoding:
         Raises:
             UserError: more evaluations than digits, or counts that do not add up.
         """
-        if self.reveal is not None:
-            counts = tuple(map(int, self.reveal.split(",")))
+        if self.unmask_counts is not None:
+            counts = tuple(map(int, self.unmask_counts.split(",")))
             if sum(counts) != digits or self.nfe not in (None, len(counts)):
                 asked = f" in --nfe {self.nfe} evaluations" if self.nfe else ""
-                raise UserError(f"--reveal {self.reveal} must add up to the {digits} digits of an item{asked}.")
+                raise UserError(
+                    f"--unmask-counts {self.unmask_counts} must add up to the {digits} digits of an item{asked}."
+                )
             return counts
         T = self.nfe or digits
         if digits < T:
@@ -119,12 +153,26 @@ class Decoding:
         ranks = self.retrieval in ("ranking", "dense")
         parts = [self.retrieval] if self.retrieval not in (None, "generative") else []
         parts += [self.order if self.order != "random" else f"random{self.seed}"] if not ranks else []
-        parts += ["r" + self.reveal.replace(",", "-")] if self.reveal else [f"t{self.nfe}"] if self.nfe else []
+        parts += (
+            ["r" + self.unmask_counts.replace(",", "-")]
+            if self.unmask_counts
+            else [f"t{self.nfe}"]
+            if self.nfe
+            else []
+        )
         parts += [f"k{self.beams}"]
-        parts += ["constrained" if self.constrained else "unconstrained"] if not ranks else [f"s{self.seed}"] if self.seed else []
+        parts += (
+            ["constrained" if self.constrained else "unconstrained"]
+            if not ranks
+            else [f"s{self.seed}"]
+            if self.seed
+            else []
+        )
         parts += [f"m{self.remask}"] if self.remask else []
         parts += [f"w{self.guidance:g}"] if self.guidance else []
-        return "-".join((*parts, *(name for name in ("nearest", "approximate", "unseen") if getattr(self, name))))
+        return "-".join(
+            (*parts, *(name for name in ("nearest", "approximate", "exclude_seen") if getattr(self, name)))
+        )
 
 
 def options(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipelines.decode.beam import CELLS, Beams
 from pipelines.decode.top import best_first, top
-from pipelines.models.precision import in_float32
+from pipelines.models.nn.precision import in_float32
 
 
 @torch.no_grad()
@@ -39,7 +39,9 @@ def reranked(beams: Beams, query: Tensor, text: Tensor, cold: Tensor | None = No
     """
     items = beams.items.squeeze(2)  # [B, K]
     scores = (text[items] * query[:, None]).sum(2)
-    scores = scores.masked_fill(items < 0, torch.finfo(torch.float32).min).masked_fill(beams.scores.isneginf(), -torch.inf)
+    scores = scores.masked_fill(items < 0, torch.finfo(torch.float32).min).masked_fill(
+        beams.scores.isneginf(), -torch.inf
+    )
     if cold is not None:
         best = dense_search(query, text[cold], items.shape[1])
         joining = cold[best.items.squeeze(2)]  # [B, K'], the best of them; more cannot come among the K best

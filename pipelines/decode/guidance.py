@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipelines.models.joint import Joint, LogProbabilities
+from pipelines.models.sid.item_softmax import Denoiser, ItemSoftmax
 
 
-def guided(given: LogProbabilities, anyone: LogProbabilities, weight: float) -> LogProbabilities:
+def guided(given: Denoiser, unconditional: Denoiser, weight: float) -> Denoiser:
     """Log-probabilities of p(code | history)^(1 + w) / p(code)^w, normalised over the codes of each digit; of items where digits are joint.
 
     Ho and Salimans 2022 (arXiv 2207.12598), as Schiff et al. 2024 (arXiv 2412.10193, equation 8) apply it to discrete diffusion.
@@ -15,13 +15,19 @@ def guided(given: LogProbabilities, anyone: LogProbabilities, weight: float) -> 
     Args:
         given: the model, given the users' histories.
         anyone: the model, given no history.
-        weight: w; 0 is `given` itself.
+        weight: w; 0 is `denoiser` itself.
     """
 
-    if isinstance(given, Joint) and isinstance(anyone, Joint):  # energies are linear in the states
-        return Joint(lambda codes: (1 + weight) * given.states(codes) - weight * anyone.states(codes), given.vectors, given.members)
+    if isinstance(given, ItemSoftmax) and isinstance(
+        unconditional, ItemSoftmax
+    ):  # energies are linear in the states
+        return ItemSoftmax(
+            lambda codes: (1 + weight) * given.states(codes) - weight * unconditional.states(codes),
+            given.vectors,
+            given.candidates,
+        )
 
     def expect(codes: Tensor) -> Tensor:
-        return ((1 + weight) * given(codes) - weight * anyone(codes)).log_softmax(-1)
+        return ((1 + weight) * given(codes) - weight * unconditional(codes)).log_softmax(-1)
 
     return expect

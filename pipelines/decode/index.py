@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.data.candidates import CandidateIndex, place_values
 from pipelines.errors import UserError
-from pipelines.models.catalogue import place_values
-from pipelines.models.joint import Members
 
 LONGEST = 12  # digits of an item that may be revealed in any order
 
@@ -74,9 +73,9 @@ class PartialIndex:
         return torch.where(self.numbers[position] == numbers, self.items[position], -1)
 
     @cached_property
-    def members(self) -> Members:
+    def candidates(self) -> CandidateIndex:
         """The items that agree with a partial SID."""
-        return Members(self.sids, self.codes)
+        return CandidateIndex(self.sids, self.codes)
 
     def combinations(self, digits: int) -> tuple[Tensor, Tensor]:
         """The combinations of codes that items have at some digits.
@@ -89,7 +88,9 @@ class PartialIndex:
         """
         if digits not in self._combinations:
             chosen = torch.tensor([digits >> h & 1 for h in range(self.digits)], device=self.sids.device)
-            change, group = (chosen * self.place * (self.sids - self.codes)).sum(1).unique(return_inverse=True)
+            change, group = (
+                (chosen * self.place * (self.sids - self.codes)).sum(1).unique(return_inverse=True)
+            )
             self._combinations[digits] = group, change
         return self._combinations[digits]
 

@@ -22,7 +22,9 @@ def nearest_items(codes: Tensor, index: PartialIndex) -> Tensor:
         int64 [M].
     """
     H = index.digits
-    shared = (2**H + 2 ** torch.arange(H - 1, -1, -1, device=codes.device)).to(torch.int32)  # [H]: how many, then which
+    shared = (2**H + 2 ** torch.arange(H - 1, -1, -1, device=codes.device)).to(
+        torch.int32
+    )  # [H]: how many, then which
     found = []
     for part in codes.split(max(1, CELLS // len(index.sids))):
         common = torch.zeros((len(part), len(index.sids)), dtype=torch.int32, device=codes.device)  # [M', N]

@@ -19,22 +19,32 @@ class Partial:
     """Beams of B users."""
 
     codes: Tensor  # int64 [B, K, S], V where masked
-    gains: Tensor  # float32 [B, K, S], the log-probability at which each digit was revealed, 0 where masked
+    token_log_probs: (
+        Tensor  # float32 [B, K, S], the log-probability at which each digit was revealed, 0 where masked
+    )
     scores: Tensor  # float32 [B, K], their sum; −inf where there is no beam
 
     def of(self, rows: Tensor) -> Partial:
         """Those of some users."""
-        return Partial(self.codes[rows], self.gains[rows], self.scores[rows])
+        return Partial(self.codes[rows], self.token_log_probs[rows], self.scores[rows])
 
     def put(self, rows: Tensor, other: Partial) -> None:
         """Replace those of some users."""
-        self.codes[rows], self.gains[rows], self.scores[rows] = other.codes, other.gains, other.scores
+        self.codes[rows], self.token_log_probs[rows], self.scores[rows] = (
+            other.codes,
+            other.token_log_probs,
+            other.scores,
+        )
 
-    def grown(self, parent: Tensor, digit: Tensor, code: Tensor, gain: Tensor, scores: Tensor) -> Partial:
+    def grown(
+        self, parent: Tensor, digit: Tensor, code: Tensor, token_log_prob: Tensor, scores: Tensor
+    ) -> Partial:
         """The beams that reveal one more `digit` of their `parent`, all [B, K]: its code, the log-probability of that, the new score."""
         rows, own = parent[..., None].expand(-1, -1, self.codes.shape[2]), digit[..., None]
         codes = self.codes.gather(1, rows).scatter(2, own, code[..., None])
-        return Partial(codes, self.gains.gather(1, rows).scatter(2, own, gain[..., None]), scores)
+        return Partial(
+            codes, self.token_log_probs.gather(1, rows).scatter(2, own, token_log_prob[..., None]), scores
+        )
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class Asked:
         return Asked(self.digits[rows], self.logp[rows])
 
     @cached_property
-    def hope(self) -> Tensor:
+    def remaining_bound(self) -> Tensor:
         """The most that the digits after each can add, whatever the catalogue holds: float32 [B, K, R]."""
         best = self.logp.amax(-1)
         return best.flip(-1).cumsum(-1).flip(-1) - best
@@ -69,7 +79,9 @@ class Asked:
         size = max(1, CELLS // self.logp.shape[3])
         for start in range(0, len(user), size):
             part = slice(start, start + size)
-            rows, codes = (self.logp[user[part], beam[part], step] >= least[part, None]).nonzero(as_tuple=True)
+            rows, codes = (self.logp[user[part], beam[part], step] >= least[part, None]).nonzero(
+                as_tuple=True
+            )
             found.append((rows + start, codes))
         rows, codes = zip(*found, strict=True)
         return torch.cat(rows), torch.cat(codes)

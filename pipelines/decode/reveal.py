@@ -14,11 +14,17 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import Asked, Partial
 from pipelines.decode.top import best_candidates
-from pipelines.models.joint import Joint, LogProbabilities
+from pipelines.models.sid.item_softmax import Denoiser, ItemSoftmax
 
 
 def reveal(
-    expected: LogProbabilities, logp: Tensor, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool = False
+    expected: Denoiser,
+    logp: Tensor,
+    digits: Tensor,
+    beams: Partial,
+    index: PartialIndex,
+    decoding: Decoding,
+    merge: bool = False,
 ) -> Partial:
     """Reveal digits of each beam and keep the K best of all their combinations of codes; if constrained, of those that some item has.
 
@@ -32,7 +38,7 @@ def reveal(
         digits: int64 [B, K, R].
         merge: beams may come to the same partial SID; the better one stays.
     """
-    if digits.shape[2] > 1 and isinstance(expected, Joint):
+    if digits.shape[2] > 1 and isinstance(expected, ItemSoftmax):
         return reveal_jointly(expected, digits, beams, index, decoding)
     if digits.shape[2] > 1 and decoding.constrained and logp.shape[2] > index.digits:
         return reveal_items(logp, digits, beams, index, decoding)
@@ -45,21 +51,29 @@ def reveal(
         for rows in groups:
             found.put(missed[rows], follow_items(asked.of(rows), beams.of(rows), index, decoding.beams))
         if len(rest):
-            found.put(missed[rest], follow_all(asked.of(rest), beams.of(rest), floor[rest], index, decoding.beams))
+            found.put(
+                missed[rest], follow_all(asked.of(rest), beams.of(rest), floor[rest], index, decoding.beams)
+            )
     return found
 
 
-def most_promising(asked: Asked, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool) -> tuple[Partial, Tensor]:
+def most_promising(
+    asked: Asked, beams: Partial, index: PartialIndex, decoding: Decoding, merge: bool
+) -> tuple[Partial, Tensor]:
     """The K most promising beams after each digit, and the best promise of a beam that was left out, float32 [B]."""
     (B, K, R), V, H = asked.digits.shape, asked.logp.shape[3], index.digits
-    origin = torch.arange(K, device=asked.digits.device).expand(B, K)  # the beam at the beginning that each comes from
+    origin = torch.arange(K, device=asked.digits.device).expand(
+        B, K
+    )  # the beam at the beginning that each comes from
     lost = beams.scores.new_full((B,), -torch.inf)
     for step in range(R):
         more = step < R - 1
         digit = asked.digits[:, :, step].gather(1, origin)  # [B, K']
-        gain = asked.logp[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
-        gained = beams.scores[..., None] + gain
-        promise = (gained + asked.hope[:, :, step].gather(1, origin)[..., None] if more else gained).flatten(1)
+        token_log_prob = asked.logp[:, :, step].gather(1, origin[..., None].expand(-1, -1, V))  # [B, K', V]
+        gained = beams.scores[..., None] + token_log_prob
+        promise = (
+            gained + asked.remaining_bound[:, :, step].gather(1, origin)[..., None] if more else gained
+        ).flatten(1)
         place = index.place[digit % H]  # [B, K']
         items = index.number(beams.codes.unflatten(2, (-1, H)))  # [B, K', k]
         begun = items.gather(2, (digit // H)[..., None]).squeeze(2) - V * place
@@ -68,18 +82,29 @@ def most_promising(asked: Asked, beams: Partial, index: PartialIndex, decoding: 
             parent, code = picked // V, picked % V
             return begun[rows].gather(1, parent) + place[rows].gather(1, parent) * code
 
-        picked, alive = best_candidates(promise, numbers, index, decoding.beams + more, decoding.constrained, merge)
+        picked, alive = best_candidates(
+            promise, numbers, index, decoding.beams + more, decoding.constrained, merge
+        )
         if picked.shape[1] > decoding.beams:  # one more than is kept
             next_best = promise.gather(1, picked[:, -1:]).masked_fill(~alive[:, -1:], -torch.inf).squeeze(1)
             lost, picked, alive = torch.maximum(lost, next_best), picked[:, :-1], alive[:, :-1]
         parent = picked // V
         scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
-        beams = beams.grown(parent, digit.gather(1, parent), picked % V, gain.flatten(1).gather(1, picked), scores)
+        beams = beams.grown(
+            parent, digit.gather(1, parent), picked % V, token_log_prob.flatten(1).gather(1, picked), scores
+        )
         origin = origin.gather(1, parent)
     return beams, lost
 
 
-def compete(expected: LogProbabilities, logp: Tensor, count: int, beams: Partial, index: PartialIndex, decoding: Decoding) -> Partial:
+def compete(
+    expected: Denoiser,
+    logp: Tensor,
+    count: int,
+    beams: Partial,
+    index: PartialIndex,
+    decoding: Decoding,
+) -> Partial:
     """Reveal `count` digits of each beam, one after another: the K best of all beams, masked digits and codes together.
 
     Confidence-guided parallel denoising of DiffGRM (Liu et al. 2025, arXiv 2510.21805, equations 8 to 10): no digit is chosen before
@@ -87,38 +112,44 @@ def compete(expected: LogProbabilities, logp: Tensor, count: int, beams: Partial
     expected of it.
     """
     S, V = logp.shape[2:]
-    origin = torch.arange(logp.shape[1], device=logp.device).expand(logp.shape[:2])  # where in `logp` each beam came from
-    change = (index.place[:, None] * (torch.arange(V, device=logp.device) - V)).flatten()  # [S·V], of a beam's number
+    origin = torch.arange(logp.shape[1], device=logp.device).expand(
+        logp.shape[:2]
+    )  # where in `logp` each beam came from
+    change = (
+        index.place[:, None] * (torch.arange(V, device=logp.device) - V)
+    ).flatten()  # [S·V], of a beam's number
     for step in range(count):
-        if step and isinstance(expected, Joint):
-            gain = expected.again(beams.codes, origin)
+        if step and isinstance(expected, ItemSoftmax):
+            token_log_prob = expected.again(beams.codes, origin)
         else:
-            gain = logp.gather(1, origin[..., None, None].expand(-1, -1, S, V))
-        gain = gain.masked_fill((beams.codes < V)[..., None], -torch.inf)  # [B, K', S, V]
-        gained = (beams.scores[..., None, None] + gain).flatten(1)
+            token_log_prob = logp.gather(1, origin[..., None, None].expand(-1, -1, S, V))
+        token_log_prob = token_log_prob.masked_fill((beams.codes < V)[..., None], -torch.inf)  # [B, K', S, V]
+        gained = (beams.scores[..., None, None] + token_log_prob).flatten(1)
         begun = index.number(beams.codes)  # [B, K']
 
         def numbers(rows: Tensor, picked: Tensor, begun: Tensor = begun) -> Tensor:
             return begun[rows].gather(1, picked // (S * V)) + change[picked % (S * V)]
 
-        picked, alive = best_candidates(gained, numbers, index, decoding.beams, decoding.constrained, merge=True)
+        picked, alive = best_candidates(
+            gained, numbers, index, decoding.beams, decoding.constrained, merge=True
+        )
         parent, digit = picked // (S * V), picked // V % S  # [B, K]
         scores = gained.gather(1, picked).masked_fill(~alive, -torch.inf)
-        beams = beams.grown(parent, digit, picked % V, gain.flatten(1).gather(1, picked), scores)
+        beams = beams.grown(parent, digit, picked % V, token_log_prob.flatten(1).gather(1, picked), scores)
         origin = origin.gather(1, parent)
     return beams
 
 
-def decide_again(log_probabilities: LogProbabilities, beams: Partial, index: PartialIndex, decoding: Decoding) -> Partial:
+def decide_again(denoiser: Denoiser, beams: Partial, index: PartialIndex, decoding: Decoding) -> Partial:
     """Mask the digit of each beam that was least certain when it was revealed, and decide it anew given all the others.
 
     Error correction by remasking (Wang et al. 2025, arXiv 2503.00307, deterministic here). The digit's new
     log-probability takes the place of the old one, so scores become those of a walk that ends with this digit.
     """
-    digit = beams.gains.argmin(2, keepdim=True)  # [B, K, 1]
+    digit = beams.token_log_probs.argmin(2, keepdim=True)  # [B, K, 1]
     masked = Partial(
         beams.codes.scatter(2, digit, index.codes),
-        beams.gains.scatter(2, digit, 0.0),
-        beams.scores - beams.gains.gather(2, digit).squeeze(2),
+        beams.token_log_probs.scatter(2, digit, 0.0),
+        beams.scores - beams.token_log_probs.gather(2, digit).squeeze(2),
     )
-    return reveal(log_probabilities, log_probabilities(masked.codes), digit, masked, index, decoding, merge=True)
+    return reveal(denoiser, denoiser(masked.codes), digit, masked, index, decoding, merge=True)

@@ -83,11 +83,15 @@ def best_candidates(
             good &= index.valid(seen)
         if merge:
             good &= first_of_each(seen)
-        front = good.byte().sort(dim=1, descending=True, stable=True).indices[:, :keep]  # those that hold first, still best first
+        front = (
+            good.byte().sort(dim=1, descending=True, stable=True).indices[:, :keep]
+        )  # those that hold first, still best first
         picked[rows], alive[rows] = places.gather(1, front), good.gather(1, front)
         if width == C:
             break
-        last = values.gather(1, front[:, -1:]).squeeze(1)  # of those kept; a candidate that was not tested may be as good
+        last = values.gather(1, front[:, -1:]).squeeze(
+            1
+        )  # of those kept; a candidate that was not tested may be as good
         more = ((good.sum(1) < keep) | (last == values[:, -1])) & (values[:, -1] > -torch.inf)
         rows, width = rows[more], min(WIDEN * width, C)
     return picked, alive

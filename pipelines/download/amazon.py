@@ -55,7 +55,9 @@ def parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             found = None
     if not isinstance(found, dict):
-        raise UserError(f"{path}, line {number} is neither a JSON object nor a Python literal: {line[:60]!r}. {AGAIN}")
+        raise UserError(
+            f"{path}, line {number} is neither a JSON object nor a Python literal: {line[:60]!r}. {AGAIN}"
+        )
     return found
 
 
@@ -66,7 +68,12 @@ def _review(review: dict[str, Any], path: Path, number: int) -> tuple[str, str, 
         if not check(review.get(name)):
             raise _wrong(review, name, f"a review needs {', '.join(fits)}", path, number)
     stars = review.get("overall")
-    return review["reviewerID"], review["asin"], int(review["unixReviewTime"]), float(stars) if _is_number(stars) else None
+    return (
+        review["reviewerID"],
+        review["asin"],
+        int(review["unixReviewTime"]),
+        float(stars) if _is_number(stars) else None,
+    )
 
 
 def _wrong(line: dict[str, Any], name: str, needs: str, path: Path, number: int) -> UserError:
@@ -102,7 +109,13 @@ def _products(path: Path, wanted: set[str]) -> pl.DataFrame:
                 _text(product.get("description")),
                 f"${price}" if _is_number(price) or _is_text(price) else None,
             )
-    schema = {"item_id": pl.String, "title": pl.String, "categories": pl.List(pl.String), "description": pl.String, "price": pl.String}
+    schema = {
+        "item_id": pl.String,
+        "title": pl.String,
+        "categories": pl.List(pl.String),
+        "description": pl.String,
+        "price": pl.String,
+    }
     return pl.DataFrame([(asin, *fields) for asin, fields in rows.items()], schema=schema, orient="row")
 
 
@@ -110,7 +123,11 @@ def _text(value: object) -> str | None:
     """A field as plain text: no HTML entities, single blanks, no half of a surrogate pair."""
     if not isinstance(value, str):
         return None
-    whole = ENTITY.sub(lambda found: html.unescape(found[0]), value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    whole = (
+        ENTITY.sub(lambda found: html.unescape(found[0]), value)
+        .encode("utf-16", "surrogatepass")
+        .decode("utf-16", "replace")
+    )
     return " ".join(whole.split())
 
 

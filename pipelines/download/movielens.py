@@ -12,7 +12,18 @@ from pipelines.errors import UserError, reading
 TEXT = ["title", "year", "genres"]  # paper, section 4.1
 RATINGS = ["user_id", "item_id", "rating", "timestamp"]
 GENRES_100K = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *(
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+        "Fantasy",
+    ),
     *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 AGAIN = "Remove the file and load it again."
@@ -34,9 +45,15 @@ def read_1m(files: list[Path]) -> Tables:
 def read_100k(files: list[Path]) -> Tables:
     """ml-100k: tabs in u.data; bars in u.item, whose last 19 fields are genre flags."""
     ratings = _ratings(files[0], "ml-100k/u.data", "\t")
-    movies = _table(files[0], "ml-100k/u.item", ["item_id", "title", "released", "video", "address", *GENRES_100K], "|")
+    movies = _table(
+        files[0], "ml-100k/u.item", ["item_id", "title", "released", "video", "address", *GENRES_100K], "|"
+    )
     flags = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in GENRES_100K]
-    return ratings, _movies(movies.with_columns(pl.concat_list(flags).list.drop_nulls().alias("genres"))), TEXT
+    return (
+        ratings,
+        _movies(movies.with_columns(pl.concat_list(flags).list.drop_nulls().alias("genres"))),
+        TEXT,
+    )
 
 
 def read_recbole(files: list[Path]) -> Tables:
@@ -55,11 +72,15 @@ def _movies(table: pl.DataFrame) -> pl.DataFrame:
 
 def _ratings(path: Path, member: str, separator: str, header: bool = False) -> pl.DataFrame:
     table = _table(path, member, RATINGS, separator, header)
-    numbers = table.with_columns(pl.col("rating").cast(pl.Float64, strict=False), pl.col("timestamp").cast(pl.Int64, strict=False))
+    numbers = table.with_columns(
+        pl.col("rating").cast(pl.Float64, strict=False), pl.col("timestamp").cast(pl.Int64, strict=False)
+    )
     wrong = numbers.select(pl.any_horizontal(pl.all().is_null())).to_series().arg_true()
     if len(wrong):
         shown = separator.join(field or "" for field in table.row(wrong[0]))
-        raise UserError(f"{path}: {member}, line {wrong[0] + 1 + header} is not user, item, rating, time: {shown!r}. {AGAIN}")
+        raise UserError(
+            f"{path}: {member}, line {wrong[0] + 1 + header} is not user, item, rating, time: {shown!r}. {AGAIN}"
+        )
     return numbers
 
 
@@ -81,5 +102,7 @@ def _table(path: Path, member: str, columns: list[str], separator: str, header: 
     if len(wrong) or not len(fields):
         line = wrong[0] if len(wrong) else 0
         found = repr(lines[line]) if lines else "nothing"
-        raise UserError(f"{path}: {member}, line {line + 1 + header} is not {len(columns)} fields between {separator!r}: {found}. {AGAIN}")
+        raise UserError(
+            f"{path}: {member}, line {line + 1 + header} is not {len(columns)} fields between {separator!r}: {found}. {AGAIN}"
+        )
     return pl.DataFrame({name: fields.list.get(i) for i, name in enumerate(columns)})

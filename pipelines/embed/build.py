@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 
-def build_embeddings(dataset: Dataset, config: EmbedConfig, progress: Progress, *, force: bool = False) -> Path:
+def build_embeddings(
+    dataset: Dataset, config: EmbedConfig, progress: Progress, *, force: bool = False
+) -> Path:
     """Embed the text of every item and write `dataset.embeddings(config.name)`; skip it where it is up to date.
 
     The table holds item (int32) and embedding (fixed_size_list of D numbers of type `config.dtype`). An item
@@ -35,7 +37,10 @@ def build_embeddings(dataset: Dataset, config: EmbedConfig, progress: Progress, 
     started = time.monotonic()
     path = dataset.embeddings(config.name)
     items = artifacts.read(
-        dataset.items, "items", hint="Run `maskgr download NAME` or `maskgr import NAME …` first.", columns=["item", "text"]
+        dataset.items,
+        "items",
+        hint="Run `maskgr download NAME` or `maskgr import NAME …` first.",
+        columns=["item", "text"],
     )
     recipe = config.identity()
     if not config.is_lsa:
@@ -60,10 +65,16 @@ def build_embeddings(dataset: Dataset, config: EmbedConfig, progress: Progress, 
         return path
     state = process_state()
     parts = path.with_name(f".{config.name}.parts")
-    with turn(parts, lambda: progress.say(f"Waiting for another command that makes embeddings {config.name}.")):
-        if not force and artifacts.stale(path, recipe, {"items": dataset.items}) is None:  # the other command made them
+    with turn(
+        parts, lambda: progress.say(f"Waiting for another command that makes embeddings {config.name}.")
+    ):
+        if (
+            not force and artifacts.stale(path, recipe, {"items": dataset.items}) is None
+        ):  # the other command made them
             return path
-        found = _encode(texts, rows, config, state, parts, recipe | {"items": artifacts.digest(dataset.items)}, progress)
+        found = _encode(
+            texts, rows, config, state, parts, recipe | {"items": artifacts.digest(dataset.items)}, progress
+        )
         if found is not None:
             _write(path, _spread(found, rows, len(items)), dataset, recipe, started, progress)
             shutil.rmtree(parts, ignore_errors=True)
@@ -72,14 +83,26 @@ def build_embeddings(dataset: Dataset, config: EmbedConfig, progress: Progress, 
 
 
 def _encode(
-    texts: list[str], rows: np.ndarray, config: EmbedConfig, state: PartialState, parts: Path, key: dict[str, Any], progress: Progress
+    texts: list[str],
+    rows: np.ndarray,
+    config: EmbedConfig,
+    state: PartialState,
+    parts: Path,
+    key: dict[str, Any],
+    progress: Progress,
 ) -> np.ndarray | None:
     """Embeddings [N, D] of the texts of items `rows` in the first process, None in the others."""
     encoder = transformer.load(config, state, progress)
     lengths = encoder.lengths(texts)
     if cut := int((lengths > encoder.max_length).sum()):
-        progress.say(f"{cut:,} of {len(texts):,} texts are longer than {encoder.max_length} tokens and are truncated to that.")
-    key = key | {"batch_size": config.batch_size, "precision": str(encoder.model.dtype), "max_length": encoder.max_length}
+        progress.say(
+            f"{cut:,} of {len(texts):,} texts are longer than {encoder.max_length} tokens and are truncated to that."
+        )
+    key = key | {
+        "batch_size": config.batch_size,
+        "precision": str(encoder.model.dtype),
+        "max_length": encoder.max_length,
+    }
     return batches.encode(
         batches.split(lengths, config.batch_size),
         lambda batch: _finish(encoder.encode([texts[i] for i in batch]), rows[batch], config),
@@ -103,8 +126,12 @@ def _finish(values: np.ndarray, rows: np.ndarray, config: EmbedConfig) -> np.nda
         return stored
     row = rows[np.argmin(np.isfinite(stored).all(axis=1))]
     if np.isfinite(values).all():
-        raise UserError(f"The embedding of item {row} exceeds float16 ({np.abs(values).max():.3g}). Use --dtype float32 or --normalize.")
-    raise UserError(f"{config.encoder} gives item {row} an embedding that is not finite. Nothing was written; use another --encoder.")
+        raise UserError(
+            f"The embedding of item {row} exceeds float16 ({np.abs(values).max():.3g}). Use --dtype float32 or --normalize."
+        )
+    raise UserError(
+        f"{config.encoder} gives item {row} an embedding that is not finite. Nothing was written; use another --encoder."
+    )
 
 
 def _spread(found: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
@@ -114,13 +141,26 @@ def _spread(found: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     return values
 
 
-def _write(path: Path, values: np.ndarray, dataset: Dataset, recipe: dict[str, Any], started: float, progress: Progress) -> None:
+def _write(
+    path: Path,
+    values: np.ndarray,
+    dataset: Dataset,
+    recipe: dict[str, Any],
+    started: float,
+    progress: Progress,
+) -> None:
     """Write the embeddings [N, D] and say what they are."""
     count, width = values.shape
     if empty := int((~values.any(axis=1)).sum()):
-        progress.say(f"{empty:,} of {count:,} items have no text that the encoder can use: their embedding is zero.")
-    table = pa.table({"item": pa.array(range(count), pa.int32()), "embedding": artifacts.fixed_size_list(values)})
-    artifacts.write(path, "embeddings", table, config=recipe, inputs={"items": dataset.items}, started=started)
+        progress.say(
+            f"{empty:,} of {count:,} items have no text that the encoder can use: their embedding is zero."
+        )
+    table = pa.table(
+        {"item": pa.array(range(count), pa.int32()), "embedding": artifacts.fixed_size_list(values)}
+    )
+    artifacts.write(
+        path, "embeddings", table, config=recipe, inputs={"items": dataset.items}, started=started
+    )
     progress.say(
         f"Embedded {count:,} items of {dataset.name} with {recipe['encoder']}: {width} dimensions, {recipe['dtype']}, "
         f"{time.monotonic() - started:.1f} s ({path})."

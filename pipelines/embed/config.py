@@ -38,25 +38,44 @@ class EmbedConfig:
             path=True,
         ),
     )
-    name: str | None = field(default=None, metadata=option("Name of the embeddings. Default: the encoder's own name."))
-    dimensions: int | None = field(default=None, metadata=option("Width of lsa embeddings. Default: 128.", 1, 16_384))
-    max_length: int | None = field(default=None, metadata=option("Tokens of a text that the encoder reads. Default: 512.", 1, 1_000_000))
-    batch_size: int | None = field(default=None, metadata=option("Texts the encoder takes at once. Default: 32.", 1, 100_000))
-    normalize: bool | None = field(default=None, metadata=option("Scale embeddings to length 1. Default: yes for lsa and minilm."))
-    trust_remote_code: bool | None = field(
-        default=None, metadata=option("Run the Python code that an encoder brings with it. Default: no, and such encoders are refused.")
+    name: str | None = field(
+        default=None, metadata=option("Name of the embeddings. Default: the encoder's own name.")
     )
-    dtype: str = field(default="float32", metadata=option("Storage: float32 or float16. Default: float32.", choices=DTYPES))
+    dimensions: int | None = field(
+        default=None, metadata=option("Width of lsa embeddings. Default: 128.", 1, 16_384)
+    )
+    max_length: int | None = field(
+        default=None, metadata=option("Tokens of a text that the encoder reads. Default: 512.", 1, 1_000_000)
+    )
+    batch_size: int | None = field(
+        default=None, metadata=option("Texts the encoder takes at once. Default: 32.", 1, 100_000)
+    )
+    normalize: bool | None = field(
+        default=None, metadata=option("Scale embeddings to length 1. Default: yes for lsa and minilm.")
+    )
+    trust_remote_code: bool | None = field(
+        default=None,
+        metadata=option(
+            "Run the Python code that an encoder brings with it. Default: no, and such encoders are refused."
+        ),
+    )
+    dtype: str = field(
+        default="float32", metadata=option("Storage: float32 or float16. Default: float32.", choices=DTYPES)
+    )
     seed: int = field(default=0, metadata=option("Seed of the truncated SVD. Default: 0.", *SEED))
 
     def __post_init__(self) -> None:
         check(self)
         if not self.encoder.strip():
             raise UserError("--encoder is empty: give lsa, minilm, or a Hugging Face encoder's id or folder.")
-        read, unread = (LSA_DEFAULTS, TRANSFORMER_DEFAULTS) if self.is_lsa else (TRANSFORMER_DEFAULTS, LSA_DEFAULTS)
+        read, unread = (
+            (LSA_DEFAULTS, TRANSFORMER_DEFAULTS) if self.is_lsa else (TRANSFORMER_DEFAULTS, LSA_DEFAULTS)
+        )
         for name in unread:
             if getattr(self, name) is not None:
-                raise UserError(f"--{name.replace('_', '-')} means nothing to --encoder {self.encoder}. Leave it out.")
+                raise UserError(
+                    f"--{name.replace('_', '-')} means nothing to --encoder {self.encoder}. Leave it out."
+                )
         for name, default in read.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
@@ -70,7 +89,11 @@ class EmbedConfig:
 
     def identity(self) -> dict[str, Any]:
         """The fields that the embeddings depend on: with the same items they make the same embeddings."""
-        own = ("dimensions", "seed") if self.is_lsa else ("max_length", *["trust_remote_code"] * bool(self.trust_remote_code))
+        own = (
+            ("dimensions", "seed")
+            if self.is_lsa
+            else ("max_length", *["trust_remote_code"] * bool(self.trust_remote_code))
+        )
         return {name: getattr(self, name) for name in ("encoder", "normalize", "dtype", *own)}
 
 

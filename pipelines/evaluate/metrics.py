@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.artifacts import SCHEMAS
+from pipelines.data.splits import Split
 from pipelines.errors import UserError
-from pipelines.evaluate.protocol import Split
 
 CUTOFFS = (5, 10, 20, 40)
 RESAMPLES = 2000
@@ -27,13 +27,15 @@ def rank_targets(recommended: np.ndarray, targets: np.ndarray) -> np.ndarray:
         targets: int [B] or [B, k].
 
     Returns:
-        int32 like `targets`: 1 for the first place, 0 where the target is absent. Of repeated items the first place counts.
+        int32 like `first_target`: 1 for the first place, 0 where the target is absent. Of repeated items the first place counts.
     """
     hits = (recommended == targets[:, None]) & (recommended >= 0)
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int32)
 
 
-def ranks_table(split: Split, recommended: np.ndarray, invalid: np.ndarray, duplicates: np.ndarray) -> pa.Table:
+def ranks_table(
+    split: Split, recommended: np.ndarray, invalid: np.ndarray, duplicates: np.ndarray
+) -> pa.Table:
     """One row per user and target: rank (null where absent), invalid and duplicate beams; an artifact of kind "ranks".
 
     Args:
@@ -42,12 +44,17 @@ def ranks_table(split: Split, recommended: np.ndarray, invalid: np.ndarray, dupl
         invalid: beams of each user that are no item, int [B].
         duplicates: beams of each user that were struck out, int [B].
     """
-    B, k = split.following.shape
-    ranks = rank_targets(recommended.reshape(B, -1, k), split.following).ravel()
+    B, k = split.targets.shape
+    ranks = rank_targets(recommended.reshape(B, -1, k), split.targets).ravel()
     by_user = {"user": split.users, "invalid": invalid, "duplicates": duplicates}
     columns = {name: np.repeat(values, k) for name, values in by_user.items()}
-    columns |= {"position": np.tile(np.arange(k), B), "target": split.following.ravel(), "rank": ranks}
-    return pa.table({n: pa.array(columns[n], pa.int32(), mask=ranks == 0 if n == "rank" else None) for n in SCHEMAS["ranks"]})
+    columns |= {"position": np.tile(np.arange(k), B), "target": split.targets.ravel(), "rank": ranks}
+    return pa.table(
+        {
+            n: pa.array(columns[n], pa.int32(), mask=ranks == 0 if n == "rank" else None)
+            for n in SCHEMAS["ranks"]
+        }
+    )
 
 
 def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
@@ -76,9 +83,18 @@ def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
         *_means(by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
         *_means(by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
     ]
-    users = len(ranks) // items_ahead(ranks)
-    types = {"metric": pa.string(), "k": pa.int32(), "value": pa.float64(), "low": pa.float64(), "high": pa.float64()}
-    columns = {name: pa.array(values, kind) for (name, kind), values in zip(types.items(), zip(*rows, strict=True), strict=True)}
+    users = len(ranks) // horizon_of(ranks)
+    types = {
+        "metric": pa.string(),
+        "k": pa.int32(),
+        "value": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
+    columns = {
+        name: pa.array(values, kind)
+        for (name, kind), values in zip(types.items(), zip(*rows, strict=True), strict=True)
+    }
     return pa.table({**columns, "users": pa.array([users] * len(rows), pa.int64())})
 
 
@@ -105,7 +121,10 @@ def bootstrap_means(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Gen
     """
     users, step = histogram.sum(), max(1, CELLS // len(histogram))
     sizes = (min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step))
-    return np.concatenate([rng.multinomial(users, histogram / users, size=size) @ gains for size in sizes]) / users
+    return (
+        np.concatenate([rng.multinomial(users, histogram / users, size=size) @ gains for size in sizes])
+        / users
+    )
 
 
 def bootstrap_interval(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -127,7 +146,7 @@ def _means(
     return [(*name, *map(float, found)) for name, *found in zip(gains, means, lows, highs, strict=True)]
 
 
-def items_ahead(ranks: pa.Table) -> int:
+def horizon_of(ranks: pa.Table) -> int:
     """k, the targets of each user."""
     return int(ranks.column("position").to_numpy().max()) + 1
 
@@ -142,5 +161,7 @@ def by_user(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
     wrong = (values < 0) | (values > list_length)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise UserError(f"Ranks: column {column} holds {values[row]} in row {row}, but each user had {list_length} beams. Evaluate again.")
-    return values.reshape(-1, items_ahead(ranks))
+        raise UserError(
+            f"Ranks: column {column} holds {values[row]} in row {row}, but each user had {list_length} beams. Evaluate again."
+        )
+    return values.reshape(-1, horizon_of(ranks))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.evaluate.protocol import Sequences, Split
+from pipelines.data.sequences import Sequences
+from pipelines.data.splits import Split
 
 CELLS = 1 << 22  # of the user × candidate mask held at once
 
 
-def recommend_popular(training: Sequences, split: Split, n_items: int, k: int, unseen: bool) -> np.ndarray:
+def recommend_popular(
+    training: Sequences, split: Split, n_items: int, k: int, exclude_seen: bool
+) -> np.ndarray:
     """The most frequent training items; items of equal count follow their number.
 
     Args:
@@ -17,14 +20,14 @@ def recommend_popular(training: Sequences, split: Split, n_items: int, k: int, u
         split: the users' histories.
         n_items: N.
         k: K, items per user.
-        unseen: pass over items of the user's own history, as `Decoding.unseen` does for the models.
+        unseen: pass over items of the user's own history, as `Decoding.exclude_seen` does for the models.
 
     Returns:
         int32 [B, K], best first; −1 in the last places where a user has had all but fewer than K items.
     """
     counts = np.bincount(training.items, minlength=n_items)
     order = np.argsort(-counts, kind="stable").astype(np.int32)  # place → item
-    if not unseen:
+    if not exclude_seen:
         top = np.full(k, -1, dtype=np.int32)
         top[: min(k, n_items)] = order[:k]
         return np.tile(top, (len(split), 1))

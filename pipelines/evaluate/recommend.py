@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.data.splits import Split
 from pipelines.decode.beam import CELLS, Beams, beam_search
 from pipelines.decode.config import Decoding
 from pipelines.decode.dense import dense_search, reranked
 from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.top import top
-from pipelines.evaluate.protocol import Split
-from pipelines.models.interface import DigitModel, ItemRanker, Recommender
-from pipelines.models.joint import LogProbabilities
+from pipelines.models.base import DigitModel, ItemRanker, Recommender
+from pipelines.models.sid.item_softmax import Denoiser
 from pipelines.processes import Processes
 from pipelines.progress import Progress
 
@@ -46,7 +46,13 @@ def pass_tokens(device: torch.device) -> int:
 
 
 def batch_rows(
-    split: Split, max_items: int, tokens_per_item: int, beams: int, tokens: int, once: bool = False, users: int | None = None
+    split: Split,
+    max_items: int,
+    tokens_per_item: int,
+    beams: int,
+    tokens: int,
+    once: bool = False,
+    users: int | None = None,
 ) -> list[np.ndarray]:
     """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass.
 
@@ -57,15 +63,23 @@ def batch_rows(
     lengths = np.minimum(split.lengths, max_items)
     order = np.argsort(-lengths, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-    costs = ((1 if once else beams) * int(lengths[group[0]]) + beams * split.ahead for group in groups)  # items a user
+    costs = (
+        (1 if once else beams) * int(lengths[group[0]]) + beams * split.horizon for group in groups
+    )  # items a user
     sizes = (max(1, min(tokens // (tokens_per_item * cost), users or len(split))) for cost in costs)
-    return [group[start : start + size] for group, size in zip(groups, sizes, strict=True) for start in range(0, len(group), size)]
+    return [
+        group[start : start + size]
+        for group, size in zip(groups, sizes, strict=True)
+        for start in range(0, len(group), size)
+    ]
 
 
 def say_truncated(split: Split, max_items: int, progress: Progress) -> None:
     """Say how many users have a longer history than the model sees."""
     if cut := split.truncated(max_items):
-        progress.say(f"{cut:,} of {len(split):,} users have longer histories than the {max_items} items the model sees.")
+        progress.say(
+            f"{cut:,} of {len(split):,} users have longer histories than the {max_items} items the model sees."
+        )
 
 
 @torch.inference_mode()
@@ -84,7 +98,7 @@ def recommend(
     Args:
         model: on its device; evaluated without dropout.
         index: of the catalogue; None for a model that ranks items.
-        decoding: one that suits the model (`abilities.suited`).
+        decoding: one that suits the model (`abilities.resolve_decoding`).
         tokens: most tokens in one forward pass; bounds the memory, changes no result. None takes what suits the device.
         processes: where several share the work, each decodes its part and all get the whole.
     """
@@ -94,14 +108,16 @@ def recommend(
         index.to(device)
     was_training = model.training
     model.eval()
-    B, K, k = len(split), decoding.beams, split.ahead
+    B, K, k = len(split), decoding.beams, split.horizon
     # Sums over processes gather: a row is filled by one process and zero in the others.
     items, scores = np.zeros((B, K, k), np.int64), np.zeros((B, K), np.float32)
     counts = np.zeros((2, B), np.int64)
     tokens = tokens or pass_tokens(device)
     ranks = isinstance(model, ItemRanker)
     once = ranks or model.encodes_once or decoding.approximate
-    most = max(1, CELLS // model.items) if ranks or model.joint else None  # all items are looked at for each user
+    most = (
+        max(1, CELLS // model.items) if ranks or model.uses_item_softmax else None
+    )  # all items are looked at for each user
     beams = 1 if decoding.retrieval in ("ranking", "dense") else K
     batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once, most)
     batches, cold = batches[processes.rank :: processes.count], _cold(model, split, decoding, device)
@@ -114,16 +130,16 @@ def recommend(
     model.train(was_training)
     items, scores, counts = (processes.total(array) for array in (items, scores, counts))
     items -= 1
-    if decoding.unseen:
+    if decoding.exclude_seen:
         items, scores = _unseen(split, items, scores)
     return Recommendations(items, scores, counts[0], counts[1])
 
 
 def _cold(model: Recommender, split: Split, decoding: Decoding, device: torch.device) -> Tensor | None:
     """Items that nobody took in training, int64 [C], where they are candidates beside the beams; None where they are not, or none is."""
-    if not (model.joins_cold and decoding.retrieval == "unified") or split.trained is None:
+    if not (model.ranks_cold_items and decoding.retrieval == "unified") or split.warm_items is None:
         return None
-    cold = np.setdiff1d(np.arange(model.items), split.trained)
+    cold = np.setdiff1d(np.arange(model.items), split.warm_items)
     return torch.as_tensor(cold, device=device) if len(cold) else None
 
 
@@ -133,30 +149,32 @@ def _search(
     users: Tensor,
     index: PartialIndex | None,
     decoding: Decoding,
-    ahead: int,
+    horizon: int,
     cold: Tensor | None,
 ) -> Beams:
     """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
     if isinstance(model, ItemRanker):
-        scores = model.scores(history, users, **{name: getattr(decoding, name) for name in model.decoded_by})  # [B, N]
+        scores = model.scores(
+            history, users, **{name: getattr(decoding, name) for name in model.decoding_options}
+        )  # [B, N]
         best, items = top(scores, decoding.beams)
         return Beams.of_items(items, best)
-    who = {"users": users} if model.knows_users else {}
+    who = {"users": users} if model.uses_user_ids else {}
     if decoding.retrieval == "dense":
         return dense_search(model.dense_query(history, **who), model.dense.text, decoding.beams)
-    beams = beam_search(_expectation(model, history, decoding, who), users, index, decoding, ahead)
+    beams = beam_search(_expectation(model, history, decoding, who), users, index, decoding, horizon)
     if decoding.retrieval == "unified":
         return reranked(beams, model.dense_query(history, **who), model.dense.text, cold)
     return beams
 
 
-def _expectation(model: DigitModel, history: Tensor, decoding: Decoding, who: dict[str, Tensor]) -> LogProbabilities:
+def _expectation(model: DigitModel, history: Tensor, decoding: Decoding, who: dict[str, Tensor]) -> Denoiser:
     """What the beam search asks of the model, given histories [B, n] and whose they are, where it wants to know."""
     more = {**who, "approximate": True} if decoding.approximate else who
-    given = model.given(history, **more)
+    given = model.denoiser(history, **more)
     if not decoding.guidance:
         return given
-    return guided(given, model.given(history[:, :0], **more), decoding.guidance)
+    return guided(given, model.denoiser(history[:, :0], **more), decoding.guidance)
 
 
 def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +182,9 @@ def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.nda
     seen = split.contains(items.reshape(len(items), -1)).reshape(items.shape).any(axis=2)  # [B, K]
     order = np.argsort(seen, axis=1, kind="stable")
     items, scores = np.where(seen[..., None], -1, items), np.where(seen, -np.inf, scores)
-    return np.take_along_axis(items, order[..., None], axis=1), np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    return np.take_along_axis(items, order[..., None], axis=1), np.take_along_axis(
+        scores, order, axis=1
+    ).astype(np.float32)
 
 
 def _store(beams: Beams, rows: np.ndarray, items: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> None:

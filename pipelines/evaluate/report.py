@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.data.splits import Split
 from pipelines.durable import together
 from pipelines.evaluate.metrics import metrics_table, ranks_table
-from pipelines.evaluate.protocol import Split
 
 
 def write_evaluation(
@@ -49,11 +49,21 @@ def write_evaluation(
     provenance = {"config": config, "inputs": inputs, "started": time.monotonic() - seconds}
     with together(folder) as new:
         artifacts.write(
-            new / "recommendations.parquet", "recommendations", _recommendations(split.users, recommended, scores), **provenance
+            new / "recommendations.parquet",
+            "recommendations",
+            _recommendations(split.users, recommended, scores),
+            **provenance,
         )
-        ranks = artifacts.write(new / "ranks.parquet", "ranks", ranks_table(split, recommended, invalid, duplicates), **provenance)
+        ranks = artifacts.write(
+            new / "ranks.parquet", "ranks", ranks_table(split, recommended, invalid, duplicates), **provenance
+        )
         metrics = metrics_table(artifacts.read(ranks, "ranks"), recommended.shape[1])
-        artifacts.write(new / "metrics.parquet", "metrics", metrics, **{**provenance, "inputs": {**inputs, "ranks": ranks}})
+        artifacts.write(
+            new / "metrics.parquet",
+            "metrics",
+            metrics,
+            **{**provenance, "inputs": {**inputs, "ranks": ranks}},
+        )
     return folder
 
 
@@ -71,6 +81,11 @@ def _recommendations(users: np.ndarray, recommended: np.ndarray, scores: np.ndar
     k, beam = recommended.shape[2], np.isfinite(scores)
     ends = np.concatenate([[0], np.cumsum(beam.sum(axis=1))])
     flat = recommended[beam].ravel()
-    items = pa.ListArray.from_arrays(pa.array(ends * k, pa.int32()), pa.array(flat, pa.int32(), mask=flat < 0))
-    lists = {"items": items, "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[beam], pa.float32()))}
+    items = pa.ListArray.from_arrays(
+        pa.array(ends * k, pa.int32()), pa.array(flat, pa.int32(), mask=flat < 0)
+    )
+    lists = {
+        "items": items,
+        "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[beam], pa.float32())),
+    }
     return pa.table({"user": pa.array(users, pa.int32()), **lists})

@@ -12,18 +12,19 @@ import pyarrow as pa
 from accelerate import PartialState
 
 from pipelines import artifacts
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import Split, histories, training
 from pipelines.decode.config import CONFIDENCE, Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from pipelines.evaluate.abilities import idle_settings, suited, without
+from pipelines.evaluate.capabilities import resolve_decoding, unsupported, without
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
-from pipelines.evaluate.protocol import Split, histories, load_sequences, training
 from pipelines.evaluate.recommend import recommend, say_truncated
 from pipelines.evaluate.report import read_metrics, write_evaluation
-from pipelines.models.interface import DigitModel
-from pipelines.models.precision import autocast
-from pipelines.models.trained import Trained, load_run
+from pipelines.models.base import DigitModel
+from pipelines.models.loading import Trained, load_run
+from pipelines.models.nn.precision import autocast
 from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
@@ -53,7 +54,7 @@ def evaluate_run(
     progress: Progress,
     *,
     split: str = "test",
-    ahead: int | None = None,
+    horizon: int | None = None,
     tokens: int | None = None,
     precision: str = "auto",
     force: bool = False,
@@ -74,64 +75,78 @@ def evaluate_run(
     """
     state = process_state()
     trained = load_run(workspace, run, state.device)
-    if ahead not in (None, trained.ahead):
-        raise UserError(f"--next {ahead}: the run was trained with --next {trained.ahead}. Train one with: maskgr train --next {ahead}")
-    ahead = trained.ahead
-    if among and (idle := idle_settings(decoding, trained.model)):
-        progress.say(f"{options(idle)} means nothing to {run.name}, a {trained.model.config.name}, and is left out there.")
+    if horizon not in (None, trained.horizon):
+        raise UserError(
+            f"--horizon {horizon}: the run was trained with --horizon {trained.horizon}. Train one with: maskgr train --horizon {horizon}"
+        )
+    horizon = trained.horizon
+    if among and (idle := unsupported(decoding, trained.model)):
+        progress.say(
+            f"{options(idle)} means nothing to {run.name}, a {trained.model.config.name}, and is left out there."
+        )
         decoding = without(decoding, idle)
-    decoding = suited(decoding, trained.model)
+    decoding = resolve_decoding(decoding, trained.model)
     if digits := isinstance(trained.model, DigitModel):
-        _refuse(trained, decoding, ahead)
+        _refuse(trained, decoding, horizon)
     sequences = load_sequences(trained.dataset.sequences, trained.catalogue.items)
-    users = histories(sequences, split, ahead)
-    prefixes = [split] * (split != "test") + [f"next{ahead}"] * (ahead > 1)
+    users = histories(sequences, split, horizon)
+    prefixes = [split] * (split != "test") + [f"next{horizon}"] * (horizon > 1)
     folder = run.evaluation("-".join((*prefixes, decoding.name)))
     config = {
         **dataclasses.asdict(decoding),
         "split": split,
         "run": run.name,
         "precision": precision,
-        "next": ahead,
-        "reveals": list(decoding.split(ahead * trained.model.digits)) if digits else [],
+        "horizon": horizon,
+        "reveals": list(decoding.unmask_schedule(horizon * trained.model.digits)) if digits else [],
     }
     reason = artifacts.stale(folder / "metrics.parquet", config, trained.inputs)
     if reason is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:
         T = len(config["reveals"])
-        if digits and trained.model.joint and ahead == 1 and T > 1:
-            progress.say(f"The digits of this run are joint: --nfe 1 ranks the whole catalogue exactly, in one evaluation instead of {T}.")
+        if digits and trained.model.uses_item_softmax and horizon == 1 and T > 1:
+            progress.say(
+                f"The digits of this run are joint: --nfe 1 ranks the whole catalogue exactly, in one evaluation instead of {T}."
+            )
         _evaluate(trained, users, decoding, state, progress, tokens, folder, config)
-    popular = recommend_popular(training(sequences, ahead), users, trained.catalogue.items, decoding.beams, decoding.unseen)
+    popular = recommend_popular(
+        training(sequences, horizon), users, trained.catalogue.items, decoding.beams, decoding.exclude_seen
+    )
     nobody = np.zeros(len(users), np.int32)
-    popular = np.repeat(popular[:, :, None], ahead, axis=2)  # the same items at each place
+    popular = np.repeat(popular[:, :, None], horizon, axis=2)  # the same items at each place
     popularity = metrics_table(ranks_table(users, popular, nobody, nobody), decoding.beams)
-    return Evaluation(folder, describe(trained, decoding, ahead), read_metrics(folder), popularity)
+    return Evaluation(folder, describe(trained, decoding, horizon), read_metrics(folder), popularity)
 
 
-def _refuse(trained: Trained, decoding: Decoding, ahead: int) -> None:
+def _refuse(trained: Trained, decoding: Decoding, horizon: int) -> None:
     """Raise before any work what a run that reveals digits cannot do."""
-    decoding.split(ahead * trained.model.digits)
-    if decoding.remask and ahead > 1:
-        raise UserError(f"--remask works on one item, not on the {ahead} of this run. Leave it out.")
-    if decoding.order == CONFIDENCE and ahead > 1:
-        raise UserError(f"--unmask {CONFIDENCE} works on one item, not on the {ahead} of this run. Take another order.")
+    decoding.unmask_schedule(horizon * trained.model.digits)
+    if decoding.remask and horizon > 1:
+        raise UserError(f"--remask works on one item, not on the {horizon} of this run. Leave it out.")
+    if decoding.order == CONFIDENCE and horizon > 1:
+        raise UserError(
+            f"--unmask {CONFIDENCE} works on one item, not on the {horizon} of this run. Take another order."
+        )
     refuse_approximate(trained, decoding)
-    if not decoding.constrained and trained.model.joint:
-        raise UserError("--no-constrained means nothing to a run with --likelihood item: what is no item has no probability. Leave it out.")
+    if not decoding.constrained and trained.model.uses_item_softmax:
+        raise UserError(
+            "--no-constrained means nothing to a run with --likelihood item: what is no item has no probability. Leave it out."
+        )
 
 
 def refuse_approximate(trained: Trained, decoding: Decoding) -> None:
     """Raise where encoding histories once is what the run does anyway."""
     if decoding.approximate and trained.model.encodes_once:
-        raise UserError("--approximate means nothing to a run with prefix attention: it encodes histories once, exactly. Leave it out.")
+        raise UserError(
+            "--approximate means nothing to a run with prefix attention: it encodes histories once, exactly. Leave it out."
+        )
 
 
-def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
+def describe(trained: Trained, decoding: Decoding, horizon: int = 1) -> str:
     """Data set, model and decoding, with the digits that each evaluation reveals."""
     traits = "".join(f" · {trait}" for trait in trained.model.config.traits)
-    seen = ", unseen items" if decoding.unseen else ""
+    seen = ", unseen items" if decoding.exclude_seen else ""
     if decoding.retrieval == "ranking":
         steps = f", {decoding.nfe} evaluation{'s' * (decoding.nfe > 1)}" if decoding.nfe else ""
         steps += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
@@ -139,7 +154,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
     if decoding.retrieval == "dense":
         what = f"dense retrieval, {decoding.beams} of {trained.catalogue.items:,} items{seen}"
         return f"{trained.dataset.name} · text embeddings predicted by {trained.model.config.dense_from} · {what}"
-    H, split = trained.model.digits, decoding.split(ahead * trained.model.digits)
+    H, split = trained.model.digits, decoding.unmask_schedule(horizon * trained.model.digits)
     allowed = "constrained" if decoding.constrained else "unconstrained"
     allowed += ", then the nearest items" if decoding.nearest else ""
     allowed += seen
@@ -150,7 +165,7 @@ def describe(trained: Trained, decoding: Decoding, ahead: int = 1) -> str:
     T = len(split) + decoding.remask
     how = f"{decoding.order}, {T} evaluation{'s' * (T > 1)} ({reveals}), {decoding.beams} beams, {allowed}"
     how = f"unified retrieval: {how}" if decoding.retrieval == "unified" else how
-    items = f" · {ahead} items ahead, average session recall" if ahead > 1 else ""
+    items = f" · {horizon} items ahead, average session recall" if horizon > 1 else ""
     return f"{trained.dataset.name}{items}{traits} · {H} digits of {trained.model.codes} codes · {how}"
 
 
@@ -167,11 +182,17 @@ def _evaluate(
     say_truncated(users, trained.model.config.max_items, progress)
     index = None
     if isinstance(trained.model, DigitModel):
-        index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes, decoding.reachable(trained.model.digits))
-        progress.say(f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in {index.seconds:.2f} s.")
+        index = PartialIndex(
+            trained.catalogue.sids, trained.catalogue.codes, decoding.reachable(trained.model.digits)
+        )
+        progress.say(
+            f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in {index.seconds:.2f} s."
+        )
     started = time.monotonic()
     with autocast(config["precision"], state.device):
-        found = recommend(trained.model, users, index, decoding, progress, tokens=tokens, processes=Processes.started())
+        found = recommend(
+            trained.model, users, index, decoding, progress, tokens=tokens, processes=Processes.started()
+        )
     seconds = time.monotonic() - started
     progress.say(f"Decoded {len(users):,} users in {seconds:.1f} s: {len(users) / seconds:,.0f} users/s.")
     if state.is_main_process:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.models.interface import ItemRanker
-from pipelines.models.layout import Layout, put
-from pipelines.models.repeats import items_before
+from pipelines.models.base import ItemRanker
+from pipelines.models.nn.packing import Layout, to_device
+from pipelines.models.objectives.repeat_bias import items_before
 
 
 class Causal(ItemRanker):
@@ -23,7 +23,9 @@ class Causal(ItemRanker):
     def embed(self, items: Tensor) -> Tensor:
         """Items [T] as they enter the encoder, [T, D]."""
 
-    def draw(self, items: np.ndarray, rng: np.random.Generator, ahead: int = 1) -> tuple[np.ndarray, ...]:
+    def make_training_batch(
+        self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
+    ) -> tuple[np.ndarray, ...]:
         """The items [B, n], and 1 for every item that has one before it [B, n]."""
         weights = np.zeros(items.shape, np.float32)
         weights[:, 1:] = items[:, :-1] >= 0
@@ -33,17 +35,22 @@ class Causal(ItemRanker):
         """The places [R] into B·(n − 1) of what comes before a target, on the host; and what was drawn [B, n] for the targets, [R] each."""
         counted = torch.as_tensor(weights[:, 1:]).flatten()
         places, device = counted.nonzero().squeeze(1), self.embedding.weight.device
-        return places, *(put(torch.as_tensor(array[:, 1:]).flatten()[places], device) for array in (weights, *drawn))
+        return places, *(
+            to_device(torch.as_tensor(array[:, 1:]).flatten()[places], device) for array in (weights, *drawn)
+        )
 
     def before(self, items: np.ndarray, places: Tensor) -> Tensor:
         """What is expected at the targets of sequences [B, n], given what comes before them; `places` as `asked` has them; [R, D]."""
         history = torch.as_tensor(items[:, :-1])
-        return self.states(put(history, self.embedding.weight.device).long(), history >= 0, places)
+        return self.states(to_device(history, self.embedding.weight.device).long(), history >= 0, places)
 
     def history(self, items: np.ndarray, places: Tensor) -> Tensor:
         """The items of sequences [B, n] before the targets, arguments as of `before`; int64 [R, n − 1], −1 after them."""
         n = items.shape[1] - 1
-        return put(items_before(torch.as_tensor(items[:, :-1]), places // n, places % n + 1), self.embedding.weight.device)
+        return to_device(
+            items_before(torch.as_tensor(items[:, :-1]), places // n, places % n + 1),
+            self.embedding.weight.device,
+        )
 
     def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
         """What is expected after some items of histories.
@@ -57,7 +64,9 @@ class Causal(ItemRanker):
             [R, D].
         """
         layout = Layout.causal(real, 1, history.device)
-        return self.encoder(self.embed(layout.flat(history)), layout, layout.index(put(asked, history.device)))
+        return self.encoder(
+            self.embed(layout.pack(history)), layout, layout.index(to_device(asked, history.device))
+        )
 
     def last_states(self, history: Tensor, real: Tensor) -> Tensor:
         """What is expected after whole histories [B, n], `real` as for `states`: [B, D]."""

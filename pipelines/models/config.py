@@ -10,15 +10,35 @@ from pipelines.errors import UserError
 from pipelines.options import PART, SHARE, check, option
 
 PRECISIONS = ("auto", "fp32", "bf16")
-SMOOTHING = option("Share of what a masked or next item's target counts that training spreads over all codes, or items.", *PART)
-NEXT_ITEM = option("Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers.", *SHARE)
-FORGET = option("Share of examples (maskgr: sequences, cut to one item) whose history training takes away, for eval --guidance.", *PART)
-REPEAT_BIAS = option("A learnt score for items that the history holds: whether people take things again need not be found by attention.")
+SMOOTHING = option(
+    "Share of what a masked or next item's target counts that training spreads over all codes, or items.",
+    *PART,
+)
+NEXT_ITEM = option(
+    "Share of sequences cut at a random item, only that one masked; 0: masks anywhere, as in the papers.",
+    *SHARE,
+)
+HISTORY_DROPOUT = option(
+    "Share of examples (maskgr: sequences, cut to one item) whose history training takes away, for eval --guidance.",
+    *PART,
+)
+REPEAT_BIAS = option(
+    "A learnt score for items that the history holds: whether people take things again need not be found by attention."
+)
 NEGATIVES = option("Items drawn to compare an item with in training; 0: the whole catalogue.", 0, 1_000_000)
 BLOCKS = (1, 256)
 TEMPERATURE = (1e-6, 10_000.0)
 
-SIZES = ("layers", "width", "heads", "mlp", "dropout", "max_items", "decoder_layers", "dense_layer")  # what makes no other kind of model
+SIZES = (
+    "layers",
+    "width",
+    "heads",
+    "mlp",
+    "dropout",
+    "max_items",
+    "decoder_layers",
+    "dense_layer",
+)  # what makes no other kind of model
 SAID = {  # field → how a table says its value
     "attention": "{} attention",
     "tokens": "{} tokens",
@@ -56,13 +76,19 @@ class ModelConfig:
     width: int = field(default=128, metadata=option("Width D of the hidden states.", 1, 16_384))
     heads: int = field(default=8, metadata=option("Attention heads; must divide the width.", 1, 1024))
     mlp: int = field(default=3072, metadata=option("Hidden width of each block's MLP.", 1, 131_072))
-    dropout: float = field(default=0.1, metadata=option("Dropout on embeddings and on each residual branch.", *PART))
-    max_items: int = field(default=24, metadata=option("Items of history a model sees: the most recent ones.", 1, 100_000))
+    dropout: float = field(
+        default=0.1, metadata=option("Dropout on embeddings and on each residual branch.", *PART)
+    )
+    max_items: int = field(
+        default=24, metadata=option("Items of history a model sees: the most recent ones.", 1, 100_000)
+    )
 
     def __post_init__(self) -> None:
         check(self)
         if self.width % (2 * self.heads):
-            raise UserError(f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs.")
+            raise UserError(
+                f"--width {self.width} must be a multiple of twice --heads ({self.heads}): rotary positions turn pairs."
+            )
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -97,19 +123,23 @@ class ModelConfig:
         blocks = self.layers * (4 * self.width**2 + 2 * self.width * self.mlp)
         return blocks + (0 if "sids" in self.needs else items * self.width)
 
-    def check_ahead(self, ahead: int) -> None:
+    def check_horizon(self, horizon: int) -> None:
         """Refuse to learn several items ahead at a time.
 
         Raises:
             UserError: more than one is asked for, and the model cannot.
         """
-        if ahead > 1:
-            raise UserError(f"--next {ahead} means nothing to --model {self.name}, which recommends one item at a time. Leave it out.")
+        if horizon > 1:
+            raise UserError(
+                f"--horizon {horizon} means nothing to --model {self.name}, which recommends one item at a time. Leave it out."
+            )
 
     def check_repeat_bias(self) -> None:
         """Refuse a repeat bias in a loss that does not score the whole catalogue."""
         if self.repeat_bias and self.negatives:
-            raise UserError("--repeat-bias scores the whole catalogue in training: leave out --negatives, or take --no-repeat-bias.")
+            raise UserError(
+                "--repeat-bias scores the whole catalogue in training: leave out --negatives, or take --no-repeat-bias."
+            )
 
 
 def said(name: str, value: Any) -> str:

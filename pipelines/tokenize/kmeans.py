@@ -11,4 +11,4 @@ from pipelines.tokenize.quantization import Quantization, kmeans_by_digit
 
 def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) -> Quantization:
     """Cluster the vectors [N, D], then what the centroids leave of them, and so on, m times."""
-    return kmeans_by_digit(vectors, [slice(None)] * config.layers, config, progress, "Residual k-means")
+    return kmeans_by_digit(vectors, [slice(None)] * config.num_levels, config, progress, "Residual k-means")

@@ -23,7 +23,9 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     """
     runs = pq.columns(vectors.shape[1], config)
     width = len(runs[0])  # of the longest
-    place = np.concatenate([digit * width + np.arange(len(run)) for digit, run in enumerate(runs)])  # of each column
+    place = np.concatenate(
+        [digit * width + np.arange(len(run)) for digit, run in enumerate(runs)]
+    )  # of each column
     padded = np.zeros((len(vectors), len(runs) * width), np.float32)
     padded[:, place] = vectors
     with progress.task(f"Learning a rotation of {padded.shape[1]} dimensions"):
@@ -40,10 +42,10 @@ def learn_rotation(vectors: np.ndarray, config: TokenizeConfig) -> np.ndarray:
     10 rounds: 3.2 % of the energy left instead of 5.3 %; pq leaves 3.7 %). For the rotation V is rounded down to a power of two.
     """
     R = vectors.shape[1]
-    matrix = faiss.OPQMatrix(R, config.layers)
+    matrix = faiss.OPQMatrix(R, config.num_levels)
     matrix.niter, matrix.niter_pq, matrix.niter_pq_0 = config.iterations, 1, config.iterations
     bits = min(config.codebook, len(vectors)).bit_length() - 1
-    matrix.pq = quantizer = faiss.ProductQuantizer(R, config.layers, bits)
+    matrix.pq = quantizer = faiss.ProductQuantizer(R, config.num_levels, bits)
     quantizer.cp.seed = config.seed
     quantizer.cp.min_points_per_centroid = 1  # 39 by default, below which faiss warns on standard error
     faiss.copy_array_to_vector(np.eye(R, dtype=np.float32).ravel(), matrix.A)

@@ -16,7 +16,9 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     Raises:
         UserError: more digits than columns.
     """
-    return kmeans_by_digit(vectors, columns(vectors.shape[1], config), config, progress, "Product quantisation")
+    return kmeans_by_digit(
+        vectors, columns(vectors.shape[1], config), config, progress, "Product quantisation"
+    )
 
 
 def columns(D: int, config: TokenizeConfig) -> list[np.ndarray]:
@@ -25,9 +27,9 @@ def columns(D: int, config: TokenizeConfig) -> list[np.ndarray]:
     Raises:
         UserError: more digits than columns.
     """
-    if config.layers > D:
+    if config.num_levels > D:
         raise UserError(
-            f"--method {config.method} with --sids {config.layers} needs embeddings of at least {config.layers} dimensions, and these "
+            f"--method {config.method} with --sids {config.num_levels} needs embeddings of at least {config.num_levels} dimensions, and these "
             f"have {D}. Use --sids {D} or less, or make wider ones with `maskgr embed`."
         )
-    return np.array_split(np.arange(D), config.layers)
+    return np.array_split(np.arange(D), config.num_levels)

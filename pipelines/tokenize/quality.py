@@ -10,7 +10,9 @@ NEIGHBOURS = 10
 QUERIES = 10_000  # items whose neighbours are searched; all items where there are fewer
 
 
-def quality_table(vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, error: list[float] | None, codebook: int) -> pa.Table:
+def quality_table(
+    vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, error: list[float] | None, codebook: int
+) -> pa.Table:
     """Measure semantic IDs; an artifact of kind "quality".
 
     Per digit (level 0…m−1): `codes_used`; `entropy` of the code frequencies in bits, and as `entropy_share` of
@@ -45,7 +47,13 @@ def quality_table(vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, err
             *([] if error is None else [(level, "relative_error", error[level])]),
         ]
     levels, measures, values = zip(*rows, strict=True)
-    return pa.table({"level": pa.array(levels, pa.int32()), "measure": list(measures), "value": pa.array(values, pa.float64())})
+    return pa.table(
+        {
+            "level": pa.array(levels, pa.int32()),
+            "measure": list(measures),
+            "value": pa.array(values, pa.float64()),
+        }
+    )
 
 
 def neighbour_agreement(vectors: np.ndarray, first: np.ndarray) -> float:
@@ -64,7 +72,9 @@ def neighbour_agreement(vectors: np.ndarray, first: np.ndarray) -> float:
     if faiss.get_num_gpus():
         index = faiss.index_cpu_to_all_gpus(index)
     index.add(vectors)
-    found = index.search(vectors[queries], nearest + 1)[1]  # [queries, nearest + 1], the item itself among them
+    found = index.search(vectors[queries], nearest + 1)[
+        1
+    ]  # [queries, nearest + 1], the item itself among them
     self_last = np.argsort(found == queries[:, None], axis=1, kind="stable")
     neighbours = np.take_along_axis(found, self_last, axis=1)[:, :nearest]
     return float(np.mean(first[neighbours] == first[queries][:, None]))

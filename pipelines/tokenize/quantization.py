@@ -31,7 +31,11 @@ class Quantization:
 
 
 def kmeans_by_digit(
-    vectors: np.ndarray, columns: Sequence[np.ndarray | slice], config: TokenizeConfig, progress: Progress, name: str
+    vectors: np.ndarray,
+    columns: Sequence[np.ndarray | slice],
+    config: TokenizeConfig,
+    progress: Progress,
+    name: str,
 ) -> Quantization:
     """For one digit after another, cluster some columns of what the digits before it leave of the vectors.
 

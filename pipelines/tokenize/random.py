@@ -20,11 +20,15 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     Raises:
         UserError: there are fewer SIDs than items.
     """
-    N, H, V = len(vectors), config.layers + 1, config.codebook
+    N, H, V = len(vectors), config.num_levels + 1, config.codebook
     if V**H < N:
-        raise UserError(f"--sids {config.layers} with --codebook {V} makes {V**H:,} SIDs, fewer than the {N:,} items. Use more of either.")
+        raise UserError(
+            f"--sids {config.num_levels} with --codebook {V} makes {V**H:,} SIDs, fewer than the {N:,} items. Use more of either."
+        )
     rng = np.random.default_rng(config.seed)
     fit = min(H, int(62 / math.log2(V)))  # digits of a number below 2^62: distinct numbers are distinct SIDs
     numbers = rng.choice(V**fit, N, replace=False)
-    digits = np.column_stack([rng.integers(V, size=(N, H - fit)), numbers[:, None] // V ** np.arange(fit) % V])  # [N, H]
+    digits = np.column_stack(
+        [rng.integers(V, size=(N, H - fit)), numbers[:, None] // V ** np.arange(fit) % V]
+    )  # [N, H]
     return Quantization(digits[:, :-1], last=digits[:, -1])

@@ -31,18 +31,20 @@ BLOCK = 1 << 14  # vectors encoded at once
 class RQVAE(nn.Module):
     """Vectors [B, D] → latent vectors [B, L] → sums of m codes → vectors [B, D]."""
 
-    def __init__(self, width: int, layers: int, codebook: int) -> None:
+    def __init__(self, width: int, num_levels: int, codebook: int) -> None:
         super().__init__()
         latent = min(LATENT, width)
         self.encoder = nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, latent))
         self.decoder = nn.Sequential(nn.Linear(latent, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
-        self.codebooks = nn.Parameter(torch.zeros(layers, codebook, latent))  # [m, V, L]
+        self.codebooks = nn.Parameter(torch.zeros(num_levels, codebook, latent))  # [m, V, L]
 
     def quantise(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Latent vectors [B, L] → codes int64 [B, m], and what is left before each digit and after the last, [m + 1, B, L]."""
         codes, residuals = [], [latent]
         for codebook in self.codebooks:
-            distances = codebook.square().sum(1) - 2 * residuals[-1] @ codebook.T  # [B, V], but for the vectors' own squares
+            distances = (
+                codebook.square().sum(1) - 2 * residuals[-1] @ codebook.T
+            )  # [B, V], but for the vectors' own squares
             codes.append(distances.argmin(1))
             residuals.append(residuals[-1] - codebook[codes[-1]])
         return torch.stack(codes, 1), torch.stack(residuals)
@@ -58,11 +60,21 @@ class RQVAE(nn.Module):
         latent = self.encoder(vectors)
         with torch.no_grad():
             codes, residuals = self.quantise(latent)
-        chosen = torch.stack([codebook[code] for codebook, code in zip(self.codebooks, codes.T, strict=True)])  # [m, B, L]
+        chosen = torch.stack(
+            [codebook[code] for codebook, code in zip(self.codebooks, codes.T, strict=True)]
+        )  # [m, B, L]
         own = latent - (residuals[0] - residuals[:-1])  # [m, B, L], r_d as functions of the encoder
         quantised = latent - residuals[-1]  # the sum of the codes
-        parts = ((self.decoder(quantised), vectors, 1.0), (chosen, residuals[:-1], 1.0), (own, chosen.detach(), COMMITMENT))
-        return sum(weight * F.mse_loss(a, b, reduction="sum") for a, b, weight in parts) / len(vectors), codes, residuals
+        parts = (
+            (self.decoder(quantised), vectors, 1.0),
+            (chosen, residuals[:-1], 1.0),
+            (own, chosen.detach(), COMMITMENT),
+        )
+        return (
+            sum(weight * F.mse_loss(a, b, reduction="sum") for a, b, weight in parts) / len(vectors),
+            codes,
+            residuals,
+        )
 
 
 def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) -> Quantization:
@@ -76,7 +88,7 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     scaled = torch.from_numpy((vectors - mean) / scale)  # mean square length 1, for which RATE is meant
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = RQVAE(vectors.shape[1], config.layers, min(config.codebook, len(vectors)))
+        model = RQVAE(vectors.shape[1], config.num_levels, min(config.codebook, len(vectors)))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     train(model, scaled, config, progress)
     codes, left = encode(model, scaled)
@@ -99,7 +111,9 @@ def train(model: RQVAE, vectors: Tensor, config: TokenizeConfig, progress: Progr
         for step in range(config.steps):
             batch = vectors[rng.integers(len(vectors), size=BATCH)].to(device)
             if step == start:
-                _start_codebooks(model, vectors[rng.permutation(len(vectors))[: SAMPLE * taken.shape[1]]], config)
+                _start_codebooks(
+                    model, vectors[rng.permutation(len(vectors))[: SAMPLE * taken.shape[1]]], config
+                )
             if step < start:
                 loss = F.mse_loss(model.decoder(model.encoder(batch)), batch, reduction="sum") / BATCH
             else:

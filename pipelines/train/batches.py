@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.evaluate.protocol import Sequences, gather
+from pipelines.data.sequences import Sequences, gather
 
-KEPT = 3  # items that `thinned` leaves of a sequence at least
+KEPT = 3  # items that `drop_random_items` leaves of a sequence at least
 
 
-def thinned(sequences: Sequences, share: float, seed: int) -> Sequences:
+def drop_random_items(sequences: Sequences, share: float, seed: int) -> Sequences:
     """Each sequence without a share of its items, drawn at random, but with three or all that it had (paper, section 4.3)."""
     lengths = sequences.lengths
     kept = np.maximum(np.minimum(lengths, KEPT), np.rint(lengths * (1 - share)).astype(np.int64))
     row = np.repeat(np.arange(len(sequences)), lengths)
-    order = np.lexsort((np.random.default_rng([seed, 2]).random(len(sequences.items)), row))  # rows in turn, shuffled inside
+    order = np.lexsort(
+        (np.random.default_rng([seed, 2]).random(len(sequences.items)), row)
+    )  # rows in turn, shuffled inside
     first = np.arange(len(order)) - sequences.offsets[row] < kept[row]
     places = np.sort(order[first])
     return Sequences(sequences.items[places], np.concatenate([[0], np.cumsum(kept)]))
@@ -42,7 +44,7 @@ class Batches:
     cover it once on average, drawn anew each epoch; so no interaction is cut off for good, unless `last` is asked for.
 
     Attributes:
-        prefixes: each item but a sequence's first `ahead` ones ends a window of its own, of the `max_items` items up to it, instead.
+        prefixes: each item but a sequence's first `horizon` ones ends a window of its own, of the `max_items` items up to it, instead.
         ahead: items k that are recommended at a time.
         last: the last `max_items` items of a sequence are its one window.
     """
@@ -52,7 +54,7 @@ class Batches:
     max_items: int
     seed: int
     prefixes: bool = False
-    ahead: int = 1
+    horizon: int = 1
     last: bool = False
 
     @property
@@ -69,7 +71,7 @@ class Batches:
     def _copies(self) -> np.ndarray:
         """How many windows each sequence has."""
         if self.prefixes:
-            return np.maximum(self.sequences.lengths - self.ahead, 0)
+            return np.maximum(self.sequences.lengths - self.horizon, 0)
         copies = -(-self.sequences.lengths // self.max_items)
         return np.minimum(copies, 1) if self.last else copies
 
@@ -84,13 +86,17 @@ class Batches:
         """Whose each window is, where it starts and how long it is."""
         rows = rng.permutation(np.repeat(np.arange(len(self.sequences)), self._copies))
         spare = np.maximum(self.sequences.lengths - self.max_items, 0)[rows]
-        starts = self.sequences.offsets[rows] + (spare if self.last else rng.integers(0, spare, endpoint=True))
+        starts = self.sequences.offsets[rows] + (
+            spare if self.last else rng.integers(0, spare, endpoint=True)
+        )
         return rows, starts, np.minimum(self.sequences.lengths, self.max_items)[rows]
 
     def _prefixes(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         copies, offsets = self._copies, self.sequences.offsets[:-1]
         rows = np.repeat(np.arange(len(copies)), copies)
-        ends = np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies) + self.ahead + 1  # items up to the end
+        ends = (
+            np.arange(len(rows)) - np.repeat(np.cumsum(copies) - copies, copies) + self.horizon + 1
+        )  # items up to the end
         order = rng.permutation(len(rows))
         lengths = np.minimum(ends, self.max_items)
         return rows[order], (offsets[rows] + ends - lengths)[order], lengths[order]

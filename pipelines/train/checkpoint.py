@@ -19,10 +19,13 @@ from pipelines.train.loop import State, Trainer
 
 def save(trainer: Trainer, path: Path) -> None:
     """Write the trainer's whole state, atomically."""
-    tensors = {f"model.{name}": tensor for name, tensor in trainer.bare.state_dict().items()}
+    tensors = {f"model.{name}": tensor for name, tensor in trainer.unwrapped_model.state_dict().items()}
     for place, optimizer in enumerate(trainer.optimizers):
         for number, moments in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{number}.{name}": torch.as_tensor(value) for name, value in moments.items()}
+            tensors |= {
+                f"optimizer.{place}.{number}.{name}": torch.as_tensor(value)
+                for name, value in moments.items()
+            }
     state = json.dumps(dataclasses.asdict(trainer.state))
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with artifacts.atomic(path, SafetensorError) as temporary:
@@ -58,7 +61,7 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    trainer.bare.load_state_dict(part("model."))
+    trainer.unwrapped_model.load_state_dict(part("model."))
     for place, optimizer in enumerate(trainer.optimizers):
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part(f"optimizer.{place}.").items():

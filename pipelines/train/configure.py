@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.configs import model_config
+from pipelines.models.registry import model_config
 from pipelines.train.config import TrainConfig
 from pipelines.train.memory import check_memory
 from pipelines.train.presets import PRESET_NAMES, preset
@@ -21,10 +21,12 @@ def configure(model: str, name: str, settings: dict[str, Any]) -> tuple[ModelCon
         UserError: an unknown model or preset, values that the configurations refuse, or a model that is too large for this machine.
     """
     values = preset(model, name) | settings
-    sizes = model_config(model, {name: value for name, value in values.items() if name not in SCHEDULE})
+    model_settings = model_config(
+        model, {name: value for name, value in values.items() if name not in SCHEDULE}
+    )
     train = TrainConfig(**{name: value for name, value in values.items() if name in SCHEDULE})
-    check_memory(sizes, train)
-    return sizes, train
+    check_memory(model_settings, train)
+    return model_settings, train
 
 
 def preset_values(model: str) -> dict[str, dict[str, Any]]:
@@ -34,4 +36,7 @@ def preset_values(model: str) -> dict[str, dict[str, Any]]:
         UserError: an unknown model.
     """
     configured = {name: configure(model, name, {}) for name in PRESET_NAMES}
-    return {name: dataclasses.asdict(sizes) | dataclasses.asdict(train) for name, (sizes, train) in configured.items()}
+    return {
+        name: dataclasses.asdict(model_settings) | dataclasses.asdict(train)
+        for name, (model_settings, train) in configured.items()
+    }

@@ -22,4 +22,7 @@ def validations(run: Run) -> list[dict[str, float]]:
     steps, seconds = zip(*times, strict=True)
     found = [(r["step"], r["value"]) for r in history if r["measure"] == "recall@10"]
     minutes = np.interp([step for step, _ in found], steps, seconds) / 60
-    return [{"step": step, "minutes": m, "recall@10": value} for (step, value), m in zip(found, minutes, strict=True)]
+    return [
+        {"step": step, "minutes": m, "recall@10": value}
+        for (step, value), m in zip(found, minutes, strict=True)
+    ]

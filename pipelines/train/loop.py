@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from pipelines.errors import TrainingDiverged
-from pipelines.models.interface import Recommender
+from pipelines.models.base import Recommender
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, Windows, cut
 from pipelines.train.config import TrainConfig
@@ -48,38 +48,44 @@ class State:
 class Trainer:
     """One run's model, optimisers and state."""
 
-    def __init__(self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(
+        self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator
+    ) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
         self.stopped = 0
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
-        self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
+        self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(
+            accelerator.device.type, MICRO_TOKENS["cuda"]
+        )
         self.tokens_per_item = model.streams * model.tokens_per_item
         self._reserved = 0.0  # seconds that the last validation will take
         several = accelerator.num_processes > 1
-        self._hosts = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1)) if several else None
+        self._hosts = (
+            torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1)) if several else None
+        )
 
     @property
-    def bare(self) -> Recommender:
+    def unwrapped_model(self) -> Recommender:
         """The model without Accelerate's wrapping."""
         return self.accelerator.unwrap_model(self.model)
 
     @property
-    def used(self) -> float:
+    def budget_fraction(self) -> float:
         """Share of the budget used up, 0 to 1."""
         config, state = self.config, self.state
         by_steps = state.step / config.steps if config.steps else 0.0
         by_time = state.seconds / max(1e-9, config.minutes * 60 - self._reserved) if config.minutes else 0.0
         return min(1.0, self._agreed(max(by_steps, by_time)))
 
-    def rate(self, used: float) -> float:
+    def rate(self, budget_fraction: float) -> float:
         """The learning rate: a linear rise over the warm-up, its peak until `decay` is left, then a fall to `final_rate` of it."""
         config = self.config
-        if used < config.warmup:
-            return config.learning_rate * max(used / config.warmup, 1e-2)
+        if budget_fraction < config.warmup:
+            return config.learning_rate * max(budget_fraction / config.warmup, 1e-2)
         begins = max(config.warmup, 1 - config.decay)
-        fallen = max(0.0, used - begins) / max(1e-9, 1 - begins)
+        fallen = max(0.0, budget_fraction - begins) / max(1e-9, 1 - begins)
         left = 1 - fallen if config.decay_shape == "linear" else (1 + math.cos(math.pi * fallen)) / 2
         return config.learning_rate * (config.final_rate + (1 - config.final_rate) * left)
 
@@ -88,7 +94,7 @@ class Trainer:
         validate: Callable[[], float],
         checkpoint: Callable[[bool], None],
         progress: Progress,
-        hopeless: Callable[[int, float], bool] | None = None,
+        should_prune: Callable[[int, float], bool] | None = None,
     ) -> bool:
         """Train until the budget is used up or patience ends.
 
@@ -113,13 +119,19 @@ class Trainer:
                 now = time.monotonic()
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
                 self.state.seconds, last = self.state.seconds + now - last, now
-                used, self.stopped = self.used, int(self._agreed(float(max(stopped, default=0))))
-                due = used >= 1 or used >= (self.state.validated + 1) / self.config.validations
+                budget_fraction, self.stopped = (
+                    self.budget_fraction,
+                    int(self._agreed(float(max(stopped, default=0)))),
+                )
+                due = (
+                    budget_fraction >= 1
+                    or budget_fraction >= (self.state.validated + 1) / self.config.validations
+                )
                 if due or self.stopped:
                     self._check(losses)
-                if self.state.step % RECORD_EVERY == 0 or step == 0 or used >= 1:
-                    self._record(losses, used)
-                    task.update(used * total, note=self._note())
+                if self.state.step % RECORD_EVERY == 0 or step == 0 or budget_fraction >= 1:
+                    self._record(losses, budget_fraction)
+                    task.update(budget_fraction * total, note=self._note())
                 if estimate := pace.estimate(self.state.step, self.state.seconds):
                     progress.say(estimate)
                 if self.stopped:
@@ -130,10 +142,12 @@ class Trainer:
                     self.state.seconds, last = self.state.seconds + time.monotonic() - last, time.monotonic()
                     checkpoint(better)
                     progress.say(self._note())
-                    ended = used >= 1 or self._out_of_patience
-                    if ended and (reason := self._reason(used)):
+                    ended = budget_fraction >= 1 or self._out_of_patience
+                    if ended and (reason := self._reason(budget_fraction)):
                         progress.say(reason)
-                    if ended or (hopeless and hopeless(self.state.validated, self.state.history[-1][2])):
+                    if ended or (
+                        should_prune and should_prune(self.state.validated, self.state.history[-1][2])
+                    ):
                         return True
         return True
 
@@ -146,28 +160,35 @@ class Trainer:
         model = self.model
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
         rng = np.random.default_rng([config.seed, 1, step])
-        drawn = self.bare.draw(items, rng, config.next)  # [B, n, ...] each
+        drawn = self.unwrapped_model.make_training_batch(items, rng, config.horizon)  # [B, n, ...] each
         items, weights = drawn[:2]
-        if self.bare.knows_users:
+        if self.unwrapped_model.uses_user_ids:
             drawn = (*drawn, windows.users[rows, None])
-        normaliser = float(weights.sum(dtype=np.float64)) or 1.0
-        torch.manual_seed((config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
-        rate = self.rate(self.used)
+        normalizer = float(weights.sum(dtype=np.float64)) or 1.0
+        torch.manual_seed(
+            (config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
+        )
+        rate = self.rate(self.budget_fraction)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
         lengths = (items >= 0).sum(1)
         mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
-        pieces = [mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.tokens_per_item))]
+        pieces = [
+            mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.tokens_per_item))
+        ]
         loss = torch.zeros((), device=accelerator.device)
-        scale = accelerator.num_processes / normaliser  # gradients are averaged over processes
+        scale = accelerator.num_processes / normalizer  # gradients are averaged over processes
         model.train()
         for number, piece in enumerate(pieces):
             n = int(lengths[piece].max())
-            with nullcontext() if number == len(pieces) - 1 else accelerator.no_sync(model), accelerator.autocast():
+            with (
+                nullcontext() if number == len(pieces) - 1 else accelerator.no_sync(model),
+                accelerator.autocast(),
+            ):
                 part = model(*(array[piece, -n:] for array in drawn)) * scale
             accelerator.backward(part)
             loss = loss + part.detach()
-        norm = accelerator.clip_grad_norm_(model.parameters(), config.clip or math.inf)
+        norm = accelerator.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -177,7 +198,7 @@ class Trainer:
         began = time.monotonic()
         state = self.state
         value = validate()
-        state.validated = max(state.validated + 1, int(self.used * self.config.validations))
+        state.validated = max(state.validated + 1, int(self.budget_fraction * self.config.validations))
         state.history.append((state.step, "recall@10", value))
         self.accelerator.log({"recall@10": value}, step=state.step)
         better = value > state.best
@@ -187,12 +208,12 @@ class Trainer:
         self._reserved = time.monotonic() - began
         return better
 
-    def _record(self, losses: list[Tensor], used: float) -> None:
+    def _record(self, losses: list[Tensor], budget_fraction: float) -> None:
         """Note what the steps since the last record did; until here nobody has waited for the device."""
         state = self.state
         seen = {
             "loss": math.fsum(self._finite(losses)) / len(losses),
-            "learning_rate": self.rate(used),
+            "learning_rate": self.rate(budget_fraction),
             "seconds": state.seconds,
             "tokens": float(state.tokens),
         }
@@ -219,7 +240,11 @@ class Trainer:
             TrainingDiverged: a loss, a gradient or a weight is not finite.
         """
         self._finite(losses)
-        finite = torch.stack([weight.isfinite().all() for weight in self.bare.parameters()]).all().item()
+        finite = (
+            torch.stack([weight.isfinite().all() for weight in self.unwrapped_model.parameters()])
+            .all()
+            .item()
+        )
         if self._agreed(float(not finite)):
             raise TrainingDiverged(f"weights are not finite after step {self.state.step}")
 
@@ -227,10 +252,10 @@ class Trainer:
     def _out_of_patience(self) -> bool:
         return bool(self.config.patience) and self.state.since_best >= self.config.patience
 
-    def _reason(self, used: float) -> str | None:
+    def _reason(self, budget_fraction: float) -> str | None:
         """What a person should know of why the training ends here; None where its steps are done."""
         state, config = self.state, self.config
-        if used < 1:
+        if budget_fraction < 1:
             return f"Ended at step {state.step}: {config.patience} validations in a row without a better one (--patience)."
         cut = config.minutes is not None and (config.steps is None or state.step < config.steps)
         if cut and state.since_best == 0:
@@ -244,7 +269,7 @@ class Trainer:
     def _note(self) -> str:
         """Loss, speed, last validation and time left, in a line."""
         state, recent = self.state, {name: value for _, name, value in self.state.history}
-        left = state.seconds * (1 - self.used) / max(self.used, 1e-9)
+        left = state.seconds * (1 - self.budget_fraction) / max(self.budget_fraction, 1e-9)
         parts = [
             f"step {state.step}",
             f"loss {recent.get('loss', math.nan):.3f}",

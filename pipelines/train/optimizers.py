@@ -15,7 +15,11 @@ def optimizers(model: nn.Module, config: TrainConfig) -> list[Optimizer]:
     matrix of the blocks and leaves embeddings, heads and vectors to AdamW; its updates are scaled to AdamW's size, so
     that one learning rate serves both.
     """
-    hidden = [p for n, p in model.named_parameters() if config.optimizer == "muon" and p.ndim == 2 and ".blocks." in n]
+    hidden = [
+        p
+        for n, p in model.named_parameters()
+        if config.optimizer == "muon" and p.ndim == 2 and ".blocks." in n
+    ]
     taken = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if id(p) not in taken]
     groups = [
@@ -24,5 +28,12 @@ def optimizers(model: nn.Module, config: TrainConfig) -> list[Optimizer]:
     ]
     found: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, fused=True)]
     if hidden:
-        found.append(Muon(hidden, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"))
+        found.append(
+            Muon(
+                hidden,
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
     return found

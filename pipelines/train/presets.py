@@ -98,7 +98,7 @@ TIGER_SMALL: dict[str, Any] = {
 }
 
 # Adam as the older publications have it.
-CONSTANT_RATE: dict[str, Any] = {"warmup": 0.0, "final_rate": 1.0, "clip": 0.0}
+CONSTANT_RATE: dict[str, Any] = {"warmup": 0.0, "final_rate": 1.0, "grad_clip": 0.0}
 
 CLOZE_SMALL: dict[str, Any] = {
     **SMALL,
@@ -195,7 +195,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 256,
             "learning_rate": 0.0001,
             "weight_decay": 0.01,
-            "clip": 5.0,
+            "grad_clip": 5.0,
             "steps": 400_000,
             "validations": 200,
             "patience": 20,
@@ -206,7 +206,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "maskgr-items": {
         # Table 2: the paper's model with item ids in place of semantic IDs; its sizes and optimiser are those of MaskGR.
         "paper": MASKGR,
-        "small": {**CLOZE_SMALL, "steps": 4000},  # it still learns then: 16,600 in half an hour (benchmarks/results/plateau-small)
+        "small": {
+            **CLOZE_SMALL,
+            "steps": 4000,
+        },  # it still learns then: 16,600 in half an hour (benchmarks/results/plateau-small)
         "smoke": SMOKE,
     },
     "tiger": {"paper": TIGER, "small": TIGER_SMALL, "smoke": SMOKE},

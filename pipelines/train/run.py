@@ -18,24 +18,25 @@ import torch
 from accelerate import Accelerator
 
 from pipelines import __version__, artifacts, shapes
+from pipelines.data.catalogue import Catalogue, load_catalogue, sources
+from pipelines.data.sequences import Sequences, load_sequences
+from pipelines.data.splits import histories, training
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.durable import install
 from pipelines.errors import TrainingDiverged, UserError
-from pipelines.evaluate.abilities import suited
+from pipelines.evaluate.capabilities import resolve_decoding
 from pipelines.evaluate.metrics import rank_targets
-from pipelines.evaluate.protocol import Sequences, histories, load_sequences, training
 from pipelines.evaluate.recommend import recommend
-from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue, load_catalogue, sources
+from pipelines.models import loading
+from pipelines.models.base import DigitModel
 from pipelines.models.config import ModelConfig
-from pipelines.models.configs import model_config
-from pipelines.models.interface import DigitModel
-from pipelines.models.precision import uses_bf16
+from pipelines.models.nn.precision import uses_bf16
+from pipelines.models.registry import model_config
 from pipelines.processes import Processes, process_state, turn
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
-from pipelines.train.batches import Batches, thinned
+from pipelines.train.batches import Batches, drop_random_items
 from pipelines.train.config import TrainConfig
 from pipelines.train.loop import Trainer
 from pipelines.train.memory import check_memory
@@ -50,13 +51,15 @@ class Plan:
     sids: str | None  # None for a model that knows items by number
     model: str
     preset: str
-    sizes: ModelConfig
+    model_settings: ModelConfig
     train: TrainConfig
 
     def __post_init__(self) -> None:
-        self.sizes.check_ahead(self.train.next)
-        if self.train.windows == "last" and self.sizes.examples == "prefixes":
-            raise UserError(f"--windows last means nothing to --model {self.model}, where each item ends a window. Leave it out.")
+        self.model_settings.check_horizon(self.train.horizon)
+        if self.train.windows == "last" and self.model_settings.examples == "prefixes":
+            raise UserError(
+                f"--windows last means nothing to --model {self.model}, where each item ends a window. Leave it out."
+            )
 
     @property
     def name(self) -> str:
@@ -80,9 +83,11 @@ def unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
         if found.get("state") == "diverged" or (found.get("state") == "finished" and run in runs):
             continue
         try:
-            return run, revived(found)
+            return run, from_dict(found)
         except (KeyError, shapes.Misfit) as error:
-            raise UserError(f"{run.config} is not a run's configuration of this version ({error}). Train the run again.") from None
+            raise UserError(
+                f"{run.config} is not a run's configuration of this version ({error}). Train the run again."
+            ) from None
     over = f"run {name} is finished" if name else f"every run in {workspace.root} is finished or diverged"
     raise UserError(f"There is nothing to resume: {over}.")
 
@@ -96,7 +101,7 @@ def train_run(
     resume: bool = False,
     force: bool = False,
     track: str | None = None,
-    hopeless: Callable[[int, float], bool] | None = None,
+    should_prune: Callable[[int, float], bool] | None = None,
 ) -> Run:
     """Train, or continue, or find it done.
 
@@ -121,7 +126,7 @@ def train_run(
         place = run.anew if anew else run
         if anew:
             progress.say(f"{run.name} stays as it is until it is trained anew.")
-        _train(workspace, plan, place, progress, resume, force, track, hopeless)
+        _train(workspace, plan, place, progress, resume, force, track, should_prune)
         if anew:
             if process_state().is_main_process:
                 install(place.path, run.path)
@@ -137,53 +142,72 @@ def _train(
     resume: bool,
     force: bool,
     track: str | None,
-    hopeless: Callable[[int, float], bool] | None,
+    should_prune: Callable[[int, float], bool] | None,
 ) -> None:
     """See `train_run`; `run` is where to."""
     dataset = workspace.require_dataset(plan.dataset)
-    inputs = sources(dataset, plan.sids, plan.sizes.training_needs)
-    catalogue = load_catalogue(dataset, plan.sids, plan.sizes.training_needs)
+    inputs = sources(dataset, plan.sids, plan.model_settings.training_needs)
+    catalogue = load_catalogue(dataset, plan.sids, plan.model_settings.training_needs)
     if not force and _finished(run, plan, inputs, resume):
         progress.say(f"{run.name} is trained already ({run.weights}); --force trains it again.")
         if run != run.anew and run.anew.config.exists():
-            progress.say(f"A training anew was interrupted. Continue it with: maskgr train --resume --name {run.name}")
+            progress.say(
+                f"A training anew was interrupted. Continue it with: maskgr train --resume --name {run.name}"
+            )
         return
     accelerator = start_accelerate(plan.train.precision, track, run.path)
     if not accelerator.is_main_process:
         progress = Silent()
     sequences = load_sequences(dataset.sequences, catalogue.items)
-    check_memory(plan.sizes, plan.train, catalogue.items)
+    check_memory(plan.model_settings, plan.train, catalogue.items)
     torch.manual_seed(plan.train.seed)
-    model = registry.build(plan.sizes, catalogue)
+    model = loading.build(plan.model_settings, catalogue)
     model.start(catalogue)
-    prefixes = plan.sizes.examples == "prefixes"
-    trained_on = training(sequences, plan.train.next)
+    prefixes = plan.model_settings.examples == "prefixes"
+    trained_on = training(sequences, plan.train.horizon)
     if plan.train.drop_items:
-        trained_on = thinned(trained_on, plan.train.drop_items, plan.train.seed)
-        progress.say(f"Left out items at random: {len(trained_on.items):,} of {len(training(sequences, plan.train.next).items):,} remain.")
+        trained_on = drop_random_items(trained_on, plan.train.drop_items, plan.train.seed)
+        progress.say(
+            f"Left out items at random: {len(trained_on.items):,} of {len(training(sequences, plan.train.horizon).items):,} remain."
+        )
     last = plan.train.windows == "last"
-    batches = Batches(trained_on, plan.train.batch_size, plan.sizes.window, plan.train.seed, prefixes, plan.train.next, last)
+    batches = Batches(
+        trained_on,
+        plan.train.batch_size,
+        plan.model_settings.window,
+        plan.train.seed,
+        prefixes,
+        plan.train.horizon,
+        last,
+    )
     trainer = Trainer(model, batches, plan.train, accelerator)
     session = _Session(run, plan, inputs, sequences, catalogue, trainer, progress)
     if resume and run.state.exists():
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
     elif accelerator.is_main_process:
-        for file in (run.config, run.state, run.weights, run.history):  # of an earlier training: none of it belongs to this one
+        for file in (
+            run.config,
+            run.state,
+            run.weights,
+            run.history,
+        ):  # of an earlier training: none of it belongs to this one
             file.unlink(missing_ok=True)
     session.announce(batches)
     if track:
         _start_tracker(accelerator, plan, track)
     session.describe("running")
     try:
-        finished = trainer.fit(session.validate, session.save, progress, hopeless)
+        finished = trainer.fit(session.validate, session.save, progress, should_prune)
     except TrainingDiverged as error:
         session.diverged()
         raise TrainingDiverged(session.advice(str(error))) from None
     accelerator.end_training()
     session.describe("finished" if finished else "interrupted")
     if not finished:
-        progress.say(f"Stopped at step {trainer.state.step}; the state is saved. Continue with: maskgr train --resume --name {run.name}")
+        progress.say(
+            f"Stopped at step {trainer.state.step}; the state is saved. Continue with: maskgr train --resume --name {run.name}"
+        )
         signal.raise_signal(trainer.stopped)  # it takes its course
 
 
@@ -202,38 +226,64 @@ class _Session:
     ) -> None:
         self.run, self.plan, self.inputs, self.trainer, self.progress = run, plan, inputs, trainer, progress
         self.began, self.created = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        everyone = histories(sequences, "validation", plan.train.next)
+        everyone = histories(sequences, "validation", plan.train.horizon)
         self.users = len(everyone)
         self.split = everyone.sample(plan.train.validation_users or len(everyone), plan.train.seed)
-        self.index = PartialIndex(catalogue.sids, catalogue.codes) if isinstance(trainer.bare, DigitModel) else None
-        nfe = trainer.bare.validation_nfe if plan.train.next == 1 else None
-        self.decoding = suited(Decoding(beams=plan.train.validation_beams, nfe=nfe), trainer.bare)
+        self.index = (
+            PartialIndex(catalogue.sids, catalogue.codes)
+            if isinstance(trainer.unwrapped_model, DigitModel)
+            else None
+        )
+        nfe = trainer.unwrapped_model.validation_nfe if plan.train.horizon == 1 else None
+        self.decoding = resolve_decoding(
+            Decoding(beams=plan.train.validation_beams, nfe=nfe), trainer.unwrapped_model
+        )
 
     def announce(self, batches: Batches) -> None:
         """Say what is trained on what, and what is not seen whole."""
-        accelerator, parameters = self.trainer.accelerator, sum(p.numel() for p in self.trainer.bare.parameters())
+        accelerator, parameters = (
+            self.trainer.accelerator,
+            sum(p.numel() for p in self.trainer.unwrapped_model.parameters()),
+        )
         self.progress.say(
             f"Training {self.run.name}: {parameters / 1e6:.2f} M parameters on {accelerator.num_processes} × {accelerator.device.type} "
             f"({accelerator.mixed_precision if accelerator.mixed_precision != 'no' else 'fp32'}), "
             f"{len(batches.sequences):,} users, {batches.windows:,} sequences and {batches.steps_per_epoch:,} steps an epoch."
         )
         if cut := batches.sequences.truncated(batches.max_items):
-            through = "the last ones up to each item" if batches.prefixes else "the last ones" if batches.last else "random windows"
-            self.progress.say(f"{cut:,} users have more than {batches.max_items} items: trained through {through}, validated on the last.")
-        self.progress.say(f"Validation Recall@10 on {len(self.split):,} of {self.users:,} users, {self.decoding.name}.")
+            through = (
+                "the last ones up to each item"
+                if batches.prefixes
+                else "the last ones"
+                if batches.last
+                else "random windows"
+            )
+            self.progress.say(
+                f"{cut:,} users have more than {batches.max_items} items: trained through {through}, validated on the last."
+            )
+        self.progress.say(
+            f"Validation Recall@10 on {len(self.split):,} of {self.users:,} users, {self.decoding.name}."
+        )
 
     def validate(self) -> float:
         """Recall@10 on the validation users, from all processes."""
         with self.trainer.accelerator.autocast():
-            found = recommend(self.trainer.bare, self.split, self.index, self.decoding, Silent(), processes=Processes.started())
-        ranks = rank_targets(found.items[:, :10], self.split.following)
+            found = recommend(
+                self.trainer.unwrapped_model,
+                self.split,
+                self.index,
+                self.decoding,
+                Silent(),
+                processes=Processes.started(),
+            )
+        ranks = rank_targets(found.items[:, :10], self.split.targets)
         return float((ranks > 0).mean())
 
     def save(self, best: bool) -> None:
         """Write state, history and, where they are the best, the weights; the first process only."""
         if self.trainer.accelerator.is_main_process:
             if best:
-                registry.save(self.trainer.bare, self.run.weights)
+                loading.save(self.trainer.unwrapped_model, self.run.weights)
             checkpoint.save(self.trainer, self.run.state)
             self._keep_history()
             self.describe("running")
@@ -251,7 +301,7 @@ class _Session:
         train, state = self.plan.train, self.trainer.state
         best = f"the weights of step {state.best_step}, the best so far (validation Recall@10 {100 * state.best:.2f}), are kept"
         kept = best if state.best >= 0 else "there was no validation before, so no weights are kept"
-        clip = " or give --clip 1" * (not train.clip)
+        clip = " or give --grad-clip 1" * (not train.grad_clip)
         return (
             f"{self.run.name} diverged: {reason}; {kept}. Lower --learning-rate ({train.learning_rate:g}){clip}, "
             "and train again, with --force where the name is to stay."
@@ -262,8 +312,17 @@ class _Session:
         if not self.trainer.state.history:
             return
         step, measure, value = zip(*self.trainer.state.history, strict=True)
-        table = pa.table({"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())})
-        artifacts.write(self.run.history, "history", table, config=describe(self.plan), inputs=self.inputs, started=self.began)
+        table = pa.table(
+            {"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())}
+        )
+        artifacts.write(
+            self.run.history,
+            "history",
+            table,
+            config=describe(self.plan),
+            inputs=self.inputs,
+            started=self.began,
+        )
 
     def describe(self, state: str) -> None:
         """Write config.json."""
@@ -275,7 +334,8 @@ class _Session:
             "created": self.created,
             "state": state,
             "inputs": {
-                key: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)} for key, path in self.inputs.items()
+                key: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)}
+                for key, path in self.inputs.items()
             },
             "version": __version__,
             "commit": artifacts.commit(),
@@ -294,7 +354,7 @@ def describe(plan: Plan) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(plan)))
 
 
-def revived(found: RunConfig) -> Plan:
+def from_dict(found: RunConfig) -> Plan:
     """The plan from what `describe` gave.
 
     Raises:
@@ -302,8 +362,11 @@ def revived(found: RunConfig) -> Plan:
         UserError: a value is refused.
     """
     shapes.fit(found["train"], TrainConfig, "train")
-    sizes, schedule = model_config(found["model"], found["sizes"]), TrainConfig(**found["train"])
-    return Plan(found["dataset"], found["sids"], found["model"], found["preset"], sizes, schedule)
+    model_settings, schedule = (
+        model_config(found["model"], found["model_settings"]),
+        TrainConfig(**found["train"]),
+    )
+    return Plan(found["dataset"], found["sids"], found["model"], found["preset"], model_settings, schedule)
 
 
 def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bool:
@@ -317,13 +380,19 @@ def _finished(run: Run, plan: Plan, inputs: dict[str, Path], resume: bool) -> bo
     found = run.read_config()
     changed = [key for key, value in describe(plan).items() if found.get(key) != value]
     if changed:
-        raise UserError(f"{run.path} holds a run with other settings ({', '.join(changed)}). Choose another --name or use --force.")
+        raise UserError(
+            f"{run.path} holds a run with other settings ({', '.join(changed)}). Choose another --name or use --force."
+        )
     for name, path in inputs.items():
         if found.get("inputs", {}).get(name, {}).get("sha256") != artifacts.digest(path):
-            raise UserError(f"{run.path} was trained on other {name} than {path} now holds. Train it again with --force.")
+            raise UserError(
+                f"{run.path} was trained on other {name} than {path} now holds. Train it again with --force."
+            )
     if found.get("state") == "finished":
         if not run.weights.exists():
-            raise UserError(f"{run.weights} does not exist, though the run is finished. Train it again with --force.")
+            raise UserError(
+                f"{run.weights} does not exist, though the run is finished. Train it again with --force."
+            )
         return True
     if found.get("state") == "diverged":
         raise UserError(_diverged(run, found))
@@ -347,16 +416,30 @@ def start_accelerate(precision: str, track: str | None = None, folder: Path | No
     """
     bf16 = uses_bf16(precision, process_state().device)
     try:
-        accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder))
+        accelerator = Accelerator(
+            mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder)
+        )
     except (ValueError, ImportError) as error:
         if track is None:
             raise
-        raise UserError(f"--track {track}: {error}. Install the tracker, e.g. `pip install maskgr[tracking]` for tensorboard.") from None
+        raise UserError(
+            f"--track {track}: {error}. Install the tracker, e.g. `pip install maskgr[tracking]` for tensorboard."
+        ) from None
     if track and not accelerator.log_with:
-        raise UserError(f"--track {track}: that tracker is not installed; e.g. `pip install maskgr[tracking]` for tensorboard.")
+        raise UserError(
+            f"--track {track}: that tracker is not installed; e.g. `pip install maskgr[tracking]` for tensorboard."
+        )
     return accelerator
 
 
 def _start_tracker(accelerator: Accelerator, plan: Plan, track: str) -> None:
-    flat = {key: value for part in (plan.sizes, plan.train) for key, value in dataclasses.asdict(part).items() if value is not None}
-    accelerator.init_trackers("maskgr", {**flat, "dataset": plan.dataset, "sids": plan.sids, "model": plan.model, "preset": plan.preset})
+    flat = {
+        key: value
+        for part in (plan.model_settings, plan.train)
+        for key, value in dataclasses.asdict(part).items()
+        if value is not None
+    }
+    accelerator.init_trackers(
+        "maskgr",
+        {**flat, "dataset": plan.dataset, "sids": plan.sids, "model": plan.model, "preset": plan.preset},
+    )

@@ -35,12 +35,24 @@ SMOOTHED: Space = {"label_smoothing": Between(0.0, 0.3)}
 SPACES: dict[str, Space] = {
     "maskgr": {**TRAINING, **SMOOTHED, "layers": Among((2, 3, 4)), "whole_item": Between(0.0, 1.0)},
     "sasrec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
-    "bert4rec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "mask_ratio": Between(0.1, 0.8), "next_item": Between(0.0, 1.0)},
+    "bert4rec": {
+        **TRAINING,
+        **SMOOTHED,
+        "layers": Among((1, 2, 3)),
+        "mask_ratio": Between(0.1, 0.8),
+        "next_item": Between(0.0, 1.0),
+    },
     "maskgr-items": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "next_item": Between(0.0, 1.0)},
     "tiger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
     "liger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
-    "dreamrec": {**TRAINING, "layers": Among((1, 2, 3)), "forget": Between(0.0, 0.5)},
-    "cadirec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "contrastive": Between(0.0, 1.0), "denoising": Between(0.0, 1.0)},
+    "dreamrec": {**TRAINING, "layers": Among((1, 2, 3)), "history_dropout": Between(0.0, 0.5)},
+    "cadirec": {
+        **TRAINING,
+        **SMOOTHED,
+        "layers": Among((1, 2, 3)),
+        "contrastive": Between(0.0, 1.0),
+        "denoising": Between(0.0, 1.0),
+    },
     "rpg": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "temperature": Between(0.03, 0.3, log=True)},
     "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4))},
 }

@@ -37,11 +37,15 @@ def space_of(model: str, fixed: set[str]) -> Space:
     """
     space = {name: values for name, values in SPACES[model].items() if name not in fixed}
     if not space:
-        raise UserError(f"Every option of the space of --model {model} is fixed; leave one of {', '.join(SPACES[model])} open.")
+        raise UserError(
+            f"Every option of the space of --model {model} is fixed; leave one of {', '.join(SPACES[model])} open."
+        )
     return space
 
 
-def tune(workspace: Workspace, configure: Configure, space: Space, name: str, minutes: float, progress: Progress) -> Path:
+def tune(
+    workspace: Workspace, configure: Configure, space: Space, name: str, minutes: float, progress: Progress
+) -> Path:
     """Train one trial after another until the minutes are used up; the first is the preset as it is.
 
     The sampler is a tree-structured Parzen estimator; a trial whose validation Recall@10 is below the median of the others at the
@@ -65,14 +69,29 @@ def tune(workspace: Workspace, configure: Configure, space: Space, name: str, mi
     workspace.run(_trial(name, LAST))  # refuse a name that leaves no room for the trials' at once
     space = {option: _with(values, _values(plan)[option]) for option, values in space.items()}
     with locked(folder, lambda: progress.say(f"Waiting for another command that works on study {name}.")):
-        _same(folder, {**describe(plan), "space": {option: dataclasses.asdict(values) for option, values in space.items()}}, name)
+        _same(
+            folder,
+            {
+                **describe(plan),
+                "space": {option: dataclasses.asdict(values) for option, values in space.items()},
+            },
+            name,
+        )
         study = open_study(folder, name)
         for trial in study.trials:  # of which a killed call left the run
             shutil.rmtree(workspace.run(_trial(name, trial.number)).path, ignore_errors=True)
-        study.sampler = optuna.samplers.TPESampler(seed=plan.train.seed + len(study.trials), n_startup_trials=8)
+        study.sampler = optuna.samplers.TPESampler(
+            seed=plan.train.seed + len(study.trials), n_startup_trials=8
+        )
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
         if not study.trials:
-            study.enqueue_trial({option: value for option, value in _values(plan).items() if option in space and value is not None})
+            study.enqueue_trial(
+                {
+                    option: value
+                    for option, value in _values(plan).items()
+                    if option in space and value is not None
+                }
+            )
         ends = time.monotonic() + 60 * minutes
         while time.monotonic() < ends:
             _one_trial(workspace, study, configure, space, name, progress)
@@ -96,7 +115,9 @@ def open_study(folder: Path, name: str) -> optuna.Study:
             temporary.write_bytes(lines[: lines.rfind(b"\n") + 1])
     with reading(journal, "journal of a study", "Remove the study's folder, or choose another --name."):
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
-        study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="maximize", load_if_exists=True
+        )
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
     return study
@@ -115,21 +136,33 @@ def best_values(path: Path) -> tuple[float, dict[str, str]]:
     return best["recall"], {row["option"]: row["value"] for row in rows if row["trial"] == best["trial"]}
 
 
-def _one_trial(workspace: Workspace, study: optuna.Study, configure: Configure, space: Space, name: str, progress: Progress) -> None:
+def _one_trial(
+    workspace: Workspace,
+    study: optuna.Study,
+    configure: Configure,
+    space: Space,
+    name: str,
+    progress: Progress,
+) -> None:
     trial = study.ask()
     values = {option: _suggest(trial, option, where) for option, where in space.items()}
-    shown = (f"{option} {value:.3g}" if isinstance(value, float) else f"{option} {value}" for option, value in values.items())
+    shown = (
+        f"{option} {value:.3g}" if isinstance(value, float) else f"{option} {value}"
+        for option, value in values.items()
+    )
     progress.say(f"Trial {trial.number}: {', '.join(shown)}")
     run, ended = workspace.run(_trial(name, trial.number)), False
 
-    def hopeless(validation: int, recall: float) -> bool:
+    def should_prune(validation: int, recall: float) -> bool:
         nonlocal ended
         trial.report(recall, validation)
         ended = bool(trial.should_prune())
         return ended
 
     try:
-        train_run(workspace, configure(values), progress, name=run.name, force=True, hopeless=hopeless)
+        train_run(
+            workspace, configure(values), progress, name=run.name, force=True, should_prune=should_prune
+        )
         best = run.read_config()["best"]["recall@10"]
         study.tell(trial, **({"state": TrialState.PRUNED} if ended else {"values": best}))
     except (UserError, TrainingDiverged) as error:  # values that do not go together, or lead nowhere
@@ -145,7 +178,11 @@ def _trial(name: str, number: int) -> str:
 
 def _with(where: Among | Between, value: Any) -> Among | Between:
     """A preset's value is looked at too, though it be none of the few; None is no value."""
-    return Among((*where.values, value)) if isinstance(where, Among) and value not in (None, *where.values) else where
+    return (
+        Among((*where.values, value))
+        if isinstance(where, Among) and value not in (None, *where.values)
+        else where
+    )
 
 
 def _suggest(trial: optuna.Trial, option: str, where: Any) -> Any:
@@ -155,21 +192,25 @@ def _suggest(trial: optuna.Trial, option: str, where: Any) -> Any:
 
 
 def _values(plan: Plan) -> dict[str, Any]:
-    return {**dataclasses.asdict(plan.sizes), **dataclasses.asdict(plan.train)}
+    return {**dataclasses.asdict(plan.model_settings), **dataclasses.asdict(plan.train)}
 
 
 def _same(folder: Path, about: dict[str, Any], name: str) -> None:
     """Note what a study is about, or see that it is still that."""
     path = folder / "study.json"
-    if path.exists() and artifacts.read_json(path) != artifacts.plain(about):
-        raise UserError(f"{folder} holds a study with other settings. Choose another --name, or remove that folder.")
+    if path.exists() and artifacts.read_json(path) != artifacts.json_values(about):
+        raise UserError(
+            f"{folder} holds a study with other settings. Choose another --name, or remove that folder."
+        )
     artifacts.write_json(path, about)
 
 
 def _write(folder: Path, study: optuna.Study, plan: Plan) -> None:
     rows = [row for trial in study.trials for row in _rows(trial)]
     types = artifacts.SCHEMAS["trials"]
-    table = pa.table({column: pa.array([row[column] for row in rows], kind) for column, kind in types.items()})
+    table = pa.table(
+        {column: pa.array([row[column] for row in rows], kind) for column, kind in types.items()}
+    )
     artifacts.write(folder / "trials.parquet", "trials", table, config=describe(plan))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.ablate.grid import Scale, cells
+from pipelines.ablate.grid import GridSettings, cells
 from pipelines.ablate.published import TEXTS, departures, named
 from pipelines.ablate.recipe import System, load, names
 from pipelines.download.statistics import PAPER
@@ -72,24 +72,38 @@ Figures = dict[str, dict[str, Any]]  # what a row is of → metric → figure
 def typed(table: str, columns: tuple[str, ...]) -> Figures:
     """A table's rows: name → column → figure."""
     rows = (line.split("|", 1) for line in table.strip().splitlines())
-    return {name.strip(): dict(zip(columns, map(float, re.findall(r"[\d.]+", rest)), strict=True)) for name, rest in rows}
+    return {
+        name.strip(): dict(zip(columns, map(float, re.findall(r"[\d.]+", rest)), strict=True))
+        for name, rest in rows
+    }
 
 
-def tables_1_and_7(systems: tuple[str, ...], datasets: tuple[str, ...], metrics: tuple[str, ...], **about: Any) -> list[dict[str, Any]]:
+def tables_1_and_7(
+    systems: tuple[str, ...], datasets: tuple[str, ...], metrics: tuple[str, ...], **about: Any
+) -> list[dict[str, Any]]:
     """Rows of a recipe as tables 1 and 7 have them."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for table, kinds in ((TABLE_1, ("R@5", "N@5")), (TABLE_7, ("R@10", "N@10"))):
-        for system, figures in typed(table, tuple(f"{dataset} {metric}" for dataset in DATASETS for metric in kinds)).items():
+        for system, figures in typed(
+            table, tuple(f"{dataset} {metric}" for dataset in DATASETS for metric in kinds)
+        ).items():
             for place, figure in figures.items():
                 dataset, metric = place.split()
                 found.setdefault((dataset, system), {})[metric] = figure
-    return [{"dataset": d, "system": s, **about, **{m: found[d, s][m] for m in metrics}} for s in systems for d in datasets]
+    return [
+        {"dataset": d, "system": s, **about, **{m: found[d, s][m] for m in metrics}}
+        for s in systems
+        for d in datasets
+    ]
 
 
 def beauty(table: str, key: str, **about: Any) -> list[dict[str, Any]]:
     """Rows of a recipe as a table has them whose rows each say `key`."""
     rows = typed(table, FOUR).items()
-    return [{"dataset": "beauty", **about, key: int(name) if name.isdigit() else name, **figures} for name, figures in rows]
+    return [
+        {"dataset": "beauty", **about, key: int(name) if name.isdigit() else name, **figures}
+        for name, figures in rows
+    ]
 
 
 EXPECTED: dict[str, list[dict[str, Any]]] = {
@@ -98,7 +112,10 @@ EXPECTED: dict[str, list[dict[str, Any]]] = {
     "table3": beauty(TABLE_3, "sids", system="MaskGR"),
     "table4": beauty(TABLE_4, "unmask", system="MaskGR"),
     "table5": beauty(TABLE_5, "system"),
-    "table6": [{"dataset": dataset, "system": "data", **figures} for dataset, figures in typed(TABLE_6, STATISTICS).items()],
+    "table6": [
+        {"dataset": dataset, "system": "data", **figures}
+        for dataset, figures in typed(TABLE_6, STATISTICS).items()
+    ],
     "figure2": tables_1_and_7(("TIGER", "MaskGR"), ("beauty", "sports"), ("R@5", "R@10")),
     "figure3": tables_1_and_7(("TIGER", "MaskGR"), ("beauty",), ("R@5", "N@5"), drop_items=0.0),
     "figure4": tables_1_and_7(("MaskGR",), ("beauty",), ("N@5", "R@10"), nfe=5)
@@ -142,7 +159,9 @@ def repr_sorted(row: dict[str, Any]) -> str:
 def test_statistics_that_downloads_are_held_against_are_those_of_table_6() -> None:
     counted = STATISTICS[:3]
     found = json.loads(PAPER.read_text(encoding="utf-8"))
-    assert found["datasets"] == {d: {m: row[m] for m in counted} for d, row in typed(TABLE_6, STATISTICS).items()}
+    assert found["datasets"] == {
+        d: {m: row[m] for m in counted} for d, row in typed(TABLE_6, STATISTICS).items()
+    }
     assert "table 6" in found["source"]
 
 
@@ -156,24 +175,32 @@ def test_at_the_budget_paper_recipes_change_of_the_presets_what_the_publications
         ("table5", "MaskGR + Unified Retrieval", "beauty"): {"dense": True},
         ("figure3", "TIGER", "beauty"): {"drop_items": {0.25, 0.375, 0.5, 0.625, 0.75}},
         ("figure3", "MaskGR", "beauty"): {"drop_items": {0.25, 0.375, 0.5, 0.625, 0.75}},
-        ("figure4", "MaskGR, two ahead", "ml-1m"): {"next": 2},
-        ("figure4", "TIGER, two ahead", "ml-1m"): {"next": 2},
+        ("figure4", "MaskGR, two ahead", "ml-1m"): {"horizon": 2},
+        ("figure4", "TIGER, two ahead", "ml-1m"): {"horizon": 2},
     }
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     for name in EXPECTED:
-        for cell in (cell for cell in cells(load(name), Scale("paper")) if cell.model):
+        for cell in (cell for cell in cells(load(name), GridSettings("paper")) if cell.model):
             plain = configure(cell.model, "paper", {"seed": cell.seed})
-            for own, other in zip((cell.sizes, cell.train), plain, strict=True):
+            for own, other in zip((cell.model_settings, cell.train), plain, strict=True):
                 for field, value in vars(own).items():
                     if value != getattr(other, field):
-                        found.setdefault((name, cell.system, cell.dataset), {}).setdefault(field, set()).add(value)
-    single = {key: {f: v.pop() if len(v) == 1 else v for f, v in fields.items()} for key, fields in found.items()}
+                        found.setdefault((name, cell.system, cell.dataset), {}).setdefault(field, set()).add(
+                            value
+                        )
+    single = {
+        key: {f: v.pop() if len(v) == 1 else v for f, v in fields.items()} for key, fields in found.items()
+    }
     assert single == expected
 
 
 def decodings(name: str, budget: str, model: str) -> set[tuple[bool, bool]]:
     """Whether beams are constrained, and become the nearest item, in the cells of a model that search by beams."""
-    found = [cell for cell in cells(load(name), Scale(budget)) if cell.model == model and cell.decoding.retrieval != "dense"]
+    found = [
+        cell
+        for cell in cells(load(name), GridSettings(budget))
+        if cell.model == model and cell.decoding.retrieval != "dense"
+    ]
     return {(cell.decoding.constrained, cell.decoding.nearest) for cell in found}
 
 
@@ -196,7 +223,7 @@ def test_what_becomes_of_a_beam_that_is_no_item() -> None:
 def test_other_decoding_at_the_budget_paper() -> None:
     """Ten beams as in the authors' released code but where the paper says or asks otherwise; DreamRec's guidance."""
     for name in EXPECTED:
-        found = [cell for cell in cells(load(name), Scale("paper")) if cell.decoding]
+        found = [cell for cell in cells(load(name), GridSettings("paper")) if cell.decoding]
         assert {cell.decoding.beams for cell in found} <= {{"table5": 20, "figure2": 40}.get(name, 10)}
         assert {cell.decoding.guidance for cell in found if cell.model == "dreamrec"} <= {2.0}
         assert not any(cell.decoding.guidance for cell in found if cell.model != "dreamrec")
@@ -207,12 +234,18 @@ def test_every_row_says_whether_it_is_the_published_model() -> None:
         recipe = load(name)
         by_name = {system.name: system for system in recipe.systems}
         for budget in ("paper", "small", "smoke"):
-            for cell in (cell for cell in cells(recipe, Scale(budget)) if cell.model):
-                sids = f"{TEXTS}-{cell.tokenize.layers}x256" if cell.tokenize else None
+            for cell in (cell for cell in cells(recipe, GridSettings(budget)) if cell.model):
+                sids = f"{TEXTS}-{cell.tokenize.num_levels}x256" if cell.tokenize else None
                 said = named(by_name[cell.system], departures(recipe, cell, sids), True)
                 same = "as in the paper" if cell.model in ("maskgr", "maskgr-items") else "as published"
-                assert said == f"{cell.system}, {same}" if budget == "paper" else said.startswith(f"{cell.system}, ours: ")
-    small = {cell.system: departures(load("table1"), cell) for cell in cells(load("table1"), Scale("small"))}
+                assert (
+                    said == f"{cell.system}, {same}"
+                    if budget == "paper"
+                    else said.startswith(f"{cell.system}, ours: ")
+                )
+    small = {
+        cell.system: departures(load("table1"), cell) for cell in cells(load("table1"), GridSettings("small"))
+    }
     kinds = "prefix attention, item tokens, joint digits, centroids, item embeddings, repeat bias, whole item 0.9, Muon"
     assert kinds in (small["MaskGR"] or "")
     assert (small["SASRec"] or "").startswith("softmax loss, label smoothing 0.1, repeat bias, Muon")
@@ -234,14 +267,25 @@ def test_every_row_says_whether_it_is_the_published_model() -> None:
     ],
 )
 def test_what_is_typed_makes_it_another_model(options: dict[str, list], departs: str) -> None:
-    (cell, *_) = (c for c in cells(load("table1"), Scale("paper", options=options)) if c.system == "MaskGR" and not c.refused)
+    (cell, *_) = (
+        c
+        for c in cells(load("table1"), GridSettings("paper", options=options))
+        if c.system == "MaskGR" and not c.refused
+    )
     assert departures(load("table1"), cell) == departs
 
 
 def test_texts_of_another_encoder_make_another_row() -> None:
     recipe = load("table2")
-    found = {cell.system: departures(recipe, cell, "lsa-4x256") for cell in cells(recipe, Scale("paper"))}
-    assert found == {"BERT4Rec": "", "MaskGR w/ Item IDs": "", "MaskGR w/ Random SIDs": "", "MaskGR": "lsa texts"}
+    found = {
+        cell.system: departures(recipe, cell, "lsa-4x256") for cell in cells(recipe, GridSettings("paper"))
+    }
+    assert found == {
+        "BERT4Rec": "",
+        "MaskGR w/ Item IDs": "",
+        "MaskGR w/ Random SIDs": "",
+        "MaskGR": "lsa texts",
+    }
 
 
 @pytest.mark.parametrize(
@@ -264,6 +308,10 @@ def test_a_name_claims_to_be_a_published_model(name: str, model: str, claims: bo
 def test_reports_in_the_repository_differ_from_the_paper_only_where_they_are_its_model(path: Path) -> None:
     rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     assert rows
-    assert not [row for row in rows if re.search(r"paper [\d.,]+ \(", row) and "as in the paper" not in row and "as published" not in row]
+    assert not [
+        row
+        for row in rows
+        if re.search(r"paper [\d.,]+ \(", row) and "as in the paper" not in row and "as published" not in row
+    ]
     names = [row.split("|")[1].strip() for row in rows]
     assert not {"MaskGR", "maskgr", "SASRec", "TIGER", "LIGER"} & {*names}

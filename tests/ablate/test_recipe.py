@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.ablate.grid import Scale, cells
+from pipelines.ablate.grid import GridSettings, cells
 from pipelines.ablate.options import checked, label, owner, parsed
-from pipelines.ablate.recipe import BUDGETS, load, names, read, revived
+from pipelines.ablate.recipe import BUDGETS, from_dict, load, names, read
 from pipelines.errors import UserError
 from pipelines.train.configure import configure
 from tests.ablate.conftest import TOML
@@ -21,9 +21,9 @@ PAPER = {"table1", "table2", "table3", "table4", "table5", "table6", "figure2", 
 @pytest.mark.parametrize("name", names())
 def test_every_recipe_makes_cells_at_every_budget(name: str) -> None:
     recipe = load(name)
-    assert revived(recipe.plain()) == recipe
+    assert from_dict(recipe.to_dict()) == recipe
     for budget in BUDGETS:
-        found = cells(recipe, Scale(budget, datasets=tuple(recipe.datasets or ["mine"])))
+        found = cells(recipe, GridSettings(budget, datasets=tuple(recipe.datasets or ["mine"])))
         assert [(cell.label, cell.refused) for cell in found if cell.refused] == []
         assert len({(cell.dataset, cell.label, cell.seed) for cell in found}) == len(found)
 
@@ -34,10 +34,10 @@ def test_every_table_and_figure_with_figures_has_a_recipe() -> None:
 
 def test_each_lever_changes_the_preset_small() -> None:
     """The first system is the preset with more validations; none of the others is it under another name."""
-    first, *others = (cell for cell in cells(load("levers"), Scale("small")) if cell.seed == 0)
-    sizes, train = configure("maskgr", "small", {"validations": 4, "validation_users": 0})
-    assert (first.sizes, first.train) == (sizes, train)
-    plans = [(cell.sizes, cell.train) for cell in (first, *others)]
+    first, *others = (cell for cell in cells(load("levers"), GridSettings("small")) if cell.seed == 0)
+    model_settings, train = configure("maskgr", "small", {"validations": 4, "validation_users": 0})
+    assert (first.model_settings, first.train) == (model_settings, train)
+    plans = [(cell.model_settings, cell.train) for cell in (first, *others)]
     assert len(set(plans)) == len(plans) > 10
 
 
@@ -64,7 +64,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("system.1.seed", 1, "--seeds N"),
         ("system.1.name", "Items", "each needs a name of its own"),
         ("metrics", ["R@7"], r"toy\.toml: metrics: metric 'R@7' is unknown; choose R@5"),
-        ("system.0.seeds", {"tiny": 3}, r"toy\.toml: system Items: seeds has tiny = 3; it maps paper, small, smoke"),
+        (
+            "system.0.seeds",
+            {"tiny": 3},
+            r"toy\.toml: system Items: seeds has tiny = 3; it maps paper, small, smoke",
+        ),
         ("system.0.seeds", {"small": 0}, "seeds has small = 0"),
         ("metrics", "R@5", "metrics is 'R@5', which is of another type"),
         ("colour", 1, r"toy\.toml: 'colour' is unknown; choose title"),
@@ -89,7 +93,11 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("system", "Items", "system is 'Items', which is of another type"),
         ("system.0.name", "", "system : name is empty"),
         ("system.0.shown", {"nfe": [1]}, "shown is .* of another type"),
-        ("system.1.smoke", {"toy": {"nfe": "all"}}, r"system Digits\.smoke\.toy: nfe is 'all'; it must be a whole number"),
+        (
+            "system.1.smoke",
+            {"toy": {"nfe": "all"}},
+            r"system Digits\.smoke\.toy: nfe is 'all'; it must be a whole number",
+        ),
         ("system.1.dropout", float("inf"), "system Digits: dropout is inf; it must be a finite number"),
         ("system.1.dropout", 2**63, "system holds a whole number of more than 64 bits"),
         ("title", [[[[[[["deep"]]]]]]], "title is nested deeper than 6 levels"),
@@ -123,35 +131,56 @@ def test_a_grid_has_a_bounded_number_of_cells() -> None:
     with pytest.raises(UserError, match="range of 99,999,999 values; a grid takes 10,000 at most"):
         parsed("nfe", "1..99999999")
     assert len(parsed("nfe", "1..10000")) == 10_000
-    for scale, count in ((Scale(seeds=100_000), "4,000,000"), (Scale(options={"nfe": [*range(1, 1001)]}), r"\d+,000")):
-        with pytest.raises(UserError, match=f"This grid has {count} cells; 10,000 at most can be run. Take fewer values, --seeds"):
+    for scale, count in (
+        (GridSettings(seeds=100_000), "4,000,000"),
+        (GridSettings(options={"nfe": [*range(1, 1001)]}), r"\d+,000"),
+    ):
+        with pytest.raises(
+            UserError,
+            match=f"This grid has {count} cells; 10,000 at most can be run. Take fewer values, --seeds",
+        ):
             cells(load("table1"), scale)
 
 
 def test_a_system_may_have_options_of_its_own_on_a_data_set_at_a_budget() -> None:
-    found = {(cell.system, cell.dataset): cell.sizes.max_items for cell in cells(load("table1"), Scale("paper"))}
+    found = {
+        (cell.system, cell.dataset): cell.model_settings.max_items
+        for cell in cells(load("table1"), GridSettings("paper"))
+    }
     assert {dataset for (system, dataset), items in found.items() if items == 200} == {"ml-1m"}
     assert {system for (system, dataset), items in found.items() if items == 200} == {"SASRec", "BERT4Rec"}
-    typed = cells(load("table1"), Scale("paper", options={"max_items": [30]}))
-    assert {cell.sizes.max_items for cell in typed} == {30}
-    assert {cell.sizes.max_items for cell in cells(load("table1"), Scale("smoke"))} == {20}
+    typed = cells(load("table1"), GridSettings("paper", options={"max_items": [30]}))
+    assert {cell.model_settings.max_items for cell in typed} == {30}
+    assert {cell.model_settings.max_items for cell in cells(load("table1"), GridSettings("smoke"))} == {20}
 
 
 def test_constrained_beams_have_no_nearest_item() -> None:
     recipe = read("toy", changed("system.1.nearest", [False, True]), "toy.toml")
-    both = Scale("smoke", options={"constrained": [False, True]})
-    found = [(c.decoding.constrained, c.decoding.nearest) for c in cells(recipe, both) if c.system == "Digits" and c.sizes]
+    both = GridSettings("smoke", options={"constrained": [False, True]})
+    found = [
+        (c.decoding.constrained, c.decoding.nearest)
+        for c in cells(recipe, both)
+        if c.system == "Digits" and c.model_settings
+    ]
     assert found == [(False, False), (True, False), (False, True)] * 2
-    only = [c.label for c in cells(recipe, Scale("smoke", options={"constrained": [False]})) if c.system == "Digits"]
+    only = [
+        c.label
+        for c in cells(recipe, GridSettings("smoke", options={"constrained": [False]}))
+        if c.system == "Digits"
+    ]
     assert only == [f"Digits · sids {m}{nearest}" for m in (1, 2) for nearest in ("", " · nearest item")]
     with pytest.raises(UserError, match="--nearest goes with --no-constrained"):
-        cells(read("toy", TOML, "toy.toml"), Scale("smoke", options={"nearest": [True]}))
+        cells(read("toy", TOML, "toy.toml"), GridSettings("smoke", options={"nearest": [True]}))
 
 
 def test_a_recipe_without_a_system_for_the_data_sets_is_refused() -> None:
-    recipe = read("toy", {**TOML, "system": [{**system, "datasets": ["other"]} for system in TOML["system"]]}, "toy.toml")
+    recipe = read(
+        "toy",
+        {**TOML, "system": [{**system, "datasets": ["other"]} for system in TOML["system"]]},
+        "toy.toml",
+    )
     with pytest.raises(UserError, match="The recipe toy has no system for toy"):
-        cells(recipe, Scale("smoke"))
+        cells(recipe, GridSettings("smoke"))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +191,7 @@ def test_a_recipe_without_a_system_for_the_data_sets_is_refused() -> None:
         ("unmask", "greedy, random", ["greedy", "random"]),
         ("drop_items", "0,0.25", [0.0, 0.25]),
         ("constrained", "yes,no", [True, False]),
-        ("reveal", "1+2+2,2+3", ["1,2,2", "2,3"]),
+        ("unmask_counts", "1+2+2,2+3", ["1,2,2", "2,3"]),
         ("learning_rate", "1e-3", [0.001]),
     ],
 )
@@ -175,7 +204,15 @@ def test_lists_as_typed(option: str, text: str, values: list) -> None:
 
 @pytest.mark.parametrize(
     ("option", "text"),
-    [("nfe", "few"), ("nfe", "1.5"), ("constrained", "maybe"), ("nfe", "3..1"), ("unmask", ""), ("dropout", "inf"), ("nfe", "nan")],
+    [
+        ("nfe", "few"),
+        ("nfe", "1.5"),
+        ("constrained", "maybe"),
+        ("nfe", "3..1"),
+        ("unmask", ""),
+        ("dropout", "inf"),
+        ("nfe", "nan"),
+    ],
 )
 def test_what_is_not_of_the_option_s_type_is_refused(option: str, text: str) -> None:
     with pytest.raises(UserError, match=f"--{option}"):
@@ -184,5 +221,14 @@ def test_what_is_not_of_the_option_s_type_is_refused(option: str, text: str) -> 
 
 def test_each_option_belongs_to_one_stage() -> None:
     assert [*map(owner, ("sids", "layers", "drop_items", "beams"))] == ["tokenize", "train", "train", "eval"]
-    shown = [label(*pair) for pair in (("constrained", False), ("unmask", "greedy"), ("dense", False), ("nfe", 3), ("drop_items", 0.25))]
+    shown = [
+        label(*pair)
+        for pair in (
+            ("constrained", False),
+            ("unmask", "greedy"),
+            ("dense", False),
+            ("nfe", 3),
+            ("drop_items", 0.25),
+        )
+    ]
     assert shown == ["unconstrained", "greedy", "no dense", "nfe 3", "drop items 0.25"]

@@ -13,19 +13,19 @@ from matplotlib.colors import to_rgb
 from pipelines import artifacts
 from pipelines.ablate import published
 from pipelines.ablate.curves import curves, draw_curves, panels_of
-from pipelines.ablate.grid import Scale
+from pipelines.ablate.grid import GridSettings
 from pipelines.ablate.plot import INK, STYLES, _lines, draw
 from pipelines.ablate.recipe import Recipe, System, load, names, read
 from pipelines.ablate.report import write_index, write_report
 from pipelines.ablate.results import collect
-from pipelines.ablate.summary import contests, rows_of
+from pipelines.ablate.summary import paired_tests, rows_of
 from pipelines.workspace import Workspace
 from tests.ablate.conftest import TOML, Fakes, run_grid
 
-SCALE = Scale("smoke", seeds=2)
+SCALE = GridSettings("smoke", seeds=2)
 
 
-def found(workspace: Workspace, recipe: Recipe, scale: Scale = SCALE) -> pa.Table:
+def found(workspace: Workspace, recipe: Recipe, scale: GridSettings = SCALE) -> pa.Table:
     return collect(workspace, recipe, run_grid(workspace, recipe, scale), scale.budget)
 
 
@@ -38,10 +38,18 @@ def test_rows_are_tidy(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
     by_seed(fakes)
     rows = found(toy, recipe).to_pylist()
     assert len(rows) == 3 * 2 * 3
-    digits = [(row["sids"], row["seed"], row["value"]) for row in rows if row["system"] == "Digits" and row["metric"] == "N@10"]
-    assert digits == [(m, seed, pytest.approx(0.5 if seed == 0 else 1 / 2.807354922)) for m in "12" for seed in (0, 1)]
+    digits = [
+        (row["sids"], row["seed"], row["value"])
+        for row in rows
+        if row["system"] == "Digits" and row["metric"] == "N@10"
+    ]
+    assert digits == [
+        (m, seed, pytest.approx(0.5 if seed == 0 else 1 / 2.807354922)) for m in "12" for seed in (0, 1)
+    ]
     assert {row["sids"] for row in rows if row["system"] == "Items"} == {None}
-    assert {(row["train_seconds"], round(row["eval_seconds"]), row["commit"], row["state"]) for row in rows} == {(60.0, 6, "abc", "done")}
+    assert {
+        (row["train_seconds"], round(row["eval_seconds"]), row["commit"], row["state"]) for row in rows
+    } == {(60.0, 6, "abc", "done")}
 
 
 def test_mean_deviation_and_difference_from_the_paper(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
@@ -55,14 +63,22 @@ def test_mean_deviation_and_difference_from_the_paper(toy: Workspace, recipe: Re
     assert items.entries["R@5"].lines == ["100.00 ± 0.00", "100.00 to 100.00", "paper 40.00"]
 
 
-def test_only_the_paper_s_own_model_differs_from_the_paper(toy: Workspace, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_paper_s_own_model_differs_from_the_paper(
+    toy: Workspace, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the budget paper what knows items by number is as published; digits of other texts than the paper's are not."""
-    systems = [{"name": "SASRec", "model": "sasrec"}, {**TOML["system"][1], "name": "MaskGR", "constrained": [True, False]}]
+    systems = [
+        {"name": "SASRec", "model": "sasrec"},
+        {**TOML["system"][1], "name": "MaskGR", "constrained": [True, False]},
+    ]
     paper = [{**row, "system": system["name"]} for row, system in zip(TOML["paper"], systems, strict=True)]
     recipe = read("toy", {**TOML, "system": systems, "paper": paper}, "toy.toml")
 
     def last_lines(budget: str) -> dict[str, str]:
-        return {row.label: row.entries["R@5"].lines[-1] for row in rows_of(recipe, Scale(budget), found(toy, recipe, Scale(budget)))}
+        return {
+            row.label: row.entries["R@5"].lines[-1]
+            for row in rows_of(recipe, GridSettings(budget), found(toy, recipe, GridSettings(budget)))
+        }
 
     ours = "MaskGR, ours: lsa texts, other sizes, other training"
     assert last_lines("smoke") == {
@@ -77,27 +93,49 @@ def test_only_the_paper_s_own_model_differs_from_the_paper(toy: Workspace, fakes
     assert digits[-1] == ("MaskGR, ours: lsa texts · sids 2 · unconstrained", "paper 12.50")
     monkeypatch.setattr(published, "TEXTS", "lsa")
     assert [*last_lines("paper").items()][3:] == [
-        ("MaskGR, as in the paper · sids 2 · constrained", "paper 12.50"),  # no figure of the paper is known to be of constrained beams
+        (
+            "MaskGR, as in the paper · sids 2 · constrained",
+            "paper 12.50",
+        ),  # no figure of the paper is known to be of constrained beams
         ("MaskGR, as in the paper · sids 2 · unconstrained", "paper 12.50 (+87.50)"),
     ]
 
 
-def test_a_report_from_before_settings_were_recorded_differs_from_nothing(toy: Workspace, fakes: Fakes) -> None:
-    recipe = read("toy", {**TOML, "system": [{"name": "SASRec", "model": "sasrec"}], "paper": [{"system": "SASRec", "R@5": 40.0}]}, "")
-    (row,) = rows_of(recipe, Scale("paper"), found(toy, recipe, Scale("paper")).drop_columns("departures"))
+def test_a_report_from_before_settings_were_recorded_differs_from_nothing(
+    toy: Workspace, fakes: Fakes
+) -> None:
+    recipe = read(
+        "toy",
+        {
+            **TOML,
+            "system": [{"name": "SASRec", "model": "sasrec"}],
+            "paper": [{"system": "SASRec", "R@5": 40.0}],
+        },
+        "",
+    )
+    (row,) = rows_of(
+        recipe, GridSettings("paper"), found(toy, recipe, GridSettings("paper")).drop_columns("departures")
+    )
     assert row.label == "SASRec, ours: settings not recorded"
     assert row.entries["R@5"].lines[-1] == "paper 40.00"
 
 
-def test_the_best_is_compared_with_the_best_of_another_system(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+def test_the_best_is_compared_with_the_best_of_another_system(
+    toy: Workspace, recipe: Recipe, fakes: Fakes
+) -> None:
     by_seed(fakes)
     table = found(toy, recipe)
-    tested = {contest.metric.label: contest for contest in contests(toy, rows_of(recipe, SCALE, table), table)}
+    tested = {
+        paired_test.metric.label: paired_test
+        for paired_test in paired_tests(toy, rows_of(recipe, SCALE, table), table)
+    }
     assert tested.keys() == {"R@5", "N@10"}
-    contest = tested["N@10"]
-    assert (contest.best, contest.runner_up) == ("Items", "Digits · sids 1")
-    assert contest.difference == pytest.approx(1 - (0.5 + 1 / 2.807354922) / 2)  # 1 against the mean of 1 / log2(4) and 1 / log2(7)
-    assert contest.p == pytest.approx(1 / 10_001)
+    paired_test = tested["N@10"]
+    assert (paired_test.best, paired_test.runner_up) == ("Items", "Digits · sids 1")
+    assert paired_test.difference == pytest.approx(
+        1 - (0.5 + 1 / 2.807354922) / 2
+    )  # 1 against the mean of 1 / log2(4) and 1 / log2(7)
+    assert paired_test.p == pytest.approx(1 / 10_001)
     assert tested["R@5"].difference == pytest.approx(0.5)  # of seed 1 alone
 
 
@@ -105,26 +143,38 @@ def test_the_runner_up_is_one_that_can_be_compared(toy: Workspace, fakes: Fakes)
     """Lists of another length than the best's are passed over; where there are no others, there is no test."""
     named = {"sasrec": "first", "maskgr-items": "second", "bert4rec": "third"}
     fakes.rank = lambda plan: 1 + [*named].index(plan.model)
-    systems = [System(name, model, {"beams": [20 if name == "second" else 10]}) for model, name in named.items()]
+    systems = [
+        System(name, model, {"beams": [20 if name == "second" else 10]}) for model, name in named.items()
+    ]
     for kept, runner_up in ((systems, "third"), (systems[:2], "second")):
         recipe = Recipe("own", "Own", ["toy"], ["N@5"], kept)
         table = found(toy, recipe)
-        (contest,) = contests(toy, rows_of(recipe, SCALE, table), table)
-        assert (contest.best, contest.runner_up) == ("first", runner_up)
-        assert (contest.p is None) == (runner_up == "second")
+        (paired_test,) = paired_tests(toy, rows_of(recipe, SCALE, table), table)
+        assert (paired_test.best, paired_test.runner_up) == ("first", runner_up)
+        assert (paired_test.p is None) == (runner_up == "second")
 
 
 def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) -> None:
     by_seed(fakes)
     systems = [TOML["system"][0], {**TOML["system"][1], "name": "maskgr"}]
     paper = [TOML["paper"][0], {**TOML["paper"][1], "system": "maskgr"}]
-    recipe = read("toy", {**TOML, "datasets": ["toy", "<books>"], "system": systems, "paper": paper}, "toy.toml")
+    recipe = read(
+        "toy", {**TOML, "datasets": ["toy", "<books>"], "system": systems, "paper": paper}, "toy.toml"
+    )
     folder, section = write_report(toy, recipe, SCALE, found(toy, recipe), "maskgr ablate toy")
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "table.md"))
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)|@import|url\(|<script", page)
     assert "data:image/png;base64," in page
     for document in (page, text):
-        for shown in ("50.00 ± 70.71", "paper 12.50", "smoke, 2 seeds", "abc", "a toy", "maskgr ablate toy", "a paper, table 0"):
+        for shown in (
+            "50.00 ± 70.71",
+            "paper 12.50",
+            "smoke, 2 seeds",
+            "abc",
+            "a toy",
+            "maskgr ablate toy",
+            "a paper, table 0",
+        ):
             assert shown in document
     assert "maskgr, ours: lsa texts, other sizes, other training · sids 2" in page
     assert "| Items | maskgr, ours · sids 1 |" in text  # best and runner-up
@@ -147,11 +197,18 @@ def size(png: bytes) -> tuple[int, int, int]:
     return struct.unpack(">IIxB", png[16:26])
 
 
-def test_lines_and_dots_are_drawn_on_a_transparent_ground(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
+def test_lines_and_dots_are_drawn_on_a_transparent_ground(
+    toy: Workspace, recipe: Recipe, fakes: Fakes
+) -> None:
     by_seed(fakes)
     table = found(toy, recipe)
     with_alpha = 6
-    for plot in ({}, {"x": "sids", "y": "R@5"}, {"x": "k"}, {"x": "sids", "relative_to": {"sids": 1}, "as": "difference"}):
+    for plot in (
+        {},
+        {"x": "sids", "y": "R@5"},
+        {"x": "k"},
+        {"x": "sids", "relative_to": {"sids": 1}, "as": "difference"},
+    ):
         drawn = dataclasses.replace(recipe, plot=plot)
         width, height, kind = size(draw(drawn, rows_of(drawn, SCALE, table)))
         assert width > 300
@@ -184,9 +241,18 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
     """One evaluation a run: a label of its own. Two: the system's name, since a training knows nothing of how it is decoded."""
     table = found(toy, recipe)
     for place, run in enumerate(dict.fromkeys(table["run"].to_pylist())):
-        history = [(10, "seconds", 60.0), (10, "recall@10", 0.1), (20, "seconds", 120.0), (20, "recall@10", (20 + place) / 100)]
+        history = [
+            (10, "seconds", 60.0),
+            (10, "recall@10", 0.1),
+            (20, "seconds", 120.0),
+            (20, "recall@10", (20 + place) / 100),
+        ]
         step, measure, value = zip(*history, strict=True)
-        columns = {"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())}
+        columns = {
+            "step": pa.array(step, pa.int64()),
+            "measure": measure,
+            "value": pa.array(value, pa.float64()),
+        }
         artifacts.write(toy.run(run).history, "history", pa.table(columns), config={})
     points = curves(toy, table).to_pylist()
     assert len(points) == 6 * 2
@@ -198,7 +264,9 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
         (20, 2.0, 0.21),
     ]
     decoded = dataclasses.replace(SCALE, options={"beams": [5, 10], "sids": [1]})
-    assert {point["label"] for point in curves(toy, found(toy, recipe, decoded)).to_pylist()} == {"Digits"}  # item models have no sids
+    assert {point["label"] for point in curves(toy, found(toy, recipe, decoded)).to_pylist()} == {
+        "Digits"
+    }  # item models have no sids
     width, height, _ = size(draw_curves(curves(toy, table), {}))
     assert width > height > 300
     folder, section = write_report(toy, recipe, SCALE, table, "maskgr ablate toy")
@@ -217,18 +285,27 @@ def test_a_grid_of_ones_own_names_no_paper(toy: Workspace, fakes: Fakes) -> None
 def points(labels: list[tuple[str, str]]) -> pa.Table:
     """Curves of runs of these systems and labels."""
     about = {"dataset": "toy", "seed": 0, "commit": "abc", "recall@10": 0.1}
-    named = [{"system": system, "label": label, "run": f"run {n}"} for n, (system, label) in enumerate(labels)]
-    return pa.Table.from_pylist([about | run | {"step": s, "minutes": float(s)} for run in named for s in (1, 2)])
+    named = [
+        {"system": system, "label": label, "run": f"run {n}"} for n, (system, label) in enumerate(labels)
+    ]
+    return pa.Table.from_pylist(
+        [about | run | {"step": s, "minutes": float(s)} for run in named for s in (1, 2)]
+    )
 
 
 def test_many_labels_have_a_panel_each() -> None:
     """As many as there are styles share one. Of more, each is over its system's first, and that over the first of all."""
     few = points([("A", f"A {n}") for n in range(len(STYLES))])
-    assert [(title, [*lines]) for title, lines in panels_of(few)] == [("toy", [f"A {n}" for n in range(len(STYLES))])]
+    assert [(title, [*lines]) for title, lines in panels_of(few)] == [
+        ("toy", [f"A {n}" for n in range(len(STYLES))])
+    ]
     many = points([*(("A", f"A {n}") for n in range(6)), ("B", "B 0"), ("B", "B 1")])
     found = panels_of(many)
     assert [[*lines] for _, lines in found[:5]] == [["A 0", f"A {n}"] for n in range(1, 6)]
-    assert [(title, [*lines]) for title, lines in found[5:]] == [("toy: B 0", ["A 0", "B 0"]), ("toy: B 1", ["B 0", "B 1"])]
+    assert [(title, [*lines]) for title, lines in found[5:]] == [
+        ("toy: B 0", ["A 0", "B 0"]),
+        ("toy: B 1", ["B 0", "B 1"]),
+    ]
     assert found[0][1]["A 1"] == {"run 1": [(1.0, 10.0), (2.0, 10.0)]}
     one, two = (size(draw_curves(table, {})) for table in (few, many))  # one panel; seven, four to a row
     assert two[0] > one[0]

@@ -66,7 +66,9 @@ def test_crashes_are_faults_and_not_the_end(tmp_path: Path) -> None:
 
 def test_a_hang_is_a_fault_and_the_rest_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silent, _other = multiprocessing.Pipe()
-    worker = pool._Worker(tmp_path, 0, "", piece=("a reader", range(3, 6)), since=time.monotonic(), ready=True, pipe=silent)
+    worker = pool._Worker(
+        tmp_path, 0, "", piece=("a reader", range(3, 6)), since=time.monotonic(), ready=True, pipe=silent
+    )
     assert worker.outcomes() == []
     begun: list[pool.Piece] = []
     monkeypatch.setattr(worker, "begin", begun.append)

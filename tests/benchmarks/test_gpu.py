@@ -19,8 +19,8 @@ from benchmarks import common, training
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import agreement, throughput
 from pipelines import artifacts
-from pipelines.models.maskgr import MaskGR
-from pipelines.prepare import ensure_sids
+from pipelines.defaults import ensure_sids
+from pipelines.models.sid_models.maskgr import MaskGR
 from pipelines.progress import Silent
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Workspace
@@ -57,11 +57,28 @@ def test_it_trains_and_evaluates_where_little_is_installed(beauty: Workspace, tm
         f"gpu.RESULTS = common.RESULTS = pathlib.Path({str(tmp_path)!r})\n"
         "gpu.main()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{blocked}{os.pathsep}{ROOT}", "MASKGR_WORKSPACE": str(beauty.root)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{blocked}{os.pathsep}{ROOT}",
+        "MASKGR_WORKSPACE": str(beauty.root),
+    }
 
     def check(minutes: float) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(program), "--device", "cpu", "--preset", "smoke", "--only", "training", "--minutes", str(minutes)]
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+        command = [
+            sys.executable,
+            str(program),
+            "--device",
+            "cpu",
+            "--preset",
+            "smoke",
+            "--only",
+            "training",
+            "--minutes",
+            str(minutes),
+        ]
+        return subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+        )
 
     early = check(0.001)
     assert early.returncode == 1
@@ -74,7 +91,9 @@ def test_it_trains_and_evaluates_where_little_is_installed(beauty: Workspace, tm
     assert max(v["recall@10"] for v in found["validation"]) == found["best"]["recall@10"]
 
 
-def test_training_goes_on_where_the_last_call_stopped_it(beauty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_goes_on_where_the_last_call_stopped_it(
+    beauty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two calls with a stop between them are the same steps as one."""
     asked: list[list[str]] = []
 
@@ -91,7 +110,15 @@ def test_training_goes_on_where_the_last_call_stopped_it(beauty: Workspace, monk
         def send_signal(self, number: int) -> None:
             assert number == signal.SIGTERM
             run = beauty.run("gpu-check-cpu-smoke")
-            artifacts.write_json(run.config, {"state": "interrupted", "steps": 10 * len(asked), "seconds": 60.0 * len(asked), "best": None})
+            artifacts.write_json(
+                run.config,
+                {
+                    "state": "interrupted",
+                    "steps": 10 * len(asked),
+                    "seconds": 60.0 * len(asked),
+                    "best": None,
+                },
+            )
 
     monkeypatch.setattr(gpu.subprocess, "Popen", Stopped)
     first = gpu.train("cpu", "smoke", 1.0, [])
@@ -113,7 +140,11 @@ def test_a_device_that_computes_something_else_is_found_out(monkeypatch: pytest.
         return honest(model, device)
 
     monkeypatch.setattr(MaskGR, "to", disturbed)
-    assert {check.name.split(",")[0] for check in agreement.checks(CPU) if not check.passed} == {"loss", "gradient", "scores"}
+    assert {check.name.split(",")[0] for check in agreement.checks(CPU) if not check.passed} == {
+        "loss",
+        "gradient",
+        "scores",
+    }
 
 
 def test_a_step_that_waits_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +166,9 @@ def test_a_step_that_waits_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "agreement.py" in found.detail
 
 
-def test_throughput_is_measured_against_the_reference_and_the_best_products(beauty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throughput_is_measured_against_the_reference_and_the_best_products(
+    beauty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(throughput, "SIDES", {"fp32": ("fp32", False), "compiled": ("fp32", True)})
     monkeypatch.setattr(throughput, "ON_CPU", {"batch_size": 16})
     monkeypatch.setattr(throughput, "apart", _at_once)
@@ -149,7 +182,12 @@ def test_throughput_is_measured_against_the_reference_and_the_best_products(beau
     assert found["training"]["reference, the paper's sizes"]["sequences/s"] > 0
     assert {found["evaluation"][name]["users"] for name in ("T = H", "T = 1")} == {20}
     gpu.show_throughput(found)
-    assert [gpu.figure(value) for value in (22363, 0.04971, None, "no compiler")] == ["22,363", "0.0497", None, "no compiler"]
+    assert [gpu.figure(value) for value in (22363, 0.04971, None, "no compiler")] == [
+        "22,363",
+        "0.0497",
+        None,
+        "no compiler",
+    ]
 
 
 def _at_once(function: Callable[..., Any], *given: Any) -> Any:
@@ -162,7 +200,9 @@ def _broken(*_: object, **__: object) -> None:
     raise RuntimeError("no compiler\nat all")
 
 
-def test_the_rate_of_products_counts_their_operations(beauty: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rate_of_products_counts_their_operations(
+    beauty: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counted: list[int] = []
     monkeypatch.setattr(throughput, "rate", lambda work, seconds: counted.append(work()) or 1.0)
     trainer = training.trainer("smoke", batch_size=16, micro_tokens=128)

@@ -94,17 +94,28 @@ def test_what_is_changed(project: Path) -> None:
 def test_changes_that_no_test_notices_are_told(project: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-c", PROGRAM, "--jobs", "2", "--count", "99"]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     *_, last = lines = done.stdout.splitlines()
     survived = sorted(line.removeprefix("survived").strip() for line in lines if line.startswith("survived"))
-    assert survived == sorted(f"pipelines/decode/number.py:{change}" for change in EXPECTED if change.startswith("16:"))
+    assert survived == sorted(
+        f"pipelines/decode/number.py:{change}" for change in EXPECTED if change.startswith("16:")
+    )
     assert last == "9 of 13 killed, 4 survived (30.8%)."
 
 
 def test_without_a_change_the_tests_must_pass(project: Path) -> None:
     (project / "tests/decode/test_number.py").write_text("def test_it():\n    assert False\n")
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=project, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert done.returncode == 1
     assert "Tests fail without a change" in done.stderr

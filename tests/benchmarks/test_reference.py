@@ -13,15 +13,22 @@ from benchmarks.reference import ReferenceModel, next_digit, reference_beam_sear
 
 def tiny(digits: int = 2, codes: int = 4, items: int = 4, **sizes: int) -> ReferenceModel:
     torch.manual_seed(0)
-    model = ReferenceModel(digits=digits, codes=codes, items=items, **{"width": 16, "layers": 2, "heads": 2, "mlp": 32, **sizes})
+    model = ReferenceModel(
+        digits=digits, codes=codes, items=items, **{"width": 16, "layers": 2, "heads": 2, "mlp": 32, **sizes}
+    )
     torch.nn.init.normal_(model.embedding.weight)  # far from uniform: orders are told apart
     torch.nn.init.normal_(model.head.weight)
     return model.eval()
 
 
-def log_probability(model: ReferenceModel, history: list[list[int]], partial: list[int], digit: int, code: int) -> float:
+def log_probability(
+    model: ReferenceModel, history: list[list[int]], partial: list[int], digit: int, code: int
+) -> float:
     """log p(digit = code | history, partial) from one unpadded sequence."""
-    token = [[h * model.codes + c if c >= 0 else model.mask_token for h, c in enumerate(item)] for item in [*history, partial]]
+    token = [
+        [h * model.codes + c if c >= 0 else model.mask_token for h, c in enumerate(item)]
+        for item in [*history, partial]
+    ]
     with torch.no_grad():
         logits = model(torch.tensor(token).reshape(1, -1))[0, len(history) * model.digits + digit]
     return float(logits.log_softmax(0)[digit * model.codes + code])
@@ -35,9 +42,18 @@ def exhaustive(model: ReferenceModel, history: list[list[int]], order: str) -> d
         while -1 in partial:
             masked = [h for h, c in enumerate(partial) if c < 0]
             table = {
-                h: sorted(torch.tensor([log_probability(model, history, partial, h, c) for c in range(model.codes)]).exp()) for h in masked
+                h: sorted(
+                    torch.tensor(
+                        [log_probability(model, history, partial, h, c) for c in range(model.codes)]
+                    ).exp()
+                )
+                for h in masked
             }
-            digit = masked[0] if order == "left-to-right" else max(masked, key=lambda h: float(table[h][-1] - table[h][-2]))
+            digit = (
+                masked[0]
+                if order == "left-to-right"
+                else max(masked, key=lambda h: float(table[h][-1] - table[h][-2]))
+            )
             total += log_probability(model, history, partial, digit, item[digit])
             partial[digit] = item[digit]
         scores[item] = total
@@ -46,7 +62,9 @@ def exhaustive(model: ReferenceModel, history: list[list[int]], order: str) -> d
 
 @pytest.mark.parametrize("order", ["left-to-right", "greedy"])
 @pytest.mark.parametrize(("digits", "codes"), [(2, 4), (3, 3)])
-def test_a_beam_as_wide_as_the_catalogue_orders_it_as_exhaustive_scoring_does(order: str, digits: int, codes: int) -> None:
+def test_a_beam_as_wide_as_the_catalogue_orders_it_as_exhaustive_scoring_does(
+    order: str, digits: int, codes: int
+) -> None:
     model = tiny(digits, codes)
     histories = [[[1] * digits, [0] * digits], [[2, 0, 1][:digits]]]
     batch = torch.full((2, 2, digits), -1)
@@ -54,14 +72,18 @@ def test_a_beam_as_wide_as_the_catalogue_orders_it_as_exhaustive_scoring_does(or
     found, scores = reference_beam_search(model, batch, beams=codes**digits, order=order)
     for user, history in enumerate(histories):
         expected = exhaustive(model, history, order)
-        assert [tuple(item) for item in found[user].tolist()] == sorted(expected, key=expected.get, reverse=True)
+        assert [tuple(item) for item in found[user].tolist()] == sorted(
+            expected, key=expected.get, reverse=True
+        )
         assert scores[user].tolist() == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-4)
 
 
 def test_one_forward_per_beam_over_padded_sequences() -> None:
     model = tiny(digits=3, codes=8, items=5)
     shapes = []
-    model.register_forward_hook(lambda _, arguments, logits: shapes.append((*arguments[0].shape, logits.shape[-1])))
+    model.register_forward_hook(
+        lambda _, arguments, logits: shapes.append((*arguments[0].shape, logits.shape[-1]))
+    )
     codes, scores = reference_beam_search(model, torch.zeros(2, 1, 3, dtype=torch.long), beams=4)
     assert shapes == [(2, 15, 26)] * (1 + 2 * 4)
     assert codes.shape == (2, 4, 3)
@@ -71,7 +93,9 @@ def test_one_forward_per_beam_over_padded_sequences() -> None:
 def test_histories_keep_their_most_recent_items() -> None:
     model = tiny()
     long = torch.randint(4, (1, 9, 2))
-    assert torch.equal(reference_beam_search(model, long, 4)[0], reference_beam_search(model, long[:, -3:], 4)[0])
+    assert torch.equal(
+        reference_beam_search(model, long, 4)[0], reference_beam_search(model, long[:, -3:], 4)[0]
+    )
     padded = functional.pad(long, (0, 0, 0, 4), value=-1)
     assert torch.equal(model.padded(padded, 3), long[:, -3:])
 
@@ -88,8 +112,12 @@ def test_the_written_out_attention_equals_the_fused_one() -> None:
     x, mask = torch.randn(2, 8, 16), torch.zeros(2, 1, 1, 8)
     mask[1, :, :, 5:] = torch.finfo(torch.float32).min
     q, k, v = attention.qkv(x).view(2, 8, 3, 2, 8).permute(2, 0, 3, 1, 4)
-    fused = functional.scaled_dot_product_attention(attention.rotate(q), attention.rotate(k), v, attn_mask=mask)
-    assert torch.allclose(attention(x, mask), attention.out(fused.transpose(1, 2).reshape(2, 8, 16)), atol=1e-6)
+    fused = functional.scaled_dot_product_attention(
+        attention.rotate(q), attention.rotate(k), v, attn_mask=mask
+    )
+    assert torch.allclose(
+        attention(x, mask), attention.out(fused.transpose(1, 2).reshape(2, 8, 16)), atol=1e-6
+    )
 
 
 def test_the_loss_starts_uniform_and_training_learns_a_constant_catalogue() -> None:
@@ -100,8 +128,12 @@ def test_the_loss_starts_uniform_and_training_learns_a_constant_catalogue() -> N
     sids = torch.tensor([[[1, 3], [1, 3], [-1, -1]]]).repeat(32, 1, 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = [reference_training_step(model, optimizer, sids) for _ in range(60)]
-    assert losses[0] == pytest.approx(torch.tensor(10.0).log().item(), abs=1e-4)  # H·V + 2 = 10 equally likely tokens
-    assert sum(losses[-10:]) / 10 < 0.5  # not zero: where all is masked, relative positions cannot tell the digits apart
+    assert losses[0] == pytest.approx(
+        torch.tensor(10.0).log().item(), abs=1e-4
+    )  # H·V + 2 = 10 equally likely tokens
+    assert (
+        sum(losses[-10:]) / 10 < 0.5
+    )  # not zero: where all is masked, relative positions cannot tell the digits apart
     assert reference_beam_search(model, sids[:1, :1], beams=1)[0].tolist() == [[[1, 3]]]
 
 

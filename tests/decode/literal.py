@@ -15,7 +15,7 @@ LogProbability = Callable[[Partial, list[int], tuple[int, ...]], np.float32]
 
 def search(
     logits: Callable[[Partial], np.ndarray],
-    gain: LogProbability,
+    token_log_prob: LogProbability,
     sids: list[Partial],
     codes: int,
     split: tuple[int, ...],
@@ -23,7 +23,7 @@ def search(
     *,
     unmask: str,
     order: list[int] | None = None,
-    ahead: int = 1,
+    horizon: int = 1,
     constrained: bool = True,
 ) -> list[tuple[float, tuple[int, ...]]]:
     """Scores and items (−1 for what is none) of the K best beams, best first; of equal scores the lower items.
@@ -36,12 +36,17 @@ def search(
     """
     H = len(sids[0])
     number = {sid: item for item, sid in enumerate(sids)}
-    prefixes = {tuple(c if h in shown else codes for h, c in enumerate(s)) for s in sids for r in range(H + 1) for shown in _subsets(H, r)}
+    prefixes = {
+        tuple(c if h in shown else codes for h, c in enumerate(s))
+        for s in sids
+        for r in range(H + 1)
+        for shown in _subsets(H, r)
+    }
 
     def parts(partial: Partial) -> list[Partial]:
         return [partial[start : start + H] for start in range(0, len(partial), H)]
 
-    kept: list[tuple[float, Partial]] = [(np.float32(0), (codes,) * (ahead * H))]
+    kept: list[tuple[float, Partial]] = [(np.float32(0), (codes,) * (horizon * H))]
     for count in split:
         grown = []
         for score, partial in kept:
@@ -51,10 +56,14 @@ def search(
                 for digit, value in zip(digits, values, strict=True):
                     child[digit] = value
                 if not constrained or all(part in prefixes for part in parts(tuple(child))):
-                    grown.append((score + gain(partial, digits, values), tuple(child)))
+                    grown.append((score + token_log_prob(partial, digits, values), tuple(child)))
         kept = sorted(grown, key=lambda entry: -entry[0])[:beams]
-    found = [(float(score), tuple(number.get(part, -1) for part in parts(partial))) for score, partial in kept]
-    return sorted(found, key=lambda entry: (-entry[0], [item if item >= 0 else len(sids) for item in entry[1]]))
+    found = [
+        (float(score), tuple(number.get(part, -1) for part in parts(partial))) for score, partial in kept
+    ]
+    return sorted(
+        found, key=lambda entry: (-entry[0], [item if item >= 0 else len(sids) for item in entry[1]])
+    )
 
 
 def _subsets(digits: int, size: int) -> itertools.combinations:
@@ -64,8 +73,10 @@ def _subsets(digits: int, size: int) -> itertools.combinations:
 def apart(logits: Callable[[Partial], np.ndarray]) -> LogProbability:
     """Digits that are independent of each other given what is visible, added one after another in float32."""
 
-    def gain(partial: Partial, digits: list[int], values: tuple[int, ...]) -> np.float32:
+    def token_log_prob(partial: Partial, digits: list[int], values: tuple[int, ...]) -> np.float32:
         logp = logits(partial)
-        return sum((logp[digit, value] for digit, value in zip(digits, values, strict=True)), start=np.float32(0))
+        return sum(
+            (logp[digit, value] for digit, value in zip(digits, values, strict=True)), start=np.float32(0)
+        )
 
-    return gain
+    return token_log_prob

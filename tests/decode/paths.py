@@ -11,7 +11,9 @@ import numpy as np
 Model = Callable[[tuple[int, ...]], np.ndarray]  # one partial SID (V where masked) → log-probabilities [H, V]
 
 
-def paths(model: Model, unmask: str, split: tuple[int, ...], order: list[int] | None, digits: int, codes: int) -> dict[tuple, float]:
+def paths(
+    model: Model, unmask: str, split: tuple[int, ...], order: list[int] | None, digits: int, codes: int
+) -> dict[tuple, float]:
     """Every SID the strategy can reach (all V^H of them) with its best score over the paths that reach it."""
     frontier = {(codes,) * digits: 0.0}
     for reveal in split:
@@ -29,7 +31,9 @@ def paths(model: Model, unmask: str, split: tuple[int, ...], order: list[int] | 
     return frontier
 
 
-def next_masked(logp: np.ndarray, partial: tuple[int, ...], unmask: str, order: list[int] | None, codes: int) -> list[int]:
+def next_masked(
+    logp: np.ndarray, partial: tuple[int, ...], unmask: str, order: list[int] | None, codes: int
+) -> list[int]:
     """The masked digits of a partial SID in the order in which the strategy takes them."""
     masked = [h for h in range(len(partial)) if partial[h] == codes]
     if unmask == "greedy":

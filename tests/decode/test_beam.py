@@ -43,18 +43,33 @@ def run(model: RandomModel, sids: np.ndarray, decoding: Decoding):  # noqa: ANN2
 
 
 def oracle(model: RandomModel, user: int, decoding: Decoding) -> dict[tuple, float]:
-    order = random_order(torch.arange(model.users), model.digits, decoding.seed)[user].tolist() if decoding.order == "random" else None
-    return paths(lambda p: model.one(user, p), decoding.order, decoding.split(model.digits), order, model.digits, model.codes)
+    order = (
+        random_order(torch.arange(model.users), model.digits, decoding.seed)[user].tolist()
+        if decoding.order == "random"
+        else None
+    )
+    return paths(
+        lambda p: model.one(user, p),
+        decoding.order,
+        decoding.unmask_schedule(model.digits),
+        order,
+        model.digits,
+        model.codes,
+    )
 
 
 @pytest.mark.parametrize("unmask", UNMASKINGS)
 @pytest.mark.parametrize(("digits", "codes"), [(1, 5), (2, 4), (3, 3), (4, 2)])
 @pytest.mark.parametrize("constrained", [True, False])
-def test_a_beam_as_wide_as_the_space_is_exhaustive(unmask: str, digits: int, codes: int, constrained: bool) -> None:
+def test_a_beam_as_wide_as_the_space_is_exhaustive(
+    unmask: str, digits: int, codes: int, constrained: bool
+) -> None:
     sids = catalogue(max(2, codes**digits // 2), digits, codes)
     of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
     beams, every = codes**digits, range(1, digits + 1)
-    if unmask == CONFIDENCE:  # all partial SIDs compete; and beams that meet within an evaluation go on from the better one
+    if (
+        unmask == CONFIDENCE
+    ):  # all partial SIDs compete; and beams that meet within an evaluation go on from the better one
         beams, every = (codes + 1) ** digits, {1, digits}
     for T in every:
         decoding = Decoding(unmask=unmask, nfe=T, beams=beams, constrained=constrained, seed=3)
@@ -104,11 +119,13 @@ def test_two_items_ahead_against_every_pair(unmask: str, constrained: bool) -> N
     for T in range(1, k * H + 1):
         decoding = Decoding(unmask=unmask, nfe=T, beams=V ** (k * H), constrained=constrained, seed=3)
         model = RandomModel(2, k * H, V)
-        found = beam_search(model, torch.arange(2), PartialIndex(sids, V), decoding, ahead=k)
+        found = beam_search(model, torch.arange(2), PartialIndex(sids, V), decoding, horizon=k)
         assert model.evaluations == T
         for user in range(2):
             truth = oracle(model, user, decoding)
-            pairs = [(score, of_sid.get(sid[:H], -1), of_sid.get(sid[H:], -1)) for sid, score in truth.items()]
+            pairs = [
+                (score, of_sid.get(sid[:H], -1), of_sid.get(sid[H:], -1)) for sid, score in truth.items()
+            ]
             ranked = sorted((p for p in pairs if not constrained or min(p[1:]) >= 0), reverse=True)
             alive = found.scores[user].isfinite()
             np.testing.assert_allclose(found.scores[user, alive], [p[0] for p in ranked], atol=1e-5)
@@ -131,25 +148,30 @@ def test_remasking_against_plain_python(constrained: bool, T: int) -> None:
     for user in range(2):
         walks = {}
         for sid in itertools.product(range(V), repeat=H):
-            gains, partial = {}, [V] * H
-            for start, stop in itertools.pairwise([0, *itertools.accumulate(decoding.split(H))]):
+            token_log_probs, partial = {}, [V] * H
+            for start, stop in itertools.pairwise([0, *itertools.accumulate(decoding.unmask_schedule(H))]):
                 logp = model.one(user, tuple(partial))
                 for h in range(start, stop):
-                    gains[h], partial[h] = float(logp[h, sid[h]]), sid[h]
+                    token_log_probs[h], partial[h] = float(logp[h, sid[h]]), sid[h]
             if not constrained or sid in of_sid:
-                walks[sid] = gains
+                walks[sid] = token_log_probs
         for _ in range(again):
             better: dict[tuple, dict] = {}
-            for sid, gains in walks.items():
-                worst = min(gains, key=gains.get)
+            for sid, token_log_probs in walks.items():
+                worst = min(token_log_probs, key=token_log_probs.get)
                 logp = model.one(user, tuple(V if h == worst else c for h, c in enumerate(sid)))
                 for code in range(V):
                     child = tuple(code if h == worst else c for h, c in enumerate(sid))
-                    new = {**gains, worst: float(logp[worst, code])}
-                    if (not constrained or child in of_sid) and sum(new.values()) > sum(better.get(child, {0: -1e9}).values()):
+                    new = {**token_log_probs, worst: float(logp[worst, code])}
+                    if (not constrained or child in of_sid) and sum(new.values()) > sum(
+                        better.get(child, {0: -1e9}).values()
+                    ):
                         better[child] = new
             walks = better
-        ranked = sorted(((sum(gains.values()), of_sid.get(sid, -1)) for sid, gains in walks.items()), reverse=True)
+        ranked = sorted(
+            ((sum(token_log_probs.values()), of_sid.get(sid, -1)) for sid, token_log_probs in walks.items()),
+            reverse=True,
+        )
         alive = found.scores[user].isfinite()
         np.testing.assert_allclose(found.scores[user, alive], [score for score, _ in ranked], atol=1e-4)
         assert found.items[user, alive, 0].tolist() == [item for _, item in ranked]
@@ -171,15 +193,27 @@ def test_random_order_belongs_to_the_user_not_the_batch() -> None:
 
 
 def test_a_split_is_as_even_as_can_be() -> None:
-    assert [Decoding(nfe=T).split(5) for T in (1, 2, 3, 4, 5)] == [(5,), (2, 3), (1, 2, 2), (1, 1, 1, 2), (1,) * 5]
+    assert [Decoding(nfe=T).split(5) for T in (1, 2, 3, 4, 5)] == [
+        (5,),
+        (2, 3),
+        (1, 2, 2),
+        (1, 1, 1, 2),
+        (1,) * 5,
+    ]
     assert Decoding().split(4) == (1, 1, 1, 1)
     with pytest.raises(UserError, match="--nfe 6 is more than the 5 digits"):
         Decoding(nfe=6).split(5)
-    assert Decoding(reveal="3,2").split(5) == (3, 2)
-    assert Decoding(reveal="3,2", nfe=2).name == "greedy-r3-2-k20-constrained"
-    for decoding in (Decoding(reveal="3,1"), Decoding(reveal="3,2", nfe=3)):
+    assert Decoding(unmask_counts="3,2").split(5) == (3, 2)
+    assert Decoding(unmask_counts="3,2", nfe=2).name == "greedy-r3-2-k20-constrained"
+    for decoding in (Decoding(unmask_counts="3,1"), Decoding(unmask_counts="3,2", nfe=3)):
         with pytest.raises(UserError, match="must add up to the 5 digits"):
-            decoding.split(5)
-    for wrong in ({"unmask": "upwards"}, {"beams": 0}, {"nfe": 0}, {"reveal": "1,0"}, {"reveal": "2;3"}):
+            decoding.unmask_schedule(5)
+    for wrong in (
+        {"unmask": "upwards"},
+        {"beams": 0},
+        {"nfe": 0},
+        {"unmask_counts": "1,0"},
+        {"unmask_counts": "2;3"},
+    ):
         with pytest.raises(UserError):
             Decoding(**wrong)

@@ -31,7 +31,7 @@ def test_every_item_has_the_score_of_its_path(unmask: str, digits: int, codes: i
             def one(partial: tuple[int, ...], user: int = user) -> np.ndarray:
                 return model(torch.tensor(partial).expand(2, 1, -1))[user, 0].numpy()
 
-            truth = paths(one, unmask, decoding.split(digits), order[user], digits, codes)
+            truth = paths(one, unmask, decoding.unmask_schedule(digits), order[user], digits, codes)
             np.testing.assert_allclose(found[user], [truth[tuple(sid)] for sid in sids.tolist()], atol=1e-5)
 
 
@@ -51,7 +51,9 @@ def test_competing_digits_leave_no_single_path() -> None:
     T=st.integers(1, 7),
     seed=st.integers(0, 1000),
 )
-def test_a_beam_as_wide_as_the_catalogue_is_exact(digits: int, codes: int, items: int, spare: int, unmask: str, T: int, seed: int) -> None:
+def test_a_beam_as_wide_as_the_catalogue_is_exact(
+    digits: int, codes: int, items: int, spare: int, unmask: str, T: int, seed: int
+) -> None:
     """Every order, every T, catalogues that share most of their digits, more beams than items."""
     sids = catalogue(items, digits, codes, seed)
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=len(sids) + spare, seed=seed)
@@ -68,10 +70,17 @@ def test_a_beam_as_wide_as_the_catalogue_is_exact(digits: int, codes: int, items
 
 def test_one_evaluation_scores_a_large_catalogue_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     sids = catalogue(500, 4, 16)
-    model, users, index, decoding = TableModel(3, 4, 16), torch.arange(3), PartialIndex(sids, 16), Decoding(nfe=1, beams=20)
+    model, users, index, decoding = (
+        TableModel(3, 4, 16),
+        torch.arange(3),
+        PartialIndex(sids, 16),
+        Decoding(nfe=1, beams=20),
+    )
     whole = beam_search(model, users, index, decoding)
     monkeypatch.setattr(beam, "CELLS", 3 * 70)
     blocks = beam_search(model, users, index, decoding)
     assert torch.equal(blocks.items, whole.items)
     assert torch.equal(blocks.scores, whole.scores)
-    assert torch.equal(whole.items.squeeze(2), score_every_item(model, users, index, decoding).topk(20).indices)
+    assert torch.equal(
+        whole.items.squeeze(2), score_every_item(model, users, index, decoding).topk(20).indices
+    )

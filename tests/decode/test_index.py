@@ -19,7 +19,10 @@ def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) ->
     sids = np.stack(np.unravel_index(numbers, (codes,) * digits), axis=1)
     index = PartialIndex(sids, codes)
     every = torch.tensor(list(itertools.product(range(codes + 1), repeat=digits)))  # V stands for masked
-    truth = [any(all(p in (codes, s) for p, s in zip(partial, sid, strict=True)) for sid in sids.tolist()) for partial in every.tolist()]
+    truth = [
+        any(all(p in (codes, s) for p, s in zip(partial, sid, strict=True)) for sid in sids.tolist())
+        for partial in every.tolist()
+    ]
     assert index.valid(index.number(every)).tolist() == truth
     full = every[(every < codes).all(1)]
     of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
@@ -28,7 +31,10 @@ def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) ->
 
 def test_only_what_an_order_reaches_is_built() -> None:
     sids = np.unique(np.random.default_rng(0).integers(0, 5, (200, 4)), axis=0)
-    every, reached = PartialIndex(sids, 5), PartialIndex(sids, 5, Decoding(unmask="left-to-right").reachable(4))
+    every, reached = (
+        PartialIndex(sids, 5),
+        PartialIndex(sids, 5, Decoding(unmask="left-to-right").reachable(4)),
+    )
     distinct = [len(np.unique(sids[:, :revealed], axis=0)) for revealed in range(5)]
     assert len(reached.partials) == sum(distinct) < len(every.partials)
     assert reached.bytes < every.bytes
@@ -43,10 +49,17 @@ def test_more_digits_than_an_index_takes_are_refused() -> None:
     with pytest.raises(UserError, match="Items of 13 digits have 2\\^13 sets of digits.*left-to-right"):
         PartialIndex(sids, 2)
     assert len(PartialIndex(sids[:, :12], 2).partials) <= 13 * 2**12
-    assert PartialIndex(sids, 2, Decoding(unmask="left-to-right").reachable(13)).lookup(torch.tensor([0])).tolist() == [-1]
+    assert PartialIndex(sids, 2, Decoding(unmask="left-to-right").reachable(13)).lookup(
+        torch.tensor([0])
+    ).tolist() == [-1]
 
 
 def test_a_number_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(UserError, match="of 8 digits of 256 codes have more partial SIDs than 64 bits count.*maskgr tokenize --sids"):
+    with pytest.raises(
+        UserError,
+        match="of 8 digits of 256 codes have more partial SIDs than 64 bits count.*maskgr tokenize --sids",
+    ):
         PartialIndex(np.zeros((1, 8), dtype=np.int64), 256)
-    assert PartialIndex(np.full((1, 7), 255), 256).lookup(torch.tensor([257**7 // 256 * 255])).tolist() == [0]  # the longest that fit
+    assert PartialIndex(np.full((1, 7), 255), 256).lookup(torch.tensor([257**7 // 256 * 255])).tolist() == [
+        0
+    ]  # the longest that fit

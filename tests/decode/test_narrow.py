@@ -11,23 +11,32 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.data.candidates import CandidateIndex
 from pipelines.decode import bounded
 from pipelines.decode.beam import beam_search, random_order
 from pipelines.decode.combinations import reveal_jointly
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.partial import Asked, Partial
-from pipelines.models.joint import Joint, Members
+from pipelines.models.sid.item_softmax import ItemSoftmax
 from tests.decode.literal import apart, search
 from tests.decode.models import TableModel, catalogue
 
 
-def assert_as_literal(sids: np.ndarray, codes: int, decoding: Decoding, ahead: int = 1, users: int = 3, seed: int = 0) -> None:
+def assert_as_literal(
+    sids: np.ndarray, codes: int, decoding: Decoding, horizon: int = 1, users: int = 3, seed: int = 0
+) -> None:
     """Hold a beam search over random tables against the literal one, for each user."""
     digits = sids.shape[1]
-    model, numbers = TableModel(users, ahead * digits, codes, seed), torch.arange(users)
-    found = beam_search(model, numbers, PartialIndex(sids, codes, decoding.reachable(digits)), decoding, ahead)
-    order = random_order(numbers, ahead * digits, decoding.seed).tolist() if decoding.order == "random" else [None] * users
+    model, numbers = TableModel(users, horizon * digits, codes, seed), torch.arange(users)
+    found = beam_search(
+        model, numbers, PartialIndex(sids, codes, decoding.reachable(digits)), decoding, horizon
+    )
+    order = (
+        random_order(numbers, horizon * digits, decoding.seed).tolist()
+        if decoding.order == "random"
+        else [None] * users
+    )
     for user in range(users):
         known: dict[tuple[int, ...], np.ndarray] = {}
 
@@ -41,15 +50,17 @@ def assert_as_literal(sids: np.ndarray, codes: int, decoding: Decoding, ahead: i
             apart(logits),
             [tuple(sid) for sid in sids.tolist()],
             codes,
-            decoding.split(ahead * digits),
+            decoding.unmask_schedule(horizon * digits),
             decoding.beams,
             unmask=decoding.order,
             order=order[user],
-            ahead=ahead,
+            horizon=horizon,
             constrained=decoding.constrained,
         )
         alive = found.scores[user].isfinite()
-        np.testing.assert_allclose(found.scores[user][alive], [score for score, _ in wanted], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            found.scores[user][alive], [score for score, _ in wanted], rtol=0, atol=1e-5
+        )
         assert [tuple(items) for items in found.items[user][alive].tolist()] == [items for _, items in wanted]
 
 
@@ -66,7 +77,15 @@ def assert_as_literal(sids: np.ndarray, codes: int, decoding: Decoding, ahead: i
     seed=st.integers(0, 10_000),
 )
 def test_the_beams_kept_are_the_best(
-    digits: int, codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, few: int, seed: int
+    digits: int,
+    codes: int,
+    items: int,
+    beams: int,
+    unmask: str,
+    T: int,
+    constrained: bool,
+    few: int,
+    seed: int,
 ) -> None:
     """Whether what the most promising beams missed is found by branch and bound or by the items."""
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=beams, constrained=constrained, seed=seed)
@@ -84,35 +103,41 @@ def test_the_beams_kept_are_the_best(
     constrained=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-def test_two_items_ahead(codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, seed: int) -> None:
+def test_two_items_ahead(
+    codes: int, items: int, beams: int, unmask: str, T: int, constrained: bool, seed: int
+) -> None:
     decoding = Decoding(unmask=unmask, nfe=T, beams=beams, constrained=constrained, seed=seed)
-    assert_as_literal(catalogue(items, 2, codes, seed), codes, decoding, ahead=2, users=2, seed=seed)
+    assert_as_literal(catalogue(items, 2, codes, seed), codes, decoding, horizon=2, users=2, seed=seed)
 
 
 @pytest.mark.parametrize("reveal", ["3,1", "1,3", "2,2"])
 @pytest.mark.parametrize("unmask", ORDERS)
 def test_large_groups_over_a_sparse_catalogue(unmask: str, reveal: str) -> None:
     """Most combinations are no item, so that what beams can come to is far above what they do."""
-    assert_as_literal(catalogue(30, 4, 9, 1), 9, Decoding(unmask=unmask, reveal=reveal, beams=5, seed=2), users=4)
+    assert_as_literal(
+        catalogue(30, 4, 9, 1), 9, Decoding(unmask=unmask, unmask_counts=reveal, beams=5, seed=2), users=4
+    )
 
 
-def joint_model(sids: np.ndarray, codes: int, users: int, ahead: int, seed: int) -> Joint:
+def joint_model(sids: np.ndarray, codes: int, users: int, horizon: int, seed: int) -> ItemSoftmax:
     """Random vectors of items, and states that depend on every revealed digit."""
-    width, digits = 6, ahead * sids.shape[1]
+    width, digits = 6, horizon * sids.shape[1]
     generator = torch.Generator().manual_seed(seed)
-    tables = torch.randn(users, digits, codes + 1, ahead, width, generator=generator)
+    tables = torch.randn(users, digits, codes + 1, horizon, width, generator=generator)
     vectors = torch.randn(len(sids), width, generator=generator)
 
     def states(revealed: torch.Tensor) -> torch.Tensor:
-        return tables[torch.arange(users)[:, None, None], torch.arange(digits), revealed].sum(2)  # [B, K, k, D]
+        return tables[torch.arange(users)[:, None, None], torch.arange(digits), revealed].sum(
+            2
+        )  # [B, K, k, D]
 
-    return Joint(states, vectors, Members(torch.as_tensor(sids), codes))
+    return ItemSoftmax(states, vectors, CandidateIndex(torch.as_tensor(sids), codes))
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     digits=st.integers(2, 4),
-    ahead=st.integers(1, 2),
+    horizon=st.integers(1, 2),
     codes=st.integers(2, 5),
     items=st.integers(2, 25),
     beams=st.integers(1, 5),
@@ -120,49 +145,65 @@ def joint_model(sids: np.ndarray, codes: int, users: int, ahead: int, seed: int)
     T=st.integers(2, 4),
     seed=st.integers(0, 10_000),
 )
-def test_joint_digits(digits: int, ahead: int, codes: int, items: int, beams: int, unmask: str, T: int, seed: int) -> None:
+def test_joint_digits(
+    digits: int, horizon: int, codes: int, items: int, beams: int, unmask: str, T: int, seed: int
+) -> None:
     """A combination's probability is the share of the items that have it among those that agree with what was visible."""
-    if ahead * digits > 4:
+    if horizon * digits > 4:
         digits = 2
     sids = catalogue(items, digits, codes, seed)
-    decoding = Decoding(unmask=unmask, nfe=T if ahead * digits >= T else None, beams=beams, seed=seed)
+    decoding = Decoding(unmask=unmask, nfe=T if horizon * digits >= T else None, beams=beams, seed=seed)
     users = 2
-    model, numbers = joint_model(sids, codes, users, ahead, seed), torch.arange(users)
+    model, numbers = joint_model(sids, codes, users, horizon, seed), torch.arange(users)
     index = PartialIndex(sids, codes, decoding.reachable(digits))
-    found = beam_search(model, numbers, index, decoding, ahead)
-    order = random_order(numbers, ahead * digits, decoding.seed).tolist() if unmask == "random" else [None] * users
+    found = beam_search(model, numbers, index, decoding, horizon)
+    order = (
+        random_order(numbers, horizon * digits, decoding.seed).tolist()
+        if unmask == "random"
+        else [None] * users
+    )
     for user in range(users):
 
         def logits(partial: tuple[int, ...], user: int = user) -> np.ndarray:
             return model(torch.tensor(partial).expand(users, 1, -1))[user, 0].numpy()
 
-        def gain(partial: tuple[int, ...], chosen: list[int], values: tuple[int, ...], user: int = user) -> np.float32:
-            energies = (
-                (model.states(torch.tensor(partial).expand(users, 1, -1))[user, 0] @ model.vectors.T).double().exp().numpy()
+        def token_log_prob(
+            partial: tuple[int, ...], chosen: list[int], values: tuple[int, ...], user: int = user
+        ) -> np.float32:
+            logits = (
+                (model.states(torch.tensor(partial).expand(users, 1, -1))[user, 0] @ model.vectors.T)
+                .double()
+                .exp()
+                .numpy()
             )  # [k, N]
             child = {**dict(enumerate(partial)), **dict(zip(chosen, values, strict=True))}
             total = 0.0
-            for part in range(ahead):
+            for part in range(horizon):
                 before, after = (
                     np.all([(c == codes) | (sids[:, h] == c) for h, c in enumerate(p)], axis=0)
-                    for p in (partial[part * digits : (part + 1) * digits], [child[part * digits + h] for h in range(digits)])
+                    for p in (
+                        partial[part * digits : (part + 1) * digits],
+                        [child[part * digits + h] for h in range(digits)],
+                    )
                 )
-                total += np.log(energies[part][after].sum() / energies[part][before].sum())
+                total += np.log(logits[part][after].sum() / logits[part][before].sum())
             return np.float32(total)
 
         wanted = search(
             logits,
-            gain,
+            token_log_prob,
             [tuple(sid) for sid in sids.tolist()],
             codes,
-            decoding.split(ahead * digits),
+            decoding.unmask_schedule(horizon * digits),
             beams,
             unmask=unmask,
             order=order[user],
-            ahead=ahead,
+            horizon=horizon,
         )
         alive = found.scores[user].isfinite()
-        np.testing.assert_allclose(found.scores[user][alive], [score for score, _ in wanted], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(
+            found.scores[user][alive], [score for score, _ in wanted], rtol=0, atol=1e-4
+        )
         assert [tuple(items) for items in found.items[user][alive].tolist()] == [items for _, items in wanted]
 
 
@@ -171,15 +212,20 @@ def test_joint_digits_revealed_together_are_worth_what_they_are_one_by_one() -> 
     sids = catalogue(12, 3, 4, 5)
     model, nothing = joint_model(sids, 4, 2, 1, 5), torch.full((2, 1, 3), 4)
     model(nothing)
-    beams, digits = Partial(nothing, torch.zeros(2, 1, 3), torch.zeros(2, 1)), torch.tensor([[[2, 0, 1]], [[1, 2, 0]]])
+    beams, digits = (
+        Partial(nothing, torch.zeros(2, 1, 3), torch.zeros(2, 1)),
+        torch.tensor([[[2, 0, 1]], [[1, 2, 0]]]),
+    )
     found = reveal_jointly(model, digits, beams, PartialIndex(sids, 4), Decoding(beams=6, remask=1))
-    torch.testing.assert_close(found.gains.sum(2), found.scores)
+    torch.testing.assert_close(found.token_log_probs.sum(2), found.scores)
     for user, beam in itertools.product(range(2), range(6)):
         partial = nothing.clone()
         for digit in digits[user, 0].tolist():
             code = int(found.codes[user, beam, digit])
             expected = model.again(partial, torch.zeros(2, 1, dtype=torch.int64))
-            torch.testing.assert_close(found.gains[user, beam, digit], expected[user, 0, digit, code])
+            torch.testing.assert_close(
+                found.token_log_probs[user, beam, digit], expected[user, 0, digit, code]
+            )
             partial[user, 0, digit] = code
 
 

@@ -32,7 +32,9 @@ def test_the_nearest_item_shares_most_digits(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("unmask", ["greedy", "left-to-right"])
 def test_beams_are_mapped_and_each_item_stands_once_at_its_best_place(unmask: str) -> None:
     sids, model = catalogue(12, 3, 4), RandomModel(3, 3, 4)
-    decoding = Decoding(unmask=unmask, beams=64, constrained=False, nearest=True)  # as wide as the space, so that all codes are known
+    decoding = Decoding(
+        unmask=unmask, beams=64, constrained=False, nearest=True
+    )  # as wide as the space, so that all codes are known
     found = run(model, sids, decoding)
     for user in range(3):
         expected: dict[int, float] = {}

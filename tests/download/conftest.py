@@ -21,7 +21,9 @@ class Site:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.habit: dict[str, int] = {}  # "cut": break off after so many bytes, "fail": so many 500s first, "deaf": ignore ranges,
+        self.habit: dict[
+            str, int
+        ] = {}  # "cut": break off after so many bytes, "fail": so many 500s first, "deaf": ignore ranges,
         # "astray": answer with another range than asked for
         self.asked: list[tuple[str, str | None]] = []
         self.address = ""
@@ -42,7 +44,11 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             if name not in site.files:
                 return self.send_error(404)
             data, tag = site.files[name], f'"{hash(site.files[name])}"'
-            start = int(asked[6:-1]) if asked and "deaf" not in site.habit and self.headers.get("If-Range") == tag else 0
+            start = (
+                int(asked[6:-1])
+                if asked and "deaf" not in site.habit and self.headers.get("If-Range") == tag
+                else 0
+            )
             if start >= len(data):
                 return self.send_error(416)
             self.send_response(206 if start else 200)
@@ -114,7 +120,14 @@ def _zip(members: dict[str, str], encoding: str) -> bytes:
 
 
 def ratings(separator: str) -> str:
-    return "\n".join(separator.join(map(str, (u + 1, (u + i) % ITEMS + 1, 4, 1000 + i))) for u in range(USERS) for i in range(ITEMS)) + "\n"
+    return (
+        "\n".join(
+            separator.join(map(str, (u + 1, (u + i) % ITEMS + 1, 4, 1000 + i)))
+            for u in range(USERS)
+            for i in range(ITEMS)
+        )
+        + "\n"
+    )
 
 
 def ml_1m() -> bytes:
@@ -124,7 +137,9 @@ def ml_1m() -> bytes:
 
 def ml_100k() -> bytes:
     flags = "0|1|" + "0|" * 14 + "1|0|1"  # Action, Thriller, Western
-    movies = "\n".join(f"{i + 1}|Amélie {i} (199{i})|01-Jan-1995||http://x|{flags}" for i in range(ITEMS)) + "\n"
+    movies = (
+        "\n".join(f"{i + 1}|Amélie {i} (199{i})|01-Jan-1995||http://x|{flags}" for i in range(ITEMS)) + "\n"
+    )
     return _zip({"ml-100k/u.data": ratings("\t"), "ml-100k/u.item": movies}, "latin-1")
 
 

@@ -23,10 +23,17 @@ def files(folder: Path, reviews: list[str], metadata: list[str]) -> list[Path]:
 
 
 def test_fields_become_plain_text(tmp_path: Path) -> None:
-    product = {"asin": "B1", "title": "Soap &amp;\n Water", "categories": [["Beauty", "Bath"], ["Beauty", "Skin"]], "price": 2.5}
+    product = {
+        "asin": "B1",
+        "title": "Soap &amp;\n Water",
+        "categories": [["Beauty", "Bath"], ["Beauty", "Skin"]],
+        "price": 2.5,
+    }
     interactions, items, text = read(files(tmp_path, [json.dumps(REVIEW)], [repr(product)]))
     assert interactions.rows() == [("U1", "B1", 1000, 4.0)]
-    assert items.select("item_id", *text).rows() == [("B1", "Soap & Water", ["Beauty", "Bath", "Skin"], None, "$2.5")]
+    assert items.select("item_id", *text).rows() == [
+        ("B1", "Soap & Water", ["Beauty", "Bath", "Skin"], None, "$2.5")
+    ]
 
 
 def test_fields_of_another_type_are_no_text(tmp_path: Path) -> None:
@@ -69,7 +76,11 @@ def test_an_empty_metadata_file_is_refused(tmp_path: Path) -> None:
         read(files(tmp_path, [json.dumps(REVIEW)], []))
 
 
-@pytest.mark.parametrize("line", [b"[" * 100_000, b"-" * 100_000 + b"1", b"{'a': 1 + 1j**9}", b"{[]: 1}"], ids=lambda line: str(line[:8]))
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 100_000, b"-" * 100_000 + b"1", b"{'a': 1 + 1j**9}", b"{[]: 1}"],
+    ids=lambda line: str(line[:8]),
+)
 def test_hostile_lines_do_not_bring_it_down(line: bytes) -> None:
     with pytest.raises(UserError, match="line 2 is neither"):
         parse(line, Path("meta.json.gz"), 2)

@@ -30,9 +30,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "habit", [{}, {"cut": 100_000}, {"cut": 300_000, "deaf": 1}, {"fail": 2}, {"cut": 0}, {"cut": 9, "astray": 1}], ids=str
+    "habit",
+    [{}, {"cut": 100_000}, {"cut": 300_000, "deaf": 1}, {"fail": 2}, {"cut": 0}, {"cut": 9, "astray": 1}],
+    ids=str,
 )
-def test_what_arrives_is_what_was_sent(site: Site, tmp_path: Path, progress: ListProgress, habit: dict) -> None:
+def test_what_arrives_is_what_was_sent(
+    site: Site, tmp_path: Path, progress: ListProgress, habit: dict
+) -> None:
     site.files["data.bin"], site.habit = BYTES, dict(habit)
     path = fetch(File("data.bin", (f"{site.address}/data.bin",)), tmp_path, None, progress)
     assert path.read_bytes() == BYTES
@@ -80,9 +84,13 @@ def test_dead_addresses_are_passed_over_quickly(site: Site, tmp_path: Path, prog
     assert [name for name, _ in site.asked] == ["other.bin", "data.bin"]  # one try each
 
 
-def test_a_web_page_in_place_of_the_file_is_passed_over(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+def test_a_web_page_in_place_of_the_file_is_passed_over(
+    site: Site, tmp_path: Path, progress: ListProgress
+) -> None:
     site.files = {"page.zip": b"<html>we moved</html>", "data.zip": ml_1m()}
-    path = fetch(File("data.zip", (f"{site.address}/page.zip", f"{site.address}/data.zip")), tmp_path, None, progress)
+    path = fetch(
+        File("data.zip", (f"{site.address}/page.zip", f"{site.address}/data.zip")), tmp_path, None, progress
+    )
     assert path.read_bytes() == site.files["data.zip"]
     assert "what it sent is no .zip file" in progress.messages[0]
 
@@ -96,13 +104,17 @@ def test_a_part_is_continued_only_from_where_it_came(
     assert site.asked == [("a.bin", None), ("b.bin", None)]
 
 
-def test_a_file_that_is_not_the_first_accepted_is_refused(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+def test_a_file_that_is_not_the_first_accepted_is_refused(
+    site: Site, tmp_path: Path, progress: ListProgress
+) -> None:
     site.files["data.bin"] = BYTES
     file = File("data.bin", (f"{site.address}/data.bin",))
     path = fetch(file, tmp_path, None, progress)
     accept([path])
     path.write_bytes(BYTES[:-1])
-    with pytest.raises(UserError, match=r"data.bin is not the file that was accepted first: .*767,999 bytes.*768,000 bytes"):
+    with pytest.raises(
+        UserError, match=r"data.bin is not the file that was accepted first: .*767,999 bytes.*768,000 bytes"
+    ):
         fetch(file, tmp_path, None, progress)
     path.unlink()
     site.files["data.bin"] = b"another file"
@@ -122,7 +134,9 @@ def check(workspace: Workspace, name: str, user: str) -> None:
     assert len(sequences) == USERS
     assert len(items) == ITEMS
     row = sequences["user_id"].to_pylist().index(user)
-    assert [items[i][-1] for i in sequences["items"][row].as_py()] == [str((1 + i) % ITEMS + ("B" not in items[0])) for i in range(ITEMS)]
+    assert [items[i][-1] for i in sequences["items"][row].as_py()] == [
+        str((1 + i) % ITEMS + ("B" not in items[0])) for i in range(ITEMS)
+    ]
 
 
 def test_amazon(site: Site, workspace: Workspace, progress: ListProgress) -> None:
@@ -130,7 +144,9 @@ def test_amazon(site: Site, workspace: Workspace, progress: ListProgress) -> Non
     download_dataset(workspace, "beauty", DownloadConfig(mirror=site.address), progress)
     check(workspace, "beauty", "U1")
     texts = text_of(workspace, "beauty")
-    assert texts["B003"] == 'Soap "No. 3" – it\'s good. Beauty, Bath. It cleans.. $4.5'  # title, categories, description, price
+    assert (
+        texts["B003"] == 'Soap "No. 3" – it\'s good. Beauty, Bath. It cleans.. $4.5'
+    )  # title, categories, description, price
     assert texts["B007"] == "Beauty"
     assert workspace.require_dataset().name == "beauty"
     download_dataset(workspace, "beauty", DownloadConfig(mirror=site.address), progress)
@@ -148,7 +164,13 @@ def test_amazon(site: Site, workspace: Workspace, progress: ListProgress) -> Non
     ],
 )
 def test_movielens_from_disk(
-    workspace: Workspace, progress: ListProgress, tmp_path: Path, name: str, file: str, data: Callable[[], bytes], text: str
+    workspace: Workspace,
+    progress: ListProgress,
+    tmp_path: Path,
+    name: str,
+    file: str,
+    data: Callable[[], bytes],
+    text: str,
 ) -> None:
     (tmp_path / file).write_bytes(data())
     for place in (tmp_path, tmp_path / file):  # the folder or the archive itself
@@ -169,28 +191,44 @@ def test_a_part_that_is_whole_is_begun_again(site: Site, tmp_path: Path, progres
 def test_pip_is_the_last_resort(maskgr: Callable, workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / "recbole-1.2.1-py3-none-any.whl").write_bytes(recbole())
-    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "", "PIP_NO_INDEX": "1"}
+    nowhere = {
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+        "PIP_NO_INDEX": "1",
+    }
     failed = maskgr("download", "ml-100k", **nowhere, PIP_FIND_LINKS=str(tmp_path))
     assert failed.returncode == 2
     assert "pip failed (ERROR: No matching distribution found for recbole==1.2.1)" in failed.stderr
     done = maskgr("download", "ml-100k", **nowhere, PIP_FIND_LINKS=str(tmp_path / "wheels"))
     assert done.returncode == 0, done.stderr
     said = done.stderr.splitlines()
-    assert [line.split(": ")[0] for line in said[:2]] == list(DATASETS["ml-100k"][0].files[0].addresses)  # a line for each that was skipped
+    assert [line.split(": ")[0] for line in said[:2]] == list(
+        DATASETS["ml-100k"][0].files[0].addresses
+    )  # a line for each that was skipped
     assert said[2] == "Asking pip for recbole==1.2.1."
     check(workspace, "ml-100k", "2")
     again = maskgr("download", "ml-100k", **nowhere)  # from disk now
     assert again.stderr.startswith("ml-100k is up to date"), again.stderr
 
 
-def test_a_python_without_pip_is_told(tmp_path: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_pip_is_told(
+    tmp_path: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(Unreachable, match="this Python has no pip.*-m ensurepip"):
         fetch(DATASETS["ml-100k"][1].files[0], tmp_path, None, progress)
 
 
 @pytest.mark.parametrize(
-    "line", [b"__import__('os').system('touch /tmp/owned')", b"{'asin': open('/etc/passwd')}", b"[1, 2]", b"{", b"\xff"]
+    "line",
+    [
+        b"__import__('os').system('touch /tmp/owned')",
+        b"{'asin': open('/etc/passwd')}",
+        b"[1, 2]",
+        b"{",
+        b"\xff",
+    ],
 )
 def test_a_line_is_never_evaluated(line: bytes) -> None:
     with pytest.raises(UserError, match="line 7 is neither a JSON object nor a Python literal"):
@@ -206,15 +244,34 @@ def damaged() -> list:
     reviews, meta = amazon_files().values()
     return [
         pytest.param(
-            "beauty", {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta}, "not a readable gzip file", id="cut gzip"
+            "beauty",
+            {"reviews_Beauty_5.json.gz": reviews[:-40], "meta_Beauty.json.gz": meta},
+            "not a readable gzip file",
+            id="cut gzip",
         ),
-        pytest.param("beauty", {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta}, "is empty|not a readable gzip", id="empty"),
         pytest.param(
-            "beauty", {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta}, "not a readable gzip", id="a web page"
+            "beauty",
+            {"reviews_Beauty_5.json.gz": b"", "meta_Beauty.json.gz": meta},
+            "is empty|not a readable gzip",
+            id="empty",
         ),
-        pytest.param("beauty", {"reviews_Beauty_5.json.gz": reviews}, "does not hold .*meta_Beauty.json.gz", id="one file missing"),
         pytest.param(
-            "beauty", {"reviews_Beauty_5.json.gz": meta, "meta_Beauty.json.gz": meta}, "line 1 has no reviewerID", id="wrong file"
+            "beauty",
+            {"reviews_Beauty_5.json.gz": b"<html>", "meta_Beauty.json.gz": meta},
+            "not a readable gzip",
+            id="a web page",
+        ),
+        pytest.param(
+            "beauty",
+            {"reviews_Beauty_5.json.gz": reviews},
+            "does not hold .*meta_Beauty.json.gz",
+            id="one file missing",
+        ),
+        pytest.param(
+            "beauty",
+            {"reviews_Beauty_5.json.gz": meta, "meta_Beauty.json.gz": meta},
+            "line 1 has no reviewerID",
+            id="wrong file",
         ),
         pytest.param("ml-1m", {"ml-1m.zip": ml_1m()[:-60]}, "not a readable zip archive", id="cut zip"),
         pytest.param("ml-1m", {"ml-1m.zip": ml_100k()}, "has no ml-1m/ratings.dat", id="another archive"),
@@ -222,7 +279,9 @@ def damaged() -> list:
 
 
 @pytest.mark.parametrize(("name", "files", "message"), damaged())
-def test_damaged_files_are_refused(maskgr: Callable, workspace: Workspace, tmp_path: Path, name: str, files: dict, message: str) -> None:
+def test_damaged_files_are_refused(
+    maskgr: Callable, workspace: Workspace, tmp_path: Path, name: str, files: dict, message: str
+) -> None:
     (tmp_path / "files").mkdir()
     for file, data in files.items():
         (tmp_path / "files" / file).write_bytes(data)
@@ -233,7 +292,9 @@ def test_damaged_files_are_refused(maskgr: Callable, workspace: Workspace, tmp_p
     assert not workspace.datasets
 
 
-def test_the_command_and_its_mistakes(site: Site, maskgr: Callable, workspace: Workspace, tmp_path: Path) -> None:
+def test_the_command_and_its_mistakes(
+    site: Site, maskgr: Callable, workspace: Workspace, tmp_path: Path
+) -> None:
     site.files = amazon_files()
     done = maskgr("download", "beauty", "--mirror", site.address)
     assert done.returncode == 0, done.stderr
@@ -248,7 +309,9 @@ def test_the_command_and_its_mistakes(site: Site, maskgr: Callable, workspace: W
         (["beauty", "--min-count", 1000], "No interaction of beauty is left by --min-count 1000"),
         (["toys", "--mirror", "http://127.0.0.1:9"], "No source of toys could be reached.*--from"),
     ):
-        failed = maskgr("download", *arguments, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")  # no way out
+        failed = maskgr(
+            "download", *arguments, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9"
+        )  # no way out
         assert failed.returncode == 2, failed.stderr
         assert pl.Series([failed.stderr.replace("\n", " ")]).str.contains(message)[0], failed.stderr
     assert {p: p.read_bytes() for p in workspace.root.rglob("*") if p.is_file()} == before
@@ -278,11 +341,15 @@ def test_spoilt_checksums_are_named(tmp_path: Path, text: str, message: str) -> 
     (tmp_path / "a.zip").write_bytes(b"x")
     (tmp_path / fetching.RECORD).write_text(text)
     for use in (lambda: fetching.check(tmp_path / "a.zip", tmp_path), lambda: accept([tmp_path / "a.zip"])):
-        with pytest.raises(UserError, match=f"checksums.json.*{message}.* Remove it if the files beside it are to be trusted"):
+        with pytest.raises(
+            UserError, match=f"checksums.json.*{message}.* Remove it if the files beside it are to be trusted"
+        ):
             use()
 
 
-def test_a_spoilt_note_of_what_came_so_far_begins_anew(site: Site, tmp_path: Path, progress: ListProgress) -> None:
+def test_a_spoilt_note_of_what_came_so_far_begins_anew(
+    site: Site, tmp_path: Path, progress: ListProgress
+) -> None:
     site.files["data.bin"] = BYTES
     address = f"{site.address}/data.bin"
     for tag in (b"\xff\xfe", b'"a"\r\nX: y', "\u00e9".encode()):

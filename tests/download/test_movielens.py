@@ -33,7 +33,10 @@ def archive(path: Path, members: dict[str, str], encoding: str = "latin-1") -> l
     ],
 )
 def test_title_and_year(tmp_path: Path, title: str, name: str, year: str | None) -> None:
-    made = archive(tmp_path / "z.zip", {"ml-1m/ratings.dat": "1::7::5::978300760\n", "ml-1m/movies.dat": f"7::{title}::Drama|War\n"})
+    made = archive(
+        tmp_path / "z.zip",
+        {"ml-1m/ratings.dat": "1::7::5::978300760\n", "ml-1m/movies.dat": f"7::{title}::Drama|War\n"},
+    )
     ratings, movies, _ = read_1m(made)
     assert ratings.rows() == [("1", "7", 5.0, 978300760)]
     assert movies.rows() == [("7", name, year, ["Drama", "War"])]
@@ -44,7 +47,10 @@ def test_both_editions_of_100k_say_the_same(tmp_path: Path) -> None:
     flags[5] = flags[8] = "1"  # Comedy, Drama: u.genre numbers 5 and 8
     official = archive(
         tmp_path / "a.zip",
-        {"ml-100k/u.data": "196\t242\t3\t881250949\n", "ml-100k/u.item": f"242|Kolya (1996)|24-Jan-1997||http://x|{'|'.join(flags)}\n"},
+        {
+            "ml-100k/u.data": "196\t242\t3\t881250949\n",
+            "ml-100k/u.item": f"242|Kolya (1996)|24-Jan-1997||http://x|{'|'.join(flags)}\n",
+        },
     )
     copied = archive(
         tmp_path / "b.whl",
@@ -69,7 +75,10 @@ def test_both_editions_of_100k_say_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_of_another_form_is_named(tmp_path: Path, row: str, message: str) -> None:
-    made = archive(tmp_path / "z.zip", {"ml-1m/ratings.dat": f"1::7::5::9\n{row}\n", "ml-1m/movies.dat": "7::Heat (1995)::Drama\n"})
+    made = archive(
+        tmp_path / "z.zip",
+        {"ml-1m/ratings.dat": f"1::7::5::9\n{row}\n", "ml-1m/movies.dat": "7::Heat (1995)::Drama\n"},
+    )
     with pytest.raises(UserError, match=rf"ml-1m/ratings.dat, {message}"):
         read_1m(made)
 
@@ -95,7 +104,9 @@ def _encrypted(data: bytes) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+@pytest.mark.parametrize(
+    "packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED]
+)
 @pytest.mark.parametrize("spoil", [_spoilt, _encrypted])
 def test_a_spoilt_member_is_one_line(tmp_path: Path, packing: int, spoil: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "z.zip"
@@ -108,8 +119,13 @@ def test_a_spoilt_member_is_one_line(tmp_path: Path, packing: int, spoil: Callab
         read_1m([path])
 
 
-def test_a_member_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = archive(tmp_path / "z.zip", {"ml-1m/ratings.dat": "1::7::5::9\n" * 10, "ml-1m/movies.dat": "7::Heat (1995)::Drama\n"})
+def test_a_member_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = archive(
+        tmp_path / "z.zip",
+        {"ml-1m/ratings.dat": "1::7::5::9\n" * 10, "ml-1m/movies.dat": "7::Heat (1995)::Drama\n"},
+    )
     monkeypatch.setattr(movielens, "LARGEST", 100)
     with pytest.raises(UserError, match="ml-1m/ratings.dat claims to hold more than 100 bytes"):
         read_1m(made)

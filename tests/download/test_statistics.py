@@ -20,7 +20,8 @@ def test_the_toy_by_hand(toy: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "length", "sparsity"), [("beauty", 8.88, 99.93), ("toys", 8.63, 99.93), ("sports", 8.32, 99.95), ("ml-1m", 165.50, 95.16)]
+    ("name", "length", "sparsity"),
+    [("beauty", 8.88, 99.93), ("toys", 8.63, 99.93), ("sports", 8.32, 99.95), ("ml-1m", 165.50, 95.16)],
 )
 def test_the_paper_s_counts_give_its_averages(name: str, length: float, sparsity: float) -> None:
     paper = paper_statistics(name)
@@ -31,11 +32,18 @@ def test_the_paper_s_counts_give_its_averages(name: str, length: float, sparsity
 def test_data_files_are_installed_with_the_code(tmp_path: Path) -> None:
     build = ["egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", tmp_path / "lib"]
     subprocess.run(
-        [sys.executable, "-c", "from setuptools import setup; setup()", *map(str, build)], cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-c", "from setuptools import setup; setup()", *map(str, build)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     for package in ("pipelines", "maskgr_cli"):
         ours = {
-            p.relative_to(ROOT) for p in (ROOT / package).rglob("*") if p.is_file() and p.suffix != ".pyc" and not p.name.startswith(".")
+            p.relative_to(ROOT)
+            for p in (ROOT / package).rglob("*")
+            if p.is_file() and p.suffix != ".pyc" and not p.name.startswith(".")
         }
-        installed = {p.relative_to(tmp_path / "lib") for p in (tmp_path / "lib" / package).rglob("*") if p.is_file()}
+        installed = {
+            p.relative_to(tmp_path / "lib") for p in (tmp_path / "lib" / package).rglob("*") if p.is_file()
+        }
         assert installed == ours

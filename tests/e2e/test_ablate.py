@@ -9,19 +9,40 @@ from collections.abc import Callable
 from pipelines import artifacts
 from pipelines.workspace import Workspace
 
-GRID = ["--sids", 2, "--codebook", 64, "--steps", 3, "--nfe", "1..2", "--beams", 5, "--metrics", "R@5,invalid", "--budget", "smoke"]
+GRID = [
+    "--sids",
+    2,
+    "--codebook",
+    64,
+    "--steps",
+    3,
+    "--nfe",
+    "1..2",
+    "--beams",
+    5,
+    "--metrics",
+    "R@5,invalid",
+    "--budget",
+    "smoke",
+]
 
 
-def test_a_grid_whose_runs_have_processes_of_their_own(toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_a_grid_whose_runs_have_processes_of_their_own(
+    toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     done = maskgr("ablate", *GRID, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert "Ablation: 2 cells, 1 run to train or evaluate, budget smoke." in done.stderr
     folder = toy.report("ablation-smoke")
     rows = artifacts.read(folder / "results.parquet", "grid").to_pylist()
-    assert [(row["nfe"], row["metric"]) for row in rows] == [(nfe, metric) for nfe in "12" for metric in ("R@5", "invalid")]
+    assert [(row["nfe"], row["metric"]) for row in rows] == [
+        (nfe, metric) for nfe in "12" for metric in ("R@5", "invalid")
+    ]
     for row in rows:
         name = "recall" if row["metric"] == "R@5" else "invalid_rate"
-        metrics = artifacts.read(toy.run(row["run"]).evaluation(row["evaluation"]) / "metrics.parquet", "metrics").to_pylist()
+        metrics = artifacts.read(
+            toy.run(row["run"]).evaluation(row["evaluation"]) / "metrics.parquet", "metrics"
+        ).to_pylist()
         assert row["value"] == next(m["value"] for m in metrics if m["metric"] == name)
     assert len({row["run"] for row in rows}) == len(toy.runs) == 1
     shown = re.findall(r"maskgr, ours: [^│]*│ +([\d.]+) │", done.stdout)

@@ -46,7 +46,12 @@ TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
 def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskgr) -> None:
     trained = maskgr(*TRAIN, "--steps", 40, "--name", "first")
     assert trained.returncode == 0, trained.stderr
-    for said in ("Data set: toy", "No embeddings of toy yet", "Semantic IDs lsa-2x16 of toy must be made", "Trained first"):
+    for said in (
+        "Data set: toy",
+        "No embeddings of toy yet",
+        "Semantic IDs lsa-2x16 of toy must be made",
+        "Trained first",
+    ):
         assert said in trained.stderr
     measured = maskgr("eval", "--unmask", "greedy", "--nfe", 3)
     assert measured.returncode == 0, measured.stderr
@@ -56,7 +61,10 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
 
     folder = toy.run("first").evaluation("greedy-t3-k20-constrained")
     ranks = artifacts.read(folder / "ranks.parquet", "ranks")["rank"].to_pylist()
-    found = {(r["metric"], r["k"]): r["value"] for r in artifacts.read(folder / "metrics.parquet", "metrics").to_pylist()}
+    found = {
+        (r["metric"], r["k"]): r["value"]
+        for r in artifacts.read(folder / "metrics.parquet", "metrics").to_pylist()
+    }
     for k in (5, 10, 20):
         hits = [r for r in ranks if r is not None and r <= k]
         assert found["recall", k] == pytest.approx(len(hits) / 200)
@@ -68,18 +76,33 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
     assert "is evaluated already" in again.stderr
     assert again.stdout == measured.stdout
     seen = toy.require_dataset().sequences
-    done = maskgr("eval", "--unseen")
+    done = maskgr("eval", "--exclude-seen")
     assert "unseen items" in done.stdout
-    kept = artifacts.read(toy.run("first").evaluation("greedy-k20-constrained-unseen") / "recommendations.parquet", "recommendations")
-    for history, items in zip(artifacts.read(seen, "sequences")["items"].to_pylist(), kept["items"].to_pylist(), strict=True):
+    kept = artifacts.read(
+        toy.run("first").evaluation("greedy-k20-constrained-unseen") / "recommendations.parquet",
+        "recommendations",
+    )
+    for history, items in zip(
+        artifacts.read(seen, "sequences")["items"].to_pylist(), kept["items"].to_pylist(), strict=True
+    ):
         assert not set(history[:-1]) & set(items)
-    for other in (["--unmask", "random"], ["--unmask", "left-to-right", "--no-constrained"], ["--split", "validation", "--nfe", 1]):
+    for other in (
+        ["--unmask", "random"],
+        ["--unmask", "left-to-right", "--no-constrained"],
+        ["--split", "validation", "--nfe", 1],
+    ):
         done = maskgr("eval", *other, "--beams", 10)
         assert done.returncode == 0, done.stderr
     assert len(toy.run("first").evaluations) == 5
     shown = maskgr("show")
     assert shown.returncode == 0, shown.stderr
-    for word in ("toy (current)", "lsa-2x16", "first", "greedy-t3-k20-constrained", "validation-greedy-t1-k10-constrained"):
+    for word in (
+        "toy (current)",
+        "lsa-2x16",
+        "first",
+        "greedy-t3-k20-constrained",
+        "validation-greedy-t1-k10-constrained",
+    ):
         assert word in shown.stdout
 
 
@@ -89,8 +112,14 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         ([*TRAIN, "--sids", 0], "--sids is 0; it must be between 1 and 256"),
         ([*TRAIN, "--preset", "large"], "--preset 'large' is unknown; choose paper, small, smoke"),
         ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
-        ([*TRAIN, "--model", "sasrec"], "--model sasrec knows items by number, not by semantic IDs; leave out --sids, --codebook"),
-        (["train", "--model", "sasrec", "--tokens", "item"], "--tokens means nothing to --model sasrec; it goes with maskgr"),
+        (
+            [*TRAIN, "--model", "sasrec"],
+            "--model sasrec knows items by number, not by semantic IDs; leave out --sids, --codebook",
+        ),
+        (
+            ["train", "--model", "sasrec", "--tokens", "item"],
+            "--tokens means nothing to --model sasrec; it goes with maskgr",
+        ),
         ([*TRAIN, "--gpus", 4], r"--gpus 4: PyTorch sees 0 GPUs on this machine.*without --gpus"),
         ([*TRAIN, "--width", 15], "--width 15 must be a multiple"),
         ([*TRAIN, "--embedding", "none"], "none"),

@@ -25,7 +25,10 @@ def test_runs_are_compared_with_the_first(
     assert done.returncode == 0, done.stderr
     folder = toy.root / "comparisons" / "greedy-t1-k10-constrained" / "long"
     assert f"Comparison: {folder}" in done.stderr
-    assert re.search(r"Test · long: toy · 3 digits[^:]*\n *short: toy · 3 digits[^:]*\n *other: toy · item tokens", done.stdout)
+    assert re.search(
+        r"Test · long: toy · 3 digits[^:]*\n *short: toy · 3 digits[^:]*\n *other: toy · item tokens",
+        done.stdout,
+    )
     metrics, differences = done.stdout.split("Difference from long (percentage points)")
     rows = {cells[0]: cells[1:] for cells in cells_of(metrics)}
     assert [*rows] == ["long", "short", "other", "popularity"]
@@ -33,18 +36,35 @@ def test_runs_are_compared_with_the_first(
     shown, expected = cells_of(differences), []
     for name in ("short", "other"):
         table = artifacts.read(folder / f"{name}.parquet", "comparison").to_pylist()
-        ranks = {r: artifacts.read(toy.run(r).evaluation(folder.parent.name) / "ranks.parquet", "ranks") for r in ("long", name)}
-        hits = {r: sum(rank is not None and rank <= 5 for rank in ranks[r]["rank"].to_pylist()) for r in ranks}
+        ranks = {
+            r: artifacts.read(toy.run(r).evaluation(folder.parent.name) / "ranks.parquet", "ranks")
+            for r in ("long", name)
+        }
+        hits = {
+            r: sum(rank is not None and rank <= 5 for rank in ranks[r]["rank"].to_pylist()) for r in ranks
+        }
         assert table[0]["difference"] == pytest.approx((hits[name] - hits["long"]) / 200)
         assert rows[name][0].startswith(f"{100 * hits[name] / 200:.2f} ±")
         assert hits[name] < hits["long"]  # two steps teach less than sixty
         for row in table:
             label = f"{'R' if row['metric'] == 'recall' else 'N'}@{row['k']}"
             interval = f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
-            expected.append([name if row is table[0] else "", label, f"{100 * row['difference']:+.2f}", interval, f"{row['p']:.4f}"])
+            expected.append(
+                [
+                    name if row is table[0] else "",
+                    label,
+                    f"{100 * row['difference']:+.2f}",
+                    interval,
+                    f"{row['p']:.4f}",
+                ]
+            )
     assert shown == expected
 
 
 def cells_of(text: str) -> list[list[str]]:
     """The body of a printed table."""
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line.startswith("│")]
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in text.splitlines()
+        if line.startswith("│")
+    ]

@@ -17,7 +17,9 @@ TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
 
 
 def recommended(toy: Workspace, decoding: str) -> dict[str, list]:
-    return artifacts.read(toy.run("dense").evaluation(decoding) / "recommendations.parquet", "recommendations").to_pydict()
+    return artifacts.read(
+        toy.run("dense").evaluation(decoding) / "recommendations.parquet", "recommendations"
+    ).to_pydict()
 
 
 def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> None:
@@ -38,7 +40,9 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
     for user in range(200):
         assert sorted(unified["items"][user]) == sorted(generative["items"][user])
         score = dict(zip(dense["items"][user], dense["scores"][user], strict=True))
-        both = [(i, s) for i, s in zip(unified["items"][user], unified["scores"][user], strict=True) if i in score]
+        both = [
+            (i, s) for i, s in zip(unified["items"][user], unified["scores"][user], strict=True) if i in score
+        ]
         assert [s for _, s in both] == pytest.approx([score[i] for i, _ in both], rel=1e-3, abs=1e-3)
         for scores in (unified["scores"][user], dense["scores"][user]):
             assert scores == sorted(scores, reverse=True)
@@ -52,9 +56,15 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
     ("settings", "message"),
     [
         ({"retrieval": "dense", "nfe": 2}, "without beams; leave out --nfe"),
-        ({"retrieval": "dense", "reveal": "1,2"}, "without beams; leave out --reveal"),
-        ({"retrieval": "dense", "guidance": 1.0, "constrained": False}, "without beams; leave out --no-constrained, --guidance"),
-        ({"retrieval": "sparse"}, "--retrieval 'sparse' is unknown; choose generative, ranking, dense, unified"),
+        ({"retrieval": "dense", "unmask_counts": "1,2"}, "without beams; leave out --unmask-counts"),
+        (
+            {"retrieval": "dense", "guidance": 1.0, "constrained": False},
+            "without beams; leave out --no-constrained, --guidance",
+        ),
+        (
+            {"retrieval": "sparse"},
+            "--retrieval 'sparse' is unknown; choose generative, ranking, dense, unified",
+        ),
     ],
 )
 def test_settings_of_beams_are_refused_without_beams(settings: dict, message: str) -> None:
@@ -65,4 +75,7 @@ def test_settings_of_beams_are_refused_without_beams(settings: dict, message: st
 def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr) -> None:
     failed = maskgr("eval", "--retrieval", "dense", "--nfe", 2)
     assert failed.returncode == 2
-    assert failed.stderr == "error: --retrieval dense scores every item in one evaluation, without beams; leave out --nfe.\n"
+    assert (
+        failed.stderr
+        == "error: --retrieval dense scores every item in one evaluation, without beams; leave out --nfe.\n"
+    )

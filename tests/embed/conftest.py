@@ -18,7 +18,13 @@ TEXTS = [" ".join(WORDS[(i * 5 + j) % len(WORDS)] for j in range(1 + (i * 7) % 1
 def write_items(dataset: Dataset, texts: list[str]) -> Dataset:
     """Give a data set these item texts."""
     rows = range(len(texts))
-    table = pa.table({"item": pa.array(rows, pa.int32()), "item_id": [f"item-{i}" for i in rows], "text": pa.array(texts, pa.string())})
+    table = pa.table(
+        {
+            "item": pa.array(rows, pa.int32()),
+            "item_id": [f"item-{i}" for i in rows],
+            "text": pa.array(texts, pa.string()),
+        }
+    )
     artifacts.write(dataset.items, "items", table, config={})
     return dataset
 
@@ -35,7 +41,17 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, BertTokenizer
 
     folder = tmp_path_factory.mktemp("models") / "tiny-bert"
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *(f"{w}s" for w in WORDS), "group", "number"]
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *WORDS,
+        *(f"{w}s" for w in WORDS),
+        "group",
+        "number",
+    ]
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary),
@@ -57,7 +73,12 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
     folder = tmp_path_factory.mktemp("models") / "tiny-t5"
-    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -float(i)) for i, word in enumerate(WORDS, 1))]
+    vocabulary = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((f"▁{word}", -float(i)) for i, word in enumerate(WORDS, 1)),
+    ]
     torch.manual_seed(0)
     config = T5Config(
         vocab_size=len(vocabulary),

@@ -57,10 +57,14 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def test_a_killed_run_goes_on_where_it_was(dataset: Dataset, bert: Path, progress: ListProgress, encoded: list[int]) -> None:
+def test_a_killed_run_goes_on_where_it_was(
+    dataset: Dataset, bert: Path, progress: ListProgress, encoded: list[int]
+) -> None:
     """30 texts in 8 batches of 4; the process dies with SIGKILL in the sixth."""
     workspace = dataset.path.parent.parent
-    run = subprocess.run([sys.executable, "-c", KILLED, str(workspace), str(bert), "5"], cwd=ROOT, timeout=PATIENCE)
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, str(workspace), str(bert), "5"], cwd=ROOT, timeout=PATIENCE
+    )
     assert run.returncode == -signal.SIGKILL
     assert not dataset.embeddings("tiny-bert").exists()
     kept = sorted((dataset.path / "embeddings" / ".tiny-bert.parts").glob("*/*.npy"))
@@ -80,7 +84,12 @@ def test_a_killed_run_goes_on_where_it_was(dataset: Dataset, bert: Path, progres
 
 @pytest.mark.parametrize("change", ["items", "batch_size", "normalize"])
 def test_batches_of_other_work_are_not_taken(
-    change: str, dataset: Dataset, bert: Path, progress: ListProgress, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+    change: str,
+    dataset: Dataset,
+    bert: Path,
+    progress: ListProgress,
+    encoded: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = {"encoder": str(bert), "batch_size": 4}
     monkeypatch.setattr(artifacts, "write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -122,7 +131,9 @@ def test_skips_what_is_up_to_date_and_says_why_it_remakes(dataset: Dataset, prog
 
 def test_items_missing(dataset: Dataset, progress: ListProgress) -> None:
     dataset.items.unlink()
-    with pytest.raises(UserError, match="items.parquet does not exist. Run `maskgr download NAME` or `maskgr import NAME"):
+    with pytest.raises(
+        UserError, match="items.parquet does not exist. Run `maskgr download NAME` or `maskgr import NAME"
+    ):
         build_embeddings(dataset, EmbedConfig(), progress)
 
 
@@ -133,4 +144,7 @@ def test_command(dataset: Dataset, maskgr: Callable[..., subprocess.CompletedPro
     config = artifacts.provenance(dataset.embeddings("mine"))["config"]
     assert config == {"encoder": "lsa", "dimensions": 4, "seed": 0, "normalize": False, "dtype": "float16"}
     refused = maskgr("embed", "--processes", 2)
-    assert (refused.returncode, refused.stderr) == (2, "error: --gpus and --processes mean nothing to --encoder lsa. Leave them out.\n")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "error: --gpus and --processes mean nothing to --encoder lsa. Leave them out.\n",
+    )

@@ -32,7 +32,13 @@ def test_a_long_encoders_name_is_cut() -> None:
 
 
 def test_identity_is_what_the_embeddings_depend_on() -> None:
-    assert EmbedConfig(name="a").identity() == {"encoder": "lsa", "normalize": True, "dtype": "float32", "dimensions": 128, "seed": 0}
+    assert EmbedConfig(name="a").identity() == {
+        "encoder": "lsa",
+        "normalize": True,
+        "dtype": "float32",
+        "dimensions": 128,
+        "seed": 0,
+    }
     other = EmbedConfig(encoder="minilm", batch_size=4)
     assert other.identity() == {"encoder": "minilm", "normalize": True, "dtype": "float32", "max_length": 512}
 

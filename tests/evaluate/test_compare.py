@@ -35,20 +35,29 @@ def ranks_of(ranks: np.ndarray, **columns: np.ndarray) -> pa.Table:
     ranks = np.asarray(ranks).reshape(len(ranks), -1)
     B, k = ranks.shape
     zeros = np.zeros(B * k, int)
-    values = {"user": np.repeat(np.arange(B), k), "position": np.tile(np.arange(k), B), "target": zeros, "rank": ranks.ravel()}
+    values = {
+        "user": np.repeat(np.arange(B), k),
+        "position": np.tile(np.arange(k), B),
+        "target": zeros,
+        "rank": ranks.ravel(),
+    }
     values |= {"invalid": zeros, "duplicates": zeros, **columns}
-    return pa.table({n: pa.array(v, pa.int32(), mask=v == 0 if n == "rank" else None) for n, v in values.items()})
+    return pa.table(
+        {n: pa.array(v, pa.int32(), mask=v == 0 if n == "rank" else None) for n, v in values.items()}
+    )
 
 
-def ranking(ranks: np.ndarray, run: str = "run", split: str = "test", beams: int = 10, **columns: np.ndarray) -> Ranking:
+def ranking(
+    ranks: np.ndarray, run: str = "run", split: str = "test", beams: int = 10, **columns: np.ndarray
+) -> Ranking:
     return Ranking(run, Path("eval/greedy/ranks.parquet"), ranks_of(ranks, **columns), split, beams)
 
 
-def drawn(users: int, seed: int, ahead: int = 1, found: float = 0.5) -> np.ndarray:
+def drawn(users: int, seed: int, horizon: int = 1, found: float = 0.5) -> np.ndarray:
     """Ranks of two runs that often agree, int [2, users, ahead]."""
     rng = np.random.default_rng(seed)
-    ranks = np.where(rng.random((2, users, ahead)) < found, rng.integers(1, 11, (2, users, ahead)), 0)
-    ranks[1] = np.where(rng.random((users, ahead)) < 0.3, ranks[0], ranks[1])
+    ranks = np.where(rng.random((2, users, horizon)) < found, rng.integers(1, 11, (2, users, horizon)), 0)
+    ranks[1] = np.where(rng.random((users, horizon)) < 0.3, ranks[0], ranks[1])
     return ranks
 
 
@@ -65,9 +74,9 @@ def column(table: pa.Table, name: str) -> np.ndarray:
     return table[name].to_numpy()
 
 
-@pytest.mark.parametrize("ahead", [1, 2])
-def test_p_values_against_all_sign_flips(ahead: int) -> None:
-    ranks = drawn(11, seed=ahead, ahead=ahead)
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_p_values_against_all_sign_flips(horizon: int) -> None:
+    ranks = drawn(11, seed=horizon, horizon=horizon)
     differences = np.subtract(*by_user(ranks)[::-1])  # [users, metrics]
     sums = np.array(list(product([1, -1], repeat=11))) @ differences  # [2¹¹, metrics]
     exact = (np.abs(sums) >= np.abs(differences.sum(axis=0)) - 1e-9).mean(axis=0)
@@ -78,10 +87,10 @@ def test_p_values_against_all_sign_flips(ahead: int) -> None:
     assert column(found, "p") == pytest.approx(exact, abs=4 * 0.5 / PERMUTATIONS**0.5)
 
 
-@pytest.mark.parametrize("ahead", [1, 2])
-def test_intervals_against_all_resamples(ahead: int) -> None:
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_intervals_against_all_resamples(horizon: int) -> None:
     """Six users can be drawn in 6⁶ ways, all equally likely."""
-    ranks = drawn(6, seed=10 + ahead, ahead=ahead, found=0.9)
+    ranks = drawn(6, seed=10 + horizon, horizon=horizon, found=0.9)
     differences = np.subtract(*by_user(ranks)[::-1])
     means = differences[np.array(list(product(range(6), repeat=6)))].mean(axis=1)  # [6⁶, metrics]
     found = compare(ranking(ranks[0]), ranking(ranks[1]))
@@ -114,12 +123,14 @@ def test_against_scipy() -> None:
 
 
 def test_values_are_those_of_the_metrics() -> None:
-    ranks = drawn(300, seed=4, ahead=2)
+    ranks = drawn(300, seed=4, horizon=2)
     found = compare(ranking(ranks[0], "a"), ranking(ranks[1], "b"))
     for name, table in zip(("baseline_value", "value"), ranks, strict=True):
         measured = {(r["metric"], r["k"]): r["value"] for r in metrics_table(ranks_of(table), 10).to_pylist()}
         assert column(found, name) == pytest.approx([measured[key] for key in KEYS])
-    assert column(found, "difference") == pytest.approx(column(found, "value") - column(found, "baseline_value"))
+    assert column(found, "difference") == pytest.approx(
+        column(found, "value") - column(found, "baseline_value")
+    )
     assert np.all(column(found, "low") < column(found, "difference"))
     assert np.all(column(found, "difference") < column(found, "high"))
     for name, value in (("evaluation", "greedy"), ("baseline", "a"), ("run", "b"), ("users", 300)):
@@ -162,7 +173,7 @@ def test_p_is_never_zero() -> None:
 
 
 def test_drawing_part_by_part_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = map(ranking, drawn(60, seed=8, ahead=2))
+    one, two = map(ranking, drawn(60, seed=8, horizon=2))
     whole = compare(one, two)
     for module in (compare_module, metrics_module):
         monkeypatch.setattr(module, "CELLS", 3 * PERMUTATIONS)
@@ -187,10 +198,17 @@ def test_the_order_of_users_changes_nothing_and_pairing_does(tmp_path: Path) -> 
     assert compare(ranking(ranks[0][order]), ranking(ranks[1][order])).equals(expected)
     alone = compare(ranking(ranks[0]), ranking(ranks[1][order]))  # users of one run mixed up
     assert column(alone, "difference") == pytest.approx(column(expected, "difference"))
-    assert np.all(column(alone, "high") - column(alone, "low") > 1.1 * (column(expected, "high") - column(expected, "low")))
+    assert np.all(
+        column(alone, "high") - column(alone, "low")
+        > 1.1 * (column(expected, "high") - column(expected, "low"))
+    )
     config = {"split": "test", "beams": 10}
     artifacts.write(tmp_path / "ranks.parquet", "ranks", ranks_of(ranks[0]).take(order), config=config)
-    assert compare(read_ranking("run", tmp_path), ranking(ranks[1])).drop("evaluation").equals(expected.drop("evaluation"))
+    assert (
+        compare(read_ranking("run", tmp_path), ranking(ranks[1]))
+        .drop("evaluation")
+        .equals(expected.drop("evaluation"))
+    )
 
 
 def test_p_is_uniform_where_runs_are_alike_and_small_where_not() -> None:
@@ -227,26 +245,35 @@ def test_p_is_uniform_where_runs_are_alike_and_small_where_not() -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_is_not_alike_is_refused(changed: dict, message: str) -> None:
-    with pytest.raises(UserError, match=f"Runs first and second cannot be compared: {message} .*ranks.parquet"):
-        compare(ranking(np.ones(8, int), "first"), ranking(**{"ranks": np.ones(8, int), "run": "second", **changed}))
+    with pytest.raises(
+        UserError, match=f"Runs first and second cannot be compared: {message} .*ranks.parquet"
+    ):
+        compare(
+            ranking(np.ones(8, int), "first"),
+            ranking(**{"ranks": np.ones(8, int), "run": "second", **changed}),
+        )
 
 
 @pytest.mark.parametrize(
-    ("changed", "ahead", "message"),
-    [({"dataset": "books"}, None, "--dataset toy against books"), ({"train": {"next": 2}}, None, "--next 1 against 2"), ({}, None, None)]
-    + [({"train": {"next": 2}}, 1, None)],
+    ("changed", "horizon", "message"),
+    [
+        ({"dataset": "books"}, None, "--dataset toy against books"),
+        ({"train": {"horizon": 2}}, None, "--horizon 1 against 2"),
+        ({}, None, None),
+    ]
+    + [({"train": {"horizon": 2}}, 1, None)],
 )
 def test_runs_that_cannot_be_alike_are_refused_unevaluated(
-    workspace: Workspace, changed: dict, ahead: int | None, message: str | None
+    workspace: Workspace, changed: dict, horizon: int | None, message: str | None
 ) -> None:
     runs = [workspace.run(name) for name in ("first", "second")]
     for run, difference in zip(runs, ({}, changed), strict=True):
-        artifacts.write_json(run.config, {"dataset": "toy", "train": {"next": 1}, **difference})
+        artifacts.write_json(run.config, {"dataset": "toy", "train": {"horizon": 1}, **difference})
     if message is None:
-        refuse_unlike_runs(runs, ahead)
+        refuse_unlike_runs(runs, horizon)
     else:
         with pytest.raises(UserError, match=f"Runs first and second cannot be compared: {message}"):
-            refuse_unlike_runs(runs, ahead)
+            refuse_unlike_runs(runs, horizon)
 
 
 def test_lists_too_short_for_any_metric() -> None:
@@ -260,21 +287,31 @@ def test_a_file_for_each_run_but_the_first(workspace: Workspace) -> None:
     for seed, name in enumerate("abc"):
         folders.append((name, workspace.run(name).evaluation("greedy-k10")))
         table = ranks_of(drawn(50, seed)[0])
-        artifacts.write(folders[-1][1] / "ranks.parquet", "ranks", table, config={"split": "test", "beams": 10})
+        artifacts.write(
+            folders[-1][1] / "ranks.parquet", "ranks", table, config={"split": "test", "beams": 10}
+        )
     folder, table = compare_runs(workspace, folders)
     assert folder == workspace.root / "comparisons" / "greedy-k10" / "a"
     assert sorted(path.name for path in folder.iterdir()) == ["b.parquet", "c.parquet"]
-    assert pa.concat_tables([artifacts.read(folder / f"{name}.parquet", "comparison") for name in "bc"]).equals(table)
+    assert pa.concat_tables(
+        [artifacts.read(folder / f"{name}.parquet", "comparison") for name in "bc"]
+    ).equals(table)
     found = artifacts.provenance(folder / "c.parquet")
     assert {name: entry["sha256"] for name, entry in found["inputs"].items()} == {
         "baseline": artifacts.digest(folders[0][1] / "ranks.parquet"),
         "run": artifacts.digest(folders[2][1] / "ranks.parquet"),
     }
-    assert found["config"] | {"baseline": "a", "run": "c", "split": "test", "beams": 10, "permutations": PERMUTATIONS} == found["config"]
+    assert (
+        found["config"]
+        | {"baseline": "a", "run": "c", "split": "test", "beams": 10, "permutations": PERMUTATIONS}
+        == found["config"]
+    )
     assert artifacts.stale(folder / "c.parquet") is None
     artifacts.write(folders[2][1] / "ranks.parquet", "ranks", ranks_of(drawn(50, 9)[0]), config={"beams": 10})
     assert artifacts.stale(folder / "c.parquet") == "its run changed"
-    with pytest.raises(UserError, match="does not say of which split .* Evaluate again: maskgr eval c --force"):
+    with pytest.raises(
+        UserError, match="does not say of which split .* Evaluate again: maskgr eval c --force"
+    ):
         compare_runs(workspace, folders)
     with pytest.raises(UserError, match="ranks.parquet does not exist. Run `maskgr eval d` first"):
         read_ranking("d", workspace.run("d").evaluation("greedy-k10"))
@@ -293,8 +330,15 @@ def test_a_file_for_each_run_but_the_first(workspace: Workspace) -> None:
     ],
 )
 def test_spoilt_ranks_are_refused(tmp_path: Path, columns: dict, config: dict, message: str) -> None:
-    values = {**dict.fromkeys(artifacts.SCHEMAS["ranks"], [0] * 4), "user": [0, 0, 1, 1], "position": [0, 1, 0, 1], **columns}
+    values = {
+        **dict.fromkeys(artifacts.SCHEMAS["ranks"], [0] * 4),
+        "user": [0, 0, 1, 1],
+        "position": [0, 1, 0, 1],
+        **columns,
+    }
     table = pa.table({name: pa.array(column, pa.int32()) for name, column in values.items()})
-    artifacts.write(tmp_path / "ranks.parquet", "ranks", table, config={"split": "test", "beams": 10, **config})
+    artifacts.write(
+        tmp_path / "ranks.parquet", "ranks", table, config={"split": "test", "beams": 10, **config}
+    )
     with pytest.raises(UserError, match=message):
         read_ranking("run", tmp_path)

@@ -14,14 +14,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines import artifacts
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import histories
 from pipelines.decode.beam import beam_search, random_order
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate import diagnose
 from pipelines.evaluate.diagnose import TeacherForced, diagnose_run, teacher_forced
-from pipelines.evaluate.protocol import histories, load_sequences
-from pipelines.models.trained import load_run
+from pipelines.models.loading import load_run
 from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -36,7 +37,10 @@ ENTROPY = 1.75 * math.log(2)
 
 
 def found_by(rows: list[dict]) -> Found:
-    return {tuple(row.get(key) for key in ("measure", "order", "evaluations", "digit", "revealed")): row["value"] for row in rows}
+    return {
+        tuple(row.get(key) for key in ("measure", "order", "evaluations", "digit", "revealed")): row["value"]
+        for row in rows
+    }
 
 
 def measured(model: Callable[[Tensor], Tensor], truth: Tensor, codes: int, seed: int = 0) -> Found:
@@ -60,7 +64,9 @@ def copies(codes: Tensor) -> Tensor:
 def test_independent_digits_tell_nothing_of_each_other() -> None:
     found = measured(independent, torch.stack((EIGHT, EIGHT.flip(0)), dim=1), 4)
     for (measure, *_), value in found.items():
-        assert value == pytest.approx({"accuracy": 1 / 2, "nll": ENTROPY, "dependence": 0, "joint_loss": 0}[measure], abs=1e-6)
+        assert value == pytest.approx(
+            {"accuracy": 1 / 2, "nll": ENTROPY, "dependence": 0, "joint_loss": 0}[measure], abs=1e-6
+        )
     assert len(found) == 2 * 4 + 2 + 3 * 2
 
 
@@ -92,11 +98,20 @@ def test_every_value_as_in_plain_python(digits: int, codes: int) -> None:
 
     for digit, count in itertools.product(range(digits), range(digits)):
         others = [set(o) for o in itertools.combinations([h for h in range(digits) if h != digit], count)]
-        answers = [(asked(user, revealed)[digit], items[user][digit]) for user in range(B) for revealed in others]
-        assert found["accuracy", None, None, digit, count] == pytest.approx(np.mean([a.argmax() == code for a, code in answers]))
-        assert found["nll", None, None, digit, count] == pytest.approx(-np.mean([a[code] for a, code in answers]), abs=1e-5)
+        answers = [
+            (asked(user, revealed)[digit], items[user][digit]) for user in range(B) for revealed in others
+        ]
+        assert found["accuracy", None, None, digit, count] == pytest.approx(
+            np.mean([a.argmax() == code for a, code in answers])
+        )
+        assert found["nll", None, None, digit, count] == pytest.approx(
+            -np.mean([a[code] for a, code in answers]), abs=1e-5
+        )
     for digit, other in itertools.permutations(range(digits), 2):
-        gains = [asked(u, {other})[digit, items[u][digit]] - asked(u, set())[digit, items[u][digit]] for u in range(B)]
+        gains = [
+            asked(u, {other})[digit, items[u][digit]] - asked(u, set())[digit, items[u][digit]]
+            for u in range(B)
+        ]
         assert found["dependence", None, None, digit, other] == pytest.approx(np.mean(gains), abs=1e-5)
     drawn = random_order(torch.arange(B), digits, seed).tolist()
 
@@ -126,36 +141,47 @@ def test_a_run_is_measured_over_all_its_users(toy: Workspace, run: Run, progress
     model, sids = trained.model, torch.as_tensor(trained.catalogue.sids)
     split = histories(load_sequences(trained.dataset.sequences), "test")
     history, users = torch.as_tensor(split.padded(np.arange(200), 8)).long(), torch.arange(200)
-    truth = sids[torch.as_tensor(split.targets).long()]  # [200, 3]
+    truth = sids[torch.as_tensor(split.first_target).long()]  # [200, 3]
     nothing = torch.full((200, 1, 3), 8)
     with torch.no_grad():
-        masked = model.given(history)(nothing)[:, 0]  # [200, 3, 8]
-        second = model.given(history)(torch.where(torch.arange(3) == 1, truth[:, None], nothing))[:, 0]
+        masked = model.denoiser(history)(nothing)[:, 0]  # [200, 3, 8]
+        second = model.denoiser(history)(torch.where(torch.arange(3) == 1, truth[:, None], nothing))[:, 0]
         for digit in range(3):
             own, code = masked[:, digit].gather(1, truth[:, digit, None]).squeeze(1), truth[:, digit]
-            assert found["accuracy", None, None, digit, 0] == pytest.approx(float((masked[:, digit].argmax(1) == code).double().mean()))
+            assert found["accuracy", None, None, digit, 0] == pytest.approx(
+                float((masked[:, digit].argmax(1) == code).double().mean())
+            )
             assert found["nll", None, None, digit, 0] == pytest.approx(-float(own.mean()), abs=1e-4)
             if digit != 1:
                 gain = float((second[:, digit].gather(1, code[:, None]).squeeze(1) - own).mean())
                 assert found["dependence", None, None, digit, 1] == pytest.approx(gain, abs=1e-4)
     index = PartialIndex(trained.catalogue.sids, 8)
     for order, T in itertools.product(ORDERS, (1, 2, 3)):
-        beams = beam_search(model.given(history), users, index, Decoding(unmask=order, nfe=T, beams=6, seed=2, constrained=False))
+        beams = beam_search(
+            model.denoiser(history),
+            users,
+            index,
+            Decoding(unmask=order, nfe=T, beams=6, seed=2, constrained=False),
+        )
         rate = found["invalid_rate", order, T, None, None]
-        assert rate == pytest.approx(float(beams.invalid.sum()) / 1200, abs=2 / 1200)  # batches round differently
+        assert rate == pytest.approx(
+            float(beams.invalid.sum()) / 1200, abs=2 / 1200
+        )  # batches round differently
         assert 0.1 < rate < 1
     assert len(found) == 2 * 9 + 6 + 2 * 9
 
     again = diagnose_run(toy, run, Decoding(beams=6, seed=2), progress, precision="fp32")
     assert "run is diagnosed already" in progress.messages[-1]
     assert again.table.equals(done.table)
-    small = diagnose_run(toy, run, Decoding(beams=6, seed=2), progress, precision="fp32", tokens=500, force=True)
+    small = diagnose_run(
+        toy, run, Decoding(beams=6, seed=2), progress, precision="fp32", tokens=500, force=True
+    )
     assert "diagnosed already" not in progress.messages[-1]
     np.testing.assert_allclose(small.table["value"].to_numpy(), done.table["value"].to_numpy(), atol=2e-3)
     once = diagnose_run(toy, run, Decoding(beams=2, approximate=True), progress, precision="fp32")
     assert once.folder == run.evaluation("diagnosis-k2-approximate")
     with torch.no_grad():
-        own = model.given(history, approximate=True)(nothing)[:, 0, 0].gather(1, truth[:, :1])
+        own = model.denoiser(history, approximate=True)(nothing)[:, 0, 0].gather(1, truth[:, :1])
     approximate, exact = (f["nll", None, None, 0, 0] for f in (found_by(once.table.to_pylist()), found))
     assert approximate == pytest.approx(-float(own.mean()), abs=1e-5)
     assert abs(approximate - exact) > 1e-4
@@ -170,37 +196,52 @@ def test_a_run_is_measured_over_all_its_users(toy: Workspace, run: Run, progress
     [
         ({"unmask": "random"}, "--unmask"),
         ({"nfe": 2}, "--nfe"),
-        ({"reveal": "1,2"}, "--reveal"),
+        ({"unmask_counts": "1,2"}, "--unmask-counts"),
         ({"constrained": False}, "--no-constrained"),
-        ({"unseen": True}, "--unseen"),
+        ({"exclude_seen": True}, "--exclude-seen"),
         ({"guidance": 0.5}, "--guidance"),
     ],
 )
-def test_what_plays_no_part_is_refused(workspace: Workspace, progress: ListProgress, changes: dict, option: str) -> None:
+def test_what_plays_no_part_is_refused(
+    workspace: Workspace, progress: ListProgress, changes: dict, option: str
+) -> None:
     with pytest.raises(UserError, match=f"^{option} means nothing to --diagnose, .* Leave it out"):
         diagnose_run(workspace, workspace.run("none"), dataclasses.replace(Decoding(), **changes), progress)
 
 
-def test_runs_that_cannot_be_measured_so_are_refused(toy: Workspace, run: Run, progress: ListProgress) -> None:
+def test_runs_that_cannot_be_measured_so_are_refused(
+    toy: Workspace, run: Run, progress: ListProgress
+) -> None:
     config = artifacts.read_json(run.config)
-    artifacts.write_json(run.config, {**config, "train": {**config["train"], "next": 2}})
-    with pytest.raises(UserError, match="trained with --next 2. Take another run"):
+    artifacts.write_json(run.config, {**config, "train": {**config["train"], "horizon": 2}})
+    with pytest.raises(UserError, match="trained with --horizon 2. Take another run"):
         diagnose_run(toy, run, Decoding(), progress)
-    save_file({**load_file(run.weights), "previous.weight": torch.eye(config["sizes"]["width"])}, run.weights)
-    sizes = {**config["sizes"], "attention": "prefix"}
-    artifacts.write_json(run.config, {**config, "sizes": sizes, "weights": artifacts.digest(run.weights)})
+    save_file(
+        {**load_file(run.weights), "previous.weight": torch.eye(config["model_settings"]["width"])},
+        run.weights,
+    )
+    model_settings = {**config["model_settings"], "attention": "prefix"}
+    artifacts.write_json(
+        run.config, {**config, "model_settings": model_settings, "weights": artifacts.digest(run.weights)}
+    )
     with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
         diagnose_run(toy, run, Decoding(approximate=True), progress)
 
 
-def test_the_command_prints_tables_and_two_processes_find_the_same(toy: Workspace, run: Run, maskgr: Callable) -> None:
+def test_the_command_prints_tables_and_two_processes_find_the_same(
+    toy: Workspace, run: Run, maskgr: Callable
+) -> None:
     options = ["eval", "--diagnose", "--beams", 5, "--precision", "fp32"]
     done = maskgr(*options)
     assert done.returncode == 0, done.stderr
     assert "Run: run (the newest" in done.stderr
     assert "Beam search 9 of 9: random, T = 3" in done.stderr
     assert "Test · run · toy · 3 digits of 8 codes · 5 beams · 200 users" in done.stdout
-    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if line.startswith("│")]
+    lines = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in done.stdout.splitlines()
+        if line.startswith("│")
+    ]
     assert [line[0] for line in lines] == ["digit 1", "digit 2", "digit 3"] * 3 + [*ORDERS] * 2
     path = run.evaluation("diagnosis-k5") / "diagnosis.parquet"
     table = artifacts.read(path, "diagnosis")
@@ -217,9 +258,14 @@ def test_the_command_prints_tables_and_two_processes_find_the_same(toy: Workspac
     both = maskgr(*options, "--force", "--processes", 2)
     assert both.returncode == 0, both.stderr
     assert both.stdout.count("digit 1") == done.stdout.count("digit 1")
-    np.testing.assert_allclose(artifacts.read(path, "diagnosis")["value"].to_numpy(), table["value"].to_numpy(), atol=2e-3)
+    np.testing.assert_allclose(
+        artifacts.read(path, "diagnosis")["value"].to_numpy(), table["value"].to_numpy(), atol=2e-3
+    )
 
-    for refused, message in ((["--nfe", 2], "--nfe means nothing to --diagnose"), (["--next", 2], "--next means nothing to --diagnose")):
+    for refused, message in (
+        (["--nfe", 2], "--nfe means nothing to --diagnose"),
+        (["--horizon", 2], "--horizon means nothing to --diagnose"),
+    ):
         failed = maskgr(*options, *refused)
         assert failed.returncode == 2
         assert failed.stderr.splitlines()[-1].startswith(f"error: {message}")

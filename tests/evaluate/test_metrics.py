@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.data.splits import Split
 from pipelines.errors import UserError
 from pipelines.evaluate.metrics import CUTOFFS, bootstrap_means, metrics_table, rank_targets, ranks_table
-from pipelines.evaluate.protocol import Split
 
 
-def ranks(values: list[int], invalid: list[int] | None = None, duplicates: list[int] | None = None) -> pa.Table:
+def ranks(
+    values: list[int], invalid: list[int] | None = None, duplicates: list[int] | None = None
+) -> pa.Table:
     """Ranks by hand; 0 is absent."""
     zeros = [0] * len(values)
     columns = {
@@ -35,7 +37,9 @@ def test_ranks_by_hand() -> None:
     recommended = np.array([[4, 2, 9], [-1, 2, 7], [3, 3, 5], [3, 3, 5], [-1, -1, -1]])
     # found second; an invalid beam keeps its place; a repeated item counts once, where it stands first
     assert rank_targets(recommended, np.array([2, 7, 3, 5, 1])).tolist() == [2, 3, 1, 3, 0]
-    assert rank_targets(recommended, np.array([1, 0, 9, 4, -1])).tolist() == [0] * 5  # no target is found in an invalid beam
+    assert (
+        rank_targets(recommended, np.array([1, 0, 9, 4, -1])).tolist() == [0] * 5
+    )  # no target is found in an invalid beam
 
 
 def test_only_the_whole_item_matches() -> None:
@@ -58,7 +62,10 @@ def test_metrics_by_hand() -> None:
     }  # 20 and 40 are not defined for lists of ten
     assert values(table) == pytest.approx(expected)
     assert table["users"].to_pylist() == [4] * 6
-    assert set(values(metrics_table(ranks([1, 3]), list_length=4))) == {("invalid_rate", None), ("duplicate_rate", None)}
+    assert set(values(metrics_table(ranks([1, 3]), list_length=4))) == {
+        ("invalid_rate", None),
+        ("duplicate_rate", None),
+    }
 
 
 def test_all_hits_first_and_no_hits() -> None:
@@ -88,9 +95,13 @@ def test_the_order_of_users_changes_nothing_and_the_seed_is_kept() -> None:
 def test_bootstrap_agrees_with_drawing_users() -> None:
     rng = np.random.default_rng(0)
     given = np.where(rng.random(400) < 0.3, rng.integers(1, 11, 400), 0)
-    gains = np.where(np.arange(11) > 0, 1 / np.log2(np.arange(11) + 1, where=np.arange(11) > 0, out=np.ones(11)), 0)
+    gains = np.where(
+        np.arange(11) > 0, 1 / np.log2(np.arange(11) + 1, where=np.arange(11) > 0, out=np.ones(11)), 0
+    )
     literal = gains[given[rng.integers(0, 400, (20_000, 400))]].mean(axis=1)
-    exact = np.concatenate([bootstrap_means(np.bincount(given, minlength=11), gains[:, None], rng) for _ in range(10)])[:, 0]
+    exact = np.concatenate(
+        [bootstrap_means(np.bincount(given, minlength=11), gains[:, None], rng) for _ in range(10)]
+    )[:, 0]
     assert exact.mean() == pytest.approx(literal.mean(), rel=0.01)
     assert exact.std() == pytest.approx(literal.std(), rel=0.03)
     tails = [0.025, 0.975]
@@ -105,7 +116,9 @@ def test_interval_of_recall_is_the_binomial_one() -> None:
     assert recall["high"] == pytest.approx(0.2 + half, abs=0.1 * half)
 
 
-@pytest.mark.parametrize(("column", "value"), [("rank", 11), ("rank", -1), ("invalid", 11), ("duplicates", 12)])
+@pytest.mark.parametrize(
+    ("column", "value"), [("rank", 11), ("rank", -1), ("invalid", 11), ("duplicates", 12)]
+)
 def test_counts_beyond_the_list_are_refused(column: str, value: int) -> None:
     given = {"values": [1, 2], "invalid": [0, 0], "duplicates": [0, 0]}
     given["values" if column == "rank" else column] = [1, value]
@@ -129,14 +142,18 @@ def test_ranks_table_by_hand() -> None:
 
 def test_two_items_ahead_by_hand() -> None:
     """Each place has a ranking of its own, with repeats where beams share an item; a user's recall is the mean over places."""
-    users, following = np.array([4, 8], np.int32), np.array([[3, 6], [0, 1]], np.int32)
-    split = Split(np.array([1, 2], np.int32), np.array([0, 1, 2]), users, following)
-    beams = np.array([[[5, 6], [5, 2], [3, 6]] + [[7, -1]] * 7, [[0, 0], [2, 1], [-1, 1]] + [[2, 2]] * 7])  # [B, K, k]
+    users, targets = np.array([4, 8], np.int32), np.array([[3, 6], [0, 1]], np.int32)
+    split = Split(np.array([1, 2], np.int32), np.array([0, 1, 2]), users, targets)
+    beams = np.array(
+        [[[5, 6], [5, 2], [3, 6]] + [[7, -1]] * 7, [[0, 0], [2, 1], [-1, 1]] + [[2, 2]] * 7]
+    )  # [B, K, k]
     table = ranks_table(split, beams, np.array([7, 1]), np.array([0, 0]))
     assert table["user"].to_pylist() == [4, 4, 8, 8]
     assert table["position"].to_pylist() == [0, 1, 0, 1]
     assert table["rank"].to_pylist() == [3, 1, 1, 2]
-    table = ranks_table(split, np.where(beams == 0, 9, beams), np.array([7, 1]), np.array([0, 0]))  # one of four targets is gone
+    table = ranks_table(
+        split, np.where(beams == 0, 9, beams), np.array([7, 1]), np.array([0, 0])
+    )  # one of four targets is gone
     metrics = metrics_table(table, 10)
     expected = {
         ("recall", 5): (1 + 0.5) / 2,
@@ -148,4 +165,6 @@ def test_two_items_ahead_by_hand() -> None:
     }
     assert values(metrics) == pytest.approx(expected)
     assert set(metrics["users"].to_pylist()) == {2}
-    assert {row["low"] for row in metrics.to_pylist() if row["metric"] == "recall"} == {0.5}  # users are drawn, not places
+    assert {row["low"] for row in metrics.to_pylist() if row["metric"] == "recall"} == {
+        0.5
+    }  # users are drawn, not places

@@ -14,12 +14,19 @@ HISTORIES = [[3, 7, 1, 4], [5], [20, 21, 20]]
 @pytest.mark.parametrize("name", ["maskgr", "sasrec"])
 def test_unseen_leaves_out_the_history_alone(name: str) -> None:
     model, users = build(name), split(HISTORIES, [0, 0, 0])
-    every, unseen = search(model, users, beams=N), search(model, users, beams=N, unseen=True)
+    every, exclude_seen = search(model, users, beams=N), search(model, users, beams=N, exclude_seen=True)
     for row, history in enumerate(HISTORIES):
-        kept = [place for place, item in enumerate(every.items[row, :, 0]) if item >= 0 and item not in history]
+        kept = [
+            place for place, item in enumerate(every.items[row, :, 0]) if item >= 0 and item not in history
+        ]
         assert len(kept) == N - len(set(history))  # the beams hold the whole catalogue
-        assert unseen.items[row, :, 0].tolist() == [*every.items[row, kept, 0], *[-1] * len(set(history))]
-        np.testing.assert_array_equal(unseen.scores[row], [*every.scores[row, kept], *[-np.inf] * len(set(history))])
+        assert exclude_seen.items[row, :, 0].tolist() == [
+            *every.items[row, kept, 0],
+            *[-1] * len(set(history)),
+        ]
+        np.testing.assert_array_equal(
+            exclude_seen.scores[row], [*every.scores[row, kept], *[-np.inf] * len(set(history))]
+        )
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 10_000])

@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.data.catalogue import Catalogue
+from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.evaluate.abilities import suited
+from pipelines.evaluate.capabilities import resolve_decoding
 from pipelines.evaluate.metrics import rank_targets
-from pipelines.evaluate.protocol import Split
 from pipelines.evaluate.recommend import Recommendations, recommend
-from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue
-from pipelines.models.configs import MODELS, model_config
-from pipelines.models.interface import DigitModel, Recommender
+from pipelines.models import loading
+from pipelines.models.base import DigitModel, Recommender
+from pipelines.models.registry import MODELS, model_config
 from tests.conftest import ListProgress
 
 N, H, V = 30, 3, 8
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
 TEXT = np.random.default_rng(1).normal(size=(N, 6)).astype(np.float32)
 TINY = {"layers": 1, "width": 32, "heads": 2, "mlp": 64, "dropout": 0.0, "max_items": 6}
-OWN = {"maskgr": {"tokens": "item", "next_item": 0.8}}  # fewer steps than the paper's needs, which tests/train has
+OWN = {
+    "maskgr": {"tokens": "item", "next_item": 0.8}
+}  # fewer steps than the paper's needs, which tests/train has
 STEPS = 120  # enough for every model to know what comes next
 
 
@@ -33,18 +35,20 @@ CATALOGUE = Catalogue.of(SIDS, V, TEXT)
 
 def build(name: str, seed: int = 0, catalogue: Catalogue = CATALOGUE, **settings: object) -> Recommender:
     torch.manual_seed(seed)
-    return registry.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), catalogue).eval()
+    return loading.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), catalogue).eval()
 
 
 def split(histories: list[list[int]], following: list[int]) -> Split:
     offsets = np.cumsum([0, *map(len, histories)])
     items = np.concatenate(histories).astype(np.int32)
-    return Split(items, offsets, np.arange(len(histories), dtype=np.int32), np.array(following, np.int32)[:, None])
+    return Split(
+        items, offsets, np.arange(len(histories), dtype=np.int32), np.array(following, np.int32)[:, None]
+    )
 
 
 def search(model: Recommender, users: Split, sids: np.ndarray = SIDS, **decoding: object) -> Recommendations:
     index = PartialIndex(sids, V) if isinstance(model, DigitModel) else None
-    chosen = suited(Decoding(**{"beams": 5, "nfe": model.validation_nfe, **decoding}), model)
+    chosen = resolve_decoding(Decoding(**{"beams": 5, "nfe": model.validation_nfe, **decoding}), model)
     return recommend(model, users, index, chosen, ListProgress())
 
 
@@ -61,7 +65,7 @@ def test_it_learns_what_comes_next(name: str) -> None:
         starts = rng.integers(0, N, 32)
         items = ((starts[:, None] + np.arange(model.config.window)) % N).astype(np.int32)
         items[::2, :-4] = -1
-        drawn = model.draw(items, rng)
+        drawn = model.make_training_batch(items, rng)
         loss = model.train()(*drawn) / float(drawn[1].sum())
         optimizer.zero_grad()
         loss.backward()
@@ -79,7 +83,7 @@ def test_a_batch_is_its_members(name: str) -> None:
     together = search(model, split(histories, following))
     for row in range(4):
         users = split(histories[row : row + 1], [0])
-        alone = search(model, Split(users.items, users.offsets, np.array([row], np.int32), users.following))
+        alone = search(model, Split(users.items, users.offsets, np.array([row], np.int32), users.targets))
         np.testing.assert_array_equal(alone.items[0], together.items[row])
         np.testing.assert_allclose(alone.scores[0], together.scores[row], rtol=1e-4, atol=1e-5)
 
@@ -109,12 +113,15 @@ def test_items_are_numbers_without_meaning(name: str) -> None:
         if tensor.dim() and N <= len(tensor) <= N + 1:  # a row for each item, and one for a mask after them
             tensor[:N] = tensor[:N][order]
     other.load_state_dict(weights)
-    rows = np.array([[-1, order[0], 3, 7, 2, 9, 11], [-1, -1, -1, 4, 6, order[0], 8], [order[0], 5, 12, 1, 13, 14, 15]], np.int32)
+    rows = np.array(
+        [[-1, order[0], 3, 7, 2, 9, 11], [-1, -1, -1, 4, 6, order[0], 8], [order[0], 5, 12, 1, 13, 14, 15]],
+        np.int32,
+    )
     losses = []
     for each, items in ((model, rows), (other, np.where(rows >= 0, place[rows], -1).astype(np.int32))):
-        drawn = each.draw(items, np.random.default_rng(1))
+        drawn = each.make_training_batch(items, np.random.default_rng(1))
         torch.manual_seed(0)
-        losses.append(each(*drawn, *([np.arange(3)[:, None]] if each.knows_users else [])).item())
+        losses.append(each(*drawn, *([np.arange(3)[:, None]] if each.uses_user_ids else [])).item())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     histories = [[3, order[0], 7], [order[0]], [5, 2, 9, order[0]]]
     found = search(model, split(histories, [0] * 3))
@@ -137,12 +144,20 @@ def test_it_has_the_parameters_of_its_parts(D: int, M: int) -> None:
         "maskgr-items": sasrec + D,
         "tiger": tiger,
         "liger": tiger + E * H * D + norm + D * E + 1,
-        "dreamrec": sasrec + D + step + 3 * D * M + M + M * D + D,  # no history; step; what goes into the MLP; what comes out
+        "dreamrec": sasrec
+        + D
+        + step
+        + 3 * D * M
+        + M
+        + M * D
+        + D,  # no history; step; what goes into the MLP; what comes out
         "cadirec": sasrec + encoder + step,
         "rpg": C * D + H * D * D + encoder,
         "diffgrm": (C + H) * D + 2 * H * D + encoder + 4 * (block + look) + norm + C * D,
     }
-    assert {name: sum(p.numel() for p in build(name, width=D, mlp=M).parameters()) for name in MODELS} == expected
+    assert {
+        name: sum(p.numel() for p in build(name, width=D, mlp=M).parameters()) for name in MODELS
+    } == expected
 
 
 def test_no_item_is_found_twice(name: str) -> None:
@@ -155,9 +170,9 @@ def test_no_item_is_found_twice(name: str) -> None:
 def test_save_and_load_change_nothing(name: str, tmp_path: Path) -> None:
     model, other = build(name), build(name, seed=9)
     users = split([[4], [8, 1]], [0, 0])
-    registry.save(model, tmp_path / "model.safetensors")
+    loading.save(model, tmp_path / "model.safetensors")
     assert not np.array_equal(search(model, users).scores, search(other, users).scores)
-    registry.load(other, tmp_path / "model.safetensors")
+    loading.load(other, tmp_path / "model.safetensors")
     np.testing.assert_array_equal(search(other, users).items, search(model, users).items)
     np.testing.assert_array_equal(search(other, users).scores, search(model, users).scores)
 
@@ -166,7 +181,7 @@ def test_padding_changes_no_loss(name: str) -> None:
     """Rows of a step may be cut into passes of any width."""
     model = build(name)
     rows = np.array([[-1, -1, 3, 7, 2], [-1, -1, -1, 4, 9]], np.int32)
-    drawn = model.draw(rows, np.random.default_rng(1))
+    drawn = model.make_training_batch(rows, np.random.default_rng(1))
     torch.manual_seed(0)
     wide = model(*drawn)
     torch.manual_seed(0)
@@ -176,9 +191,13 @@ def test_padding_changes_no_loss(name: str) -> None:
 
 def test_a_training_step_asks_its_device_for_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a device that holds no values, whatever would wait for one fails: shapes come from the host alone, forward and backward."""
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # PyTorch knows no autocast for such a device
+    monkeypatch.setattr(
+        torch, "is_autocast_enabled", lambda *_: False
+    )  # PyTorch knows no autocast for such a device
     model = build(name, dropout=0.1)
-    drawn = model.draw(np.array([[-1, -1, 3, 7], [5, 2, 9, 4]], np.int32), np.random.default_rng(1))
+    drawn = model.make_training_batch(
+        np.array([[-1, -1, 3, 7], [5, 2, 9, 4]], np.int32), np.random.default_rng(1)
+    )
     loss = model.to("meta").train()(*drawn)
     loss.backward()
     assert loss.device.type == "meta"

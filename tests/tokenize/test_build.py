@@ -18,18 +18,24 @@ from pipelines.tokenize.config import METHODS, TokenizeConfig, default_name
 from pipelines.workspace import Dataset, Workspace
 from tests.conftest import ListProgress, write_toy
 
-SMALL = TokenizeConfig(layers=2, codebook=8)
+SMALL = TokenizeConfig(num_levels=2, codebook=8)
 
 
 def embed(dataset: Dataset, vectors: np.ndarray, name: str = "lsa") -> Path:
-    table = pa.table({"item": pa.array(range(len(vectors)), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)})
-    return artifacts.write(dataset.embeddings(name), "embeddings", table, config={}, inputs={"items": dataset.items})
+    table = pa.table(
+        {"item": pa.array(range(len(vectors)), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)}
+    )
+    return artifacts.write(
+        dataset.embeddings(name), "embeddings", table, config={}, inputs={"items": dataset.items}
+    )
 
 
 def grouped(seed: int = 0, items: int = 60) -> np.ndarray:
     """Six well separated groups of ten, as the toy's texts have it: float32 [items, 8]."""
     rng = np.random.default_rng(seed)
-    return (np.repeat(10 * np.eye(6, 8), items // 6, axis=0) + rng.normal(0, 0.5, (items, 8))).astype(np.float32)
+    return (np.repeat(10 * np.eye(6, 8), items // 6, axis=0) + rng.normal(0, 0.5, (items, 8))).astype(
+        np.float32
+    )
 
 
 @pytest.fixture
@@ -44,7 +50,9 @@ def read_sids(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_sids_are_unique_and_of_the_declared_type(dataset: Dataset, progress: ListProgress, dtype: Any) -> None:
+def test_sids_are_unique_and_of_the_declared_type(
+    dataset: Dataset, progress: ListProgress, dtype: Any
+) -> None:
     embed(dataset, grouped().astype(dtype))
     path = build_sids(dataset, SMALL, progress)
     assert path == dataset.sids("lsa-2x8")
@@ -53,16 +61,20 @@ def test_sids_are_unique_and_of_the_declared_type(dataset: Dataset, progress: Li
     assert sids.shape == (60, 3)
     assert len(np.unique(sids, axis=0)) == 60
     assert 0 <= sids.min() <= sids.max() < 8
-    assert len({tuple(np.unique(sids[g : g + 10, 0])) for g in range(0, 60, 10)}) >= 4  # groups have codes of their own
+    assert (
+        len({tuple(np.unique(sids[g : g + 10, 0])) for g in range(0, 60, 10)}) >= 4
+    )  # groups have codes of their own
     quality = artifacts.read(dataset.quality("lsa-2x8"), "quality")
     assert quality["level"].to_pylist().count(-1) == 5
 
 
 def test_normalise_clusters_directions(dataset: Dataset, progress: ListProgress) -> None:
     vectors = grouped()
-    plain = read_sids(build_sids(dataset, TokenizeConfig(2, 8, normalise=True), progress))
+    plain = read_sids(build_sids(dataset, TokenizeConfig(2, 8, normalize=True), progress))
     embed(dataset, vectors * np.linspace(0.1, 9, 60, dtype=np.float32)[:, None])
-    assert np.array_equal(read_sids(build_sids(dataset, TokenizeConfig(2, 8, normalise=True), progress)), plain)
+    assert np.array_equal(
+        read_sids(build_sids(dataset, TokenizeConfig(2, 8, normalize=True), progress)), plain
+    )
     assert not np.array_equal(read_sids(build_sids(dataset, SMALL, progress)), plain)
 
 
@@ -75,7 +87,9 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
     first = read_sids(dataset.sids("lsa-2x8"))
     assert "up to date" in said()
     assert "again (as asked)" in said(force=True)
-    assert "its configuration changed (iterations)" in said(TokenizeConfig(2, 8, iterations=3), name="lsa-2x8")
+    assert "its configuration changed (iterations)" in said(
+        TokenizeConfig(2, 8, iterations=3), name="lsa-2x8"
+    )
     dataset.quality("lsa-2x8").unlink()
     assert "again (its configuration changed" in said()
     dataset.quality("lsa-2x8").unlink()
@@ -84,7 +98,7 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
     embed(dataset, grouped(seed=1))
     assert "again (its embeddings changed)" in said()
     assert "SIDs lsa-2x8-s7 of toy" in said(TokenizeConfig(2, 8, seed=7))
-    assert "SIDs lsa-2x8-i3-unit of toy" in said(TokenizeConfig(2, 8, iterations=3, normalise=True))
+    assert "SIDs lsa-2x8-i3-unit of toy" in said(TokenizeConfig(2, 8, iterations=3, normalize=True))
     embed(dataset, grouped(seed=2), name="other")
     assert "SIDs other-2x8 of toy from its embeddings other." in said()  # the newest embeddings
     assert "SIDs mine of toy from its embeddings lsa." in said(embedding="lsa", name="mine")
@@ -93,7 +107,7 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"layers": 0}, "--sids is 0; it must be between 1 and 256"),
+        ({"num_levels": 0}, "--sids is 0; it must be between 1 and 256"),
         ({"codebook": 1}, "--codebook is 1; it must be between 2 and 32,767"),
         ({"codebook": 32768}, "--codebook is 32768"),
         ({"seed": -1}, "--seed is -1"),
@@ -113,7 +127,7 @@ def test_defaults_are_those_of_the_method() -> None:
     assert (TokenizeConfig().iterations, TokenizeConfig().steps) == (25, None)
     assert (TokenizeConfig(method="rqvae").iterations, TokenizeConfig(method="rqvae").steps) == (25, 3000)
     assert TokenizeConfig(method="random").iterations is None
-    assert TokenizeConfig(layers=32, codebook=32767).layers == 32  # digits are numbers of their own
+    assert TokenizeConfig(num_levels=32, codebook=32767).num_levels == 32  # digits are numbers of their own
 
 
 def test_names_tell_methods_and_seeds_apart() -> None:
@@ -124,7 +138,9 @@ def test_names_tell_methods_and_seeds_apart() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_makes_distinct_sids_with_a_report(dataset: Dataset, progress: ListProgress, method: str) -> None:
+def test_every_method_makes_distinct_sids_with_a_report(
+    dataset: Dataset, progress: ListProgress, method: str
+) -> None:
     config = TokenizeConfig(5, 16, method, **{"steps": 20} if method == "rqvae" else {})
     path = build_sids(dataset, config, progress)
     sids = read_sids(path)
@@ -136,7 +152,9 @@ def test_every_method_makes_distinct_sids_with_a_report(dataset: Dataset, progre
     assert artifacts.provenance(path)["config"] == dataclasses.asdict(config)
     rows = artifacts.read(dataset.quality(path.stem), "quality").to_pylist()
     found = {(row["level"], row["measure"]): row["value"] for row in rows}
-    assert [found[digit, "codes_used"] for digit in range(5)] == [len(np.unique(column)) for column in sids[:, :5].T]
+    assert [found[digit, "codes_used"] for digit in range(5)] == [
+        len(np.unique(column)) for column in sids[:, :5].T
+    ]
     assert [(digit, "relative_error") in found for digit in range(5)] == [method != "random"] * 5
     assert (found[-1, "neighbour_agreement"] < 2 * found[-1, "chance_agreement"]) == (method == "random")
     build_sids(dataset, config, progress)
@@ -145,9 +163,15 @@ def test_every_method_makes_distinct_sids_with_a_report(dataset: Dataset, progre
 
 EQUAL = np.ones((60, 4), np.float32)
 TOO_MANY = {
-    "zero": (0 * EQUAL, "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or more"),
+    "zero": (
+        0 * EQUAL,
+        "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or more",
+    ),
     "equal": (EQUAL, "60 items .* embeddings are equal: give them distinct texts"),
-    "close": (grouped(), "[0-9]+ items .* Use more digits \\(--sids 2\\), a larger --codebook, or better embeddings"),
+    "close": (
+        grouped(),
+        "[0-9]+ items .* Use more digits \\(--sids 2\\), a larger --codebook, or better embeddings",
+    ),
 }
 
 
@@ -163,7 +187,9 @@ def test_more_equal_items_than_codes(dataset: Dataset, progress: ListProgress, c
     assert [p.name for p in sorted(kept.parent.iterdir())] == ["kept.parquet", "kept.quality.parquet"]
 
 
-def test_hundreds_of_items_without_text_fit_in_the_codebook(workspace: Workspace, progress: ListProgress) -> None:
+def test_hundreds_of_items_without_text_fit_in_the_codebook(
+    workspace: Workspace, progress: ListProgress
+) -> None:
     data = write_toy(workspace, items=600).dataset("toy")
     vectors = grouped(items=600)
     without = np.arange(0, 600, 3)
@@ -175,7 +201,12 @@ def test_hundreds_of_items_without_text_fit_in_the_codebook(workspace: Workspace
 
 
 def wrong_type(dataset: Dataset) -> None:
-    table = pa.table({"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(np.ones((60, 2), np.int32))})
+    table = pa.table(
+        {
+            "item": pa.array(range(60), pa.int32()),
+            "embedding": artifacts.fixed_size_list(np.ones((60, 2), np.int32)),
+        }
+    )
     artifacts.write(dataset.embeddings("lsa"), "embeddings", table, config={})
 
 
@@ -186,17 +217,26 @@ def broken_value(dataset: Dataset, value: float) -> None:
 
 
 REFUSED = {
-    "fewer rows": (lambda d: embed(d, grouped(items=54)), "has 54 rows but .*items.parquet has 60 items. Run `maskgr embed` again"),
+    "fewer rows": (
+        lambda d: embed(d, grouped(items=54)),
+        "has 54 rows but .*items.parquet has 60 items. Run `maskgr embed` again",
+    ),
     "other items": (
         lambda d: artifacts.write(
-            d.items, "items", artifacts.read(d.items, "items").append_column("note", pa.array(["new"] * 60)), config={}
+            d.items,
+            "items",
+            artifacts.read(d.items, "items").append_column("note", pa.array(["new"] * 60)),
+            config={},
         ),
         "made from other items than .*items.parquet now holds. Run `maskgr embed` again",
     ),
     "nan": (lambda d: broken_value(d, np.nan), "item 17 \\(item-17\\) holds NaN"),
     "infinite": (lambda d: broken_value(d, np.inf), "item 17 \\(item-17\\)"),
     "huge": (lambda d: broken_value(d, 1e30), "item 17 \\(item-17\\)"),
-    "integers": (wrong_type, "column embedding is fixed_size_list<.*int32.*expected fixed-size lists of floats"),
+    "integers": (
+        wrong_type,
+        "column embedding is fixed_size_list<.*int32.*expected fixed-size lists of floats",
+    ),
     "none": (lambda d: d.embeddings("lsa").unlink(), "No embeddings in .*Run `maskgr embed` first"),
     "not Parquet": (lambda d: d.embeddings("lsa").write_bytes(b"no"), "not a readable Parquet file"),
 }

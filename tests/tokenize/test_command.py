@@ -15,7 +15,9 @@ from tests.conftest import ListProgress
 from tests.tokenize.test_build import embed, grouped
 
 
-def test_prints_the_report_and_is_the_same_in_every_process(toy: Workspace, maskgr: Callable[..., CompletedProcess[str]]) -> None:
+def test_prints_the_report_and_is_the_same_in_every_process(
+    toy: Workspace, maskgr: Callable[..., CompletedProcess[str]]
+) -> None:
     dataset = toy.dataset("toy")
     embed(dataset, grouped())
     first = maskgr("tokenize", "--sids", 2, "--codebook", 8)
@@ -51,9 +53,13 @@ def test_mistakes_end_with_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_random_sids_leave_no_energy_to_speak_of(toy: Workspace, progress: ListProgress, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_sids_leave_no_energy_to_speak_of(
+    toy: Workspace, progress: ListProgress, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = toy.dataset("toy")
     embed(dataset, grouped())
-    show_quality("random", dataset.quality(build_sids(dataset, TokenizeConfig(2, 8, "random"), progress).stem))
+    show_quality(
+        "random", dataset.quality(build_sids(dataset, TokenizeConfig(2, 8, "random"), progress).stem)
+    )
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [row.split("│")[-2].strip() for row in rows] == ["—", "—"]

@@ -25,7 +25,9 @@ def test_each_layer_finds_the_clusters_that_the_layer_before_left() -> None:
     vectors, coarse, fine = nested()
     found = next(  # three clusters need lucky first centroids: the best of a few seeds
         q
-        for q in (quantize(vectors, TokenizeConfig(layers=2, codebook=3, seed=s), Silent()) for s in range(20))
+        for q in (
+            quantize(vectors, TokenizeConfig(num_levels=2, codebook=3, seed=s), Silent()) for s in range(20)
+        )
         if same_partition(q.codes[:, 0], coarse)
     )
     assert {tuple(c) for c in found.centroids[0].round(3)} == {tuple(c) for c in COARSE}
@@ -37,26 +39,28 @@ def test_each_layer_finds_the_clusters_that_the_layer_before_left() -> None:
 def test_the_seed_decides_and_more_layers_extend_the_codes() -> None:
     vectors = np.random.default_rng(2).normal(size=(300, 8)).astype(np.float32)
 
-    def codes(seed: int, layers: int = 2) -> np.ndarray:
-        return quantize(vectors, TokenizeConfig(layers=layers, codebook=16, seed=seed), Silent()).codes
+    def codes(seed: int, num_levels: int = 2) -> np.ndarray:
+        return quantize(
+            vectors, TokenizeConfig(num_levels=num_levels, codebook=16, seed=seed), Silent()
+        ).codes
 
     assert np.array_equal(codes(0), codes(0))
-    assert np.array_equal(codes(0), codes(0, layers=3)[:, :2])
+    assert np.array_equal(codes(0), codes(0, num_levels=3)[:, :2])
     assert not same_partition(codes(0)[:, 0], codes(1)[:, 0])
 
 
 def test_zero_vectors_cluster_without_a_fault() -> None:
     vectors = np.zeros((50, 4), np.float32)
     vectors[:10] = np.random.default_rng(3).normal(size=(10, 4))
-    found = quantize(vectors, TokenizeConfig(layers=3, codebook=8), Silent())
+    found = quantize(vectors, TokenizeConfig(num_levels=3, codebook=8), Silent())
     assert len(np.unique(found.codes[10:], axis=0)) == 1
-    assert quantize(vectors[10:], TokenizeConfig(layers=2, codebook=8), Silent()).error == [0, 0]
+    assert quantize(vectors[10:], TokenizeConfig(num_levels=2, codebook=8), Silent()).error == [0, 0]
 
 
 def test_unit_residuals_cluster_directions_layer_by_layer() -> None:
     """By hand: what a layer leaves is brought to unit length before the next; the energy left counts lengths as they are."""
     vectors = np.random.default_rng(4).normal(1, 1, (300, 6)).astype(np.float32)
-    config = TokenizeConfig(layers=3, codebook=8, unit_residuals=True)
+    config = TokenizeConfig(num_levels=3, codebook=8, unit_residuals=True)
     found, before = quantize(vectors, config, Silent()), vectors.copy()
     assert np.array_equal(vectors, before)
     assert found.centroids is None  # a vector is no sum of them
@@ -69,9 +73,15 @@ def test_unit_residuals_cluster_directions_layer_by_layer() -> None:
         unit = left / length
         centroids = np.stack([unit[found.codes[:, digit] == code].mean(0) for code in range(8)])
         nearest = np.square(unit[:, None] - centroids[None]).sum(2).argmin(1)
-        assert (nearest == found.codes[:, digit]).mean() > 0.97  # Lloyd's iterations may stop before the last item has moved
+        assert (
+            nearest == found.codes[:, digit]
+        ).mean() > 0.97  # Lloyd's iterations may stop before the last item has moved
         left -= length * centroids[found.codes[:, digit]]
         assert found.error[digit] == pytest.approx(np.square(left).sum() / np.square(vectors).sum(), rel=0.03)
-    scaled = quantize(vectors * np.random.default_rng(5).uniform(1, 9, (300, 1)).astype(np.float32), config, Silent())
+    scaled = quantize(
+        vectors * np.random.default_rng(5).uniform(1, 9, (300, 1)).astype(np.float32), config, Silent()
+    )
     assert (scaled.codes == found.codes).mean() > 0.97  # lengths mean nothing
-    assert quantize(np.zeros((20, 4), np.float32), TokenizeConfig(layers=2, codebook=4, unit_residuals=True), Silent()).error == [0, 0]
+    assert quantize(
+        np.zeros((20, 4), np.float32), TokenizeConfig(num_levels=2, codebook=4, unit_residuals=True), Silent()
+    ).error == [0, 0]

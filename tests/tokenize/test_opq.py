@@ -36,14 +36,18 @@ def test_the_seed_decides() -> None:
 
     assert np.array_equal(codes(0), codes(0))
     assert not np.array_equal(codes(0), codes(1))
-    rotations = [learn_rotation(vectors, TokenizeConfig(2, 8, "opq", seed=seed, iterations=3)) for seed in (0, 1)]
+    rotations = [
+        learn_rotation(vectors, TokenizeConfig(2, 8, "opq", seed=seed, iterations=3)) for seed in (0, 1)
+    ]
     assert not np.allclose(*rotations)
 
 
 def test_digits_may_be_many_and_need_not_divide_the_columns() -> None:
     vectors = np.random.default_rng(0).normal(size=(300, 18)).astype(np.float32)
     found = quantize(vectors, TokenizeConfig(16, 32, "opq", iterations=2), Silent())
-    assert [len(np.unique(column)) for column in found.codes.T] == [32] * 16  # none of them is about columns of zeros
+    assert [len(np.unique(column)) for column in found.codes.T] == [
+        32
+    ] * 16  # none of them is about columns of zeros
     assert found.error[-1] < 0.02
     with pytest.raises(UserError, match="--method opq with --sids 19"):
         quantize(vectors, TokenizeConfig(19, 32, "opq"), Silent())

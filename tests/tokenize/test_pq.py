@@ -17,7 +17,12 @@ def product(items: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     left, right = rng.integers(0, 2, (2, items))
     points = np.array([[5, 0], [-5, 0]])
-    return np.hstack([points[left], points[right]]).astype(np.float32) + rng.normal(0, 0.1, (items, 4)).astype(np.float32), left, right
+    return (
+        np.hstack([points[left], points[right]]).astype(np.float32)
+        + rng.normal(0, 0.1, (items, 4)).astype(np.float32),
+        left,
+        right,
+    )
 
 
 def test_each_digit_tells_its_own_columns_apart() -> None:
@@ -28,10 +33,15 @@ def test_each_digit_tells_its_own_columns_apart() -> None:
     assert found.error == pytest.approx([0.5, 0.0], abs=0.01)  # each half holds half of the energy
     other = vectors.copy()
     other[:, 2:] = 0
-    assert np.array_equal(quantize(other, TokenizeConfig(2, 2, "pq"), Silent()).codes[:, 0], found.codes[:, 0])
+    assert np.array_equal(
+        quantize(other, TokenizeConfig(2, 2, "pq"), Silent()).codes[:, 0], found.codes[:, 0]
+    )
 
 
 def test_digits_need_not_divide_the_columns_but_not_outnumber_them() -> None:
     assert [part.tolist() for part in columns(7, TokenizeConfig(3, 2, "pq"))] == [[0, 1, 2], [3, 4], [5, 6]]
-    with pytest.raises(UserError, match="--method opq with --sids 5 needs .* at least 5 dimensions, and these have 4. Use --sids 4"):
+    with pytest.raises(
+        UserError,
+        match="--method opq with --sids 5 needs .* at least 5 dimensions, and these have 4. Use --sids 4",
+    ):
         columns(4, TokenizeConfig(5, 2, "opq"))

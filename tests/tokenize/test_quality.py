@@ -21,7 +21,9 @@ def test_values_counted_by_hand() -> None:
     assert found[-1, "items"] == 8
     assert found[-1, "collisions"] == 5
     assert found[-1, "largest_group"] == 3
-    assert found[-1, "neighbour_agreement"] == pytest.approx((3 * 2 + 3 * 2) / (8 * 7))  # all seven others are neighbours
+    assert found[-1, "neighbour_agreement"] == pytest.approx(
+        (3 * 2 + 3 * 2) / (8 * 7)
+    )  # all seven others are neighbours
     assert found[-1, "chance_agreement"] == pytest.approx((3 * 2 + 3 * 2) / (8 * 7))
     assert found[0, "codes_used"] == 4
     assert found[0, "entropy"] == pytest.approx(entropy)
@@ -46,9 +48,13 @@ def test_neighbours_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(101, 6)).astype(np.float32)
     first = rng.integers(0, 3, 101)
-    assert neighbour_agreement(vectors, first) == pytest.approx(agreement_by_brute_force(vectors, first, list(range(101))))
+    assert neighbour_agreement(vectors, first) == pytest.approx(
+        agreement_by_brute_force(vectors, first, list(range(101)))
+    )
     monkeypatch.setattr(quality, "QUERIES", 11)  # a larger catalogue is sampled evenly, ends included
-    assert neighbour_agreement(vectors, first) == pytest.approx(agreement_by_brute_force(vectors, first, list(range(0, 101, 10))))
+    assert neighbour_agreement(vectors, first) == pytest.approx(
+        agreement_by_brute_force(vectors, first, list(range(0, 101, 10)))
+    )
 
 
 def test_an_item_is_not_its_own_neighbour_even_among_equal_vectors() -> None:

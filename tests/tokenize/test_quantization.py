@@ -22,10 +22,14 @@ def same_partition(a: np.ndarray, b: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("codebook", [4, 13, 300])  # 300: more codes than vectors
 @pytest.mark.parametrize("method", SUMS)
-def test_centroids_sum_to_the_vectors_up_to_the_reported_error(method: str, codebook: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_centroids_sum_to_the_vectors_up_to_the_reported_error(
+    method: str, codebook: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     vectors = np.random.default_rng(1).normal(1, 1, (200, 9)).astype(np.float32)
     before = vectors.copy()
-    found = SUMS[method].quantize(vectors, TokenizeConfig(layers=3, codebook=codebook, method=method, iterations=5), Silent())
+    found = SUMS[method].quantize(
+        vectors, TokenizeConfig(num_levels=3, codebook=codebook, method=method, iterations=5), Silent()
+    )
     rebuilt = np.zeros_like(vectors)
     for digit in range(3):
         rebuilt += found.centroids[digit][found.codes[:, digit]]
@@ -51,5 +55,7 @@ def test_rank_counts_items_with_equal_codes_in_item_order() -> None:
 def test_codes_and_rank_tell_all_items_apart(codes: np.ndarray) -> None:
     group, rank = group_equal(codes)
     assert len(np.unique(np.column_stack([codes, rank]), axis=0)) == len(codes)
-    assert rank.tolist() == [sum(np.array_equal(codes[j], codes[i]) for j in range(i)) for i in range(len(codes))]
+    assert rank.tolist() == [
+        sum(np.array_equal(codes[j], codes[i]) for j in range(i)) for i in range(len(codes))
+    ]
     assert same_partition(group, np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1))

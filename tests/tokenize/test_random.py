@@ -11,18 +11,22 @@ from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.random import quantize
 
 
-def digits(items: int, layers: int, codebook: int, seed: int = 0, value: float = 0.0) -> np.ndarray:
+def digits(items: int, num_levels: int, codebook: int, seed: int = 0, value: float = 0.0) -> np.ndarray:
     """Whole SIDs [N, H]."""
     vectors = np.full((items, 4), value, np.float32)
-    found = quantize(vectors, TokenizeConfig(layers, codebook, "random", seed=seed), Silent())
+    found = quantize(vectors, TokenizeConfig(num_levels, codebook, "random", seed=seed), Silent())
     assert found.error is None and found.centroids is None
     return np.column_stack([found.codes, found.last])
 
 
-@pytest.mark.parametrize(("items", "layers", "codebook"), [(64, 1, 8), (64, 5, 2), (500, 4, 256), (500, 69, 3), (9, 3, 32767)])
-def test_distinct_and_in_range_even_where_every_sid_is_taken(items: int, layers: int, codebook: int) -> None:
-    sids = digits(items, layers, codebook)
-    assert sids.shape == (items, layers + 1)
+@pytest.mark.parametrize(
+    ("items", "num_levels", "codebook"), [(64, 1, 8), (64, 5, 2), (500, 4, 256), (500, 69, 3), (9, 3, 32767)]
+)
+def test_distinct_and_in_range_even_where_every_sid_is_taken(
+    items: int, num_levels: int, codebook: int
+) -> None:
+    sids = digits(items, num_levels, codebook)
+    assert sids.shape == (items, num_levels + 1)
     assert len(np.unique(sids, axis=0)) == items
     assert 0 <= sids.min() <= sids.max() < codebook
 
@@ -30,7 +34,9 @@ def test_distinct_and_in_range_even_where_every_sid_is_taken(items: int, layers:
 def test_every_digit_is_even_and_independent_of_the_others() -> None:
     sids = digits(30_000, 31, 4)  # 32 digits: 31 in a number, one drawn apart
     for h in range(32):
-        assert np.bincount(sids[:, h], minlength=4) == pytest.approx(np.full(4, 7500), abs=400)  # 5 standard deviations
+        assert np.bincount(sids[:, h], minlength=4) == pytest.approx(
+            np.full(4, 7500), abs=400
+        )  # 5 standard deviations
         pairs = np.bincount(sids[:, h] * 4 + sids[:, h - 1], minlength=16)
         assert pairs == pytest.approx(np.full(16, 1875), abs=220)  # likewise
 

@@ -17,7 +17,9 @@ SMALL = TokenizeConfig(3, 8, "rqvae", steps=150)
 def curved(items: int = 400) -> np.ndarray:
     """Vectors on a curved sheet in 12 dimensions, off centre: float32 [items, 12]."""
     rng = np.random.default_rng(0)
-    return (np.tanh(rng.normal(size=(items, 2)) @ rng.normal(size=(2, 12)) * 2) + rng.normal(size=12)).astype(np.float32)
+    return (np.tanh(rng.normal(size=(items, 2)) @ rng.normal(size=(2, 12)) * 2) + rng.normal(size=12)).astype(
+        np.float32
+    )
 
 
 def tiny() -> tuple[RQVAE, torch.Tensor]:
@@ -38,7 +40,10 @@ def test_digits_take_the_nearest_code_of_what_is_left() -> None:
             left.append([])
             for digit, codebook in enumerate(model.codebooks):
                 assert codes[row, digit] == (residual - codebook).norm(dim=1).argmin()
-                residual, chosen = residual - codebook[codes[row, digit]], chosen + codebook[codes[row, digit]]
+                residual, chosen = (
+                    residual - codebook[codes[row, digit]],
+                    chosen + codebook[codes[row, digit]],
+                )
                 left[-1].append(float((vector - model.decoder(chosen)).square().sum()))
     assert energies == pytest.approx(np.sum(left, axis=0), rel=1e-5)
 
@@ -80,7 +85,10 @@ def used(monkeypatch: pytest.MonkeyPatch, idle: float) -> list[int]:
 
     monkeypatch.setattr(rqvae, "_start_codebooks", far)
     monkeypatch.setattr(rqvae, "IDLE", idle)
-    return [len(np.unique(column)) for column in quantize(curved(), TokenizeConfig(2, 8, "rqvae", steps=60), Silent()).codes.T]
+    return [
+        len(np.unique(column))
+        for column in quantize(curved(), TokenizeConfig(2, 8, "rqvae", steps=60), Silent()).codes.T
+    ]
 
 
 def test_codes_that_nothing_takes_are_moved_to_where_vectors_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,11 +103,17 @@ def test_seed_decides_and_scale_does_not() -> None:
     codes = quantize(vectors, config, Silent()).codes
     assert torch.equal(torch.get_rng_state(), state)
     assert np.array_equal(quantize(vectors, config, Silent()).codes, codes)
-    assert np.array_equal(quantize(1024 * vectors, config, Silent()).codes, codes)  # a power of two rounds nothing
-    assert not np.array_equal(quantize(vectors, TokenizeConfig(2, 4, "rqvae", seed=1, steps=20), Silent()).codes, codes)
+    assert np.array_equal(
+        quantize(1024 * vectors, config, Silent()).codes, codes
+    )  # a power of two rounds nothing
+    assert not np.array_equal(
+        quantize(vectors, TokenizeConfig(2, 4, "rqvae", seed=1, steps=20), Silent()).codes, codes
+    )
 
 
-@pytest.mark.parametrize("vectors", [np.zeros((20, 3)), np.ones((20, 3)), np.eye(2)], ids=["zero", "equal", "two"])
+@pytest.mark.parametrize(
+    "vectors", [np.zeros((20, 3)), np.ones((20, 3)), np.eye(2)], ids=["zero", "equal", "two"]
+)
 def test_vectors_that_hardly_differ(vectors: np.ndarray) -> None:
     found = quantize(vectors.astype(np.float32), TokenizeConfig(2, 4, "rqvae", steps=3), Silent())
     assert np.isfinite(found.error).all()

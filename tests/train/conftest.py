@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines import artifacts
-from pipelines.models.config_digits import MaskGRConfig
+from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan
 from pipelines.workspace import Workspace
@@ -25,7 +25,13 @@ def write_sids(workspace: Workspace, name: str = "toy-sids", digits: int = 3, co
     numbers = np.random.default_rng(0).choice(codes**digits, N, replace=False)
     sids = np.stack(np.unravel_index(numbers, (codes,) * digits), axis=1).astype(np.int16)
     table = pa.table({"item": pa.array(range(N), pa.int32()), "sid": artifacts.fixed_size_list(sids)})
-    artifacts.write(dataset.sids(name), "sids", table, config={"codebook": codes, "layers": digits - 1}, inputs={"items": dataset.items})
+    artifacts.write(
+        dataset.sids(name),
+        "sids",
+        table,
+        config={"codebook": codes, "layers": digits - 1},
+        inputs={"items": dataset.items},
+    )
     return name
 
 
@@ -36,7 +42,14 @@ def sids(toy: Workspace) -> str:
 
 def plan(sids: str, **changes: object) -> Plan:
     """A short training of a tiny model; keywords replace hyperparameters."""
-    sizes = {f.name for f in dataclasses.fields(MaskGRConfig)}
-    of_model = {k: v for k, v in changes.items() if k in sizes}
-    of_train = {k: v for k, v in changes.items() if k not in sizes}
-    return Plan("toy", sids, "maskgr", "test", dataclasses.replace(SIZES, **of_model), dataclasses.replace(SCHEDULE, **of_train))
+    model_settings = {f.name for f in dataclasses.fields(MaskGRConfig)}
+    of_model = {k: v for k, v in changes.items() if k in model_settings}
+    of_train = {k: v for k, v in changes.items() if k not in model_settings}
+    return Plan(
+        "toy",
+        sids,
+        "maskgr",
+        "test",
+        dataclasses.replace(SIZES, **of_model),
+        dataclasses.replace(SCHEDULE, **of_train),
+    )

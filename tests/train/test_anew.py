@@ -41,7 +41,12 @@ def die(*_: object, **__: object) -> Any:
 
 @pytest.mark.parametrize("moment", ["start", "step", "description", "move"])
 def test_a_finished_run_outlives_a_killed_training_anew(
-    toy: Workspace, sids: str, trained: Run, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, moment: str
+    toy: Workspace,
+    sids: str,
+    trained: Run,
+    progress: ListProgress,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
 ) -> None:
     """Until the new training is finished the old one is evaluated; then the new one, which `--resume` brings to its end."""
     whole, before = train_run(toy, plan(sids, seed=1), progress, name="whole"), contents(trained)
@@ -70,7 +75,10 @@ def test_a_finished_run_outlives_a_killed_training_anew(
     place = Workspace.find(toy.root)
     if moment in ("step", "description"):
         assert train_run(place, plan(sids), progress, name="run") == trained
-        assert progress.messages[-1] == "A training anew was interrupted. Continue it with: maskgr train --resume --name run"
+        assert (
+            progress.messages[-1]
+            == "A training anew was interrupted. Continue it with: maskgr train --resume --name run"
+        )
         run, found = unfinished(place, None)
         assert (run.name, found) == ("run", plan(sids, seed=1))
         train_run(place, found, progress, name=run.name, resume=True)
@@ -84,13 +92,19 @@ def test_a_finished_run_outlives_a_killed_training_anew(
     assert artifacts.stale(trained.history) is None
 
 
-def test_a_finished_run_names_its_weights(toy: Workspace, sids: str, trained: Run, progress: ListProgress) -> None:
+def test_a_finished_run_names_its_weights(
+    toy: Workspace, sids: str, trained: Run, progress: ListProgress
+) -> None:
     other = train_run(toy, plan(sids, seed=1), progress, name="other")
     trained.weights.write_bytes(other.weights.read_bytes())
-    with pytest.raises(UserError, match=r"model.safetensors are not the weights that .*config.json tells of.*train --force"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors are not the weights that .*config.json tells of.*train --force"
+    ):
         evaluate_run(toy, trained, Decoding(beams=5), progress)
     trained.weights.unlink()
-    with pytest.raises(UserError, match=r"model.safetensors does not exist, though the run is finished.*--force"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors does not exist, though the run is finished.*--force"
+    ):
         train_run(toy, plan(sids), progress, name="run")
 
 

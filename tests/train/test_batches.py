@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.evaluate.protocol import Sequences
-from pipelines.train.batches import Batches, cut, thinned
+from pipelines.data.sequences import Sequences
+from pipelines.train.batches import Batches, cut, drop_random_items
 
 LENGTHS = np.array([1, 3, 5, 5, 12, 40])
 SEQUENCES = Sequences(np.arange(LENGTHS.sum(), dtype=np.int32), np.concatenate([[0], np.cumsum(LENGTHS)]))
@@ -30,7 +30,9 @@ def test_an_epoch_holds_short_sequences_once_and_windows_of_long_ones() -> None:
         assert len(rows) == batches.windows
         short = sorted(row for row in rows if row[0] < LENGTHS[:4].sum())
         assert short == [list(range(0, 1)), list(range(1, 4)), list(range(4, 9)), list(range(9, 14))]
-        assert all(row == list(range(row[0], row[0] + 5)) for row in rows if row[0] >= 14)  # consecutive items of one user
+        assert all(
+            row == list(range(row[0], row[0] + 5)) for row in rows if row[0] >= 14
+        )  # consecutive items of one user
     seen = {item for number in range(60) for row in epoch(batches, number) for item in row}
     assert seen == set(range(LENGTHS.sum()))  # no interaction is cut off for good
 
@@ -76,18 +78,24 @@ def test_a_cut_loses_nothing_and_keeps_to_its_size(micro: int) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.375, 0.75])
 def test_a_share_of_the_items_is_left_out_and_three_are_kept(share: float) -> None:
-    kept = thinned(SEQUENCES, share, seed=0)
+    kept = drop_random_items(SEQUENCES, share, seed=0)
     for row, length in enumerate(LENGTHS):
         had = SEQUENCES.items[SEQUENCES.offsets[row] : SEQUENCES.offsets[row + 1]].tolist()
         has = kept.items[kept.offsets[row] : kept.offsets[row + 1]].tolist()
         assert len(has) == max(min(3, length), round(length * (1 - share)))
         assert has == sorted(set(has))  # in the old order, none twice
         assert set(has) <= set(had)
-    assert kept.items.tolist() == thinned(SEQUENCES, share, seed=0).items.tolist()
-    assert (kept.items.tolist() == thinned(SEQUENCES, share, seed=1).items.tolist()) == (share == 0)
+    assert kept.items.tolist() == drop_random_items(SEQUENCES, share, seed=0).items.tolist()
+    assert (kept.items.tolist() == drop_random_items(SEQUENCES, share, seed=1).items.tolist()) == (share == 0)
 
 
 def test_which_items_are_left_out_is_up_to_chance_alone() -> None:
     """A row of 40 items at a half: each place is kept in a half of the seeds, within five standard errors."""
-    often = np.mean([np.isin(SEQUENCES.items[-40:], thinned(SEQUENCES, 0.5, seed).items) for seed in range(400)], axis=0)
+    often = np.mean(
+        [
+            np.isin(SEQUENCES.items[-40:], drop_random_items(SEQUENCES, 0.5, seed).items)
+            for seed in range(400)
+        ],
+        axis=0,
+    )
     assert np.abs(often - 0.5).max() < 5 * 0.5 / 20

@@ -38,7 +38,9 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_it_may_fall_in_a_line() -> None:
-    assert [rate(used, decay_shape="linear") for used in (0.05, 0.1, 0.325, 0.55, 1.0)] == pytest.approx([0.5, 1.0, 0.8, 0.6, 0.2])
+    assert [rate(used, decay_shape="linear") for used in (0.05, 0.1, 0.325, 0.55, 1.0)] == pytest.approx(
+        [0.5, 1.0, 0.8, 0.6, 0.2]
+    )
 
 
 @pytest.fixture
@@ -59,12 +61,21 @@ def config_of(run: Run) -> dict:
 
 
 def rates(run: Run) -> list[float]:
-    return [row["value"] for row in artifacts.read(run.history, "history").to_pylist() if row["measure"] == "learning_rate"]
+    return [
+        row["value"]
+        for row in artifacts.read(run.history, "history").to_pylist()
+        if row["measure"] == "learning_rate"
+    ]
 
 
 @pytest.mark.parametrize("steps", [None, 5000])
 def test_minutes_bound_the_steps(
-    toy: Workspace, sids: str, progress: ListProgress, clock: None, monkeypatch: pytest.MonkeyPatch, steps: int | None
+    toy: Workspace,
+    sids: str,
+    progress: ListProgress,
+    clock: None,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int | None,
 ) -> None:
     """The schedule fits the bound that binds, and a run cut off while validation rose says so."""
     values(monkeypatch, 0.1, 0.2)
@@ -72,32 +83,45 @@ def test_minutes_bound_the_steps(
     found = config_of(run)
     assert found["state"] == "finished"
     assert 45 < found["steps"] < 60
-    assert 55 < found["seconds"] < 65  # of a clock that counts looks, not all of which a last validation foresees
+    assert (
+        55 < found["seconds"] < 65
+    )  # of a clock that counts looks, not all of which a last validation foresees
     assert rates(run)[-1] < 0.01 * max(rates(run))
     of = " of 5,000" if steps else ""
     said = f"Validation was still rising when --minutes 1 ended the training at step {found['steps']}{of}: give it more time."
     assert said in progress.messages
     if steps:
-        assert any(" of 5,000 steps fit into --minutes 1 on this machine (" in message for message in progress.messages)
+        assert any(
+            " of 5,000 steps fit into --minutes 1 on this machine (" in message
+            for message in progress.messages
+        )
 
 
 def test_the_minutes_hold_the_last_validation(
     toy: Workspace, sids: str, progress: ListProgress, clock: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a minute whose validations take ten seconds each, training leaves as many for the last."""
-    monkeypatch.setattr("pipelines.train.run._Session.validate", lambda self: 0.1 * min(loop.time.monotonic() for _ in range(10)))
+    monkeypatch.setattr(
+        "pipelines.train.run._Session.validate",
+        lambda self: 0.1 * min(loop.time.monotonic() for _ in range(10)),
+    )
     run = train_run(toy, plan(sids, steps=None, minutes=1.0, validations=2), progress)
     assert 55 < config_of(run)["seconds"] < 65
     assert config_of(run)["steps"] < 45
 
 
-def test_steps_bound_the_minutes(toy: Workspace, sids: str, progress: ListProgress, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_bound_the_minutes(
+    toy: Workspace, sids: str, progress: ListProgress, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values(monkeypatch, 0.2)
     run = train_run(toy, plan(sids, steps=30, minutes=10.0, validations=1), progress)
     assert config_of(run)["steps"] == 30
     assert rates(run)[-1] == 0
     assert not any("still rising" in message for message in progress.messages)
-    assert f"About 19 s for 19 steps on this machine ({artifacts.machine()}), validation not counted." in progress.messages
+    assert (
+        f"About 19 s for 19 steps on this machine ({artifacts.machine()}), validation not counted."
+        in progress.messages
+    )
 
 
 def test_nothing_is_said_of_rising_where_it_fell(
@@ -108,7 +132,9 @@ def test_nothing_is_said_of_rising_where_it_fell(
     assert not any("still rising" in message for message in progress.messages)
 
 
-def test_steps_make_a_run_the_same_at_any_speed(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_make_a_run_the_same_at_any_speed(
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights, validations and learning rates of a machine that is a hundred times slower: bit for bit."""
     found = []
     for seconds in (1, 100):
@@ -116,11 +142,19 @@ def test_steps_make_a_run_the_same_at_any_speed(toy: Workspace, sids: str, progr
         monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda ticks=ticks: float(next(ticks))))
         run = train_run(toy, plan(sids, patience=3), progress, name=f"by-{seconds}")
         history = artifacts.read(run.history, "history").to_pylist()
-        found.append((run.weights.read_bytes(), [row for row in history if row["measure"] != "seconds"], config_of(run)["best"]))
+        found.append(
+            (
+                run.weights.read_bytes(),
+                [row for row in history if row["measure"] != "seconds"],
+                config_of(run)["best"],
+            )
+        )
     assert found[0] == found[1]
 
 
-def test_patience_stops_and_keeps_the_best(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_stops_and_keeps_the_best(
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values(monkeypatch, 0.3, 0.5, 0.4, 0.2, 0.9)
     run = train_run(toy, plan(sids, steps=100, validations=10, patience=2), progress)
     assert config_of(run)["best"] == {"step": 20, "recall@10": 0.5}
@@ -148,7 +182,10 @@ def test_the_first_steps_tell_the_time() -> None:
     quick, slow = Pace(config), Pace(config)
     said = [quick.estimate(step, 100.0 + 0.5 * step) for step in range(1, 1000)]
     assert [number for number, line in enumerate(said, start=1) if line] == [1 + pace.STEPS]
-    assert said[pace.STEPS] == f"About 8.2 min for 979 steps on this machine ({artifacts.machine()}), validation not counted."
+    assert (
+        said[pace.STEPS]
+        == f"About 8.2 min for 979 steps on this machine ({artifacts.machine()}), validation not counted."
+    )
     said = [slow.estimate(step, 3600.0 * step) for step in range(301, 310)]
     assert [bool(line) for line in said] == [False, False, True] + [False] * 6
     assert said[2].startswith("About 29 days for 697 steps")
@@ -157,7 +194,15 @@ def test_the_first_steps_tell_the_time() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (89, "89 s"), (90, "1.5 min"), (3599, "60 min"), (7200, "2.0 h"), (172_799, "48 h"), (9e6, "104 days")],
+    [
+        (0, "0 s"),
+        (89, "89 s"),
+        (90, "1.5 min"),
+        (3599, "60 min"),
+        (7200, "2.0 h"),
+        (172_799, "48 h"),
+        (9e6, "104 days"),
+    ],
 )
 def test_a_time_is_spoken_in_its_largest_unit(seconds: float, words: str) -> None:
     assert spoken(seconds) == words

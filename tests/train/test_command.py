@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from maskgr_cli.app import app
+from pipelines.defaults import ensure_sids
 from pipelines.errors import UserError
-from pipelines.prepare import ensure_sids
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.run import Plan
 from pipelines.workspace import Run, Workspace
@@ -33,7 +33,11 @@ def made(toy: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
     dataset.sids(ensure_sids(dataset, TokenizeConfig(2, 16), None, progress)).rename(dataset.sids("mine"))
 
     def command(*options: str) -> str:
-        CliRunner().invoke(app, ["train", "--workspace", str(toy.root), "--preset", "smoke", *options], catch_exceptions=False)
+        CliRunner().invoke(
+            app,
+            ["train", "--workspace", str(toy.root), "--preset", "smoke", *options],
+            catch_exceptions=False,
+        )
         return plans[-1].sids
 
     return command

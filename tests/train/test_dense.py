@@ -25,8 +25,12 @@ def write_text(toy: Workspace, seed: int = 0) -> None:
     vectors = np.random.default_rng(seed).normal(size=(60, 16)).astype(np.float32)
     vectors[59] = 0
     dataset = toy.require_dataset()
-    table = pa.table({"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)})
-    artifacts.write(dataset.embeddings("toy"), "embeddings", table, config={}, inputs={"items": dataset.items})
+    table = pa.table(
+        {"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)}
+    )
+    artifacts.write(
+        dataset.embeddings("toy"), "embeddings", table, config={}, inputs={"items": dataset.items}
+    )
 
 
 def write_sids(toy: Workspace, name: str, digits: np.ndarray, embeddings: bool = True) -> None:
@@ -39,22 +43,41 @@ def write_sids(toy: Workspace, name: str, digits: np.ndarray, embeddings: bool =
 @pytest.fixture
 def sids(toy: Workspace, progress: ListProgress) -> str:
     write_text(toy)
-    return build_sids(toy.require_dataset(), TokenizeConfig(layers=2, codebook=16), progress).stem
+    return build_sids(toy.require_dataset(), TokenizeConfig(num_levels=2, codebook=16), progress).stem
 
 
 @pytest.mark.parametrize("attention", ["full", "prefix"])
 def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProgress, attention: str) -> None:
     """Item i is followed by item i + 1: dense retrieval puts it first."""
-    sizes = {"layers": 2, "width": 64, "mlp": 128, "dropout": 0.0, "attention": attention, "dense": True}
+    model_settings = {
+        "layers": 2,
+        "width": 64,
+        "mlp": 128,
+        "dropout": 0.0,
+        "attention": attention,
+        "dense": True,
+    }
     run = train_run(
-        toy, plan(sids, steps=300, learning_rate=0.005, batch_size=64, next_item=0.5 * (attention == "full"), **sizes), progress
+        toy,
+        plan(
+            sids,
+            steps=300,
+            learning_rate=0.005,
+            batch_size=64,
+            next_item=0.5 * (attention == "full"),
+            **model_settings,
+        ),
+        progress,
     )
     for retrieval in ("dense", "unified"):
         found = evaluate_run(toy, run, Decoding(beams=10, retrieval=retrieval), progress, precision="fp32")
         values = {(r["metric"], r["k"]): r["value"] for r in found.metrics.to_pylist()}
         assert values["recall", 5] > 0.8, retrieval
         assert f"{retrieval} retrieval" in found.description
-    assert "text embeddings predicted by layer 1" in evaluate_run(toy, run, Decoding(beams=10, retrieval="dense"), progress).description
+    assert (
+        "text embeddings predicted by layer 1"
+        in evaluate_run(toy, run, Decoding(beams=10, retrieval="dense"), progress).description
+    )
 
 
 def test_other_embeddings_are_noticed(toy: Workspace, sids: str, progress: ListProgress) -> None:
@@ -62,25 +85,41 @@ def test_other_embeddings_are_noticed(toy: Workspace, sids: str, progress: ListP
     run, dataset = train_run(toy, asked, progress, name="run"), toy.require_dataset()
     recorded = json.loads(run.config.read_text())["inputs"]
     assert recorded["embeddings"]["sha256"] == artifacts.digest(dataset.embeddings("toy"))
-    evaluated = artifacts.provenance(evaluate_run(toy, run, Decoding(retrieval="dense"), progress).folder / "ranks.parquet")
+    evaluated = artifacts.provenance(
+        evaluate_run(toy, run, Decoding(retrieval="dense"), progress).folder / "ranks.parquet"
+    )
     assert set(evaluated["inputs"]) == {"sequences", "sids", "embeddings", "weights"}
     write_text(toy, seed=1)
-    for act in (lambda: train_run(toy, asked, progress, name="run"), lambda: evaluate_run(toy, run, Decoding(), progress)):
-        with pytest.raises(UserError, match=r"made from other embeddings than .*toy.parquet now holds. Run `maskgr tokenize --force`"):
+    for act in (
+        lambda: train_run(toy, asked, progress, name="run"),
+        lambda: evaluate_run(toy, run, Decoding(), progress),
+    ):
+        with pytest.raises(
+            UserError,
+            match=r"made from other embeddings than .*toy.parquet now holds. Run `maskgr tokenize --force`",
+        ):
             act()
     digits = artifacts.matrix(artifacts.read(dataset.sids(sids), "sids"), "sid", dataset.sids(sids))
     write_sids(toy, sids, digits)  # the same, said to be made from the new embeddings
-    for act in (lambda: train_run(toy, asked, progress, name="run"), lambda: evaluate_run(toy, run, Decoding(), progress)):
+    for act in (
+        lambda: train_run(toy, asked, progress, name="run"),
+        lambda: evaluate_run(toy, run, Decoding(), progress),
+    ):
         with pytest.raises(UserError, match="trained on other embeddings"):
             act()
 
 
 def test_what_cannot_be_is_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:
     dataset = toy.require_dataset()
-    write_sids(toy, "bare", artifacts.matrix(artifacts.read(dataset.sids(sids), "sids"), "sid", dataset.sids(sids)), embeddings=False)
+    write_sids(
+        toy,
+        "bare",
+        artifacts.matrix(artifacts.read(dataset.sids(sids), "sids"), "sid", dataset.sids(sids)),
+        embeddings=False,
+    )
     with pytest.raises(UserError, match="bare.parquet names none that it was made from"):
         train_run(toy, plan("bare", dense=True), progress)
-    with pytest.raises(UserError, match="--next 2 does not go with --dense"):
+    with pytest.raises(UserError, match="--horizon 2 does not go with --dense"):
         plan(sids, dense=True, next=2)
     with pytest.raises(UserError, match="--whole-item is 1.5"):
         plan(sids, whole_item=1.5)
@@ -90,7 +129,9 @@ def test_what_cannot_be_is_refused(toy: Workspace, sids: str, progress: ListProg
             evaluate_run(toy, run, Decoding(retrieval=retrieval), progress)
 
 
-def test_texts_to_start_from_are_for_training_alone(toy: Workspace, sids: str, progress: ListProgress) -> None:
+def test_texts_to_start_from_are_for_training_alone(
+    toy: Workspace, sids: str, progress: ListProgress
+) -> None:
     """With --centroids a run is trained on embeddings, says so, and is evaluated without them."""
     run = train_run(toy, plan(sids, steps=2, tokens="item", centroids=True), progress)
     assert "embeddings" in artifacts.read_json(run.config)["inputs"]

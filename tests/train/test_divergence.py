@@ -19,7 +19,7 @@ from pipelines.ablate.engine import Job, work
 from pipelines.decode.config import Decoding
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models.configs import MODELS, model_config
+from pipelines.models.registry import MODELS, model_config
 from pipelines.train import loop
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
@@ -34,16 +34,18 @@ STEP = loop.Trainer._step
 
 
 def nan_loss(trainer: loop.Trainer) -> None:
-    forward = trainer.bare.forward
+    forward = trainer.unwrapped_model.forward
     trainer.model.forward = lambda *given: forward(*given) * math.nan
 
 
 def infinite_gradient(trainer: loop.Trainer) -> None:
-    next(trainer.bare.parameters()).register_hook(lambda gradient: gradient + math.inf)
+    next(trainer.unwrapped_model.parameters()).register_hook(lambda gradient: gradient + math.inf)
 
 
 def infinite_weight(trainer: loop.Trainer) -> None:
-    trainer.optimizers[0].optimizer.register_step_post_hook(lambda *_: next(trainer.bare.parameters()).data.fill_(math.inf))
+    trainer.optimizers[0].optimizer.register_step_post_hook(
+        lambda *_: next(trainer.unwrapped_model.parameters()).data.fill_(math.inf)
+    )
 
 
 def break_at(monkeypatch: pytest.MonkeyPatch, at: int, fault: Callable[[loop.Trainer], None]) -> None:
@@ -91,10 +93,12 @@ def test_it_stops_and_keeps_the_last_good_weights(
     monkeypatch.setattr(loop.Trainer, "_validate", keep)
     break_at(monkeypatch, at, fault)
     with pytest.raises(TrainingDiverged) as error:
-        train_run(toy, plan(sids, clip=clip), progress, name="run")
-    assert f"run diverged: {said}; the weights of step 4, the best so far (validation Recall@10 " in str(error.value)
+        train_run(toy, plan(sids, grad_clip=clip), progress, name="run")
+    assert f"run diverged: {said}; the weights of step 4, the best so far (validation Recall@10 " in str(
+        error.value
+    )
     assert "Lower --learning-rate (0.01)" in str(error.value)
-    assert ("--clip 1" in str(error.value)) == (clip == 0)
+    assert ("--grad-clip 1" in str(error.value)) == (clip == 0)
     assert kept["validated"] == 4
     assert (state_of(run)["state"], state_of(run)["best"]["step"]) == ("diverged", 4)
     history = artifacts.read(run.history, "history").to_pylist()
@@ -104,7 +108,10 @@ def test_it_stops_and_keeps_the_last_good_weights(
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(file).values())
     monkeypatch.undo()
     assert evaluate_run(toy, run, Decoding(beams=10), progress).metrics.num_rows
-    for again in (lambda: unfinished(toy, "run"), lambda: train_run(toy, plan(sids, clip=clip), progress, name="run", resume=True)):
+    for again in (
+        lambda: unfinished(toy, "run"),
+        lambda: train_run(toy, plan(sids, grad_clip=clip), progress, name="run", resume=True),
+    ):
         with pytest.raises(UserError, match="diverged at step 8, and would again. Lower --learning-rate"):
             again()
     with pytest.raises(UserError, match="every run in .* is finished or diverged"):
@@ -120,21 +127,39 @@ def test_a_stop_between_the_fault_and_its_notice_saves_nothing(
         loop.signal.raise_signal(loop.signal.SIGINT)
 
     break_at(monkeypatch, 2, fault)
-    with pytest.raises(TrainingDiverged, match="at step 3; there was no validation before, so no weights are kept"):
+    with pytest.raises(
+        TrainingDiverged, match="at step 3; there was no validation before, so no weights are kept"
+    ):
         train_run(toy, plan(sids), progress, name="run")
     assert not toy.run("run").state.exists()
     assert not toy.run("run").weights.exists()
 
 
-def test_processes_agree_and_end_with_code_1_and_one_line(toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = maskgr("train", "--model", "sasrec", "--preset", "smoke", "--learning-rate", "1e9", "--name", "hot", "--processes", 2)
+def test_processes_agree_and_end_with_code_1_and_one_line(
+    toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = maskgr(
+        "train",
+        "--model",
+        "sasrec",
+        "--preset",
+        "smoke",
+        "--learning-rate",
+        "1e9",
+        "--name",
+        "hot",
+        "--processes",
+        2,
+    )
     assert done.returncode == 1
     assert done.stderr.count("error: hot diverged: ") == 1
     assert "fault of maskgr" not in done.stderr and "Traceback" not in done.stderr
     assert state_of(toy.run("hot"))["state"] == "diverged"
 
 
-def test_a_study_goes_on_and_a_grid_notes_why(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_goes_on_and_a_grid_notes_why(
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     break_at(monkeypatch, 1, nan_loss)
     looks = iter([0.0, 0.0, 1e9])  # one trial begins in the study's time, a second does not
     monkeypatch.setattr("pipelines.train.tune.time", SimpleNamespace(monotonic=lambda: next(looks)))
@@ -145,17 +170,22 @@ def test_a_study_goes_on_and_a_grid_notes_why(toy: Workspace, sids: str, progres
     monkeypatch.undo()
     break_at(monkeypatch, 1, nan_loss)
     work(toy, Job("cell", plan(sids), "test", {"key": (Decoding(beams=10), False)}), progress)
-    assert "cell diverged: the loss or its gradient is not finite at step 2" in artifacts.read_json(toy.outcome("key"))["reason"]
+    assert (
+        "cell diverged: the loss or its gradient is not finite at step 2"
+        in artifacts.read_json(toy.run_result("key"))["reason"]
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_refused_at_the_door(value: float) -> None:
     configs = {model: configure(model, "small", {}) for model in MODELS}
-    for sizes, schedule in configs.values():
-        for config in (sizes, schedule):
+    for model_settings, schedule in configs.values():
+        for config in (model_settings, schedule):
             for field in dataclasses.fields(config):
                 if "float" in str(field.type):
-                    with pytest.raises(UserError, match=f"--{field.name.replace('_', '-')} is {value}; it must be between"):
+                    with pytest.raises(
+                        UserError, match=f"--{field.name.replace('_', '-')} is {value}; it must be between"
+                    ):
                         dataclasses.replace(config, **{field.name: value})
     with pytest.raises(UserError, match="--dropout is nan"):
         model_config("maskgr", {"dropout": math.nan})

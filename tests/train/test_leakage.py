@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 
 from pipelines import artifacts
-from pipelines.models.configs import MODELS, model_config
+from pipelines.models.registry import MODELS, model_config
 from pipelines.train import loop, tune
 from pipelines.train.config import TrainConfig
 from pipelines.train.run import Plan, train_run
@@ -29,11 +29,22 @@ from tests.train.test_dense import write_text
 
 USERS, ITEMS = 60, 60
 SIZES = {"layers": 1, "width": 16, "heads": 2, "mlp": 32, "dropout": 0.1, "max_items": 4}
-OWN = {"dreamrec": {"timesteps": 20}, "cadirec": {"timesteps": 20, "sampling_steps": 2}, "diffgrm": {"decoder_layers": 1, "views": 2}}
-SCHEDULE = {"steps": 6, "batch_size": 24, "learning_rate": 0.01, "validations": 3, "precision": "fp32", "seed": 5}
+OWN = {
+    "dreamrec": {"timesteps": 20},
+    "cadirec": {"timesteps": 20, "sampling_steps": 2},
+    "diffgrm": {"decoder_layers": 1, "views": 2},
+}
+SCHEDULE = {
+    "steps": 6,
+    "batch_size": 24,
+    "learning_rate": 0.01,
+    "validations": 3,
+    "precision": "fp32",
+    "seed": 5,
+}
 VARIANTS = [(name, {}, {}) for name in MODELS] + [
     ("maskgr", {"dense": True}, {}),
-    ("maskgr", {}, {"next": 2}),
+    ("maskgr", {}, {"horizon": 2}),
     ("maskgr", {}, {"drop_items": 0.4, "validation_users": 40}),
 ]
 TIMED = {"seconds", "tokens_per_second"}
@@ -51,7 +62,9 @@ def data(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def write_sequences(workspace: Workspace, sequences: list[list[int]]) -> None:
     path = workspace.require_dataset().sequences
-    table = artifacts.read(path, "sequences").set_column(2, "items", pa.array(sequences, pa.list_(pa.int32())))
+    table = artifacts.read(path, "sequences").set_column(
+        2, "items", pa.array(sequences, pa.list_(pa.int32()))
+    )
     artifacts.write(path, "sequences", table, config={})
 
 
@@ -62,13 +75,17 @@ def redraw(workspace: Workspace, last: int) -> None:
     write_sequences(workspace, [[*row[:-last], *rng.integers(0, ITEMS, last).tolist()] for row in rows])
 
 
-def plan_of(workspace: Workspace, model: str, sizes: dict[str, Any], schedule: dict[str, Any]) -> Plan:
-    config = model_config(model, {**SIZES, **OWN.get(model, {}), **sizes})
+def plan_of(
+    workspace: Workspace, model: str, model_settings: dict[str, Any], schedule: dict[str, Any]
+) -> Plan:
+    config = model_config(model, {**SIZES, **OWN.get(model, {}), **model_settings})
     sids = None
     if "embeddings" in config.training_needs:
         write_text(workspace)
         sids = "of-text"
-        write_sids_of_text(workspace, sids, np.stack(np.unravel_index(np.arange(ITEMS), (16, 16)), 1).astype(np.int16))
+        write_sids_of_text(
+            workspace, sids, np.stack(np.unravel_index(np.arange(ITEMS), (16, 16)), 1).astype(np.int16)
+        )
     elif "sids" in config.training_needs:
         sids = write_sids(workspace)
     return Plan("toy", sids, model, "test", config, TrainConfig(**{**SCHEDULE, **schedule}))
@@ -77,7 +94,11 @@ def plan_of(workspace: Workspace, model: str, sizes: dict[str, Any], schedule: d
 def figures(run: Run, *measures: str) -> list[tuple[int, str, float]]:
     """What history.parquet holds of these measures, or of all that do not depend on the machine's speed."""
     rows = artifacts.read(run.history, "history").to_pylist()
-    return [tuple(row.values()) for row in rows if (row["measure"] in measures if measures else row["measure"] not in TIMED)]
+    return [
+        tuple(row.values())
+        for row in rows
+        if (row["measure"] in measures if measures else row["measure"] not in TIMED)
+    ]
 
 
 def same_state(one: Run, two: Run) -> bool:
@@ -85,14 +106,24 @@ def same_state(one: Run, two: Run) -> bool:
     with safe_open(one.state, "pt") as first, safe_open(two.state, "pt") as second:
         names = set(first.keys())
         assert any(name.startswith("optimizer.") for name in names)
-        return names == set(second.keys()) and all(torch.equal(first.get_tensor(name), second.get_tensor(name)) for name in names)
+        return names == set(second.keys()) and all(
+            torch.equal(first.get_tensor(name), second.get_tensor(name)) for name in names
+        )
 
 
-@pytest.mark.parametrize(("model", "sizes", "schedule"), VARIANTS, ids=lambda value: value if isinstance(value, str) else "-".join(value))
+@pytest.mark.parametrize(
+    ("model", "model_settings", "schedule"),
+    VARIANTS,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_training_sees_no_held_out_item(
-    data: Workspace, progress: ListProgress, model: str, sizes: dict[str, Any], schedule: dict[str, Any]
+    data: Workspace,
+    progress: ListProgress,
+    model: str,
+    model_settings: dict[str, Any],
+    schedule: dict[str, Any],
 ) -> None:
-    plan, k = plan_of(data, model, sizes, schedule), schedule.get("next", 1)
+    plan, k = plan_of(data, model, model_settings, schedule), schedule.get("horizon", 1)
     before = train_run(data, plan, progress, name="before")
     redraw(data, k)
     tested = train_run(data, plan, progress, name="tested")
@@ -115,14 +146,25 @@ def test_what_is_trained_on_decides_the_weights(data: Workspace, progress: ListP
     assert not same_state(before, train_run(data, plan, progress, name="after"))
 
 
-def test_a_search_for_hyperparameters_sees_no_test_item(data: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_for_hyperparameters_sees_no_test_item(
+    data: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its trials and their results are the same where the last items are others; not where those before them are."""
-    space = {"dropout": Between(0.0, 0.8), "layers": Among((1, 2)), "learning_rate": Between(1e-4, 1e-1, log=True)}
+    space = {
+        "dropout": Between(0.0, 0.8),
+        "layers": Among((1, 2)),
+        "learning_rate": Between(1e-4, 1e-1, log=True),
+    }
 
     def configured(values: dict[str, Any]) -> Plan:
         of_training = {"learning_rate"} & values.keys()
         schedule = {name: values[name] for name in of_training}
-        return plan_of(data, "sasrec", {name: value for name, value in values.items() if name not in of_training}, schedule)
+        return plan_of(
+            data,
+            "sasrec",
+            {name: value for name, value in values.items() if name not in of_training},
+            schedule,
+        )
 
     def trials(name: str) -> list[dict[str, Any]]:
         looks = iter(range(8))  # at the clock: a trial begins at each, until the minutes are used up

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from torch.optim import AdamW, Muon
 
-from pipelines.models import registry
-from pipelines.models.catalogue import Catalogue
+from pipelines.data.catalogue import Catalogue
+from pipelines.models import loading
 from pipelines.train.optimizers import optimizers
 from tests.train.conftest import SIZES, plan
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_parameter_is_updated_once(name: str) -> None:
-    model = registry.build(SIZES, Catalogue.of(np.array([[0, 1], [1, 0]]), 2))
+    model = loading.build(SIZES, Catalogue.of(np.array([[0, 1], [1, 0]]), 2))
     made = optimizers(model, plan("none", optimizer=name).train)
     names = {id(p): n for n, p in model.named_parameters()}
     taken = [[names[id(p)] for group in o.param_groups for p in group["params"]] for o in made]

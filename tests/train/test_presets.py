@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipelines.data.catalogue import Catalogue
 from pipelines.errors import UserError
-from pipelines.models import dense, registry
-from pipelines.models.catalogue import Catalogue
-from pipelines.models.configs import MODELS
+from pipelines.models import loading
+from pipelines.models.registry import MODELS
+from pipelines.models.sid import text_heads as dense
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.configure import configure
 from pipelines.train.presets import PRESET_NAMES, PRESETS, preset
@@ -32,7 +33,14 @@ MASKGR = {
     "batch_size": (8192, "appendix A.1"),
 }
 # Of it nothing of ours that changes the model or its objective.
-NOT_OURS = {"centroids": False, "item_embeddings": False, "repeat_bias": False, "negatives": 0, "label_smoothing": 0.0, "next_item": 0.0}
+NOT_OURS = {
+    "centroids": False,
+    "item_embeddings": False,
+    "repeat_bias": False,
+    "negatives": 0,
+    "label_smoothing": 0.0,
+    "next_item": 0.0,
+}
 # Silent in the paper; of the authors' released program. Counted in steps.
 RELEASED = {"dropout": 0.25, "windows": "last", "decay_shape": "linear", "final_rate": 0.3, "decay": 1.0}
 WARMUP, PATIENCE = 10_000, 50_000
@@ -40,72 +48,134 @@ WARMUP, PATIENCE = 10_000, 50_000
 # Of the other models, as their publications state them for Beauty: model → option → value.
 OTHERS: dict[str, dict[str, Any]] = {
     # Kang and McAuley 2018, sections III and IV.
-    "sasrec": {"layers": 2, "width": 50, "heads": 1, "dropout": 0.5, "max_items": 50, "windows": "last", "loss": "bce"}
+    "sasrec": {
+        "layers": 2,
+        "width": 50,
+        "heads": 1,
+        "dropout": 0.5,
+        "max_items": 50,
+        "windows": "last",
+        "loss": "bce",
+    }
     | {"batch_size": 128, "learning_rate": 0.001, "final_rate": 1.0, "warmup": 0.0},
     # Sun et al. 2019, section 4.4.
-    "bert4rec": {"layers": 2, "width": 64, "heads": 2, "max_items": 50, "mask_ratio": 0.6, "batch_size": 256, "learning_rate": 0.0001}
-    | {"weight_decay": 0.01, "clip": 5.0, "decay_shape": "linear"},
+    "bert4rec": {
+        "layers": 2,
+        "width": 64,
+        "heads": 2,
+        "max_items": 50,
+        "mask_ratio": 0.6,
+        "batch_size": 256,
+        "learning_rate": 0.0001,
+    }
+    | {"weight_decay": 0.01, "grad_clip": 5.0, "decay_shape": "linear"},
     # Rajput et al. 2023, "Sequence-to-Sequence Model".
-    "tiger": {"layers": 4, "heads": 6, "width": 6 * 64, "mlp": 1024, "dropout": 0.1, "max_items": 20, "batch_size": 256, "steps": 200_000},
+    "tiger": {
+        "layers": 4,
+        "heads": 6,
+        "width": 6 * 64,
+        "mlp": 1024,
+        "dropout": 0.1,
+        "max_items": 20,
+        "batch_size": 256,
+        "steps": 200_000,
+    },
     # Yang et al. 2024: six layers, else TIGER's.
     "liger": {"layers": 6, "heads": 6, "width": 6 * 64, "mlp": 1024, "dropout": 0.1, "batch_size": 256},
     # Yang et al. 2023, section 4.1 and its commands.
-    "dreamrec": {"width": 64, "timesteps": 500, "forget": 0.1, "ranking": 0.0, "vector_length": 0.0, "residual": False, "batch_size": 256},
+    "dreamrec": {
+        "width": 64,
+        "timesteps": 500,
+        "history_dropout": 0.1,
+        "ranking": 0.0,
+        "vector_length": 0.0,
+        "residual": False,
+        "batch_size": 256,
+    },
     # Cui et al. 2024, for Beauty.
-    "cadirec": {"layers": 2, "width": 64, "heads": 2, "max_items": 50, "batch_size": 256, "learning_rate": 0.001, "sampling_steps": 5}
+    "cadirec": {
+        "layers": 2,
+        "width": 64,
+        "heads": 2,
+        "max_items": 50,
+        "batch_size": 256,
+        "learning_rate": 0.001,
+        "sampling_steps": 5,
+    }
     | {"timesteps": 1000, "contrastive": 0.1, "denoising": 0.2, "noise_schedule": "sqrt"},
     # Hou et al. 2025, implementation details and table 6.
-    "rpg": {"layers": 2, "width": 448, "heads": 4, "mlp": 1024, "temperature": 0.03, "batch_size": 256, "learning_rate": 0.01},
+    "rpg": {
+        "layers": 2,
+        "width": 448,
+        "heads": 4,
+        "mlp": 1024,
+        "temperature": 0.03,
+        "batch_size": 256,
+        "learning_rate": 0.01,
+    },
     # Liu et al. 2025, implementation details.
-    "diffgrm": {"layers": 1, "decoder_layers": 4, "heads": 4, "mlp": 1024, "label_smoothing": 0.1, "batch_size": 1024}
+    "diffgrm": {
+        "layers": 1,
+        "decoder_layers": 4,
+        "heads": 4,
+        "mlp": 1024,
+        "label_smoothing": 0.1,
+        "batch_size": 1024,
+    }
     | {"noising": "on-policy", "validation_beams": 32},
 }
 
 
 def paper(model: str) -> dict[str, Any]:
     """Every value of a model's preset `paper`, defaults included."""
-    sizes, train = configure(model, "paper", {})
-    return dataclasses.asdict(sizes) | dataclasses.asdict(train)
+    model_settings, train = configure(model, "paper", {})
+    return dataclasses.asdict(model_settings) | dataclasses.asdict(train)
 
 
 @pytest.mark.parametrize("model", ["maskgr", "maskgr-items"])  # section 4.5: MaskGR's framework over item ids
 def test_the_paper_s_own_model(model: str) -> None:
     found = paper(model)
     stated = {name: value for name, (value, _) in MASKGR.items()} | NOT_OURS | RELEASED
-    assert {name: found[name] for name in stated if name in found} == {name: stated[name] for name in stated if name in found}
+    assert {name: found[name] for name in stated if name in found} == {
+        name: stated[name] for name in stated if name in found
+    }
     assert found["warmup"] * found["steps"] == WARMUP
     assert found["patience"] * found["steps"] / found["validations"] == PATIENCE
     assert found["steps"] > 2 * PATIENCE  # so late that patience comes first
-    assert (found["next"], found["drop_items"], found["validation_users"]) == (1, 0.0, 0)
+    assert (found["horizon"], found["drop_items"], found["validation_users"]) == (1, 0.0, 0)
 
 
 def test_the_paper_s_model_has_its_number_of_parameters() -> None:
     """Section 4.1: "The total number of parameters in our model is 7M", with five digits of 256 codes."""
-    sizes, _ = configure("maskgr", "paper", {})
+    model_settings, _ = configure("maskgr", "paper", {})
     sids = np.random.default_rng(0).integers(0, 256, (300, 5))
-    model = registry.build(sizes, Catalogue.of(sids, 256))
+    model = loading.build(model_settings, Catalogue.of(sids, 256))
     assert round(sum(weight.numel() for weight in model.parameters()) / 1e6) == 7
 
 
 def test_semantic_ids_are_the_paper_s() -> None:
     """Section 4.1: residual k-means with four layers, each having a codebook size of 256, and a token that tells equal ones apart."""
-    assert (TokenizeConfig().method, TokenizeConfig().layers, TokenizeConfig().codebook) == ("kmeans", 4, 256)
+    assert (TokenizeConfig().method, TokenizeConfig().num_levels, TokenizeConfig().codebook) == ("kmeans", 4, 256)
 
 
 def test_dense_retrieval_is_the_paper_s() -> None:
     """Section 4.6: after the 4th layer, an MLP with a hidden dimension of 256 and weights of rank 32, β = 0.2."""
-    sizes, _ = configure("maskgr", "paper", {"dense": True})
-    assert sizes.dense_depth == 4
-    head = dense.DenseHead(sizes, 5, np.ones((7, 4096), np.float32))
+    model_settings, _ = configure("maskgr", "paper", {"dense": True})
+    assert model_settings.dense_depth == 4
+    head = dense.DenseHead(model_settings, 5, np.ones((7, 4096), np.float32))
     shapes = [tuple(weight.shape) for weight in head.leave.parameters() if weight.ndim == 2]
     assert shapes == [(32, 5 * 128), (256, 32), (32, 256), (4096, 32)]
     text = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
-    catalogue = dataclasses.replace(Catalogue.of(np.random.default_rng(0).integers(0, 256, (300, 5)), 256), text=text)
-    model = registry.build(dataclasses.replace(sizes, layers=4, mlp=8), catalogue)
+    catalogue = dataclasses.replace(
+        Catalogue.of(np.random.default_rng(0).integers(0, 256, (300, 5)), 256), text=text
+    )
+    model = loading.build(dataclasses.replace(model_settings, layers=4, mlp=8), catalogue)
     items = np.tile(np.arange(10), (4000, 1))
-    _, weights = model.draw(items, np.random.default_rng(1))[:2]
+    _, weights = model.make_training_batch(items, np.random.default_rng(1))[:2]
     masked = weights.reshape(4000, 10, 5) > 0
-    together = (masked.all(2) == masked.any(2)).all(1).mean()  # of sequences; by chance too where all or no digits are masked
+    together = (
+        (masked.all(2) == masked.any(2)).all(1).mean()
+    )  # of sequences; by chance too where all or no digits are masked
     assert together == pytest.approx(0.2 + 0.8 * 2 / 51, abs=0.03)
 
 
@@ -123,8 +193,8 @@ def test_every_model_is_transcribed() -> None:
 def test_every_preset_ends_by_steps_alone(model: str) -> None:
     assert set(PRESETS[model]) == set(PRESET_NAMES)
     for name in PRESET_NAMES:
-        sizes, schedule = configure(model, name, {})
-        assert sizes.name == model
+        model_settings, schedule = configure(model, name, {})
+        assert model_settings.name == model
         assert (schedule.steps, schedule.minutes) == (PRESETS[model][name]["steps"], None)
         if name != "smoke":
             assert 0 < schedule.patience < schedule.validations

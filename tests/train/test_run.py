@@ -14,13 +14,14 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from pipelines import artifacts
+from pipelines.data.catalogue import load_catalogue
+from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import training
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
-from pipelines.evaluate.protocol import load_sequences, training
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models import registry
-from pipelines.models.catalogue import load_catalogue
-from pipelines.models.trained import load_run
+from pipelines.models import loading
+from pipelines.models.loading import load_run
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
@@ -42,7 +43,11 @@ def every_step_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProgress) -> None:
     """Item i is followed by item i + 1: after seconds of training the next item is nearly always first."""
-    run = train_run(toy, plan(sids, steps=600, layers=2, width=64, mlp=128, dropout=0.0, learning_rate=0.005, batch_size=64), progress)
+    run = train_run(
+        toy,
+        plan(sids, steps=600, layers=2, width=64, mlp=128, dropout=0.0, learning_rate=0.005, batch_size=64),
+        progress,
+    )
     found = evaluate_run(toy, run, Decoding(beams=10), progress, precision="fp32")
     values = {(r["metric"], r["k"]): r["value"] for r in found.metrics.to_pylist()}
     popular = {(r["metric"], r["k"]): r["value"] for r in found.popularity.to_pylist()}
@@ -51,7 +56,9 @@ def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProg
     assert values["invalid_rate", None] == 0
     assert popular["recall", 5] < 0.3
     best = json.loads(run.config.read_text())["best"]
-    assert best["recall@10"] == max(r["value"] for r in artifacts.read(run.history, "history").to_pylist() if r["measure"] == "recall@10")
+    assert best["recall@10"] == max(
+        r["value"] for r in artifacts.read(run.history, "history").to_pylist() if r["measure"] == "recall@10"
+    )
     assert json.loads(run.config.read_text())["state"] == "finished"
 
 
@@ -94,7 +101,7 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
         config = plan(sids, micro_tokens=micro_tokens, dropout=0.0, next_item=0.3, dense=dense)
         catalogue = load_catalogue(toy.require_dataset(), sids)
         torch.manual_seed(0)
-        model = registry.build(config.sizes, dataclasses.replace(catalogue, text=text))
+        model = loading.build(config.model_settings, dataclasses.replace(catalogue, text=text))
         batches = Batches(training(load_sequences(toy.require_dataset().sequences)), 32, 8, 0)
         trainer = loop.Trainer(model, batches, config.train, Accelerator(cpu=True))
         got: list[torch.Tensor] = []
@@ -109,7 +116,9 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
-def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(toy: Workspace, progress: ListProgress) -> None:
+def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(
+    toy: Workspace, progress: ListProgress
+) -> None:
     long, run = write_sids(toy, "long", digits=21, codes=7), toy.run("kept")
     run.path.mkdir(parents=True)
     run.weights.write_bytes(b"of an earlier training")
@@ -122,7 +131,21 @@ def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, mask
     """The same losses, validation and metrics, whoever does the work."""
     dataset = toy.require_dataset()
     write_embedding(dataset)
-    options = ["--preset", "smoke", "--steps", 8, "--validations", 2, "--validation-users", 0, "--sids", 2, "--codebook", 16, "--dense"]
+    options = [
+        "--preset",
+        "smoke",
+        "--steps",
+        8,
+        "--validations",
+        2,
+        "--validation-users",
+        0,
+        "--sids",
+        2,
+        "--codebook",
+        16,
+        "--dense",
+    ]
     for count in (1, 2):
         done = maskgr("train", *options, "--processes", count, "--name", f"by-{count}", "--precision", "fp32")
         assert done.returncode == 0, done.stderr
@@ -133,9 +156,14 @@ def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, mask
     one, two = (load_file(toy.run(f"by-{count}").weights) for count in (1, 2))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
-    metrics = [artifacts.read(toy.run(f"by-{n}").evaluation("greedy-k10-constrained") / "ranks.parquet", "ranks") for n in (1, 2)]
+    metrics = [
+        artifacts.read(toy.run(f"by-{n}").evaluation("greedy-k10-constrained") / "ranks.parquet", "ranks")
+        for n in (1, 2)
+    ]
     assert metrics[0].num_rows == metrics[1].num_rows == 200
-    same = np.mean(np.array(metrics[0]["rank"].to_pylist(), object) == np.array(metrics[1]["rank"].to_pylist(), object))
+    same = np.mean(
+        np.array(metrics[0]["rank"].to_pylist(), object) == np.array(metrics[1]["rank"].to_pylist(), object)
+    )
     assert same > 0.95
 
 
@@ -145,11 +173,17 @@ def write_embedding(dataset) -> None:  # noqa: ANN001
 
     vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
     vectors += 5 * np.eye(8, dtype=np.float32)[np.arange(60) // 10]
-    table = pa.table({"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)})
-    artifacts.write(dataset.embeddings("toy"), "embeddings", table, config={}, inputs={"items": dataset.items})
+    table = pa.table(
+        {"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)}
+    )
+    artifacts.write(
+        dataset.embeddings("toy"), "embeddings", table, config={}, inputs={"items": dataset.items}
+    )
 
 
-def test_what_does_not_fit_is_refused_and_kept(toy: Workspace, sids: str, progress: ListProgress, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_and_kept(
+    toy: Workspace, sids: str, progress: ListProgress, tmp_path: Path
+) -> None:
     run = train_run(toy, plan(sids), progress, name="run")
     before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
     with pytest.raises(UserError, match=r"other settings \(train\)"):
@@ -174,7 +208,10 @@ def test_what_does_not_fit_is_refused_and_kept(toy: Workspace, sids: str, progre
         file.write_bytes(before[file])
     assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
     write_sids(toy, sids, digits=4)
-    for act in (lambda: evaluate_run(toy, run, Decoding(), progress), lambda: train_run(toy, plan(sids), progress, name="run")):
+    for act in (
+        lambda: evaluate_run(toy, run, Decoding(), progress),
+        lambda: train_run(toy, plan(sids), progress, name="run"),
+    ):
         with pytest.raises(UserError, match="trained on other sids"):
             act()
     run.weights.write_bytes(before[run.weights][:50])
@@ -215,7 +252,11 @@ def test_impossible_schedules_are_refused(wrong: dict, named: str) -> None:
 SPOILT = {
     "train": ("train", {"steps": "many"}, r"train\.steps is 'many'"),
     "unknown": ("train", {"steps": 1, "colour": 1}, r"train\.colour is unknown"),
-    "sizes": ("sizes", {"width": 3.5}, r"--model maskgr: width is 3\.5, expected a whole number"),
+    "model_settings": (
+        "model_settings",
+        {"width": 3.5},
+        r"--model maskgr: width is 3\.5, expected a whole number",
+    ),
     "inputs": ("inputs", {"sids": "x"}, r"config\.json: inputs\.sids is 'x', expected an object"),
     "best": ("best", {"step": 1}, r"best\.recall@10 is missing"),
     "no SIDs": ("sids", None, "The model needs semantic IDs, and none are named"),
@@ -229,6 +270,8 @@ def test_a_spoilt_config_is_one_line(toy: Workspace, sids: str, case: str) -> No
     sources = {"sequences": toy.dataset("toy").sequences, "sids": toy.dataset("toy").sids(sids)}
     inputs = {name: {"path": str(path), "sha256": artifacts.digest(path)} for name, path in sources.items()}
     run = toy.run("run")
-    artifacts.write_json(run.config, {**describe(plan(sids)), "state": "running", "inputs": inputs, key: value})
+    artifacts.write_json(
+        run.config, {**describe(plan(sids)), "state": "running", "inputs": inputs, key: value}
+    )
     with pytest.raises(UserError, match=message):
         unfinished(toy, "run") if key == "train" else load_run(toy, run, torch.device("cpu"))

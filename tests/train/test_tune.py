@@ -10,8 +10,8 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.models.config_items import SASRecConfig
-from pipelines.models.configs import MODELS
+from pipelines.models.item_models.config import SASRecConfig
+from pipelines.models.registry import MODELS
 from pipelines.train import tune as tuning
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
@@ -21,7 +21,11 @@ from pipelines.train.tune import best_values, open_study, space_of, tune
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 
-SPACE = {"dropout": Between(0.0, 0.8), "layers": Among((1, 2, 3)), "learning_rate": Between(1e-4, 1e-1, log=True)}
+SPACE = {
+    "dropout": Between(0.0, 0.8),
+    "layers": Among((1, 2, 3)),
+    "learning_rate": Between(1e-4, 1e-1, log=True),
+}
 
 
 def plan_of(values: dict[str, Any]) -> Plan:
@@ -35,16 +39,20 @@ class Trainer:
         self.plans: list[Plan] = []
         self.fail_at = fail_at
 
-    def __call__(self, workspace: Workspace, plan: Plan, progress: object, *, name: str, force: bool, hopeless: Any) -> None:
+    def __call__(
+        self, workspace: Workspace, plan: Plan, progress: object, *, name: str, force: bool, should_prune: Any
+    ) -> None:
         self.plans.append(plan)
         if self.fail_at == len(self.plans):
             raise KeyboardInterrupt
-        final = 0.5 - abs(plan.sizes.dropout - 0.2) - 0.1 * (3 - plan.sizes.layers)
+        final = 0.5 - abs(plan.model_settings.dropout - 0.2) - 0.1 * (3 - plan.model_settings.layers)
         done = 0
         for done in (1, 2, 3):
-            if hopeless(done, final * done / 3):
+            if should_prune(done, final * done / 3):
                 break
-        artifacts.write_json(workspace.run(name).config, {"best": {"recall@10": final * done / 3, "step": done}})
+        artifacts.write_json(
+            workspace.run(name).config, {"best": {"recall@10": final * done / 3, "step": done}}
+        )
 
 
 @pytest.fixture
@@ -58,7 +66,9 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return artifacts.read(path, "trials").to_pylist()
 
 
-def test_it_begins_with_the_preset_and_gets_better(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_begins_with_the_preset_and_gets_better(
+    workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = Trainer()
     monkeypatch.setattr(tuning, "train_run", trainer)
     path = tune(workspace, plan_of, SPACE, "study", 31, ListProgress())
@@ -73,7 +83,9 @@ def test_it_begins_with_the_preset_and_gets_better(workspace: Workspace, clock: 
     assert not workspace.runs  # trials leave nothing behind
 
 
-def test_the_preset_is_tried_though_it_lie_outside_the_space(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_preset_is_tried_though_it_lie_outside_the_space(
+    workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One layer is less than the space of maskgr has, and `whole_item` is not set."""
     trainer = Trainer()
     monkeypatch.setattr(tuning, "train_run", trainer)
@@ -82,12 +94,14 @@ def test_the_preset_is_tried_though_it_lie_outside_the_space(workspace: Workspac
         return Plan("toy", None, "maskgr", "smoke", *configure("maskgr", "smoke", values))
 
     tune(workspace, smoke, SPACES["maskgr"], "study", 2, ListProgress())
-    drawn = trainer.plans[0].sizes.whole_item
+    drawn = trainer.plans[0].model_settings.whole_item
     assert drawn is not None
     assert trainer.plans[0] == smoke({"whole_item": drawn})
 
 
-def test_what_a_killed_call_left_does_not_stop_the_next(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_call_left_does_not_stop_the_next(
+    workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half a line, the lock of the journal (which points to itself), a running trial and its run."""
     monkeypatch.setattr(tuning, "train_run", Trainer())
     tune(workspace, plan_of, SPACE, "study", 2, ListProgress())
@@ -102,7 +116,9 @@ def test_what_a_killed_call_left_does_not_stop_the_next(workspace: Workspace, cl
     assert {row["state"] for row in rows_of(workspace.study("study") / "trials.parquet")} == {"complete"}
 
 
-def test_it_goes_on_where_it_stopped(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_where_it_stopped(
+    workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tuning, "train_run", Trainer(fail_at=3))
     with pytest.raises(KeyboardInterrupt):
         tune(workspace, plan_of, SPACE, "study", 10, ListProgress())
@@ -118,7 +134,9 @@ def test_it_goes_on_where_it_stopped(workspace: Workspace, clock: None, monkeypa
         tune(workspace, plan_of, {"dropout": Between(0.0, 0.5)}, "study", 1, ListProgress())
 
 
-def test_values_that_do_not_go_together_are_a_failed_trial(workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_that_do_not_go_together_are_a_failed_trial(
+    workspace: Workspace, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise UserError("--this does not go with --that")
 
@@ -133,9 +151,9 @@ def test_values_that_do_not_go_together_are_a_failed_trial(workspace: Workspace,
 @pytest.mark.parametrize("model", MODELS)
 def test_every_space_is_of_options_that_the_model_has(model: str) -> None:
     """The preset lies within its space, so that it can be the first trial."""
-    sizes, schedule = configure(model, "small", {})
+    model_settings, schedule = configure(model, "small", {})
     for option, where in SPACES[model].items():
-        value = getattr(sizes if hasattr(sizes, option) else schedule, option)
+        value = getattr(model_settings if hasattr(model_settings, option) else schedule, option)
         assert value in where.values if isinstance(where, Among) else where.low <= value <= where.high
     assert space_of(model, {"dropout"}).keys() == SPACES[model].keys() - {"dropout"}
     with pytest.raises(UserError, match="leave one of"):
@@ -143,10 +161,19 @@ def test_every_space_is_of_options_that_the_model_has(model: str) -> None:
 
 
 def test_a_training_ends_where_it_is_hopeless(toy: Workspace, progress: ListProgress) -> None:
-    sizes = SASRecConfig(layers=1, width=16, heads=2, mlp=32, max_items=8)
-    plan = Plan("toy", None, "sasrec", "test", sizes, TrainConfig(steps=6, batch_size=64, validations=3, precision="fp32"))
+    model_settings = SASRecConfig(layers=1, width=16, heads=2, mlp=32, max_items=8)
+    plan = Plan(
+        "toy",
+        None,
+        "sasrec",
+        "test",
+        model_settings,
+        TrainConfig(steps=6, batch_size=64, validations=3, precision="fp32"),
+    )
     told: list[tuple[int, float]] = []
-    run = train_run(toy, plan, progress, hopeless=lambda number, recall: told.append((number, recall)) or number == 2)
+    run = train_run(
+        toy, plan, progress, should_prune=lambda number, recall: told.append((number, recall)) or number == 2
+    )
     assert [number for number, _ in told] == [1, 2]
     found = artifacts.read_json(run.config)
     assert (found["steps"], found["state"]) == (4, "finished")
@@ -160,5 +187,7 @@ def test_a_spoilt_journal_is_refused(tmp_path: Path, spoilt: bytes) -> None:
     assert len(open_study(tmp_path, "study").trials) == 1
     journal = tmp_path / "journal.log"
     journal.write_bytes(spoilt + b"\n" + journal.read_bytes())
-    with pytest.raises(UserError, match="journal.log is not a readable journal of a study .* Remove the study's folder"):
+    with pytest.raises(
+        UserError, match="journal.log is not a readable journal of a study .* Remove the study's folder"
+    ):
         open_study(tmp_path, "study")

@@ -18,25 +18,49 @@ from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan
 
-LEARNS = {"steps": 400, "layers": 2, "width": 64, "mlp": 128, "dropout": 0.0, "learning_rate": 0.005, "batch_size": 64}
+LEARNS = {
+    "steps": 400,
+    "layers": 2,
+    "width": 64,
+    "mlp": 128,
+    "dropout": 0.0,
+    "learning_rate": 0.005,
+    "batch_size": 64,
+}
 
 
 def recall(found: Evaluation) -> float:
-    return next(row["value"] for row in found.metrics.to_pylist() if (row["metric"], row["k"]) == ("recall", 10))
+    return next(
+        row["value"] for row in found.metrics.to_pylist() if (row["metric"], row["k"]) == ("recall", 10)
+    )
 
 
-def test_prefix_attention_learns_and_is_decoded_through_its_cache(toy: Workspace, sids: str, progress: ListProgress) -> None:
+def test_prefix_attention_learns_and_is_decoded_through_its_cache(
+    toy: Workspace, sids: str, progress: ListProgress
+) -> None:
     run = train_run(toy, plan(sids, attention="prefix", **LEARNS), progress)
     found = evaluate_run(toy, run, Decoding(beams=10), progress)
     assert recall(found) > 0.8  # item i is followed by item i + 1; by chance 10 of 60
     assert "toy · prefix attention · 3 digits of 8 codes" in found.description
-    assert any(re.search(r"Index of [\d,]+ partial SIDs: [\d.]+ MiB, built in [\d.]+ s\.", said) for said in progress.messages)
+    assert any(
+        re.search(r"Index of [\d,]+ partial SIDs: [\d.]+ MiB, built in [\d.]+ s\.", said)
+        for said in progress.messages
+    )
     with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
         evaluate_run(toy, run, Decoding(approximate=True), progress)
 
 
-def test_joint_digits_learn_in_any_order_and_number_of_evaluations(toy: Workspace, sids: str, progress: ListProgress) -> None:
-    ours = {"tokens": "item", "likelihood": "item", "item_embeddings": True, "attention": "prefix", "forget": 0.1, "whole_item": 0.5}
+def test_joint_digits_learn_in_any_order_and_number_of_evaluations(
+    toy: Workspace, sids: str, progress: ListProgress
+) -> None:
+    ours = {
+        "tokens": "item",
+        "likelihood": "item",
+        "item_embeddings": True,
+        "attention": "prefix",
+        "history_dropout": 0.1,
+        "whole_item": 0.5,
+    }
     run = train_run(toy, plan(sids, **ours, **{**LEARNS, "steps": 200}), progress)
     for changes in ({}, {"nfe": 1}, {"nfe": 2}, {"unmask": "random"}, {"guidance": 0.2}, {"remask": 1}):
         found = evaluate_run(toy, run, Decoding(beams=10, **changes), progress)
@@ -45,16 +69,24 @@ def test_joint_digits_learn_in_any_order_and_number_of_evaluations(toy: Workspac
             "toy · prefix attention · item tokens · joint digits · item embeddings · forget 0.1 · whole item 0.5 · 3 digits of 8"
             in found.description
         )
-        assert any("--nfe 1 ranks the whole catalogue" in line for line in progress.messages) == (changes != {"nfe": 1})
+        assert any("--nfe 1 ranks the whole catalogue" in line for line in progress.messages) == (
+            changes != {"nfe": 1}
+        )
         progress.messages.clear()
     with pytest.raises(UserError, match="--no-constrained means nothing to a run with --likelihood item"):
         evaluate_run(toy, run, Decoding(constrained=False), progress)
-    with pytest.raises(UserError, match="--diagnose shows what masked digits lose apart; a run with --likelihood item"):
+    with pytest.raises(
+        UserError, match="--diagnose shows what masked digits lose apart; a run with --likelihood item"
+    ):
         diagnose_run(toy, run, Decoding(), progress)
 
 
 def test_joint_digits_of_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) -> None:
-    run = train_run(toy, plan(sids, next=2, next_item=0.8, tokens="item", likelihood="item", **{**LEARNS, "steps": 250}), progress)
+    run = train_run(
+        toy,
+        plan(sids, next=2, next_item=0.8, tokens="item", likelihood="item", **{**LEARNS, "steps": 250}),
+        progress,
+    )
     for T in (1, 6):
         assert recall(evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress)) > 0.6
 
@@ -63,38 +95,52 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
     run = train_run(toy, plan(sids, next=2, next_item=0.8, **LEARNS), progress)
     sequences = artifacts.read(toy.require_dataset().sequences, "sequences")["items"].to_pylist()
     for T in (2, 6):
-        found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, ahead=2)
+        found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, horizon=2)
         assert found.folder.name == f"next2-greedy-t{T}-k10-constrained"
-        assert f"2 items ahead, average session recall · next item 0.8 · 3 digits of 8 codes · greedy, {T} evaluations" in found.description
+        assert (
+            f"2 items ahead, average session recall · next item 0.8 · 3 digits of 8 codes · greedy, {T} evaluations"
+            in found.description
+        )
         ranks = artifacts.read(found.folder / "ranks.parquet", "ranks").to_pylist()
         assert [r["target"] for r in ranks] == [item for row in sequences for item in row[-2:]]
         hits = 0
         for row in artifacts.read(found.folder / "recommendations.parquet", "recommendations").to_pylist():
             pairs = list(zip(row["items"][::2], row["items"][1::2], strict=True))
             assert len(pairs) == len(row["scores"]) == len(set(pairs)) == 10
-            hits += sum(target in [pair[place] for pair in pairs] for place, target in enumerate(sequences[row["user"]][-2:]))
+            hits += sum(
+                target in [pair[place] for pair in pairs]
+                for place, target in enumerate(sequences[row["user"]][-2:])
+            )
         assert recall(found) == pytest.approx(hits / 2 / 200)
     assert recall(found) > 0.6
-    for decoding, ahead, message in (
-        (Decoding(), 3, "--next 3: the run was trained with --next 2. Train one with: maskgr train --next 3"),
+    for decoding, horizon, message in (
+        (
+            Decoding(),
+            3,
+            "--horizon 3: the run was trained with --horizon 2. Train one with: maskgr train --horizon 3",
+        ),
         (Decoding(nfe=7), None, "--nfe 7 is more than the 6 digits"),
         (Decoding(remask=1), None, "--remask works on one item, not on the 2 of this run"),
-        (Decoding(unmask="confidence"), None, "--unmask confidence works on one item, not on the 2 of this run"),
+        (
+            Decoding(unmask="confidence"),
+            None,
+            "--unmask confidence works on one item, not on the 2 of this run",
+        ),
     ):
         with pytest.raises(UserError, match=message):
-            evaluate_run(toy, run, decoding, progress, ahead=ahead)
+            evaluate_run(toy, run, decoding, progress, horizon=horizon)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"next": 2, "attention": "prefix"}, "--next 2 needs --attention full"),
-        ({"next": 2, "dense": True}, "--next 2 does not go with --dense"),
+        ({"horizon": 2, "attention": "prefix"}, "--horizon 2 needs --attention full"),
+        ({"horizon": 2, "dense": True}, "--horizon 2 does not go with --dense"),
         ({"next_item": 0.5, "attention": "prefix"}, "--next-item means nothing to --attention prefix"),
         ({"attention": "causal"}, "--attention 'causal' is unknown; choose full, prefix"),
         ({"dense_layer": 1}, "--dense-layer is 1; it goes with --dense"),
-        ({"next": 0}, "--next is 0"),
-        ({"forget": 2.0}, "--forget is 2"),
+        ({"horizon": 0}, "--horizon is 0"),
+        ({"history_dropout": 2.0}, "--history-dropout is 2"),
     ],
 )
 def test_plans_that_contradict_themselves_are_refused(changes: dict, message: str) -> None:
@@ -103,25 +149,43 @@ def test_plans_that_contradict_themselves_are_refused(changes: dict, message: st
 
 
 def test_users_with_too_few_items_are_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:
-    with pytest.raises(UserError, match="--next 4 needs 9 items of every user, and 200 users have fewer"):
+    with pytest.raises(UserError, match="--horizon 4 needs 9 items of every user, and 200 users have fewer"):
         train_run(toy, plan(sids, next=4), progress)
 
 
-def test_guidance_remasking_and_the_approximate_cache(toy: Workspace, sids: str, progress: ListProgress) -> None:
+def test_guidance_remasking_and_the_approximate_cache(
+    toy: Workspace, sids: str, progress: ListProgress
+) -> None:
     run = train_run(toy, plan(sids), progress, name="plain")
     with pytest.raises(UserError, match="--guidance needs a run that has learnt to do without a history"):
         evaluate_run(toy, run, Decoding(guidance=1.0), progress)
     with pytest.raises(UserError, match="--retrieval unified needs a run that predicts text embeddings"):
         evaluate_run(toy, run, Decoding(retrieval="unified"), progress)
-    run = train_run(toy, plan(sids, forget=0.2), progress, name="forgetful")
+    run = train_run(toy, plan(sids, history_dropout=0.2), progress, name="forgetful")
     tables = {}
     for decoding, name, said in (
         (Decoding(beams=10), "greedy-k10-constrained", "greedy, 3 evaluations (1+1+1 digits)"),
         (Decoding(beams=10, guidance=0.5), "greedy-k10-constrained-w0.5", "guidance 0.5"),
-        (Decoding(beams=10, remask=2, nfe=2), "greedy-t2-k10-constrained-m2", "4 evaluations (1+2 digits, then 2 remasked)"),
-        (Decoding(beams=10, reveal="2,1"), "greedy-r2-1-k10-constrained", "2 evaluations (2+1 digits)"),
-        (Decoding(beams=10, unmask="confidence"), "confidence-k10-constrained", "confidence, 3 evaluations (1+1+1 digits)"),
-        (Decoding(beams=10, approximate=True), "greedy-k10-constrained-approximate", "histories encoded once (approximate)"),
+        (
+            Decoding(beams=10, remask=2, nfe=2),
+            "greedy-t2-k10-constrained-m2",
+            "4 evaluations (1+2 digits, then 2 remasked)",
+        ),
+        (
+            Decoding(beams=10, unmask_counts="2,1"),
+            "greedy-r2-1-k10-constrained",
+            "2 evaluations (2+1 digits)",
+        ),
+        (
+            Decoding(beams=10, unmask="confidence"),
+            "confidence-k10-constrained",
+            "confidence, 3 evaluations (1+1+1 digits)",
+        ),
+        (
+            Decoding(beams=10, approximate=True),
+            "greedy-k10-constrained-approximate",
+            "histories encoded once (approximate)",
+        ),
     ):
         found = evaluate_run(toy, run, decoding, progress)
         assert found.folder.name == name
@@ -132,10 +196,26 @@ def test_guidance_remasking_and_the_approximate_cache(toy: Workspace, sids: str,
     assert len(set(tables.values())) == len(tables)  # each does something
 
 
-def test_two_items_ahead_on_the_command_line(toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    trained = maskgr("train", "--preset", "smoke", "--sids", 2, "--codebook", 16, "--steps", 5, "--next", 2, "--forget", 0.1)
+def test_two_items_ahead_on_the_command_line(
+    toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    trained = maskgr(
+        "train",
+        "--preset",
+        "smoke",
+        "--sids",
+        2,
+        "--codebook",
+        16,
+        "--steps",
+        5,
+        "--horizon",
+        2,
+        "--history-dropout",
+        0.1,
+    )
     assert trained.returncode == 0, trained.stderr
-    measured = maskgr("eval", "--next", 2, "--nfe", 4, "--beams", 10, "--guidance", 0.5)
+    measured = maskgr("eval", "--horizon", 2, "--nfe", 4, "--beams", 10, "--guidance", 0.5)
     assert measured.returncode == 0, measured.stderr
     title = " ".join(measured.stdout.split())  # however the terminal breaks it
     assert "2 items ahead, average session recall" in title
