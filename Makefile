@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock clean
+.PHONY: help quickstart test lint types format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(INSTALLED) ## Install, then run all tests
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Check types
+	$(BIN)/python -m mypy
 
 format: $(INSTALLED) ## Put style and formatting right
 	$(BIN)/ruff check --fix .
@@ -70,7 +73,7 @@ lock: ## Pin all dependencies anew in requirements.lock (needs uv)
 	rm .lock.pins
 
 clean: ## Remove the virtual environment and what tools left behind; data/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find maskgr_cli pipelines tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

@@ -1,4 +1,4 @@
-"""Users a second in beam search at the paper's sizes on Beauty: maskgr against one forward per beam."""
+"""Users/s of beam search at the paper's sizes on Beauty: maskgr against one forward pass per beam."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.common import compare, dataset, items_first
+from benchmarks.common import build_maskgr, compare, dataset, items_first
 from benchmarks.reference import ReferenceModel, reference_beam_search
 from pipelines.data.catalogue import load_catalogue
 from pipelines.data.sequences import load_sequences
@@ -17,24 +17,20 @@ from pipelines.data.splits import histories
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.recommend import recommend
-from pipelines.models import loading
 from pipelines.models.nn.precision import autocast
 from pipelines.progress import Silent
-from pipelines.train.configure import configure
 
 BEAMS, REFERENCE_BATCH = 10, 32
-USERS = {True: 512, False: 64}  # a unit of work: with and without encoding histories once
+USERS = {True: 512, False: 64}  # in one unit of work: if histories are encoded once, and if not
 
 
-def ours(precision: str, attention: str = "full", approximate: bool = False) -> Callable[[], int]:
+def maskgr(precision: str, attention: str = "full", approximate: bool = False) -> Callable[[], int]:
+    """Return a function that recommends to a sample of users with maskgr, and returns their number."""
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
-    model_settings, _ = configure("maskgr", "paper", {"attention": attention})
-    model = loading.build(model_settings, catalogue).eval()
-    index, decoding = (
-        PartialIndex(catalogue.sids, catalogue.codes),
-        Decoding(beams=BEAMS, approximate=approximate),
-    )
+    model = build_maskgr("paper", {"attention": attention}, catalogue).eval()
+    index = PartialIndex(catalogue.require_sids(), catalogue.codes)
+    decoding = Decoding(beams=BEAMS, approximate=approximate)
     test = histories(load_sequences(data.sequences), "test")
     seeds, size = itertools.count(), USERS[approximate or attention == "prefix"]
 
@@ -48,6 +44,7 @@ def ours(precision: str, attention: str = "full", approximate: bool = False) -> 
 
 
 def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[], int]:
+    """Return a function that recommends to a batch of users with the reference, and returns their number."""
     data, sids = dataset()
     catalogue = load_catalogue(data, sids)
     model = ReferenceModel().to(device)
@@ -56,18 +53,18 @@ def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[],
 
     def work() -> int:
         users = test.sample(batch, next(seeds))
-        recent = users.pad(np.arange(batch), 23)
-        reference_beam_search(model, items_first(catalogue.sids, recent).to(device), BEAMS)
+        recent = users.padded(np.arange(batch), 23)
+        reference_beam_search(model, items_first(catalogue.require_sids(), recent).to(device), BEAMS)
         return batch
 
     return work
 
 
 if __name__ == "__main__":
-    sides = {
-        "maskgr, auto precision": partial(ours, "auto"),
-        "maskgr, fp32": partial(ours, "fp32"),
-        "maskgr, histories encoded once (approximate)": partial(ours, "auto", approximate=True),
-        "maskgr, prefix attention": partial(ours, "auto", attention="prefix"),
+    sides: dict[str, Callable[[], Callable[[], int]]] = {
+        "maskgr, auto precision": partial(maskgr, "auto"),
+        "maskgr, fp32": partial(maskgr, "fp32"),
+        "maskgr, histories encoded once (approximate)": partial(maskgr, "auto", approximate=True),
+        "maskgr, prefix attention": partial(maskgr, "auto", attention="prefix"),
     }
     compare("decoding", sides, reference, unit="users")

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes on the CPU: shares of kinds of operations, one thread, Beauty."""
+"""Share of each kind of operation in the time of a training step: one thread of a CPU, Beauty."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
 
-KINDS = {  # of operations, by name
+KINDS = {  # kind → names of its operations
     "matrix products": {"mm", "addmm", "bmm", "baddbmm", "mv", "dot"},
     "softmax over items or codes, its loss": {
         "_log_softmax",
@@ -22,7 +22,7 @@ KINDS = {  # of operations, by name
         "nll_loss_backward",
     },
     "softmax of attention": {"_softmax", "_softmax_backward_data"},
-    "normalisation": {"native_layer_norm", "native_layer_norm_backward"},
+    "normalization": {"native_layer_norm", "native_layer_norm_backward"},
     "activation": {"gelu", "gelu_backward"},
     "embeddings": {
         "_embedding_bag",
@@ -45,10 +45,19 @@ KINDS = {  # of operations, by name
 REST, BETWEEN = "other operations", "between operations (Python, dispatch)"
 
 
+def kind_of(event: str) -> str:
+    """Return the kind of a profiled event."""
+    operation = event.removeprefix("aten::")
+    other = REST if event.startswith("aten::") else BETWEEN
+    return next((kind for kind, names in KINDS.items() if operation in names), other)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--steps", type=int, default=60, help="profiled, after as many that warm up")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="small", help="preset of maskgr")
+    parser.add_argument(
+        "--steps", type=int, default=60, help="number of profiled steps, after as many that warm up"
+    )
     parser.add_argument(
         "--save", action="store_true", help="write the figures to benchmarks/results/profile-PRESET.json"
     )
@@ -56,28 +65,20 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     require_beauty()
-    work = training_steps(
-        trainer(options.preset, **({"batch_size": SEQUENCES} if options.preset == "paper" else {}))
-    )
+    settings = {"batch_size": SEQUENCES} if options.preset == "paper" else {}
+    work = training_steps(trainer(options.preset, **settings))
     for _ in range(options.steps):
         work()
-    with profile(activities=[ProfilerActivity.CPU]) as found:
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(options.steps):
             with torch.profiler.record_function("step"):
                 work()
-    spent = {event.key: event.self_cpu_time_total / 1000 / options.steps for event in found.key_averages()}
-    total = (
-        next(event.cpu_time_total for event in found.key_averages() if event.key == "step")
-        / 1000
-        / options.steps
-    )
+    events = profiled.key_averages()
+    times = {event.key: event.self_cpu_time_total / 1000 / options.steps for event in events}  # ms
+    total = next(event.cpu_time_total for event in events if event.key == "step") / 1000 / options.steps
     kinds = dict.fromkeys((*KINDS, REST, BETWEEN), 0.0)
-    for name, ms in spent.items():
-        operation = name.removeprefix("aten::")
-        inner = name.startswith("aten::")
-        kinds[
-            next((kind for kind, names in KINDS.items() if operation in names), REST if inner else BETWEEN)
-        ] += ms
+    for name, ms in times.items():
+        kinds[kind_of(name)] += ms
     rows = [(kind, f"{ms:.1f}", f"{100 * ms / total:.1f}") for kind, ms in (*kinds.items(), ("all", total))]
     console.table(f"A training step, preset {options.preset}", ["kind", "ms", "%"], rows, artifacts.machine())
     if options.save:

@@ -1,4 +1,4 @@
-"""Training sequences a second at the paper's sizes on Beauty: maskgr against the reference."""
+"""Training sequences/s at the paper's sizes on Beauty: maskgr against the reference."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from pipelines.data.catalogue import load_catalogue
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import training
 from pipelines.models import loading
+from pipelines.train.accelerator import start_accelerate
 from pipelines.train.batches import Batches
 from pipelines.train.configure import configure
 from pipelines.train.loop import Trainer
-from pipelines.train.run import start_accelerate
 
-SEQUENCES = 512  # a step's, for both sides; the paper's 8,192 would only make the measurement longer
-REFERENCE_BATCH = 64  # in one pass, so that the reference fits any machine
+SEQUENCES = 512  # per step of maskgr; the paper's 8,192 would only make the measurement longer
+REFERENCE_BATCH = 64  # sequences in one forward pass, so that the reference fits any machine
 
 
 def trainer(preset: str, **settings: Any) -> Trainer:
-    """An untrained model on Beauty and what trains it."""
+    """Return a trainer of a new model on Beauty.
+
+    Args:
+        preset: preset of `maskgr`.
+        settings: settings that replace those of the preset.
+    """
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
     model_settings, schedule = configure("maskgr", preset, settings)
@@ -34,7 +39,7 @@ def trainer(preset: str, **settings: Any) -> Trainer:
 
 
 def training_steps(trainer: Trainer) -> Callable[[], int]:
-    """A step of it as work, in sequences."""
+    """Return a function that does the next training step, and returns its number of sequences."""
     steps = trainer.batches.steps(0)
 
     def work() -> int:
@@ -45,11 +50,13 @@ def training_steps(trainer: Trainer) -> Callable[[], int]:
     return work
 
 
-def ours(precision: str) -> Callable[[], int]:
+def maskgr(precision: str) -> Callable[[], int]:
+    """Return a function that does a training step of maskgr, and returns its number of sequences."""
     return training_steps(trainer("paper", batch_size=SEQUENCES, precision=precision))
 
 
 def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[], int]:
+    """Return a function that does a training step of the reference, and returns its number of sequences."""
     data, sids = dataset()
     catalogue, sequences = load_catalogue(data, sids), load_sequences(data.sequences)
     batches = Batches(training(sequences), batch, 24, seed=0)
@@ -59,14 +66,16 @@ def reference(device: str = "cpu", batch: int = REFERENCE_BATCH) -> Callable[[],
 
     def work() -> int:
         _, windows, rows = next(steps)
-        reference_training_step(
-            model, optimizer, items_first(catalogue.sids, windows.pad(rows, 24)).to(device)
-        )
+        sids = items_first(catalogue.require_sids(), windows.padded(rows, 24))
+        reference_training_step(model, optimizer, sids.to(device))
         return len(rows)
 
     return work
 
 
 if __name__ == "__main__":
-    sides = {"maskgr, auto precision": partial(ours, "auto"), "maskgr, fp32": partial(ours, "fp32")}
+    sides: dict[str, Callable[[], Callable[[], int]]] = {
+        "maskgr, auto precision": partial(maskgr, "auto"),
+        "maskgr, fp32": partial(maskgr, "fp32"),
+    }
     compare("training", sides, reference, unit="sequences")

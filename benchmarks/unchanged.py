@@ -1,10 +1,11 @@
-"""Whether a change of the code leaves every model and every way of decoding as they were.
+"""Check that a change of the code leaves the results of every model and every way of decoding unchanged.
 
-Trains the preset `smoke` of all models, and `maskgr` with each of its variants, at a fixed seed on one thread, and ranks the next items
-of the first test users. The first call keeps ranks and recommendations in a folder; a later one compares with them, row for row:
+The check trains the preset `smoke` of all models, and `maskgr` with each of its variants, at a fixed seed on
+one thread, and ranks the next items of the first test users. The first call keeps ranks and recommendations
+in a folder. A later call compares with them, row for row:
 
     python -m benchmarks.unchanged /tmp/kept    # before the change
-    python -m benchmarks.unchanged /tmp/kept    # after each step of it: exit code 1 where a row differs
+    python -m benchmarks.unchanged /tmp/kept    # after each step of it: exit code 1 if a row differs
 """
 
 from __future__ import annotations
@@ -19,28 +20,36 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 USERS = 2000
-JOINT = "--attention prefix --tokens item --likelihood item"
-ALL = "--centroids --item-embeddings --repeat-bias --whole-item 0.9 --label-smoothing 0.1 --optimizer muon --dropout 0.3"
+ITEM_SOFTMAX = "--attention prefix --tokens item --likelihood item"
+SMALL = (
+    "--centroids --item-embeddings --repeat-bias --whole-item 0.9 --label-smoothing 0.1 --optimizer muon "
+    "--dropout 0.3"
+)
+Decodings = dict[str, dict[str, Any]]  # name → fields of `Decoding`
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A training, and the ways of decoding that are compared after it.
+    """A training, and the decodings that are compared after it.
 
     Attributes:
         train: options of `maskgr train`.
-        decodings: name → fields of `Decoding`.
+        decodings: decodings by name.
     """
 
     train: str
-    decodings: dict[str, dict] = field(default_factory=lambda: {"default": {}})
+    decodings: Decodings = field(default_factory=lambda: {"default": {}})
 
 
-BEAMS = {
+BEAMS: Decodings = {
     "T = H": {},
     "T = 2": {"nfe": 2},
     "T = 3, left to right": {"nfe": 3, "unmask": "left-to-right"},
@@ -50,17 +59,17 @@ BEAMS = {
     "unconstrained": {"constrained": False},
     "nearest, T = 2": {"constrained": False, "nearest": True, "nfe": 2},
 }
-EXACT = {"T = 1": {"nfe": 1}, "T = 2": {"nfe": 2}, "T = H": {}, "random": {"unmask": "random"}}
-CELLS = {
+EXACT: Decodings = {"T = 1": {"nfe": 1}, "T = 2": {"nfe": 2}, "T = H": {}, "random": {"unmask": "random"}}
+CELLS: dict[str, Cell] = {
     "maskgr": Cell("", {**BEAMS, "approximate": {"approximate": True}}),
     "maskgr, prefix": Cell(
         "--attention prefix", {"T = H": {}, "T = 2": {"nfe": 2}, "unseen": {"exclude_seen": True}}
     ),
     "maskgr, item tokens": Cell("--tokens item", {"T = H": {}, "T = 2": {"nfe": 2}}),
     "maskgr, joint": Cell("--tokens item --likelihood item", EXACT),
-    "maskgr, prefix, joint": Cell(JOINT, EXACT),
-    "maskgr, as small": Cell(f"{JOINT} {ALL}", EXACT),
-    "maskgr, negatives": Cell(f"{JOINT} --negatives 64", {"T = 1": {"nfe": 1}}),
+    "maskgr, prefix, joint": Cell(ITEM_SOFTMAX, EXACT),
+    "maskgr, as small": Cell(f"{ITEM_SOFTMAX} {SMALL}", EXACT),
+    "maskgr, negatives": Cell(f"{ITEM_SOFTMAX} --negatives 64", {"T = 1": {"nfe": 1}}),
     "maskgr, centroids": Cell("--centroids", {"T = 2": {"nfe": 2}}),
     "maskgr, item embeddings": Cell("--tokens item --item-embeddings", {"T = 2": {"nfe": 2}}),
     "maskgr, next item": Cell(
@@ -69,7 +78,9 @@ CELLS = {
     "maskgr, guided": Cell(
         "--history-dropout 0.1", {"w = 0": {"nfe": 2}, "w = 1": {"nfe": 2, "guidance": 1.0}}
     ),
-    "maskgr, prefix, guided": Cell(f"{JOINT} --history-dropout 0.1", {"w = 1": {"nfe": 2, "guidance": 1.0}}),
+    "maskgr, prefix, guided": Cell(
+        f"{ITEM_SOFTMAX} --history-dropout 0.1", {"w = 1": {"nfe": 2, "guidance": 1.0}}
+    ),
     "maskgr, dense": Cell(
         "--dense", {name: {"retrieval": name} for name in ("generative", "dense", "unified")}
     ),
@@ -98,11 +109,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kept", type=Path, help="folder of what is compared with; made by the first call")
-    parser.add_argument("--workspace", type=Path, help="where Beauty is [default: the one that maskgr finds]")
-    parser.add_argument("--steps", type=int, default=60, help="of each training")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cells at a time")
-    parser.add_argument("--only", action="append", help="only the cells that begin so")
+    parser.add_argument(
+        "kept", type=Path, help="folder of the results to compare with; the first call makes it"
+    )
+    parser.add_argument(
+        "--workspace", type=Path, help="workspace with Beauty [default: the one that maskgr finds]"
+    )
+    parser.add_argument("--steps", type=int, default=60, help="number of steps of each training")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="number of cells at a time")
+    parser.add_argument("--only", action="append", help="only cells whose name begins so; may be repeated")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cell:
@@ -115,50 +130,42 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         os.environ["MASKGR_WORKSPACE"] = str(root)
         prepare()
-        for name in root.iterdir():  # runs are made in a workspace of their own
-            if name.name != "runs":
-                (Path(folder) / name.name).symlink_to(name)
+        for path in root.iterdir():  # runs are made in a workspace of their own
+            if path.name != "runs":
+                (Path(folder) / path.name).symlink_to(path)
         os.environ["MASKGR_WORKSPACE"] = folder
-        same = list(pool.map(lambda name: started(name, options), names))
-    sys.exit(not all(same))
+        unchanged = list(pool.map(lambda name: run_in_process(name, options), names))
+    sys.exit(not all(unchanged))
 
 
 def prepare() -> None:
-    """Make the semantic IDs of Beauty where they are missing."""
+    """Make the semantic IDs of Beauty if they are missing."""
     from benchmarks.common import require_beauty
 
     require_beauty()
 
 
-def started(name: str, options: argparse.Namespace) -> bool:
-    """Run a cell in a process of its own; whether nothing differs."""
+def run_in_process(name: str, options: argparse.Namespace) -> bool:
+    """Run a cell in a process of its own, and return true if nothing differs."""
     began = time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.unchanged",
-        str(options.kept),
-        "--steps",
-        str(options.steps),
-        "--cell",
-        name,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    print(
-        f"{name} ({time.monotonic() - began:.0f} s): {done.stdout.strip() or done.stderr[-2000:]}", flush=True
-    )
-    return done.returncode == 0
+    command = [sys.executable, "-m", "benchmarks.unchanged", str(options.kept)]
+    command += ["--steps", str(options.steps), "--cell", name]
+    child = subprocess.run(command, capture_output=True, text=True)
+    message = child.stdout.strip() or child.stderr[-2000:]
+    print(f"{name} ({time.monotonic() - began:.0f} s): {message}", flush=True)
+    return child.returncode == 0
 
 
 def run_cell(name: str, kept: Path, steps: int) -> None:
-    """Train and decode; keep what was found, or compare it with what is kept."""
+    """Train and decode a cell; keep the results, or compare them with the kept ones."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     model, file = name.split(",")[0], kept / f"{name}.parquet"
     train(model, shlex.split(CELLS[name].train), name, steps)
-    found = decode(name)
-    table = pa.table({key: pa.array(list(rows.reshape(len(rows), -1))) for key, rows in found.items()})
+    results = decode(name)
+    table = pa.table({key: pa.array(list(rows.reshape(len(rows), -1))) for key, rows in results.items()})
     if not file.exists():
         kept.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, file)
@@ -167,45 +174,21 @@ def run_cell(name: str, kept: Path, steps: int) -> None:
     before = pq.read_table(file)
     differing = []
     for column in before.column_names:
-        rows = zip(before.column(column).to_pylist(), table.column(column).to_pylist(), strict=True)
-        if count := sum(a != b for a, b in rows):
+        old, new = (np.array(part.column(column).to_pylist(), float) for part in (before, table))
+        same = (old == new) | (np.isnan(old) & np.isnan(new))  # the rank of an absent target is NaN
+        if count := int((~same.all(1)).sum()):
             differing.append(f"{column}: {count} of {len(before)} users differ")
     print("; ".join(differing) or "the same")
     sys.exit(bool(differing))
 
 
 def train(model: str, options: list[str], name: str, steps: int) -> None:
-    """`maskgr train` in this process."""
+    """Run `maskgr train` in this process."""
     from maskgr_cli import app
 
-    run = [
-        "--dataset",
-        "beauty",
-        "--model",
-        model,
-        "--preset",
-        "smoke",
-        "--name",
-        slug(name),
-        "--seed",
-        "1",
-        "--precision",
-        "fp32",
-    ]
-    sys.argv = [
-        "maskgr",
-        "train",
-        *run,
-        "--steps",
-        str(steps),
-        "--validations",
-        "1",
-        "--validation-users",
-        "100",
-        "--gpus",
-        "0",
-        *options,
-    ]
+    run = f"--dataset beauty --model {model} --preset smoke --name {slug(name)} --seed 1 --precision fp32"
+    schedule = f"--steps {steps} --validations 1 --validation-users 100 --gpus 0"
+    sys.argv = ["maskgr", "train", *run.split(), *schedule.split(), *options]
     try:
         app.main()
     except SystemExit as error:
@@ -214,11 +197,12 @@ def train(model: str, options: list[str], name: str, steps: int) -> None:
 
 
 def slug(name: str) -> str:
+    """Return the name of a cell's run."""
     return name.replace(",", "").replace(" ", "-")
 
 
-def decode(name: str) -> dict:
-    """Items and ranks of the first test users under each decoding, [users, …] each."""
+def decode(name: str) -> dict[str, np.ndarray]:
+    """Return items and ranks of the first test users for each decoding, [users, …] each."""
     import numpy as np
     import torch
 
@@ -242,19 +226,18 @@ def decode(name: str) -> dict:
         first.items, first.offsets, everyone.users[:USERS], everyone.targets[:USERS], everyone.warm_items
     )
     digits = isinstance(trained.model, DigitModel)
-    found = {}
+    results = {}
     for way, settings in CELLS[name].decodings.items():
         decoding = resolve_decoding(Decoding(beams=10, **settings), trained.model)
-        index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes) if digits else None
+        index = PartialIndex(trained.catalogue.require_sids(), trained.catalogue.codes) if digits else None
         torch.manual_seed(0)
-        got = recommend(trained.model, users, index, decoding, Silent())
-        table = ranks_table(users, got.items, got.invalid, got.duplicates)
-        ranks = [table.column(column).to_numpy(zero_copy_only=False) for column in table.column_names]
-        found[f"{way}: items"] = got.items
-        found[f"{way}: ranks"] = np.stack(
-            [rank.astype(np.float64) for rank in ranks if rank.dtype.kind in "iuf"], 1
-        ).reshape(len(users), -1)
-    return found
+        result = recommend(trained.model, users, index, decoding, Silent())
+        table = ranks_table(users, result.items, result.invalid, result.duplicates)
+        columns = [table.column(column).to_numpy(zero_copy_only=False) for column in table.column_names]
+        numbers = [column.astype(np.float64) for column in columns if column.dtype.kind in "iuf"]
+        results[f"{way}: items"] = result.items
+        results[f"{way}: ranks"] = np.stack(numbers, 1).reshape(len(users), -1)
+    return results
 
 
 if __name__ == "__main__":

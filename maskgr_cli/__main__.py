@@ -1,4 +1,4 @@
-"""The program's first moment: a signal is heeded before anything that takes time is imported."""
+"""Entry point of the program. Signal handlers are installed before any import that takes time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from maskgr_cli import signals
 
 
 def main() -> None:
-    """Entry point of `maskgr` and `python -m maskgr_cli`."""
-    signals.leave_at_once()
+    """Run `maskgr` or `python -m maskgr_cli`."""
+    signals.exit_on_signal()
     from pipelines.orphans import end_with_parent
 
     end_with_parent()

@@ -1,4 +1,8 @@
-"""Keep freed memory, in huge pages: glibc returns large blocks after every step, and faulting them in again took most of the time."""
+"""Settings of the memory allocator: freed memory is kept, in huge pages where the kernel offers them.
+
+By default, glibc returns large blocks to the system after every step. The page faults of using them again
+took most of a step's time.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,15 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to serve large blocks from the heap and not to shrink it; False where the C library is another.
+    """Make glibc serve large blocks from the heap and never shrink the heap.
 
-    MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ do the same from outside. `python -m benchmarks.training` measures the
-    reference with and without: 12.7 against 7.7 sequences/s on two cores. PyTorch is told to ask for huge pages
-    (THP_MEM_ALLOC_ENABLE, which it reads when it first allocates), which spares address look-ups where the kernel has them to give.
+    The environment variables MALLOC_MMAP_MAX_ and MALLOC_TRIM_THRESHOLD_ have the same effect. `python -m
+    benchmarks.training` measures the reference with and without: 12.7 and 7.7 sequences/s on two cores.
+    PyTorch also requests huge pages (THP_MEM_ALLOC_ENABLE, which it reads at its first allocation), which
+    saves address translations where the kernel offers huge pages.
+
+    Returns:
+        True if glibc accepted the settings; False if it did not, or the C library is not glibc.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":

@@ -1,6 +1,7 @@
-"""The `maskgr` program: registers the commands, turns errors into one message and an exit code.
+"""The `maskgr` program: it registers the commands and turns errors into one message and an exit code.
 
-Nothing heavy is imported here or at the top of a command's file: `maskgr --help` must answer at once.
+No module that is slow to import is imported here or at the top of a command's file, so that `maskgr --help`
+answers at once.
 """
 
 from __future__ import annotations
@@ -8,24 +9,36 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from maskgr_cli import console, signals
 from maskgr_cli.arguments import Arguments
-from maskgr_cli.commands import ablate, download, embed, eval, import_, presets, show, tokenize, train, tune  # noqa: A004
+from maskgr_cli.commands import (
+    ablate,
+    download,
+    embed,
+    eval,
+    import_,
+    presets,
+    show,
+    tokenize,
+    train,
+    tune,
+)
 from pipelines import __version__
 from pipelines.errors import TrainingDiverged, UserError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # full, over quota, read-only
 
 app = typer.Typer(
     name="maskgr",
     cls=Arguments,
     help="Generative recommendation by masked diffusion over semantic IDs (MaskGR, arXiv 2511.23021).",
     no_args_is_help=True,
-    rich_markup_mode="markdown",  # as Rich markup, "[default: …]" would vanish from help texts
+    rich_markup_mode="markdown",  # Rich markup would remove "[default: …]" from help texts
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,14 +67,21 @@ for command in (download, import_, embed, tokenize, presets, train, tune, eval, 
 
 
 def main() -> None:
-    """Exit code 0 done, 2 the user's mistake, 1 ours or a training that diverged; 130 interrupted, 143 terminated."""
-    with signals.raised() as caught:
+    """Run the program and exit.
+
+    Exit codes: 0 success, 1 a fault of maskgr or a training that diverged, 2 an error of the user, 130
+    interrupted (SIGINT), 143 terminated (SIGTERM).
+    """
+    code = 1
+    # A signal may raise between the end of the command and the end of the block.
+    with suppress(KeyboardInterrupt), signals.raise_on_signal():
         code = _run()
-    sys.exit(128 + caught[0] if caught else code)
+    signals.ignore()
+    sys.exit(128 + signals.caught[0] if signals.caught else code)
 
 
 def _run() -> int:
-    """Run the command line; its exit code."""
+    """Run the command line and return its exit code."""
     try:
         app()
     except SystemExit as error:
@@ -70,15 +90,16 @@ def _run() -> int:
         return 130
     except Exception as error:
         if signals.caught:
-            return 1  # what became of the signal in a library
+            return 1  # a library turned the signal into this exception
         if os.environ.get("MASKGR_DEBUG"):
             raise
         if isinstance(error, (UserError, TrainingDiverged)):
             console.error(str(error))
             return 2 if isinstance(error, UserError) else 1
-        if isinstance(error, OSError) and (error.filename or error.errno in FULL):
+        if isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
             console.error(
-                f"{error.filename or 'The disk'}: {error.strerror}. Check that path, its permissions and the space left."
+                f"{error.filename or 'The disk'}: {error.strerror}. "
+                "Check that path, its permissions and the space left."
             )
             return 2
         console.error(

@@ -1,4 +1,4 @@
-"""The command line as it was typed, before any command reads it."""
+"""Check of the command line before a command reads it."""
 
 from __future__ import annotations
 
@@ -12,44 +12,47 @@ from typer.core import TyperGroup
 from pipelines.errors import UserError
 from pipelines.options import printable
 
-LONGEST = 4096  # characters of an argument; no path is longer
-UsageError = typer.BadParameter.__mro__[1]  # Click's, whether Typer brings its own or not
+MAX_LENGTH = 4096  # characters of an argument; no path is longer
+UsageError: Any = typer.BadParameter.__mro__[1]  # of Click, or of the copy of Click inside Typer
 
 
 class Arguments(TyperGroup):
-    """The program: refuses arguments that no option can mean, and shows what was typed with its control characters escaped."""
+    """Group of all commands.
+
+    The group refuses arguments that are invalid for every option. It escapes control characters in messages
+    that repeat an argument.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the whole command line; each command reads its part later.
+        """Check the whole command line, then parse the part of the group; each command parses its own part
+        later.
 
         Raises:
-            UserError: an argument is empty, longer than any path, or holds a NUL.
+            UserError: An argument is empty, longer than any path, or contains a NUL character.
         """
-        for before, argument in zip(["", *args], args, strict=False):
-            flag, _, value = (
-                argument.partition("=")
-                if argument.startswith("--") and "=" in argument
-                else (before, "", argument)
-            )
+        for previous, argument in zip(["", *args], args, strict=False):
+            flag, value = previous, argument
+            if argument.startswith("--") and "=" in argument:
+                flag, _, value = argument.partition("=")
             named = flag if flag.startswith("--") else "An argument"
             if not value.strip():
                 raise UserError(f"{named} is empty. Give it a value or leave it out.")
-            if len(value) > LONGEST or "\0" in value:
-                raise UserError(f"{named} is no text of at most {LONGEST:,} characters without NUL.")
+            if len(value) > MAX_LENGTH or "\0" in value:
+                raise UserError(f"{named} must be text of at most {MAX_LENGTH:,} characters without NUL.")
         return super().parse_args(ctx, args)
 
-    def make_context(self, *given: Any, **named: Any) -> Any:
-        with _escaped():
-            return super().make_context(*given, **named)
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _escaped_errors():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _escaped():
+        with _escaped_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _escaped() -> Iterator[None]:
-    """Errors about what was typed repeat it; escape that."""
+def _escaped_errors() -> Iterator[None]:
+    """Escape control characters in the messages of usage errors."""
     try:
         yield
     except UsageError as error:

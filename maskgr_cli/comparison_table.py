@@ -1,4 +1,4 @@
-"""How runs differ from another: a row for each run and metric."""
+"""Table of the differences of runs from a baseline: a row for each run and metric."""
 
 from __future__ import annotations
 
@@ -13,30 +13,33 @@ if TYPE_CHECKING:
 
 
 def show_comparison(comparison: pa.Table) -> None:
-    """Print the rows of artifacts of kind "comparison", all against one baseline, in percentage points."""
+    """Print differences in percentage points.
+
+    Args:
+        comparison: rows of artifacts of kind "comparison", all with the same baseline.
+    """
     rows = comparison.to_pylist()
-    baseline = rows[0]["baseline"]
-    body, run = [], None
+    body = []
+    previous = None
     for row in rows:
-        name = row["run"] if row["run"] != run else ""  # once for all its metrics
-        interval = f"{_points(row['low'])} to {_points(row['high'])}"
         body.append(
             [
-                name,
+                row["run"] if row["run"] != previous else "",  # printed once for all metrics of a run
                 CUTOFFS[row["metric"]].format(row["k"]),
                 _points(row["difference"]),
-                interval,
+                f"{_points(row['low'])} to {_points(row['high'])}",
                 f"{row['p']:.4f}",
             ]
         )
-        run = row["run"]
+        previous = row["run"]
     notes = [
         f"{rows[0]['users']:,} users",
         "interval: paired bootstrap over users",
-        f"p: paired permutation (sign-flip) test, two-sided, {PERMUTATIONS:,} permutations, not corrected for the number of comparisons",
+        f"p: two-sided paired permutation (sign-flip) test with {PERMUTATIONS:,} permutations, "
+        "not corrected for the number of comparisons",
     ]
     console.table(
-        f"Difference from {baseline} (percentage points)",
+        f"Difference from {rows[0]['baseline']} (percentage points)",
         ["", "", "difference", "95 % interval", "p"],
         body,
         " · ".join(notes),
@@ -44,4 +47,4 @@ def show_comparison(comparison: pa.Table) -> None:
 
 
 def _points(fraction: float) -> str:
-    return f"{round(100 * fraction, 2) + 0.0:+.2f}"  # never −0
+    return f"{round(100 * fraction, 2) + 0.0:+.2f}"  # −0.0 + 0.0 is 0.0

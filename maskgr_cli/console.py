@@ -1,8 +1,8 @@
-"""Rich: tables, progress bars, the error line. The only file that decides how output looks.
+"""Terminal output with Rich: tables, progress bars, notes and errors. No other file decides how output looks.
 
-Results (tables) go to standard output; progress, notes and errors go to standard error, so that
-`maskgr eval > table.txt` keeps just the table. Names, values and texts of files may hold anything: what a terminal
-would obey (escapes, controls, directions of writing) is shown escaped.
+Results (tables) go to standard output. Progress, notes and errors go to standard error, so that
+`maskgr eval > table.txt` contains the table alone. Names, values and texts of files are untrusted: characters
+that a terminal would interpret (escape sequences, control characters, writing directions) are escaped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -33,15 +34,14 @@ from rich.text import Text
 
 from pipelines.options import printable
 
-WORKER_ERRORS = (
-    "MASKGR_WORKER_ERRORS"  # in processes started by `launch.relaunch`: the folder for their errors
-)
-FILE_WIDTH = 160  # columns of a table that goes into a file or a pipe
+# Environment variable of processes that `launch.relaunch` starts: the folder for their error messages.
+WORKER_ERRORS = "MASKGR_WORKER_ERRORS"
+FILE_WIDTH = 160  # columns of a table in a file or a pipe
 
 
-def _console(**options: bool) -> Console:
-    """A console that prints text as it is: names and paths may hold brackets and colons."""
-    return Console(highlight=False, markup=False, emoji=False, **options)
+def _console(stderr: bool = False, soft_wrap: bool = False) -> Console:
+    """Return a console that prints brackets and colons as they are: names and paths may contain them."""
+    return Console(highlight=False, markup=False, emoji=False, stderr=stderr, soft_wrap=soft_wrap)
 
 
 out = _console()
@@ -51,9 +51,10 @@ err = _console(stderr=True, soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """Print an error for a person, one line: a red "error:" and the message.
+    """Print an error in one line: a red "error:" and the message.
 
-    A process that `launch.relaunch` started leaves it to its parent, so that many processes print one error.
+    A process that `launch.relaunch` started writes the message to a file for its parent, so that several
+    processes print one error.
     """
     if folder := os.environ.get(WORKER_ERRORS):
         Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
@@ -62,25 +63,25 @@ def error(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print one line of what was done or chosen."""
+    """Print a line about an action or a choice."""
     err.print(Text(printable(message)))
 
 
 def result(text: str) -> None:
-    """Print lines that belong to a command's result."""
+    """Print lines of a command's result."""
     out.print(Text(printable(text, lines=True)), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
-    """Print a table: first column left, the others right; None is shown as "—"."""
-    shown = Table(
+    """Print a table: the first column left-aligned, the others right-aligned, None as "—"."""
+    grid = Table(
         title=_cell(title), caption=_cell(caption) or None, title_justify="left", caption_justify="left"
     )
     for number, column in enumerate(columns):
-        shown.add_column(_cell(column), justify="left" if number == 0 else "right", overflow="fold")
+        grid.add_column(_cell(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
-        shown.add_row(*map(_cell, row))
-    out.print(shown)
+        grid.add_row(*map(_cell, row))
+    out.print(grid)
 
 
 def _cell(value: object) -> str:
@@ -99,14 +100,14 @@ class _Task:
 
 
 class RichProgress:
-    """`pipelines.progress.Progress` on a terminal: one live bar a task, with rate and time left."""
+    """`pipelines.progress.Progress` on a terminal: one live bar per task, with rate and remaining time."""
 
     def say(self, message: str) -> None:
         note(message)
 
     @contextmanager
     def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[_Task]:
-        amounts = (
+        amounts: list[ProgressColumn] = (
             [DownloadColumn(), TransferSpeedColumn()]
             if unit == "bytes"
             else [MofNCompleteColumn(), TextColumn(unit, markup=False)]

@@ -1,87 +1,112 @@
-"""How the digits of an item depend on each other: a table for each measure."""
+"""Tables of a diagnosis, a table for each measure of the dependence between an item's digits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maskgr_cli import console
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Axis = tuple[str, Callable[[Any], str]]  # column of the artifact, and function from its values to labels
+
 
 @dataclass(frozen=True)
-class Grid:
-    """One measure: which columns of the artifact become its rows and columns, and what they are called."""
+class Layout:
+    """Layout of the table of one measure.
+
+    Attributes:
+        measure: name of the measure in the artifact.
+        title: title above the table.
+        caption: text below the table.
+        rows: column of the artifact that becomes the rows.
+        columns: column of the artifact that becomes the columns.
+        percent: if true, values are printed in percent with two decimals, else as they are with three.
+    """
 
     measure: str
     title: str
     caption: str
-    rows: tuple[str, Callable[[object], str]]
-    columns: tuple[str, Callable[[object], str]]
-    scale: float = 1
-    places: int = 3
+    rows: Axis
+    columns: Axis
+    percent: bool = False
 
 
 def _digit(number: int) -> str:
     return f"digit {number + 1}"
 
 
-DIGITS, ORDERS = ("digit", _digit), ("order", str)
-OTHERS, EVALUATIONS = ("revealed", "{} revealed".format), ("evaluations", "T = {}".format)
-PERCENT = {"scale": 100, "places": 2}
-GRIDS = (
-    Grid(
+DIGITS: Axis = ("digit", _digit)
+ORDERS: Axis = ("order", str)
+COUNTS: Axis = ("revealed", "{} revealed".format)
+EVALUATIONS: Axis = ("evaluations", "T = {}".format)
+LAYOUTS = (
+    Layout(
         "accuracy",
-        "True code is the likeliest (percent)",
-        "mean over all sets of so many other digits",
+        "True code is the most probable one (percent)",
+        "mean over all sets of this number of revealed digits",
         DIGITS,
-        OTHERS,
-        **PERCENT,
+        COUNTS,
+        percent=True,
     ),
-    Grid("nll", "−log p(true code) (nats)", "mean over all sets of so many other digits", DIGITS, OTHERS),
-    Grid(
+    Layout(
+        "nll",
+        "−log p(true code) (nats)",
+        "mean over all sets of this number of revealed digits",
+        DIGITS,
+        COUNTS,
+    ),
+    Layout(
         "dependence",
         "Dependence (nats)",
-        "what log p(true code) of the row's digit gains once the column's is revealed and nothing else",
+        "increase of log p(true code) of the row's digit when only the column's digit is revealed",
         DIGITS,
         ("revealed", _digit),
     ),
-    Grid(
+    Layout(
         "joint_loss",
-        "Lost by deciding digits together (nats)",
-        "log p(target) with one digit an evaluation, less that in T evaluations",
+        "Loss by unmasking digits together (nats)",
+        "log p(target) with one digit per function evaluation, minus log p(target) with T evaluations",
         ORDERS,
         EVALUATIONS,
     ),
-    Grid(
+    Layout(
         "invalid_rate",
-        "Beams that are no item (percent)",
+        "Invalid beams (percent)",
         "unconstrained beam search",
         ORDERS,
         EVALUATIONS,
-        **PERCENT,
+        percent=True,
     ),
 )
 
 
-def _number(value: float, grid: Grid) -> str:
-    rounded = round(grid.scale * value, grid.places) + 0.0  # never −0
-    return f"{rounded:.{grid.places}f}"
-
-
 def show_diagnosis(diagnosis: pa.Table, title: str) -> None:
-    """Print an artifact of kind "diagnosis" below a line with the title and the number of users."""
-    found = diagnosis.to_pylist()
-    console.result(f"{title} · {found[0]['users']:,} users")
-    for grid in GRIDS:
-        (row, row_name), (column, column_name) = grid.rows, grid.columns
+    """Print a diagnosis below a line with the title and the number of users.
+
+    Args:
+        diagnosis: artifact of kind "diagnosis".
+        title: title above all tables.
+    """
+    results = diagnosis.to_pylist()
+    console.result(f"{title} · {results[0]['users']:,} users")
+    for layout in LAYOUTS:
+        (row, row_label), (column, column_label) = layout.rows, layout.columns
         cells = {
-            (r[row], r[column]): _number(r["value"], grid) for r in found if r["measure"] == grid.measure
+            (result[row], result[column]): _format(result["value"], layout.percent)
+            for result in results
+            if result["measure"] == layout.measure
         }
         rows, columns = dict.fromkeys(key for key, _ in cells), sorted({key for _, key in cells})
-        body = [[row_name(r), *(cells.get((r, c)) for c in columns)] for r in rows]
+        body = [[row_label(r), *(cells.get((r, c)) for c in columns)] for r in rows]
         if body:
-            console.table(grid.title, ["", *map(column_name, columns)], body, grid.caption)
+            console.table(layout.title, ["", *map(column_label, columns)], body, layout.caption)
+
+
+def _format(value: float, percent: bool) -> str:
+    if percent:
+        return f"{round(100 * value, 2) + 0.0:.2f}"  # −0.0 + 0.0 is 0.0
+    return f"{round(value, 3) + 0.0:.3f}"

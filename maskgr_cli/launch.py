@@ -1,10 +1,12 @@
-"""Running one command as several processes: `--gpus N` and `--processes N`.
+"""One command as several processes: `--gpus N` and `--processes N`.
 
-The processes are started by torch.distributed's elastic agent, which is what `accelerate launch` uses for several
-GPUs (its `--cpu` mode starts a single process unless there is MPI, as of accelerate 1.15); in them Accelerate finds
-its rank and the others by itself. The agent runs inside the process the person started, so it has no output of its
-own, and each process's error goes through a file: a person reads one error, not one per process and a traceback. The processes end
-with the agent's, even where that is killed.
+The elastic agent of torch.distributed starts the processes. `accelerate launch` uses the same agent for
+several GPUs; its `--cpu` mode starts a single process unless MPI is installed (accelerate 1.15). Accelerate
+finds the rank and the other processes by itself.
+
+The agent runs inside the process that the user started, so it prints nothing. Each process writes its error
+message to a file, so that the user reads one error instead of one per process and a traceback. The processes
+end when the agent's process ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -26,26 +28,28 @@ from pipelines.progress import Progress, Silent
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-WORKER = "LOCAL_RANK"  # set in every process that a launcher started
+WORKER = "LOCAL_RANK"  # environment variable of every process that a launcher started
 USE_CPU = "ACCELERATE_USE_CPU"
-GIB_OF_A_PROCESS = 0.5  # PyTorch, the data set and the smallest model
+GIB_PER_PROCESS = 0.5  # PyTorch, the data set and the smallest model
 
 
 def relaunch(gpus: int | None, processes: int | None) -> bool:
-    """Run this command line (`sys.argv`) as several processes where that is asked for, and wait for them.
+    """Run this command line (`sys.argv`) as several processes if requested, and wait for them.
 
     Args:
-        gpus: this many processes with a GPU each; 1 keeps to a single GPU, 0 to the CPU.
-        processes: this many processes on the CPU.
+        gpus: number of processes with one GPU each; 1 restricts this process to one GPU, 0 to the CPU.
+        processes: number of processes on the CPU.
 
     Returns:
-        True if it ran the command to its end; False if the caller should: one process is enough, or this already
-        is one of several. What False leaves behind is an environment in which torch sees what was asked for.
+        True if the command ran to its end. False if the caller must run it, because one process suffices or
+        this process already is one of several; then the environment shows torch only the requested devices.
 
     Raises:
-        UserError: both are given, there are too few GPUs, cores or too little memory, or a process failed by the user's input.
-        KeyboardInterrupt: Ctrl-C, after the processes got it too and ended (they have 30 seconds to save).
-        SystemExit: a process failed otherwise, with its exit code.
+        UserError: Both arguments are given, the GPUs, cores or memory do not suffice, or a process failed
+            because of the user's input.
+        KeyboardInterrupt: The user pressed Ctrl-C. The processes received it too and have ended; they have 30
+            seconds to save.
+        SystemExit: A process failed for another reason; the exit code is that of the process.
     """
     if is_worker() or (gpus is None and processes is None):
         return False
@@ -68,57 +72,67 @@ def relaunch(gpus: int | None, processes: int | None) -> bool:
 
 
 def is_worker() -> bool:
-    """Whether a launcher started this process, as one of several."""
+    """Return True if a launcher started this process as one of several."""
     return WORKER in os.environ
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks: the only one, or the first of several."""
+    """Return True if this process is the only one or the first of several, which alone prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def progress() -> Progress:
-    """The terminal for the first process; nobody for the others."""
+    """Return the terminal's progress display for the first process, a silent one for the others."""
     return console.RichProgress() if is_first() else Silent()
 
 
 def require_gpus(gpus: int | None) -> None:
-    """Refuse at once what `relaunch` would refuse after other work.
+    """Refuse more GPUs than PyTorch sees, before any work begins.
 
     Raises:
-        UserError: more GPUs than PyTorch sees.
+        UserError: There are fewer GPUs.
     """
     if not gpus:
         return
     import torch
 
-    found = torch.cuda.device_count()
-    if found < gpus:
-        way = f"Run with --gpus {found}, or" if found else "Run"
-        plural = "" if found == 1 else "s"
+    available = torch.cuda.device_count()
+    if available < gpus:
+        advice = f"Run with --gpus {available}, or" if available else "Run"
+        plural = "" if available == 1 else "s"
         raise UserError(
-            f"--gpus {gpus}: PyTorch sees {found} GPU{plural} on this machine. {way} without --gpus to use the CPU."
+            f"--gpus {gpus}: PyTorch sees {available} GPU{plural} on this machine. "
+            f"{advice} without --gpus to use the CPU."
         )
 
 
 def require_cores(option: str, count: int | None) -> None:
-    """Refuse at once more processes than there are cores (two may always be tried), or than the memory holds.
+    """Refuse more processes than the machine has cores or memory for; two are always allowed.
+
+    Args:
+        option: option that requests the processes, for the message.
+        count: number of processes.
 
     Raises:
-        UserError: naming what was asked for and what there is.
+        UserError: There are too many processes. The message names their number, the cores and the memory.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    most = max(2, min(cores, int(memory / GIB_OF_A_PROCESS)))
+    most = max(2, min(cores, int(memory / GIB_PER_PROCESS)))
     if count and count > most:
         raise UserError(
-            f"{option} {count}: this machine has {cores} core{'s' * (cores != 1)} and {memory:.0f} GiB of memory; a process takes a core "
-            f"and {GIB_OF_A_PROCESS} GiB or more. Use {most} or fewer."
+            f"{option} {count}: this machine has {cores} core{'s' * (cores != 1)} and {memory:.0f} GiB of "
+            f"memory; a process takes a core and {GIB_PER_PROCESS} GiB or more. Use {most} or fewer."
         )
 
 
 def _run(count: int, folder: Path) -> None:
-    """Start `count` processes of this command line and wait; their errors and the agent's files go to `folder`."""
+    """Start `count` processes of this command line and wait for them.
+
+    Args:
+        count: number of processes.
+        folder: folder for their error messages and the agent's files.
+    """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -136,7 +150,8 @@ def _run(count: int, folder: Path) -> None:
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
     )
     logging.disable(logging.CRITICAL)
-    failures, handlers = {}, {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    failures: dict[int, ProcessFailure] = {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         elastic_launch(config, sys.executable)("-m", "maskgr_cli", *sys.argv[1:])
     except ChildFailedError as error:
@@ -146,7 +161,7 @@ def _run(count: int, folder: Path) -> None:
             raise KeyboardInterrupt from None
         sys.exit(128 + error.sigval)
     finally:
-        for number, handler in handlers.items():  # the agent has set its own
+        for number, handler in handlers.items():  # the agent has replaced them
             signal.signal(number, handler)
         del os.environ[console.WORKER_ERRORS], os.environ[PARENT]
         logging.disable(logging.NOTSET)
@@ -155,15 +170,16 @@ def _run(count: int, folder: Path) -> None:
 
 
 def _raise(failures: dict[int, ProcessFailure], folder: Path, count: int) -> None:
-    """Fail as the processes did: by the first user error, else by the first of all failures."""
+    """Raise the first user error of the processes, else the first of all failures."""
     rank, failure = min(failures.items(), key=lambda pair: (pair[1].exitcode != 2, pair[1].timestamp))
-    written = folder / str(rank)
+    message = folder / str(rank)
     if failure.exitcode == -signal.SIGKILL:
         raise UserError(
-            f"Process {rank + 1} of {count} was killed, most likely for want of memory. Use fewer processes or smaller batches."
+            f"Process {rank + 1} of {count} was killed, most likely because the memory was exhausted. "
+            "Use fewer processes or smaller batches."
         )
-    if failure.exitcode == 2 and written.exists():
-        raise UserError(written.read_text(encoding="utf-8"))
-    ended = f"Process {rank + 1} of {count} ended with exit code {failure.exitcode}."
-    console.error(written.read_text(encoding="utf-8") if written.exists() else ended)
+    if failure.exitcode == 2 and message.exists():
+        raise UserError(message.read_text(encoding="utf-8"))
+    default = f"Process {rank + 1} of {count} ended with exit code {failure.exitcode}."
+    console.error(message.read_text(encoding="utf-8") if message.exists() else default)
     sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)

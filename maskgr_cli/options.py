@@ -1,4 +1,4 @@
-"""Options that several commands share, and the one way to make options of a configuration dataclass."""
+"""Options that several commands share, and options made from the fields of configuration dataclasses."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.errors import UserError
-from pipelines.options import check_number, flag_of
-from pipelines.workspace import checked_name
+from pipelines.evaluate.config import SPLITS
+from pipelines.names import checked_name
+from pipelines.options import check_choice, check_number, flag_of
 
 
 def checked(flag: str, help: str, check: Callable[..., None], *bounds: Any, **shown: Any) -> Any:
-    """An option of a command's own; a value that is given must pass `check(flag, value, *bounds)`."""
+    """Return an option of one command; a value that is given must pass `check(flag, value, *bounds)`."""
 
-    def passed(value: Any) -> Any:
+    def checked_value(value: Any) -> Any:
         if value is not None:
             check(flag, value, *bounds)
         return value
 
-    return typer.Option(flag, help=help, callback=passed, **shown)
+    return typer.Option(flag, help=help, callback=checked_value, **shown)
 
 
 def check_name(flag: str, name: str) -> None:
-    """Refuse what cannot be an artifact's name."""
+    """Check that a name can be an artifact's.
+
+    Raises:
+        UserError: it cannot; the message names the flag.
+    """
     try:
         checked_name(name)
     except UserError as error:
@@ -46,12 +51,16 @@ DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported"),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even where it is up to date.")]
+SplitOption = Annotated[
+    str,
+    checked("--split", "Split: users' last items (test) or those before (validation).", check_choice, SPLITS),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even if it is up to date.")]
 GpusOption = Annotated[
     int | None,
     checked(
         "--gpus",
-        "GPUs to use, a process each; 0: the CPU.",
+        "Number of GPUs, a process each; 0: the CPU.",
         check_number,
         0,
         1024,
@@ -59,22 +68,24 @@ GpusOption = Annotated[
     ),
 ]
 ProcessesOption = Annotated[
-    int | None, checked("--processes", "Processes on the CPU.", check_number, 1, 1024, show_default="one")
+    int | None,
+    checked("--processes", "Number of processes on the CPU.", check_number, 1, 1024, show_default="one"),
 ]
 
 
 def config_options(
     *configs: type, presets: dict[str, dict[str, Any]] | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per field of frozen dataclasses; what is not typed is not passed on.
+    """Give a command one option per field of frozen dataclasses.
 
-    The command takes a parameter `settings: dict[str, Any]` that holds just the options that were typed, so
-    presets and defaults stay in one place. The fields are those declared with `pipelines.options.option`.
+    The command takes a parameter `settings: dict[str, Any]` that holds only the options that the user gives,
+    so that presets and defaults stay in one place. The fields are those declared with
+    `pipelines.options.option`.
 
     Args:
-        *configs: the dataclasses; their modules must import quickly. A field that several have is one option, shown under
-            their names (`name`) where not all have it.
-        presets: name → field name → value; a field's are shown with its help text.
+        *configs: dataclasses; their modules must import quickly. A field that several of them have is one
+            option; the help shows it under their names (`name`) if not all have it.
+        presets: name → field → value, which the help shows with each option.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -107,10 +118,11 @@ def config_options(
 
 
 def swept_options(kinds: dict[str, dict[str, Any]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per name, each a list as text; those that were typed arrive as `settings: dict[str, str]`.
+    """Give a command one option per name, each a list as text; the given ones arrive as `settings: dict[str,
+    str]`.
 
     Args:
-        kinds: whose options they are → option → anything.
+        kinds: kind of options → name of the option → anything.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -144,14 +156,17 @@ def swept_options(kinds: dict[str, dict[str, Any]]) -> Callable[[Callable[..., N
 
 
 def _panel(name: str, configs: tuple[type, ...]) -> str:
-    """Where the help shows the option of a field."""
+    """Return the title of the panel in which the help shows the option of a field."""
     named = [config for config in configs if hasattr(config, "name")]
     having = [config.name for config in named if name in {field.name for field in dataclasses.fields(config)}]
     return "Hyperparameters" + (f" of {', '.join(having)}" if 0 < len(having) < len(named) else "")
 
 
 def in_presets(name: str, presets: dict[str, dict[str, Any]]) -> str:
-    """The values of a field in presets, as a help text ends: " [paper: 8; small: 2; smoke: 1]", or " [default: 1]" where all agree."""
+    """Return the end of a help text with the values of a field in presets.
+
+    It is " [paper: 8; small: 2; smoke: 1]", or " [default: 1]" if all presets agree.
+    """
     having = {preset: values[name] for preset, values in presets.items() if values.get(name) is not None}
     if len(having) == len(presets) and len({*map(str, having.values())}) == 1:
         having = {"default": next(iter(having.values()))}
@@ -161,7 +176,7 @@ def in_presets(name: str, presets: dict[str, dict[str, Any]]) -> str:
 
 
 def worded(value: Any) -> str:
-    """An option's value as a person reads it: yes, no, 200,000, 0.25."""
+    """Return an option's value for a reader: yes, no, 200,000, 0.25."""
     return (
         ("yes" if value else "no")
         if isinstance(value, bool)

@@ -1,7 +1,7 @@
-"""The contract between stages: Parquet with a declared schema, provenance inside, written whole or not at all.
+"""Artifacts: Parquet files with a declared schema and their provenance, written atomically.
 
-Only pyarrow and numpy are needed to read or write an artifact, so that training and evaluation run on a
-machine that has neither polars nor faiss.
+All stages exchange data through artifacts. Reading or writing an artifact needs only pyarrow and numpy.
+Training and evaluation therefore run on a machine that has neither polars nor faiss.
 """
 
 from __future__ import annotations
@@ -20,98 +20,23 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import __version__, shapes
-from pipelines.durable import atomic
+from pipelines import __version__, typed_json
+from pipelines.durable import atomic as atomic
 from pipelines.errors import UserError, reading
+from pipelines.formats import Source
 from pipelines.processor import processor
+from pipelines.schemas import SCHEMAS as SCHEMAS
+from pipelines.schemas import validate
 
 PROVENANCE_KEY = b"maskgr"
-
-# What each kind of artifact must hold. A column may be followed by more columns; these are required.
-# `None` as a type means: any type (checked by whoever reads it).
-SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
-    "interactions": {"user_id": None, "item_id": None},
-    "items": {"item": pa.int32(), "item_id": None, "text": pa.string()},
-    "sequences": {"user": pa.int32(), "user_id": None, "items": pa.list_(pa.int32())},
-    "embeddings": {"item": pa.int32(), "embedding": None},
-    "sids": {"item": pa.int32(), "sid": None},
-    "quality": {"level": pa.int32(), "measure": pa.string(), "value": pa.float64()},
-    "history": {"step": pa.int64(), "measure": pa.string(), "value": pa.float64()},
-    "ranks": {name: pa.int32() for name in ("user", "position", "target", "rank", "invalid", "duplicates")},
-    "recommendations": {"user": pa.int32(), "items": pa.list_(pa.int32()), "scores": pa.list_(pa.float32())},
-    "metrics": {
-        "metric": pa.string(),
-        "k": pa.int32(),
-        "value": pa.float64(),
-        "low": pa.float64(),
-        "high": pa.float64(),
-        "users": pa.int64(),
-    },
-    "comparison": {
-        **dict.fromkeys(("evaluation", "baseline", "run", "metric"), pa.string()),
-        "k": pa.int32(),
-        **dict.fromkeys(("baseline_value", "value", "difference", "low", "high", "p"), pa.float64()),
-        "users": pa.int64(),
-    },
-    "trials": {
-        "trial": pa.int32(),
-        "state": pa.string(),
-        "recall": pa.float64(),
-        "seconds": pa.float64(),
-        "option": pa.string(),
-        "value": pa.string(),
-    },
-    "grid": {  # followed by a column for each option that varies
-        **dict.fromkeys(("recipe", "budget", "dataset", "system", "label", "model"), pa.string()),
-        "seed": pa.int32(),
-        **dict.fromkeys(("state", "reason", "metric"), pa.string()),
-        **dict.fromkeys(("value", "low", "high"), pa.float64()),
-        "users": pa.int64(),
-        **dict.fromkeys(("train_seconds", "eval_seconds"), pa.float64()),
-        **dict.fromkeys(("run", "evaluation", "description", "commit", "machine", "inputs"), pa.string()),
-    },
-    "curves": {
-        **dict.fromkeys(("dataset", "system", "label", "run"), pa.string()),
-        "seed": pa.int32(),
-        "step": pa.int64(),
-        **dict.fromkeys(("minutes", "recall@10"), pa.float64()),
-        **dict.fromkeys(("commit", "machine"), pa.string()),
-    },
-    "diagnosis": {
-        "measure": pa.string(),
-        "order": pa.string(),
-        "evaluations": pa.int32(),
-        "digit": pa.int32(),
-        "revealed": pa.int32(),
-        "value": pa.float64(),
-        "users": pa.int64(),
-    },
-}
-NULLABLE = {
-    *(("metrics", column) for column in ("k", "low", "high")),
-    *(("trials", column) for column in ("recall", "seconds")),
-    *(("diagnosis", column) for column in ("order", "evaluations", "digit", "revealed")),
-    *(
-        ("grid", column)
-        for column in ("reason", "value", "low", "high", "users", "train_seconds", "eval_seconds")
-    ),
-    *(("grid", column) for column in ("run", "evaluation", "description", "commit", "machine", "inputs")),
-    ("ranks", "rank"),
-}
-
-
-class Source(TypedDict):
-    """What an artifact was made from, and the sha256 of its content."""
-
-    path: str
-    sha256: str
+BLOCK_BYTES = 1 << 20  # bytes of a file that are hashed at a time
+GIT_SECONDS = 5  # time limit of a git command
 
 
 class Provenance(TypedDict):
-    """What an artifact says of itself."""
+    """Provenance that is stored inside an artifact, see `write`."""
 
     stage: str
     version: str
@@ -125,26 +50,30 @@ class Provenance(TypedDict):
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Write a value as indented JSON, atomically.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path, shape: Any = dict, advice: str = "Remove it and make it again.") -> Any:
+def read_json(path: Path, hint: Any = dict, advice: str = "Remove it and make it again.") -> Any:
     """Read a JSON file that maskgr wrote.
 
     Args:
-        shape: what it must hold, see `shapes`.
-        advice: what to do where it does not.
+        hint: type hint that the content must match, see `typed_json`.
+        advice: instruction for the user in the messages about an unusable file.
 
     Raises:
-        UserError: the file is missing, is not JSON, or holds something else.
+        UserError: the file is missing, is not JSON, or does not match the hint.
     """
     try:
-        return shapes.parse(path.read_bytes(), shape)
+        return typed_json.parse(path.read_bytes(), hint)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
-    except shapes.Misfit as error:
+    except typed_json.Mismatch as error:
         raise UserError(f"{path}: {error}. {advice}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}). {advice}") from None
@@ -162,25 +91,30 @@ def write(
     """Write one artifact with its provenance, atomically.
 
     Args:
-        path: where it will lie.
-        kind: a key of `SCHEMAS`; the table is checked against it before anything is written.
-        table: the data.
-        config: the full configuration of the stage that made it, seed included; JSON values only.
-        inputs: name → path of each artifact it was made from; their content hashes are recorded.
-        started: `time.monotonic()` at the start of the work, for the wall seconds.
+        path: path of the artifact.
+        kind: key of `SCHEMAS`. The table is checked against this schema before anything is written.
+        table: data of the artifact.
+        config: full configuration of the stage, including the seed; JSON values only.
+        inputs: name → path of each file that the artifact was made from. The provenance records their content
+            hashes.
+        started: `time.monotonic()` at the start of the work, from which the elapsed seconds are computed.
+
+    Returns:
+        `path`.
 
     Raises:
-        UserError: the table breaks the schema of `kind` (names file, column and row).
+        UserError: the table does not match the schema of `kind` (the message names file, column and row), or
+            the file cannot be written.
     """
-    _validate(path, kind, table)
+    validate(path, kind, table)
     provenance = {
         "stage": kind,
         "version": __version__,
         "commit": commit(),
         "config": json_values(config),
         "inputs": {
-            n: {"path": os.path.relpath(p, path.parent), "sha256": digest(p)}
-            for n, p in (inputs or {}).items()
+            name: {"path": os.path.relpath(source, path.parent), "sha256": digest(source)}
+            for name, source in (inputs or {}).items()
         },
         "sha256": _table_digest(table),
         "seconds": None if started is None else round(time.monotonic() - started, 3),
@@ -194,146 +128,133 @@ def write(
 
 
 def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = None) -> pa.Table:
-    """Read and validate one artifact.
+    """Read one artifact and check it against its schema.
 
     Args:
-        hint: what to do when the file is missing, e.g. "Run `maskgr embed` first."
-        columns: read only these; only these are validated.
+        kind: key of `SCHEMAS`.
+        hint: instruction for the user if the file is missing, e.g. "Run `maskgr embed` first."
+        columns: names of the columns to read and check; None reads all.
 
     Raises:
-        UserError: missing, unreadable, of the wrong schema, or with values out of range.
+        UserError: the file is missing or unreadable, or does not match the schema of `kind`.
     """
-    if not os.path.exists(path):  # noqa: PTH110 - false also for a path that no file can have
+    if not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists, false for a path that is no valid file name
         raise UserError(f"{path} does not exist. {hint}".rstrip())
     with reading(path, "Parquet file", f"Remove it and make it again. {hint}".rstrip()):
         table = pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
         table.validate(full=True)
-    _validate(path, kind, table, columns)
+    validate(path, kind, table, columns)
     return table
 
 
 def provenance(path: Path) -> Provenance | None:
-    """The provenance inside an artifact; None where the file is missing, unreadable or not maskgr's."""
+    """Return the provenance inside an artifact.
+
+    Returns:
+        None if the file is missing, unreadable or not written by maskgr.
+    """
     try:
-        return shapes.parse((pq.read_schema(path).metadata or {})[PROVENANCE_KEY], Provenance)
+        metadata = pq.read_schema(path).metadata or {}
+        result: Provenance = typed_json.parse(metadata[PROVENANCE_KEY], Provenance)
+        return result
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
 
 
 def digest(path: Path) -> str:
-    """sha256 of an artifact's content (without its provenance), or of the bytes of any other file."""
-    found = provenance(path) if path.suffix == ".parquet" else None
-    if found:
-        return found["sha256"]
+    """Return the sha256 of an artifact's content without its provenance, or of all bytes of another file."""
+    recorded = provenance(path) if path.suffix == ".parquet" else None
+    if recorded:
+        return recorded["sha256"]
     sha = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(BLOCK_BYTES):
             sha.update(block)
     return sha.hexdigest()
 
 
-def holds(path: Path, sha256: str) -> bool:
-    """Whether there is a file of that content."""
+def has_digest(path: Path, sha256: str) -> bool:
+    """Return True if the file exists and its `digest` is `sha256`."""
     try:
         return path.is_file() and digest(path) == sha256
-    except OSError:  # a path that no file can have, or that may not be read
+    except OSError:  # no valid file name, or no permission to read
         return False
 
 
 def stale(
     path: Path, config: Mapping[str, Any] | None = None, inputs: Mapping[str, Path] | None = None
 ) -> str | None:
-    """Why an artifact must be made again, in words; None where it is up to date.
+    """Return the reason why an artifact must be made again, or None if it is up to date.
 
     Args:
-        config: the configuration it should have been made with; None accepts any.
-        inputs: the artifacts it should have been made from; None takes those it names itself.
+        config: configuration that the artifact should have been made with; None accepts any.
+        inputs: files that the artifact should have been made from; None takes those that its provenance
+            names.
     """
-    found = provenance(path)
-    if found is None:
-        return f"{path.name} is not readable" if os.path.exists(path) else f"{path.name} does not exist"  # noqa: PTH110
-    if config is not None and found["config"] != json_values(config):
-        changed = sorted(
-            k
-            for k in {*found["config"], *json_values(config)}
-            if found["config"].get(k) != json_values(config).get(k)
-        )
+    recorded = provenance(path)
+    if recorded is None:
+        exists = os.path.exists(path)  # noqa: PTH110 - unlike Path.exists, false for a path that is no valid file name
+        return f"{path.name} is not readable" if exists else f"{path.name} does not exist"
+    if config is not None and recorded["config"] != json_values(config):
+        changed = _changed_settings(recorded["config"], json_values(config))
         return f"its configuration changed ({', '.join(changed)})"
     if inputs is None:
-        inputs = {name: path.parent / entry["path"] for name, entry in found["inputs"].items()}
-    for name, source in inputs.items():
-        recorded = found["inputs"].get(name)
-        if recorded is None or not holds(source, recorded["sha256"]):
+        inputs = {name: path.parent / source["path"] for name, source in recorded["inputs"].items()}
+    for name, input_path in inputs.items():
+        source = recorded["inputs"].get(name)
+        if source is None or not has_digest(input_path, source["sha256"]):
             return f"its {name} changed"
     return None
 
 
+def _changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the sorted names of the settings that differ; a missing setting equals None."""
+    return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+
 def matrix(table: pa.Table, column: str, path: Path) -> np.ndarray:
-    """A fixed-size-list column as a [rows, width] array.
+    """Return a column of fixed-size lists as an array [rows, width].
+
+    Args:
+        path: path of the table's file, for messages.
 
     Raises:
-        UserError: the column is not a fixed-size list, or holds nulls.
+        UserError: the column does not hold fixed-size lists, or values are missing.
     """
-    kind = table.schema.field(column).type
-    if not pa.types.is_fixed_size_list(kind):
+    column_type = table.schema.field(column).type
+    if not pa.types.is_fixed_size_list(column_type):
         raise UserError(
-            f"{path}: column {column} is {kind}, expected a fixed-size list. Make the file again."
+            f"{path}: column {column} is {column_type}, expected a fixed-size list. Make the file again."
         )
     flat = table.column(column).combine_chunks()
-    values = flat.flatten()
+    values = flat.flatten()  # [rows · width]
     if flat.null_count or values.null_count:
         raise UserError(f"{path}: column {column} holds missing values. Make the file again.")
-    return values.to_numpy(zero_copy_only=False).reshape(len(table), kind.list_size)
+    return values.to_numpy(zero_copy_only=False).reshape(len(table), column_type.list_size)  # [rows, width]
 
 
 def fixed_size_list(values: np.ndarray) -> pa.FixedSizeListArray:
-    """A [rows, width] array as a fixed-size-list column."""
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
-    )
-
-
-def _validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None = None) -> None:
-    for name, expected in SCHEMAS[kind].items():
-        if columns is not None and name not in columns:
-            continue
-        if name not in table.column_names:
-            raise UserError(
-                f"{path} has no column {name!r} (it has {', '.join(table.column_names)}); it is not a {kind} file."
-            )
-        found = table.schema.field(name).type
-        if expected is not None and found != expected:
-            raise UserError(
-                f"{path}: column {name} is {found}, expected {expected}; it is not a {kind} file of this version."
-            )
-        if (kind, name) not in NULLABLE and table.column(name).null_count:
-            row = pc.index(pc.is_null(table.column(name)), True).as_py()
-            raise UserError(f"{path}: column {name} has no value in row {row}. Make the file again.")
-    if not len(table):
-        raise UserError(f"{path} holds no rows; there is nothing to work on.")
-    for name in ("item", "user"):  # dense numbering: row r holds number r
-        numbered = kind in {"items", "sequences", "embeddings", "sids"} and name in table.column_names
-        if numbered and not np.array_equal(table.column(name).to_numpy(), np.arange(len(table))):
-            row = int(np.argmax(table.column(name).to_numpy() != np.arange(len(table))))
-            raise UserError(
-                f"{path}: column {name} must count 0, 1, 2, …; row {row} holds {table.column(name)[row].as_py()}. Make the file again."
-            )
+    """Return an array [rows, width] as a column of fixed-size lists."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))  # [rows · width]
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def json_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as JSON would give it back."""
-    return json.loads(json.dumps(dict(config), default=str))
+    """Return a configuration as it looks after being written to JSON and read back."""
+    result: dict[str, Any] = json.loads(json.dumps(dict(config), default=str))
+    return result
 
 
 def _table_digest(table: pa.Table) -> str:
-    sink = hashlib.sha256()
+    """Return the sha256 of a table's schema and values, without metadata."""
+    sha = hashlib.sha256()
     bare = table.replace_schema_metadata(None).combine_chunks()
 
     class _Sink:
         closed = False
 
         def write(self, block: bytes) -> int:
-            sink.update(block)
+            sha.update(block)
             return len(block)
 
         def flush(self) -> None: ...
@@ -341,15 +262,19 @@ def _table_digest(table: pa.Table) -> str:
 
     with pa.ipc.new_stream(pa.PythonFile(_Sink(), mode="w"), bare.schema) as writer:
         writer.write_table(bare)
-    return sink.hexdigest()
+    return sha.hexdigest()
 
 
 @functools.cache
 def machine() -> str:
-    """This machine in a few words: system, processors, memory, GPUs (where torch is already loaded)."""
+    """Return a short description of this machine: system, processors, memory and GPUs.
+
+    GPUs are named only if torch is already loaded.
+    """
     parts = [platform.system(), platform.machine(), f"{os.cpu_count()} cores ({processor()})"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # bytes
+        parts.append(f"{memory / 2**30:.0f} GiB")
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         parts.append(f"{torch.cuda.device_count()} × {torch.cuda.get_device_name(0)}")
@@ -358,15 +283,22 @@ def machine() -> str:
 
 @functools.cache
 def commit() -> str | None:
-    """The git commit of the code that runs, with "+" where files differ from it; None outside a checkout."""
+    """Return the git commit of the running code, or None outside a checkout.
+
+    "+" at the end means that tracked files differ from the commit.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        run = functools.partial(
-            subprocess.run, cwd=root, capture_output=True, text=True, timeout=5, check=True
-        )
-        head = run(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
-        return head + ("+" if run(["git", "status", "--porcelain", "-uno"]).stdout.strip() else "")
+        head = _git(root, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(root, "status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, timeout=GIT_SECONDS, check=True
+    )
+    return done.stdout.strip()

@@ -1,4 +1,7 @@
-"""What a command builds for itself when its input is missing: embeddings and semantic IDs, with defaults, and said."""
+"""Embeddings and semantic IDs that a command needs.
+
+They are found in the workspace, or made with default settings. A message reports what is made.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,36 @@ DEFAULT_EMBEDDING = "lsa"
 
 
 def ensure_embedding(dataset: Dataset, name: str | None, progress: Progress) -> str:
-    """The embedding to use: the one named, else the newest, else LSA made now.
+    """Return the name of the embeddings to use.
+
+    These are the named ones, else the newest ones. If there are none at all and no name is given, LSA
+    embeddings are made.
 
     Raises:
-        UserError: the named one does not exist.
+        UserError: the named embeddings do not exist, or embeddings cannot be made.
     """
     if name is None and not dataset.all_embeddings:
         from pipelines.embed.build import build_embeddings
         from pipelines.embed.config import EmbedConfig
 
         progress.say(
-            f"No embeddings of {dataset.name} yet: making {DEFAULT_EMBEDDING} ones (`maskgr embed` makes others)."
+            f"No embeddings of {dataset.name} yet: making {DEFAULT_EMBEDDING} ones (`maskgr embed` makes "
+            "others)."
         )
         build_embeddings(dataset, EmbedConfig(), progress)
     return dataset.require_embeddings(name).stem
 
 
 def ensure_sids(dataset: Dataset, config: TokenizeConfig, embedding: str | None, progress: Progress) -> str:
-    """The semantic IDs to use, made now where they are missing or what they were made from changed.
+    """Return the name of the semantic IDs with the given settings.
 
-    Returns:
-        their name.
+    The semantic IDs are made if they are missing or if the files that they were made from changed.
+
+    Args:
+        embedding: name of the embeddings, see `ensure_embedding`.
+
+    Raises:
+        UserError: the named embeddings do not exist, or embeddings or semantic IDs cannot be made.
     """
     embedding = ensure_embedding(dataset, embedding, progress)
     name = default_name(embedding, config)
@@ -46,21 +58,26 @@ def ensure_sids(dataset: Dataset, config: TokenizeConfig, embedding: str | None,
 
 
 def named_sids(dataset: Dataset, name: str, progress: Progress) -> str:
-    """The semantic IDs of that name, as they are; what they were made from may have changed, which is said.
+    """Return `name` if semantic IDs of that name exist.
+
+    They are used as they are. If the files that they were made from changed, a message says so.
 
     Raises:
-        UserError: there are none of that name.
+        UserError: there are no semantic IDs of that name.
     """
     path = dataset.sids(name)
     if not path.exists():
-        have = ", ".join(found.stem for found in dataset.all_sids) or "none"
+        names = ", ".join(path.stem for path in dataset.all_sids) or "none"
         raise UserError(
-            f"No semantic IDs {name!r} in {path.parent} (it holds {have}). Make them with `maskgr tokenize --name {name}`, "
-            "or name others with --semantic-ids."
+            f"No semantic IDs {name!r} in {path.parent} (it holds {names}). "
+            f"Make them with `maskgr tokenize --name {name}`, or name others with --semantic-ids."
         )
-    reason = artifacts.stale(path) if artifacts.provenance(path) else None  # a person's own have none
+    reason = (
+        artifacts.stale(path) if artifacts.provenance(path) else None
+    )  # the user's own file has no provenance
     if reason:
         progress.say(
-            f"Semantic IDs {name} of {dataset.name} are used as they are, though {reason} (`maskgr tokenize` makes others)."
+            f"Semantic IDs {name} of {dataset.name} are used as they are, though {reason} "
+            "(`maskgr tokenize` makes others)."
         )
     return name

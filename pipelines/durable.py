@@ -1,11 +1,13 @@
-"""Files that are replaced whole or not at all, whatever kills the process that writes them.
+"""Files that are replaced completely or not at all, even if the process that writes them is killed.
 
-What is written lies first in a folder `.maskgr-….tmp` beside its place. Its writer holds a lock on that folder (flock), which ends with
-the process: such a folder without a lock is a killed command's, and the next command that writes beside it removes it.
+New content is first written to a staging folder `.maskgr-….tmp` beside its destination. The writer holds a
+lock (flock) on the staging folder, which ends with the process. A staging folder without a lock therefore
+belongs to a killed command, and the next command that writes in the same place removes it.
 
-One file goes into place by a rename. Files that belong together go in two steps: their folder becomes `.NAME.ready`, by one rename that
-makes them count as written, and then each is moved into NAME/. Whoever finds a `.NAME.ready` moves what is left (`settle`), so that a
-kill between two moves mixes nothing.
+A single file is moved to its destination by one rename. Files that belong together are moved in two steps:
+their staging folder is renamed to `.NAME.ready`, from which moment they count as written, and then each file
+is moved into NAME/. If a kill interrupts the second step, the next command finds `.NAME.ready` and finishes
+the move (`finish_installs`). Old and new files are therefore never mixed.
 """
 
 from __future__ import annotations
@@ -25,44 +27,50 @@ PREFIX, SUFFIX, READY = ".maskgr-", ".tmp", ".ready"
 
 @contextmanager
 def atomic(path: Path, *failures: type[Exception]) -> Iterator[Path]:
-    """Yield a temporary path; put what the block writes there in the place of `path` if it succeeds, remove it if not.
+    """Yield a temporary path for the new content of `path`.
+
+    If the block succeeds, the file written there replaces `path`; otherwise it is removed.
 
     Args:
-        failures: what else than an OSError tells that writing failed.
+        failures: exceptions besides OSError that mean that writing failed.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
-    with _writing(path, *failures), staging(path.parent) as folder:
+    with _explained(path, *failures), staging(path.parent) as folder:
         yield folder / path.name
         (folder / path.name).replace(path)
 
 
 @contextmanager
 def together(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside `folder`, at the same depth; if the block succeeds, what it wrote there comes into `folder` all at once.
+    """Yield a staging folder beside `folder`, at the same depth, for files that belong together.
 
-    Other files of `folder` stay.
+    If the block succeeds, the files written there are moved into `folder`, all or none. Other files in
+    `folder` stay.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the files cannot be written.
     """
-    with _writing(folder), staging(folder.parent) as new:
+    with _explained(folder), staging(folder.parent) as new:
         yield new
         install(new, folder)
 
 
 def install(new: Path, folder: Path) -> None:
-    """Move all that `new` holds into `folder`, beside it, in the place of what is so named there; `settle` makes good a kill halfway."""
+    """Move everything in the folder `new` into `folder` beside it, replacing files of the same names.
+
+    If the process is killed in between, `finish_installs` completes the move.
+    """
     with locked(folder.parent):
         ready = folder.with_name(f".{folder.name}{READY}")
-        _move(ready, folder)  # of a killed command
+        _move(ready, folder)  # left by a killed command
         new.rename(ready)
         _move(ready, folder)
 
 
-def settle(parent: Path) -> None:
-    """Finish what a killed command had begun to move into a folder of `parent`."""
+def finish_installs(parent: Path) -> None:
+    """Complete the moves into folders of `parent` that killed commands had begun, see `install`."""
     if not any(parent.glob(f".*{READY}")):
         return
     with locked(parent):
@@ -72,9 +80,13 @@ def settle(parent: Path) -> None:
 
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
-    """An empty folder in `parent` that is gone after the block, or soon after this process was killed."""
+    """Yield a new empty folder in `parent`.
+
+    The folder is removed after the block. If this process is killed, the next command that writes in `parent`
+    removes it.
+    """
     parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
+    _remove_abandoned(parent)
     folder = parent / f"{PREFIX}{os.urandom(4).hex()}{SUFFIX}"
     with locked(folder):
         try:
@@ -85,27 +97,31 @@ def staging(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Have a folder, made where it is missing, to oneself; a second process waits until the first ends, however it ends.
+    """Hold an exclusive lock on a folder, which is created if it is missing.
+
+    A second process waits until the first one leaves the block or ends in any way. The folder is removed
+    after the block if it is empty.
 
     Args:
-        waiting: called where another process has it.
+        waiting: function that is called if another process holds the lock.
     """
     descriptor = _lock(folder, waiting)
     try:
         yield
     finally:
-        with suppress(OSError):
-            folder.rmdir()  # where nothing came of it
+        with suppress(OSError):  # the folder is not empty
+            folder.rmdir()
         os.close(descriptor)
 
 
 def _lock(folder: Path, waiting: Callable[[], None]) -> int:
+    """Return an open descriptor of the folder that holds its lock."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # it was removed meanwhile, by who had it: once more
+        with suppress(FileNotFoundError):  # the previous holder removed the folder: try again
             descriptor = os.open(folder, os.O_RDONLY)
             try:
-                if not _is_free(descriptor):
+                if not _try_lock(descriptor):
                     waiting()
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if os.path.samestat(os.fstat(descriptor), folder.stat()):
@@ -116,8 +132,11 @@ def _lock(folder: Path, waiting: Callable[[], None]) -> int:
             os.close(descriptor)
 
 
-def _is_free(descriptor: int) -> bool:
-    """Lock a folder if no other process has it; a file system without locks has all free."""
+def _try_lock(descriptor: int) -> bool:
+    """Lock a folder and return True, unless another process holds its lock.
+
+    On a file system without locks this always succeeds.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -128,6 +147,7 @@ def _is_free(descriptor: int) -> bool:
 
 
 def _move(ready: Path, folder: Path) -> None:
+    """Move everything in `ready` into `folder` and remove `ready`, if it exists."""
     if not ready.exists():
         return
     folder.mkdir(exist_ok=True)
@@ -138,25 +158,28 @@ def _move(ready: Path, folder: Path) -> None:
     ready.rmdir()
 
 
-@functools.cache  # once a process
-def _sweep(parent: Path) -> None:
-    """Remove what killed commands left in `parent`."""
-    for left in parent.glob(f"{PREFIX}*{SUFFIX}"):
+@functools.cache  # once per process
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the staging folders of killed commands in `parent`."""
+    for folder in parent.glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError):
-            descriptor = os.open(left, os.O_RDONLY)
-            if _is_free(descriptor):
-                shutil.rmtree(left, ignore_errors=True)
+            descriptor = os.open(folder, os.O_RDONLY)
+            if _try_lock(descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
             os.close(descriptor)
 
 
 @contextmanager
-def _writing(path: Path, *failures: type[Exception]) -> Iterator[None]:
-    """Turn what a full disk or a folder without permission raises into one clear line."""
+def _explained(path: Path, *failures: type[Exception]) -> Iterator[None]:
+    """Turn an error of writing, e.g. a full disk or a missing permission, into a UserError of one line."""
+    expected: tuple[type[Exception], ...] = (OSError, *failures)
     try:
         yield
-    except (OSError, *failures) as error:
+    except expected as error:
         parent = path.parent.parent if path.parent.name.startswith(PREFIX) else path.parent
-        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+        lines = (str(error) or type(error).__name__).splitlines()
+        reason = getattr(error, "strerror", None) or lines[0]
         raise UserError(
-            f"{path.name} cannot be written in {parent} ({reason}). Free space there, allow writing, or name another --workspace."
+            f"{path.name} cannot be written in {parent} ({reason}). "
+            "Free space there, allow writing, or name another --workspace."
         ) from error

@@ -1,4 +1,7 @@
-"""What lies in a workspace and what of it is stale, gathered from metadata: no column is read but small reports."""
+"""List of the artifacts in a workspace, and the reason why each is stale.
+
+Only metadata and small reports are read.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,23 @@ import pyarrow.parquet as pq
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.workspace import Dataset, Run, RunConfig, Workspace
+from pipelines.workspace import Dataset, Run, RunConfig, UnsupportedFormat, Workspace
+
+DTYPE_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # pyarrow's → numpy's
 
 
 @dataclass(frozen=True)
 class EmbeddingsView:
-    """One file of embeddings; sizes are None where it cannot be read."""
+    """One file of embeddings.
+
+    Attributes:
+        items: number of items.
+        width: E.
+        dtype: numpy name of the type.
+        stale: reason why the file is stale; None if it is up to date.
+
+    Sizes and type are None if the file cannot be read.
+    """
 
     name: str
     items: int | None
@@ -26,7 +40,17 @@ class EmbeddingsView:
 
 @dataclass(frozen=True)
 class SidsView:
-    """One file of semantic IDs: H digits; V and collisions are None where nothing tells them."""
+    """One file of semantic IDs.
+
+    Attributes:
+        items: number of items.
+        digits: H.
+        codebook: V.
+        collisions: number of items that share all codes before the deduplication digit with another item.
+        stale: reason why the file is stale; None if it is up to date.
+
+    Numbers that no file states are None.
+    """
 
     name: str
     items: int | None
@@ -38,7 +62,15 @@ class SidsView:
 
 @dataclass(frozen=True)
 class DatasetView:
-    """One data set; interactions are those in the sequences."""
+    """One data set.
+
+    Attributes:
+        current: True for the data set that commands use if none is named.
+        interactions: number of interactions in the sequences.
+        stale: reason why the data set is stale; None if it is up to date.
+
+    Sizes are None if a file cannot be read.
+    """
 
     name: str
     current: bool
@@ -52,7 +84,14 @@ class DatasetView:
 
 @dataclass(frozen=True)
 class EvaluationView:
-    """One evaluation of a run: (metric, k) → value as a fraction."""
+    """One evaluation of a run.
+
+    Attributes:
+        name: name of the decoding.
+        users: number of users; None if the metrics cannot be read.
+        metrics: (metric, k) → value as a fraction.
+        stale: reason why the evaluation is stale; None if it is up to date.
+    """
 
     name: str
     users: int | None
@@ -62,7 +101,13 @@ class EvaluationView:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run: its config.json, of which any key may be missing, and its evaluations."""
+    """One run.
+
+    Attributes:
+        config: content of config.json, from which any key may be missing; empty if it cannot be read.
+        evaluations: evaluations, sorted by name.
+        stale: reason why the run is stale; None if it is up to date.
+    """
 
     name: str
     config: RunConfig
@@ -72,19 +117,20 @@ class RunView:
     @property
     def best(self) -> float | None:
         """Best Recall@10 on the validation users so far, as a fraction."""
-        return (self.config.get("best") or {}).get("recall@10")
+        best = self.config.get("best")
+        return best["recall@10"] if best else None
 
 
 @dataclass(frozen=True)
 class Overview:
-    """A whole workspace; runs oldest first."""
+    """All data sets and runs of a workspace; data sets by name, runs from the oldest to the newest."""
 
     datasets: list[DatasetView]
     runs: list[RunView]
 
 
 def overview(workspace: Workspace) -> Overview:
-    """Gather what a workspace holds; what cannot be read is listed as such, not raised."""
+    """List the artifacts of a workspace. An unreadable file is listed as stale and raises no error."""
     staleness = _Staleness(workspace)
     try:
         current = workspace.require_dataset().name
@@ -97,51 +143,61 @@ def overview(workspace: Workspace) -> Overview:
 
 
 class _Staleness:
-    """Why artifacts are stale, each looked at once: an input that changed, or is stale itself."""
+    """Reasons why artifacts are stale: an input changed, or an input is stale itself.
+
+    Each artifact is checked once.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.known: dict[Path, str | None] = {}
 
     def __call__(self, path: Path) -> str | None:
+        """Return the reason why an artifact is stale, or None."""
         path = path.resolve()
         if path not in self.known:
-            self.known[path] = None  # of one that names itself as its input
-            self.known[path] = self._look(path)
+            self.known[path] = None  # ends the recursion of an artifact that names itself as its input
+            self.known[path] = self._check(path)
         return self.known[path]
 
     def run(self, config: RunConfig) -> str | None:
-        """The same for a run, whose inputs are known by the names of its data set and SIDs."""
+        """Return the reason why a run is stale, or None.
+
+        Its inputs are found by the names of its data set and SIDs.
+        """
         dataset, sids = config.get("dataset"), config.get("sids")
         inputs = config.get("inputs") or {}
         if not dataset:
             return None
-        data = self.workspace.dataset(dataset)
-        sources = {"sequences": data.sequences, **({"sids": data.sids(sids)} if sids else {})}
+        paths = {"sequences": self.workspace.dataset(dataset).sequences}
+        if sids:
+            paths["sids"] = self.workspace.dataset(dataset).sids(sids)
         return self._first_changed(
-            {name: (path, inputs[name]["sha256"]) for name, path in sources.items() if name in inputs}
+            {name: (path, inputs[name]["sha256"]) for name, path in paths.items() if name in inputs}
         )
 
-    def _look(self, path: Path) -> str | None:
+    def _check(self, path: Path) -> str | None:
         if _metadata(path) is None:
             return f"{path.name} is not readable" if path.exists() else f"{path.name} does not exist"
-        recorded = (artifacts.provenance(path) or {}).get("inputs", {})
+        provenance = artifacts.provenance(path)
+        inputs = provenance["inputs"] if provenance else {}
         return self._first_changed(
-            {name: (path.parent / entry["path"], entry["sha256"]) for name, entry in recorded.items()}
+            {name: (path.parent / source["path"], source["sha256"]) for name, source in inputs.items()}
         )
 
     def _first_changed(self, inputs: dict[str, tuple[Path, str]]) -> str | None:
-        for name, (source, sha256) in inputs.items():
+        """Return a message about the first input (name → path, recorded sha256) that changed, or None."""
+        for name, (path, sha256) in inputs.items():
             try:
-                ours = self._is_artifact(source)
-                if source.is_file():
-                    if artifacts.digest(source) != sha256 or (
-                        ours and source.suffix == ".parquet" and self(source)
-                    ):
+                in_workspace = self._is_artifact(path)
+                if path.is_file():
+                    if artifacts.digest(path) != sha256:
                         return f"its {name} changed"
-                elif ours:  # downloads and a person's own files may go once they are used
+                    if in_workspace and path.suffix == ".parquet" and self(path):
+                        return f"its {name} changed"
+                elif in_workspace:  # downloads and the user's own files are not needed after their use
                     return f"its {name} cannot be found"
-            except OSError:  # a path that no file can have, or that may not be read
+            except OSError:  # no valid file name, or no permission to read
                 return f"its {name} cannot be read"
         return None
 
@@ -157,7 +213,7 @@ def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetV
         current=current,
         users=sequences and sequences.num_rows,
         items=items and items.num_rows,
-        interactions=sequences and _values(sequences, "items"),
+        interactions=sequences and _count_values(sequences, "items"),
         embeddings=[_embeddings(path, staleness) for path in dataset.all_embeddings],
         sids=[_sids(dataset, path, staleness) for path in dataset.all_sids],
         stale=staleness(dataset.items) or staleness(dataset.sequences),
@@ -165,38 +221,43 @@ def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetV
 
 
 def _embeddings(path: Path, staleness: _Staleness) -> EmbeddingsView:
-    metadata, lists = _metadata(path), _lists(path, "embedding")
+    metadata, column_type = _metadata(path), _list_type(path, "embedding")
+    dtype = str(column_type.value_type) if column_type else None
     return EmbeddingsView(
         name=path.stem,
         items=metadata and metadata.num_rows,
-        width=lists and lists.list_size,
-        dtype=lists
-        and {"halffloat": "float16", "float": "float32", "double": "float64"}.get(
-            str(lists.value_type), str(lists.value_type)
-        ),
+        width=column_type and column_type.list_size,
+        dtype=dtype and DTYPE_NAMES.get(dtype, dtype),
         stale=staleness(path),
     )
 
 
 def _sids(dataset: Dataset, path: Path, staleness: _Staleness) -> SidsView:
-    metadata, lists = _metadata(path), _lists(path, "sid")
-    report = dataset.quality(path.stem)
-    try:
-        rows = (
-            []
-            if artifacts.stale(report, inputs={"sids": path})
-            else artifacts.read(report, "quality").to_pylist()
-        )
-    except UserError:
-        rows = []
+    metadata, column_type = _metadata(path), _list_type(path, "sid")
+    provenance = artifacts.provenance(path)
     return SidsView(
         name=path.stem,
         items=metadata and metadata.num_rows,
-        digits=lists and lists.list_size,
-        codebook=(artifacts.provenance(path) or {}).get("config", {}).get("codebook"),
-        collisions=next((int(row["value"]) for row in rows if row["measure"] == "collisions"), None),
+        digits=column_type and column_type.list_size,
+        codebook=provenance["config"].get("codebook") if provenance else None,
+        collisions=_collisions(dataset.quality(path.stem), path),
         stale=staleness(path),
     )
+
+
+def _collisions(report: Path, sids: Path) -> int | None:
+    """Return the number of collisions in the quality report.
+
+    Returns:
+        None if the report is missing or damaged, or if it was made from other semantic IDs.
+    """
+    try:
+        if artifacts.stale(report, inputs={"sids": sids}):
+            return None
+        rows = artifacts.read(report, "quality").to_pylist()
+    except UserError:
+        return None
+    return next((int(row["value"]) for row in rows if row["measure"] == "collisions"), None)
 
 
 def _run(run: Run, staleness: _Staleness) -> RunView:
@@ -204,6 +265,8 @@ def _run(run: Run, staleness: _Staleness) -> RunView:
     try:
         config = run.read_config()
         return RunView(run.name, config, evaluations, staleness.run(config))
+    except UnsupportedFormat as error:
+        return RunView(run.name, {}, evaluations, f"{run.config.name} has {error.found}: train it again")
     except UserError:
         return RunView(run.name, {}, evaluations, f"{run.config.name} is not readable")
 
@@ -223,23 +286,25 @@ def _evaluation(folder: Path, staleness: _Staleness) -> EvaluationView:
 
 
 def _metadata(path: Path) -> pq.FileMetaData | None:
+    """Return the metadata of a Parquet file; None if it cannot be read."""
     try:
         return pq.read_metadata(path)
     except (OSError, pa.ArrowException):
         return None
 
 
-def _values(metadata: pq.FileMetaData, column: str) -> int:
-    """How many values a list column holds in all its rows, from the metadata alone."""
+def _count_values(metadata: pq.FileMetaData, column: str) -> int:
+    """Return the number of values that a list column holds in all rows, from the metadata alone."""
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+    counts = [chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column]
+    return int(sum(counts))
 
 
-def _lists(path: Path, column: str) -> pa.FixedSizeListType | None:
-    """The type of a fixed-size list column; None where there is no such column."""
+def _list_type(path: Path, column: str) -> pa.FixedSizeListType | None:
+    """Return the type of a column of fixed-size lists; None if there is no such column."""
     try:
-        kind = pq.read_schema(path).field(column).type
+        column_type = pq.read_schema(path).field(column).type
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
-    return kind if pa.types.is_fixed_size_list(kind) else None
+    return column_type if pa.types.is_fixed_size_list(column_type) else None

@@ -1,4 +1,4 @@
-"""No process outlives the one that started it."""
+"""Processes that end when the process that started them ends."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import signal
 import threading
 import time
 
-PARENT = "MASKGR_PARENT"  # set for a process to the number of the one that starts it
-LOOK_SECONDS = 0.2
+PARENT = "MASKGR_PARENT"  # environment variable that holds the process ID of the parent
+LOOK_SECONDS = 0.2  # interval between two looks at the parent
 
 
 def end_with_parent() -> None:
-    """Have this process killed soon after the one that started it ended in whatever way; nothing where PARENT is not set."""
+    """Kill this process soon after its parent ends for any reason.
+
+    Without the environment variable PARENT, do nothing.
+    """
     parent = int(os.environ.pop(PARENT, "0"))
 
     def watch() -> None:

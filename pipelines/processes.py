@@ -1,4 +1,4 @@
-"""Several processes that share one command's work: who this one is, and sums over all of them."""
+"""Processes that share the work of one command: rank, number of processes, locks and sums over all."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def process_state() -> PartialState:
-    """This process among those that were started together, and its device.
+    """Return the rank and the device of this process among those that were started together.
 
-    Whoever asks Accelerate first decides for the whole process, so everything that runs in several asks here:
-    without `cpu`, Accelerate 1.15 takes each of several processes on the CPU for the only one.
-    ACCELERATE_USE_CPU (set by `accelerate launch --cpu` and `maskgr … --processes`) keeps it off the GPUs. Whoever
-    waits for the others waits up to a day: a launcher ends those that would wait in vain.
+    The first request to Accelerate fixes the state of the whole process. All code that runs in several
+    processes therefore gets the state here: without `cpu`, Accelerate 1.15 treats each of several CPU
+    processes as the only one. ACCELERATE_USE_CPU, which `accelerate launch --cpu` and `maskgr … --processes`
+    set, selects the CPU. A process waits for the others for up to one day; if another process fails, the
+    launcher ends the waiting ones.
     """
     import torch
     from accelerate import PartialState
@@ -34,8 +35,12 @@ def process_state() -> PartialState:
 
 
 @contextmanager
-def turn(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Have a folder to the processes of this command; `waiting` is called where they must wait for another command's."""
+def command_lock(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold an exclusive lock on a folder for all processes of this command.
+
+    Args:
+        waiting: function that is called if another command holds the lock.
+    """
     state = process_state()
     with locked(folder, waiting) if state.is_main_process else nullcontext():
         state.wait_for_everyone()
@@ -44,7 +49,13 @@ def turn(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among several: its number, how many there are, and the sum of an array over all of them."""
+    """One process among several.
+
+    Attributes:
+        rank: number of this process, from 0.
+        count: number of processes.
+        total: function that returns the sum of an array over all processes.
+    """
 
     rank: int = 0
     count: int = 1
@@ -52,14 +63,16 @@ class Processes:
 
     @staticmethod
     def started() -> Processes:
-        """The processes that were started together, as Accelerate knows them."""
+        """Return this process among those that were started together, as Accelerate counts them."""
         import torch
         from accelerate.utils import reduce
 
         state = process_state()
 
         def total(array: np.ndarray) -> np.ndarray:
-            return reduce(torch.as_tensor(array, device=state.device), "sum").cpu().numpy()
+            tensor = torch.as_tensor(array, device=state.device)
+            result: np.ndarray = reduce(tensor, "sum").cpu().numpy()
+            return result
 
         return (
             Processes(state.process_index, state.num_processes, total)

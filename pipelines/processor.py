@@ -1,29 +1,21 @@
-"""What this machine's processor is, as provenance and estimates name it."""
+"""Description of this machine's processor for provenance and time estimates."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
 
-INSTRUCTIONS = (
-    "avx2",
-    "avx512f",
-    "avx512_bf16",
-    "amx_bf16",
-)  # how wide products are, and whether there are any in bfloat16
+# Instruction sets that decide how fast matrix products are, and whether the processor has them in bfloat16.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def processor() -> str:
-    """The processor's name and which of the instructions it has that decide how fast a training is, as far as the system tells."""
+    """Return the processor's name and its `INSTRUCTIONS`, as far as the operating system reports them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except (OSError, UnicodeDecodeError):
         lines = []
-    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    has = {*told.get("flags", "").split()}
-    return ", ".join(
-        (
-            told.get("model name") or platform.processor() or "unknown",
-            *(flag for flag in INSTRUCTIONS if flag in has),
-        )
-    )
+    values = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = values.get("model name") or platform.processor() or "unknown"
+    flags = {*values.get("flags", "").split()}
+    return ", ".join((name, *(flag for flag in INSTRUCTIONS if flag in flags)))

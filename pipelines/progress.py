@@ -1,4 +1,4 @@
-"""How long work tells what it is doing, without knowing who listens.
+"""Progress reports of long work, independent of how they are shown.
 
 The command line implements `Progress` with Rich; tests implement it with a list.
 """
@@ -11,25 +11,35 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One running piece of work with a known or unknown end."""
+    """One running piece of work, whose total may be unknown."""
 
     def update(self, completed: float, note: str = "") -> None:
-        """Set how much is done (in the task's unit) and a short live note, e.g. "loss 3.21 · 18k tokens/s"."""
+        """Set the completed amount and a short live note.
+
+        Args:
+            completed: amount in the task's unit.
+            note: e.g. "loss 3.21 · 18k tokens/s".
+        """
 
     def advance(self, amount: float = 1) -> None:
-        """Add to what is done."""
+        """Add to the completed amount."""
 
 
 class Progress(Protocol):
-    """A listener for long work."""
+    """Receiver of the progress of long work."""
 
     def say(self, message: str) -> None:
-        """Report one line that a person should be able to read afterwards."""
+        """Report one line that stays visible to the user."""
 
     def task(
         self, description: str, total: float | None = None, unit: str = ""
     ) -> AbstractContextManager[Task]:
-        """Open a task; `unit` is "bytes" for sizes, else a plural noun ("users", "batches")."""
+        """Open a task.
+
+        Args:
+            total: amount of work in `unit`; None if it is unknown.
+            unit: "bytes" for sizes, else a plural noun ("users", "batches").
+        """
 
 
 class _SilentTask:
@@ -41,7 +51,7 @@ class _SilentTask:
 
 
 class Silent:
-    """A `Progress` that tells nobody: for library use and for all processes but the first."""
+    """A `Progress` that shows nothing, for use as a library and for all processes but the first."""
 
     def say(self, message: str) -> None:
         pass

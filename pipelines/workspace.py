@@ -1,78 +1,58 @@
-"""Where artifacts lie, which one a command means, and what is stale.
-
-WORKSPACE/
-    workspace.json                      the data set last downloaded or imported
-    downloads/NAME/                     files as fetched, with their checksums
-    datasets/NAME/interactions.parquet  items.parquet  sequences.parquet
-    datasets/NAME/embeddings/E.parquet
-    datasets/NAME/sids/S.parquet        S.quality.parquet
-    runs/RUN/config.json                model.safetensors  history.parquet  state.safetensors
-    runs/.RUN.anew/                     the same of a training that will take its place
-    runs/RUN/eval/DECODING/             ranks.parquet  recommendations.parquet  metrics.parquet
-    comparisons/DECODING/A/B.parquet    how run B differs from run A
-    studies/STUDY/                      study.json  journal.log  trials.parquet
-    ablate/KEY.json                     where a cell of a grid was evaluated, or why not
-    reports/RECIPE-BUDGET/              results.parquet  curves.parquet  report.html  table.md  *.png
-"""
+"""Workspace, the folder of all artifacts: its layout, and the paths of the artifacts that a command uses."""
 
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
 
-from pipelines.durable import settle
+from pipelines.durable import finish_installs
 from pipelines.errors import UserError
-from pipelines.options import shown
+from pipelines.formats import FORMAT_VERSION as FORMAT_VERSION
+from pipelines.formats import RunConfig as RunConfig
+from pipelines.formats import UnsupportedFormat as UnsupportedFormat
+from pipelines.formats import WorkspaceConfig, read_run_config, refuse_newer_format
+from pipelines.names import checked_name, is_name
 
 ENVIRONMENT = "MASKGR_WORKSPACE"
-LONGEST_NAME = 128  # file systems take 255 bytes, and temporary names are longer than the names
+
+# Path in the workspace → content. Names in capitals stand for names that vary.
+LAYOUT = {
+    "workspace.json": "format of the workspace, and the data set last downloaded or imported",
+    "downloads/NAME/": "files as fetched, and their checksums",
+    "datasets/NAME/interactions.parquet": "user, item, timestamp or position, as in the source",
+    "datasets/NAME/items.parquet": "items 0 … N−1 with their texts",
+    "datasets/NAME/sequences.parquet": "items of each user in order of time",
+    "datasets/NAME/embeddings/E.parquet": "one vector per item",
+    "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.quality.parquet is its quality report",
+    "runs/RUN/": "config.json, model.safetensors, history.parquet, state.safetensors (to resume)",
+    "runs/.RUN.anew/": "the same files of a repeated training that replaces the run when it is finished",
+    "runs/RUN/eval/DECODING/": "ranks.parquet, recommendations.parquet, metrics.parquet",
+    "runs/RUN/eval/diagnosis-…/": "diagnosis.parquet",
+    "comparisons/DECODING/A/B.parquet": "differences of run B from run A",
+    "studies/STUDY/": "hyperparameter search: study.json, journal.log, trials.parquet",
+    "ablate/KEY.json": "evaluation of a cell of a grid, or why there is none; jobs/ holds jobs and logs",
+    "reports/RECIPE-BUDGET/": "results.parquet, curves.parquet, report.html, table.md, plot.png, curves.png",
+}
 
 
-class Chosen(TypedDict, total=False):
-    """workspace.json."""
+def layout() -> str:
+    """Return the layout of a workspace as text, one path a line with its content.
 
-    dataset: str
-
-
-class Source(TypedDict):
-    """What something was made from, and the sha256 of its content."""
-
-    path: str
-    sha256: str
-
-
-Best = TypedDict("Best", {"step": int, "recall@10": float})
-
-
-class RunConfig(TypedDict, total=False):
-    """config.json of a run: its plan, and what became of it. One of another version may lack a key."""
-
-    dataset: str
-    sids: str | None
-    model: str
-    preset: str
-    model_settings: dict[str, Any]
-    train: dict[str, Any]
-    created: str
-    state: str
-    inputs: dict[str, Source]
-    version: str
-    commit: str | None
-    machine: str
-    processes: int
-    steps: int
-    seconds: float
-    best: Best | None
-    weights: str | None
+    `data/README.md` holds the same text.
+    """
+    width = max(map(len, LAYOUT)) + 2
+    return "".join(f"{path:<{width}}{content}\n" for path, content in LAYOUT.items())
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The artifacts of one data set."""
+    """Paths of the artifacts of one data set.
+
+    Attributes:
+        path: folder of the data set.
+    """
 
     name: str
     path: Path
@@ -96,6 +76,7 @@ class Dataset:
         return self.path / "sids" / f"{checked_name(name)}.parquet"
 
     def quality(self, sids: str) -> Path:
+        """Return the path of the quality report of semantic IDs."""
         return self.path / "sids" / f"{checked_name(sids)}.quality.parquet"
 
     @property
@@ -104,30 +85,34 @@ class Dataset:
 
     @property
     def all_sids(self) -> list[Path]:
-        return sorted(
-            p for p in (self.path / "sids").glob("[!.]*.parquet") if not p.name.endswith(".quality.parquet")
-        )
+        paths = (self.path / "sids").glob("[!.]*.parquet")
+        return sorted(path for path in paths if not path.name.endswith(".quality.parquet"))
 
     def require_embeddings(self, name: str | None = None) -> Path:
-        """The named embeddings, else the newest ones.
+        """Return the path of the named embeddings, or of the newest ones if `name` is None.
 
         Raises:
-            UserError: there are none of that name, or none at all.
+            UserError: there are no embeddings of that name, or none at all.
         """
-        have = self.all_embeddings
-        if name is None and have:
-            return max(have, key=lambda path: path.stat().st_mtime_ns)
+        paths = self.all_embeddings
+        if name is None and paths:
+            return max(paths, key=lambda path: path.stat().st_mtime_ns)
         if name is None or not self.embeddings(name).exists():
-            which = "No embeddings" if name is None else f"No embeddings {name!r}"
+            missing = "No embeddings" if name is None else f"No embeddings {name!r}"
+            names = ", ".join(path.stem for path in paths) or "none"
             raise UserError(
-                f"{which} in {self.path / 'embeddings'} (it holds {', '.join(p.stem for p in have) or 'none'}). Run `maskgr embed` first."
+                f"{missing} in {self.path / 'embeddings'} (it holds {names}). Run `maskgr embed` first."
             )
         return self.embeddings(name)
 
 
 @dataclass(frozen=True)
 class Run:
-    """The artifacts of one training run."""
+    """Paths of the files of one training run.
+
+    Attributes:
+        path: folder of the run.
+    """
 
     name: str
     path: Path
@@ -137,14 +122,27 @@ class Run:
         return self.path / "config.json"
 
     def read_config(self) -> RunConfig:
-        """What config.json says.
+        """Read config.json.
 
         Raises:
-            UserError: it is missing or spoilt.
+            UnsupportedFormat: the file has another format than `FORMAT_VERSION`.
+            UserError: the file is missing or damaged.
         """
-        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+        return read_run_config(self.config, self.name)
 
-        return artifacts.read_json(self.config, RunConfig, "Remove its folder and train the run again.")
+    @property
+    def has_supported_format(self) -> bool:
+        """False if config.json has another format than `FORMAT_VERSION`.
+
+        A missing or damaged file counts as supported.
+        """
+        try:
+            self.read_config()
+        except UnsupportedFormat:
+            return False
+        except UserError:
+            pass
+        return True
 
     @property
     def weights(self) -> Path:
@@ -160,7 +158,10 @@ class Run:
 
     @property
     def anew(self) -> Run:
-        """The place of a training that takes this run's place once it is finished."""
+        """Run in which this run is trained again.
+
+        Its folder replaces the folder of this run when the training is finished.
+        """
         return Run(self.name, self.path.with_name(f".{self.name}.anew"))
 
     def evaluation(self, decoding: str) -> Path:
@@ -168,139 +169,125 @@ class Run:
 
     @property
     def evaluations(self) -> list[Path]:
-        return sorted(p.parent for p in (self.path / "eval").glob("[!.]*/metrics.parquet"))
+        return sorted(path.parent for path in (self.path / "eval").glob("[!.]*/metrics.parquet"))
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """One folder of artifacts."""
+    """Paths in a workspace, see `LAYOUT`.
+
+    Attributes:
+        root: folder of the workspace.
+    """
 
     root: Path
 
     @staticmethod
     def find(option: Path | None = None) -> Workspace:
-        """The workspace a command means: the option, else MASKGR_WORKSPACE, else ./data.
+        """Return the workspace that a command uses: the option, else MASKGR_WORKSPACE, else ./data.
 
-        What a killed command was about to put in place there is put in place first.
+        If a killed command had begun to move files into place, the move is finished first.
 
         Raises:
-            UserError: that path is no folder, or holds nothing and nothing can be written there.
+            UserError: the path is not a folder, holds no artifacts and cannot be written, or has a newer
+                format.
         """
         root = Path(option or os.environ.get(ENVIRONMENT) or "data")
         if reason := _unusable(root):
             raise UserError(
                 f"The workspace {root} {reason}. Name a folder with --workspace or {ENVIRONMENT}."
             )
-        with suppress(OSError):  # of a workspace that may only be read
+        workspace = Workspace(root)
+        refuse_newer_format(workspace.config)
+        with suppress(OSError):  # a workspace without write permission
             for pattern in ("datasets", "datasets/*", "runs", "runs/*/eval", "reports"):
                 for folder in root.glob(pattern):
-                    settle(folder)
-        return Workspace(root)
+                    finish_installs(folder)
+        return workspace
+
+    @property
+    def config(self) -> Path:
+        return self.root / "workspace.json"
 
     def downloads(self, name: str) -> Path:
         return self.root / "downloads" / checked_name(name)
 
     def dataset(self, name: str) -> Dataset:
-        """The place of a data set, whether or not it exists yet."""
+        """Return the paths of a data set, which need not exist."""
         return Dataset(name, self.root / "datasets" / checked_name(name))
 
     @property
     def datasets(self) -> list[Dataset]:
-        found = sorted((self.root / "datasets").glob("[!.]*/sequences.parquet"))
-        return [self.dataset(p.parent.name) for p in found if _is_name(p.parent.name)]
+        """All data sets, sorted by name."""
+        names = [path.parent.name for path in (self.root / "datasets").glob("[!.]*/sequences.parquet")]
+        return [self.dataset(name) for name in sorted(names) if is_name(name)]
 
     def use(self, dataset: str) -> None:
-        """Make `dataset` the one that commands take when none is named."""
-        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+        """Make `dataset` the current data set, which commands use if none is named.
 
-        artifacts.write_json(self.root / "workspace.json", {"dataset": dataset})
+        Raises:
+            UserError: workspace.json has a newer format, or cannot be written.
+        """
+        from pipelines import artifacts  # loads pyarrow, which `maskgr --help` does not need
+
+        refuse_newer_format(self.config)
+        artifacts.write_json(self.config, {"format": FORMAT_VERSION, "dataset": dataset})
 
     @property
     def current(self) -> str | None:
-        """The data set last downloaded or imported.
+        """Name of the current data set, the one last downloaded or imported.
 
         Raises:
-            UserError: workspace.json is spoilt.
+            UserError: workspace.json is damaged or has a newer format.
         """
-        from pipelines import artifacts  # brings pyarrow, which `maskgr --help` must not wait for
+        from pipelines import artifacts  # loads pyarrow, which `maskgr --help` does not need
 
-        path = self.root / "workspace.json"
-        found = (
-            artifacts.read_json(path, Chosen, "Remove it, and name the data set with --dataset.")
-            if path.exists()
-            else {}
-        )
-        return found.get("dataset")
+        if not self.config.exists():
+            return None
+        refuse_newer_format(self.config)
+        advice = "Remove it, and name the data set with --dataset."
+        config: WorkspaceConfig = artifacts.read_json(self.config, WorkspaceConfig, advice)
+        return config.get("dataset")
 
     def require_dataset(self, name: str | None = None) -> Dataset:
-        """The named data set, else the one last downloaded or imported.
+        """Return the named data set, or the current one if `name` is None.
 
         Raises:
-            UserError: there is none of that name, or none at all.
+            UserError: there is no data set of that name, or none at all.
         """
-        have = [d.name for d in self.datasets]
+        names = [dataset.name for dataset in self.datasets]
         if name is None:
             name = self.current
-            if name not in have and have:
-                raise UserError(
-                    f"Name the data set to use with --dataset: {self.root} holds {', '.join(have)}."
-                )
-            if name not in have:
-                raise UserError(
-                    f"No data set in {self.root}. Run `maskgr download beauty` or `maskgr import NAME …` first."
-                )
-        if name not in have:
+            if name is None or name not in names:
+                raise UserError(self._no_current_dataset(names))
+        if name not in names:
             raise UserError(
-                f"No data set {name!r} in {self.root} (it holds {', '.join(have) or 'none'}). "
+                f"No data set {name!r} in {self.root} (it holds {', '.join(names) or 'none'}). "
                 f"Run `maskgr download {name}` or `maskgr import {name} …` first."
             )
         return self.dataset(name)
 
+    def _no_current_dataset(self, names: list[str]) -> str:
+        if names:
+            return f"Name the data set to use with --dataset: {self.root} holds {', '.join(names)}."
+        return f"No data set in {self.root}. Run `maskgr download beauty` or `maskgr import NAME …` first."
+
     def run(self, name: str) -> Run:
-        """The place of a run, whether or not it exists yet."""
+        """Return the paths of a run, which need not exist."""
         return Run(name, self.root / "runs" / checked_name(name))
-
-    def study(self, name: str) -> Path:
-        """The folder of a search for hyperparameters, whether or not it exists yet."""
-        return self.root / "studies" / checked_name(name)
-
-    @property
-    def outcomes(self) -> Path:
-        """The folder of what became of the cells of grids."""
-        return self.root / "ablate"
-
-    def run_result(self, key: str) -> Path:
-        """What became of one cell, whether or not it exists yet."""
-        return self.outcomes / f"{checked_name(key)}.json"
-
-    def report(self, name: str) -> Path:
-        """The folder of a report, whether or not it exists yet."""
-        return self.root / "reports" / checked_name(name)
-
-    @property
-    def reports(self) -> list[Path]:
-        """The results of all reports."""
-        return sorted((self.root / "reports").glob("[!.]*/results.parquet"))
 
     @property
     def runs(self) -> list[Run]:
         """All runs, oldest first."""
-        found = [
-            self.run(p.parent.name)
-            for p in (self.root / "runs").glob("[!.]*/config.json")
-            if _is_name(p.parent.name)
-        ]
-        return sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
-
-    def comparisons(self, evaluation: str, baseline: str) -> Path:
-        """The folder of how runs, a file each, differ from the run `baseline`."""
-        return self.root / "comparisons" / checked_name(evaluation) / checked_name(baseline)
+        names = [path.parent.name for path in (self.root / "runs").glob("[!.]*/config.json")]
+        runs = [self.run(name) for name in names if is_name(name)]
+        return sorted(runs, key=lambda run: run.config.stat().st_mtime_ns)
 
     def require_run(self, name: str | None = None) -> Run:
-        """The named run, else the newest one.
+        """Return the named run, or the newest one if `name` is None.
 
         Raises:
-            UserError: there is none of that name, or none at all.
+            UserError: there is no run of that name, or none at all.
         """
         runs = self.runs
         if name is None:
@@ -310,36 +297,45 @@ class Workspace:
         for run in runs:
             if run.name == name:
                 return run
+        names = ", ".join(run.name for run in runs) or "none"
         raise UserError(
-            f"No run {name!r} in {self.root / 'runs'} (it holds {', '.join(r.name for r in runs) or 'none'}). "
+            f"No run {name!r} in {self.root / 'runs'} (it holds {names}). "
             "Run `maskgr train` first or name another."
         )
 
+    def comparisons(self, evaluation: str, baseline: str) -> Path:
+        """Return the folder of comparisons with the run `baseline`; it holds one file per compared run."""
+        return self.root / "comparisons" / checked_name(evaluation) / checked_name(baseline)
 
-def checked_name(name: str) -> str:
-    """`name` if it can be a folder's name.
+    def study(self, name: str) -> Path:
+        """Return the folder of a hyperparameter search, which need not exist."""
+        return self.root / "studies" / checked_name(name)
 
-    Raises:
-        UserError: it is empty, too long, or holds anything but letters, digits, dot, dash, plus and underscore.
-    """
-    if _is_name(name):
-        return name
-    if len(name) > LONGEST_NAME:
-        raise UserError(
-            f"{shown(name)} cannot be a name: it has {len(name):,} characters, and a name has at most {LONGEST_NAME}."
-        )
-    raise UserError(
-        f"{shown(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, and begin with a letter or digit."
-    )
+    @property
+    def run_results(self) -> Path:
+        """Folder of the results of grid cells."""
+        return self.root / "ablate"
 
+    def run_result(self, key: str) -> Path:
+        """Return the path of the result of one grid cell, which need not exist."""
+        return self.run_results / f"{checked_name(key)}.json"
 
-def _is_name(name: str) -> bool:
-    return len(name) <= LONGEST_NAME and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name))
+    def report(self, name: str) -> Path:
+        """Return the folder of a report, which need not exist."""
+        return self.root / "reports" / checked_name(name)
+
+    @property
+    def reports(self) -> list[Path]:
+        """Paths of the results.parquet files of all reports."""
+        return sorted((self.root / "reports").glob("[!.]*/results.parquet"))
 
 
 def _unusable(root: Path) -> str | None:
-    """Why a folder cannot be a workspace, if it cannot: one that holds artifacts need only be readable."""
-    import tempfile  # not at the top: `maskgr --help` need not wait for it
+    """Return the reason why a folder cannot be a workspace, or None.
+
+    A folder that holds artifacts need not be writable.
+    """
+    import tempfile  # not needed by `maskgr --help`
 
     try:
         if root.exists() and not root.is_dir():

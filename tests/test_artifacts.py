@@ -130,7 +130,7 @@ def test_an_input_made_again_with_the_same_content_has_not_changed(path: Path, t
 BROKEN = {
     "missing column": (
         items().drop_columns("text"),
-        "has no column 'text' \\(it has item, item_id\\); it is not a items file",
+        "has no column 'text' \\(it has item, item_id\\); it is not of kind .items.",
     ),
     "wrong type": (items(text=[1, 2, 3, 4, 5]), "column text is int64, expected string"),
     "null": (items(text=["a", "b", None, "d", "e"]), "column text has no value in row 2"),

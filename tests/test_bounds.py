@@ -1,4 +1,4 @@
-"""Every option of every command: what it may be, and that all else is refused in a line before any work begins."""
+"""Bounds of every option of every command: other values are refused in one line before any work begins."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from benchmarks.fuzz.options import BEYOND, Typed, arguments, outcome, run, typed_options, without_work
+from benchmarks.fuzz.options import OUT_OF_BOUNDS, Option, all_options, arguments, outcome, run, without_work
 from pipelines.decode.config import Decoding
-from pipelines.download.config import DownloadConfig, ImportConfig
+from pipelines.download.config import DownloadConfig
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
+from pipelines.import_.config import ImportConfig
 from pipelines.models.registry import MODELS
 from pipelines.options import check, option, shown
 from pipelines.tokenize.config import TokenizeConfig
@@ -31,33 +32,34 @@ def no_work() -> Iterator[None]:
 
 
 def refused(*typed: str) -> str:
-    result, said = outcome(*typed)
-    assert result == "refused", (typed, said)
-    return said
+    """Return the error message of a command line that must be refused."""
+    result, message = outcome(*typed)
+    assert result == "refused", (typed, message)
+    return message
 
 
-def named(typed: Typed) -> str:
+def named(typed: Option) -> str:
     return f"{typed.command} {typed.flag}"
 
 
-@pytest.mark.parametrize("number", [o for o in typed_options() if o.is_number], ids=named)
-def test_every_number_has_bounds(number: Typed) -> None:
-    for value in BEYOND:
+@pytest.mark.parametrize("number", [o for o in all_options() if o.is_number], ids=named)
+def test_every_number_has_bounds(number: Option) -> None:
+    for value in OUT_OF_BOUNDS:
         assert number.flag in refused(*arguments(number, value))
-    for value in ("-1", "0", "2147483648"):  # within the bounds of some
-        result, said = outcome(*arguments(number, value))
-        assert result == "accepted" or number.flag in said, (value, said)
+    for value in ("-1", "0", "2147483648"):  # within the bounds of some options
+        result, message = outcome(*arguments(number, value))
+        assert result == "accepted" or number.flag in message, (value, message)
 
 
-@pytest.mark.parametrize("words", [o for o in typed_options() if not o.is_number], ids=named)
-def test_no_text_is_empty_endless_or_holds_a_nul(words: Typed) -> None:
+@pytest.mark.parametrize("words", [o for o in all_options() if not o.is_number], ids=named)
+def test_texts_that_are_empty_too_long_or_with_a_nul_are_refused(words: Option) -> None:
     for value in ("", "  ", "x" * 5000, "a\0b"):
         assert (words.flag or "An argument") in refused(*arguments(words, value))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.__name__)
 def test_every_number_of_a_configuration_declares_both_bounds(config: type) -> None:
-    """Walks the declarations, so that an option that is added without bounds is seen."""
+    """The test reads the declarations, so that it notices a new option without bounds."""
     for declared in dataclasses.fields(config):
         if any(kind in str(declared.type).split(" | ") for kind in ("int", "float")):
             low, high = declared.metadata["low"], declared.metadata["high"]
@@ -82,7 +84,7 @@ def test_every_number_of_a_configuration_declares_both_bounds(config: type) -> N
         ("eval --remask 100000", "--remask is 100000; it must be between 0 and 100."),
         ("eval --guidance nan", "--guidance is nan; it must be between 0 and 100."),
         ("eval --tokens 0", "--tokens is 0; it must be between 1 and 10,000,000."),
-        ("tune --budget nan", "--budget is nan; it must be between 1e-09 and 1,000,000."),
+        ("tune --total-minutes nan", "--total-minutes is nan; it must be between 1e-09 and 1,000,000."),
         ("ablate table1 --seeds 100000", "--seeds is 100000; it must be between 1 and 1,000."),
         ("ablate table1 --jobs 100000", "--jobs is 100000; it must be between 1 and 256."),
         (
@@ -107,10 +109,10 @@ def test_every_number_of_a_configuration_declares_both_bounds(config: type) -> N
     ],
     ids=lambda value: value[:40],
 )
-def test_what_a_refusal_says(typed: str, message: str) -> None:
-    said = refused(*typed.split(" "))
-    assert message in said
-    assert len(said.splitlines()) == 1
+def test_the_message_of_a_refusal(typed: str, message: str) -> None:
+    error = refused(*typed.split(" "))
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 def test_a_model_beyond_the_memory_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +126,7 @@ def test_a_model_beyond_the_memory_is_refused_before_it_is_built(monkeypatch: py
     sizes, train = configure("sasrec", "small", {})
     memory.check_memory(sizes, train, items=50_000)
     with pytest.raises(UserError, match="parameters and needs at least"):
-        memory.check_memory(sizes, train, items=5_000_000)  # each a row of the embeddings
+        memory.check_memory(sizes, train, items=5_000_000)  # each item has an embedding
     with pytest.raises(UserError, match="on 2,000,000 tokens at a time; .* or --micro-tokens"):
         configure("sasrec", "small", {"micro_tokens": 2_000_000, "batch_size": 100_000})
     monkeypatch.setattr(memory, "_largest_gpu", lambda: 2.0**60)
@@ -137,18 +139,18 @@ class Toy:
     count: int | None = field(default=None, metadata=option("Count.", 1, 10_000, flag="--how-many"))
     word: str = field(default="yes", metadata=option("Word.", choices=("yes", "no")))
     really: bool = field(default=False, metadata=option("Really."))
-    free: object = None  # no option
+    free: object = None  # not an option
 
     def __post_init__(self) -> None:
         check(self)
 
 
 @pytest.mark.parametrize(
-    "sound",
+    "values",
     [{"rate": 0.25}, {"rate": 1}, {"count": 1}, {"count": 10_000}, {"word": "no"}, {"free": object()}],
 )
-def test_bounds_belong_to_what_is_allowed(sound: dict) -> None:
-    Toy(**sound)
+def test_bounds_are_allowed_values(values: dict) -> None:
+    Toy(**values)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_bounds_belong_to_what_is_allowed(sound: dict) -> None:
         ({"really": 1}, "--really is 1; it must be yes or no."),
     ],
 )
-def test_what_is_refused(wrong: dict, message: str) -> None:
+def test_wrong_values_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(UserError) as raised:
         Toy(**wrong)
     assert str(raised.value) == message
@@ -179,8 +181,8 @@ def test_long_values_are_cut() -> None:
     assert shown(-0.5) == "-0.5"
 
 
-def test_values_drawn_at_random_bring_no_command_down() -> None:
-    found = run(250, seed=0)
-    assert found.faults == []
-    assert found.tried == 250 == found.refused + found.accepted
-    assert found.accepted
+def test_random_values_crash_no_command() -> None:
+    result = run(250, seed=0)
+    assert result.faults == []
+    assert result.tried == 250 == result.refused + result.accepted
+    assert result.accepted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UserError, reading, unsaid_panics
+from pipelines.errors import UserError, reading, hidden_panics
 
 
 class PanicException(BaseException):
@@ -42,10 +42,10 @@ def test_all_else_passes(failure: BaseException) -> None:
 
 
 def test_what_a_panic_prints_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError), reading(Path("a"), "file", ""), unsaid_panics():
+    with pytest.raises(UserError), reading(Path("a"), "file", ""), hidden_panics():
         os.write(2, b"thread panicked at array.rs, stack backtrace")
         raise PanicException("not yet implemented")
-    with pytest.raises(UserError), reading(Path("a"), "file", ""), unsaid_panics():
+    with pytest.raises(UserError), reading(Path("a"), "file", ""), hidden_panics():
         os.write(2, b"a warning\n")
         raise ValueError("no")
     assert capfd.readouterr().err == "a warning\n"

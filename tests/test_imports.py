@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
 CORE = {
-    *("errors", "options", "shapes", "durable", "orphans", "progress", "processes", "processor"),
-    *("artifacts", "workspace"),
+    *("errors", "options", "typed_json", "durable", "orphans", "progress", "processes", "processor"),
+    *("artifacts", "schemas", "formats", "names", "workspace"),
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
     **dict.fromkeys(["data", "download", "embed", "tokenize", "inventory", *CORE], set()),

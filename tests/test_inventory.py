@@ -13,7 +13,7 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.inventory import EmbeddingsView, SidsView, overview
-from pipelines.workspace import Dataset, Run, Workspace
+from pipelines.workspace import FORMAT_VERSION, Dataset, Run, Workspace
 
 ITEMS = 60
 
@@ -47,6 +47,7 @@ def write_run(workspace: Workspace, name: str = "first", **changes: Any) -> Run:
     run, dataset = workspace.run(name), workspace.dataset("toy")
     sources = {"sequences": dataset.sequences, "sids": dataset.sids("lsa-2x10")}
     config = {
+        "format": FORMAT_VERSION,
         "created": "2026-01-01T00:00:00Z",
         "dataset": "toy",
         "sids": "lsa-2x10",
@@ -201,9 +202,21 @@ def test_what_cannot_be_read_is_listed_as_such(full: Workspace) -> None:
     [{}, {"best": None}, {"dataset": "gone", "sids": "gone"}, {"dataset": "toy", "sids": "lsa-2x10"}],
 )
 def test_keys_of_a_run_may_be_missing(full: Workspace, config: dict[str, Any]) -> None:
-    artifacts.write_json(full.run("first").config, config)
+    artifacts.write_json(full.run("first").config, {"format": FORMAT_VERSION, **config})
     (run,) = overview(full).runs
     assert (run.best, run.stale) == (None, None)
+
+
+@pytest.mark.parametrize(("version", "found"), [({}, "no format"), ({"format": 1}, "format 1")])
+def test_a_run_of_another_format_is_listed_as_such(
+    full: Workspace, version: dict[str, int], found: str
+) -> None:
+    config = artifacts.read_json(full.run("first").config)
+    del config["format"]
+    artifacts.write_json(full.run("first").config, {**config, **version})
+    (run,) = overview(full).runs
+    assert (run.config, run.stale) == ({}, f"config.json has {found}: train it again")
+    assert run.evaluations[0].metrics[("recall", 10)] == 0.0512
 
 
 Command = Callable[..., CompletedProcess[str]]

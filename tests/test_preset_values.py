@@ -27,7 +27,7 @@ def test_help_shows_what_the_presets_of_maskgr_say(command: str) -> None:
     for option in values["small"]:
         line = next(line for line in text.splitlines() if f"--{option.replace('_', '-')} " in line)
         assert in_presets(option, values).strip() in line
-    assert "Transformer blocks. [paper: 8; small: 2; smoke: 1]" in text
+    assert "Number of transformer blocks. [paper: 8; small: 2; smoke: 1]" in text
     assert "maskgr presets MODEL" in text
 
 

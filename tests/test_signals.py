@@ -107,3 +107,33 @@ app.main()
     for how in ("swallowed", "replaced"):
         done = subprocess.run([sys.executable, "-c", code, how], cwd=ROOT, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_after_the_work_changes_nothing(number: signal.Signals) -> None:
+    code = f"""
+import atexit, os, sys
+from maskgr_cli.app import main
+atexit.register(os.kill, os.getpid(), {int(number)})
+sys.argv = ["maskgr", "--version"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("maskgr ")
+
+
+def test_a_signal_between_the_work_and_the_end_of_its_block_is_no_traceback() -> None:
+    code = """
+import os, signal, sys
+from maskgr_cli import app, signals
+
+def killed():  # at the beginning of the `finally` of `raise_on_signal`
+    os.kill(os.getpid(), signal.SIGINT)
+
+signals.exit_on_signal = killed
+sys.argv = ["maskgr", "--version"]
+app.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import artifacts
+from pipelines import __version__, artifacts
 from pipelines.errors import UserError
-from pipelines.workspace import Workspace, checked_name
-from tests.conftest import write_toy
+from pipelines.names import checked_name
+from pipelines.workspace import FORMAT_VERSION, UnsupportedFormat, Workspace, layout
+from tests.conftest import ROOT, write_toy
 
 
 def touch(path: Path, when: int = 0) -> Path:
@@ -195,3 +196,121 @@ def test_a_damaged_workspace_file_is_named(workspace: Workspace) -> None:
     artifacts.write_json(workspace.root / "workspace.json", {})
     with pytest.raises(UserError, match="Name the data set to use with --dataset"):
         workspace.require_dataset()
+
+
+def test_the_readme_of_the_default_workspace_shows_the_layout() -> None:
+    assert f"```\n{layout()}```\n" in (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_layout_names_the_paths_that_are_used(workspace: Workspace) -> None:
+    dataset, run = workspace.dataset("NAME"), workspace.run("RUN")
+    paths = (
+        workspace.config,
+        workspace.downloads("NAME"),
+        dataset.interactions,
+        dataset.items,
+        dataset.sequences,
+        dataset.embeddings("E"),
+        dataset.sids("S"),
+        run.path,
+        run.anew.path,
+        run.evaluation("DECODING"),
+        workspace.comparisons("DECODING", "A") / "B.parquet",
+        workspace.study("STUDY"),
+        workspace.run_result("KEY"),
+        workspace.report("RECIPE-BUDGET"),
+    )
+    listed = [line.split("  ")[0].rstrip("/") for line in layout().splitlines()]
+    assert {str(path.relative_to(workspace.root)) for path in paths} == {*listed} - {
+        "runs/RUN/eval/diagnosis-…"
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({}, "no format"),
+        ({"version": "0.0.9"}, "no format and was written by maskgr 0.0.9"),
+        ({"format": 1, "version": "0.0.9"}, "format 1 and was written by maskgr 0.0.9"),
+        ({"format": FORMAT_VERSION + 1}, f"format {FORMAT_VERSION + 1}"),
+        ({"format": "2"}, "format '2'"),
+        ({"format": None, "version": 3}, "format None"),
+        (
+            {"version": "0.0.9", "dataset": 7},
+            "no format and was written by maskgr 0.0.9",
+        ),  # not "dataset is 7"
+    ],
+)
+def test_a_run_of_another_format_is_refused(
+    workspace: Workspace, values: dict[str, object], found: str
+) -> None:
+    run = workspace.run("r")
+    artifacts.write_json(run.config, values)
+    assert not run.has_supported_format
+    with pytest.raises(UnsupportedFormat) as raised:
+        run.read_config()
+    assert str(raised.value) == (
+        f"{run.config} has {found}; maskgr {__version__} reads format {FORMAT_VERSION} only. "
+        "Train the run again: `maskgr train --force --name r`, with the options of the run."
+    )
+
+
+def test_a_run_of_this_format_is_read(workspace: Workspace) -> None:
+    run = workspace.run("r")
+    artifacts.write_json(run.config, {"format": FORMAT_VERSION, "dataset": "toy"})
+    assert run.has_supported_format
+    assert run.read_config() == {"format": FORMAT_VERSION, "dataset": "toy"}
+    artifacts.write_json(run.config, {"format": FORMAT_VERSION, "dataset": 7})
+    with pytest.raises(
+        UserError, match="dataset is 7, expected text. Remove its folder and train the run again"
+    ):
+        run.read_config()
+
+
+def test_a_workspace_file_without_format_gets_one_when_it_is_written(workspace: Workspace) -> None:
+    write_toy(workspace, name="one")
+    artifacts.write_json(workspace.config, {"dataset": "one"})
+    assert Workspace.find(workspace.root).require_dataset().name == "one"
+    assert artifacts.read_json(workspace.config) == {"dataset": "one"}
+    workspace.use("one")
+    assert artifacts.read_json(workspace.config) == {"dataset": "one", "format": FORMAT_VERSION}
+
+
+def test_a_workspace_file_of_a_newer_format_is_refused(workspace: Workspace) -> None:
+    write_toy(workspace)
+    artifacts.write_json(workspace.config, {"dataset": "toy", "format": FORMAT_VERSION + 1})
+    uses = (
+        lambda: Workspace.find(workspace.root),
+        lambda: workspace.current,
+        lambda: workspace.use("toy"),
+    )
+    message = (
+        f"workspace.json has format {FORMAT_VERSION + 1}; maskgr .* up to {FORMAT_VERSION}. Install a newer"
+    )
+    for use in uses:
+        with pytest.raises(UserError, match=message):
+            use()
+    assert artifacts.read_json(workspace.config)["format"] == FORMAT_VERSION + 1
+    artifacts.write_json(workspace.config, {"dataset": "toy", "format": "newest"})
+    with pytest.raises(UserError, match="format is 'newest', expected a whole number"):
+        workspace.require_dataset()
+
+
+def test_runs_of_another_format_are_passed_over_unless_named(workspace: Workspace) -> None:
+    from pipelines.ablate.engine import expected_minutes
+    from pipelines.train.configure import configure
+    from pipelines.train.existing import find_unfinished
+    from pipelines.train.plan import Plan
+
+    plan = Plan("toy", None, "sasrec", "smoke", *configure("sasrec", "smoke", {"steps": 30}))
+    trained = {**plan.to_dict(), "state": "running", "steps": 10, "seconds": 60.0}
+    run = workspace.run("r")
+    artifacts.write_json(run.config, trained)
+    with pytest.raises(UserError, match="There is nothing to resume"):
+        find_unfinished(workspace, None)
+    with pytest.raises(UnsupportedFormat):
+        find_unfinished(workspace, "r")
+    assert expected_minutes([run], plan) is None
+    artifacts.write_json(run.config, {**trained, "format": FORMAT_VERSION})
+    assert find_unfinished(workspace, None) == (run, plan)
+    assert expected_minutes([run], plan) == pytest.approx(3)

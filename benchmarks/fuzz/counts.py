@@ -1,4 +1,4 @@
-"""What became of the inputs that were tried."""
+"""Numbers of tried, refused and accepted inputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 @dataclass
 class Counts:
-    """Inputs of one kind: how many were tried, refused in a line and accepted, and the faults, a line each."""
+    """Numbers of the inputs of one kind.
+
+    Attributes:
+        name: name of the kind.
+        tried: number of inputs.
+        refused: number of inputs that were refused in one line.
+        accepted: number of inputs that were accepted.
+        faults: faults, one line each.
+    """
 
     name: str
     tried: int

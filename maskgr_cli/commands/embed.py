@@ -1,4 +1,4 @@
-"""`maskgr embed`: a vector for each item, from its text."""
+"""`maskgr embed`: compute a vector for each item from its text."""
 
 from __future__ import annotations
 

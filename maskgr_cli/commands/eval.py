@@ -1,87 +1,37 @@
-"""`maskgr eval`: recommendations for every user, measured, and how runs differ."""
+"""`maskgr eval`: recommendations for every user, their metrics, and comparisons of runs."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
-from maskgr_cli.options import (
-    ForceOption,
-    GpusOption,
-    ProcessesOption,
-    WorkspaceOption,
-    checked,
-    config_options,
-)
+from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
-from pipelines.models.config import PRECISIONS
-from pipelines.options import check_choice, check_number
-from pipelines.train.config import HORIZON, TOKENS
+from pipelines.evaluate.config import EvalConfig
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
     from pipelines.evaluate.run import Evaluation
-
-SplitOption = Annotated[
-    str,
-    checked(
-        "--split",
-        "Users' last items (test) or second-to-last ones (validation).",
-        check_choice,
-        ("test", "validation"),
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
 
 
-@config_options(Decoding)
+@config_options(Decoding, EvalConfig)
 def evaluate(
     settings: dict[str, Any],
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN",
-            help="Training runs; two or more are compared with the first.",
-            show_default="the newest",
+            metavar="RUN", help="Runs; two or more are compared with the first.", show_default="the newest"
         ),
     ] = None,
-    split: SplitOption = "test",
-    horizon: Annotated[
-        int | None,
-        checked(
-            "--horizon",
-            "Items ahead to recommend together.",
-            check_number,
-            *HORIZON,
-            show_default="what the run was trained for",
-        ),
-    ] = None,
-    tokens: Annotated[
-        int | None,
-        checked(
-            "--tokens",
-            "Most tokens in one forward pass; bounds the memory, changes no result.",
-            check_number,
-            *TOKENS,
-            show_default="8,192 on a CPU, 65,536 on a GPU",
-        ),
-    ] = None,
-    precision: Annotated[
-        str,
-        checked(
-            "--precision",
-            "Matrix products in fp32, bf16, or auto: bf16 where the hardware has it.",
-            check_choice,
-            PRECISIONS,
-        ),
-    ] = "auto",
     diagnose: Annotated[
         bool,
         typer.Option("--diagnose", help="Measure how digits depend on each other instead of recommending."),
@@ -91,100 +41,93 @@ def evaluate(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Decode the next item of every user by beam search, print Recall and NDCG, and compare runs."""
-    decoding = Decoding(**settings)
-    place = Workspace.find(workspace)
-    runs = _runs(place, names or [])
+    """Decode the next item of every user, print Recall and NDCG, and compare runs."""
+    config = _config(settings)
+    store = Workspace.find(workspace)
+    runs = _runs(store, names or [])
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
     if diagnose:
-        if horizon is not None:
-            raise UserError(
-                "--horizon means nothing to --diagnose, which looks one item ahead. Leave it out."
-            )
         for run in runs:
-            _diagnose(place, run, decoding, split=split, tokens=tokens, precision=precision, force=force)
+            _diagnose(store, run, config, force)
         return
-    from pipelines.evaluate.compare import refuse_unlike_runs
+    from pipelines.evaluate.compare import check_comparable_runs
     from pipelines.evaluate.run import evaluate_run
 
-    refuse_unlike_runs(runs, horizon)
-    progress, found = launch.progress(), {}
+    check_comparable_runs(runs, config.horizon)
+    progress = launch.progress()
+    evaluations: dict[str, Evaluation] = {}
     for run in runs:
         if len(runs) > 1:
             progress.say(f"Run: {run.name}")
-        found[run.name] = evaluate_run(
-            place,
-            run,
-            decoding,
-            progress,
-            split=split,
-            horizon=horizon,
-            tokens=tokens,
-            precision=precision,
-            force=force,
-            among=len(runs) > 1,
-        )
+        evaluations[run.name] = evaluate_run(store, run, config, progress, force=force, among=len(runs) > 1)
     if launch.is_first():
-        _show(place, split, found)
+        _show(store, config.split, evaluations)
 
 
-def _runs(place: Workspace, names: list[str]) -> list[Run]:
-    """The named runs, else the newest one."""
+def _config(settings: dict[str, Any]) -> EvalConfig:
+    """Return the configuration of an evaluation from the options given."""
+    of_decoding = {field.name for field in dataclasses.fields(Decoding)}
+    decoding = Decoding(**{name: value for name, value in settings.items() if name in of_decoding})
+    return EvalConfig(
+        decoding, **{name: value for name, value in settings.items() if name not in of_decoding}
+    )
+
+
+def _runs(store: Workspace, names: list[str]) -> list[Run]:
+    """Return the named runs, or the newest one if none is named."""
     if len({*names}) < len(names):
         raise UserError(f"Each run can be named once, not as in: {' '.join(names)}")
-    runs = [place.require_run(name) for name in names or [None]]
+    runs = [store.require_run(name) for name in names] if names else [store.require_run(None)]
     if not names and not launch.is_worker():
         console.note(f"Run: {runs[0].name} (the newest; name another to take it).")
     return runs
 
 
-def _show(place: Workspace, split: str, found: dict[str, Evaluation]) -> None:
-    """Print what was found of each run and, of several, how they differ from the first."""
+def _show(store: Workspace, split: str, evaluations: dict[str, Evaluation]) -> None:
+    """Print the metrics of each run and, of several runs, how they differ from the first."""
     from maskgr_cli.comparison_table import show_comparison
     from maskgr_cli.metrics_table import show_metrics
     from pipelines.evaluate.compare import compare_runs
 
-    compared = (
-        compare_runs(place, [(name, evaluation.folder) for name, evaluation in found.items()])
-        if len(found) > 1
-        else None
-    )
-    first = next(iter(found.values()))
-    rows = [
-        *((name, evaluation.metrics) for name, evaluation in found.items()),
-        ("popularity", first.popularity),
-    ]
+    comparison = None
+    if len(evaluations) > 1:
+        folders = [(name, evaluation.folder) for name, evaluation in evaluations.items()]
+        comparison = compare_runs(store, folders)
+    popularity = next(iter(evaluations.values())).popularity
+    rows = [(name, evaluation.metrics) for name, evaluation in evaluations.items()]
     show_metrics(
-        rows,
-        f"{split.capitalize()} · {_described(found)}",
+        [*rows, ("popularity", popularity)],
+        f"{split.capitalize()} · {_description(evaluations)}",
         "popularity: most frequent training items, same candidates",
     )
-    for evaluation in found.values():
+    for evaluation in evaluations.values():
         console.note(f"Ranks, recommendations and metrics: {evaluation.folder}")
-    if compared:
-        folder, table = compared
+    if comparison:
+        folder, table = comparison
         show_comparison(table)
         console.note(f"Comparison: {folder}")
 
 
-def _described(found: dict[str, Evaluation]) -> str:
-    """What was decoded and how, once where it is the same for all runs, else a line for each."""
-    lines = {name: evaluation.description for name, evaluation in found.items()}
-    return (
-        lines.popitem()[1]
-        if len({*lines.values()}) == 1
-        else "\n".join(f"{name}: {line}" for name, line in lines.items())
-    )
+def _description(evaluations: dict[str, Evaluation]) -> str:
+    """Return the description of the evaluations: one line if it is the same for all runs, else a line for
+    each.
+    """
+    lines = {name: evaluation.description for name, evaluation in evaluations.items()}
+    if len({*lines.values()}) == 1:
+        return next(iter(lines.values()))
+    return "\n".join(f"{name}: {line}" for name, line in lines.items())
 
 
-def _diagnose(place: Workspace, run: Run, decoding: Decoding, *, split: str, **options: Any) -> None:
+def _diagnose(store: Workspace, run: Run, config: EvalConfig, force: bool) -> None:
+    """Diagnose a run and print the tables."""
     from pipelines.evaluate.diagnose import diagnose_run
 
-    found = diagnose_run(place, run, decoding, launch.progress(), split=split, **options)
+    diagnosis = diagnose_run(store, run, config, launch.progress(), force=force)
     if launch.is_first():
         from maskgr_cli.diagnosis_table import show_diagnosis
 
-        show_diagnosis(found.table, f"{split.capitalize()} · {run.name} · {found.description}")
-        console.note(f"Diagnosis: {found.folder / 'diagnosis.parquet'}")
+        title = f"{config.split.capitalize()} · {run.name} · {diagnosis.description}"
+        show_diagnosis(diagnosis.table, title)
+        console.note(f"Diagnosis: {diagnosis.folder / 'diagnosis.parquet'}")

@@ -1,4 +1,4 @@
-"""`maskgr import`: a data set from a person's own files."""
+"""`maskgr import`: make a data set from the user's own files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import typer
 
 from maskgr_cli import console
 from maskgr_cli.options import ForceOption, WorkspaceOption, checked, config_options
-from pipelines.download.config import ImportConfig
+from pipelines.import_.config import ImportConfig
 from pipelines.options import check_path
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
+    from pipelines.download.statistics import Statistics
     from pipelines.workspace import Dataset
 
 
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 @config_options(ImportConfig)
 def import_(
     settings: dict[str, Any],
-    name: Annotated[str, typer.Argument(help="What to call the data set.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set.")],
     interactions: Annotated[
         Path, checked("--interactions", "CSV, TSV, JSON Lines or Parquet: users, items, times.", check_path)
     ],
@@ -37,39 +38,45 @@ def import_(
 ) -> None:
     """Make a data set of your own interactions and items.
 
-    A row that repeats user, item and time of an earlier one is dropped; then users and items with fewer than
-    --min-count interactions, until none is left. A user's items stand in order of time; rows of the same time
-    keep their order in the file.
+    A row that repeats user, item and time of an earlier row is dropped. Then users and items with fewer than
+    --min-count interactions are dropped, until no such user or item is left. The items of a user are sorted
+    by time; rows of the same time keep their order in the file.
     """
     config = ImportConfig(**settings)
-    place = Workspace.find(workspace)
-    place.dataset(name)  # refuse an impossible name at once
+    target = Workspace.find(workspace)
+    target.dataset(name)  # refuses an invalid name before any work
     from pipelines.import_.build import import_dataset
 
     show_statistics(
         import_dataset(
-            place, name, config, console.RichProgress(), interactions=interactions, items=items, force=force
+            target, name, config, console.RichProgress(), interactions=interactions, items=items, force=force
         )
     )
 
 
 def show_statistics(dataset: Dataset) -> None:
-    """Print a data set's statistics, beside the paper's (table 6) where it has them, and where it lies."""
+    """Print the statistics of a data set, those of the paper (table 6) if there are any, and the folder."""
     from pipelines.download.statistics import paper_statistics, statistics
 
-    found, paper = statistics(dataset), paper_statistics(dataset.name)
-    rows = [_row(dataset.name, found)] + ([_row("paper, table 6", paper)] if paper else [])
+    ours, paper = statistics(dataset), paper_statistics(dataset.name)
+    rows: list[tuple[str | None, ...]] = [_row(dataset.name, ours)]
     if paper:
+        rows.append(_row("paper, table 6", paper))
         differences = (
-            found.users - paper.users,
-            found.items - paper.items,
-            found.interactions - paper.interactions,
+            ours.users - paper.users,
+            ours.items - paper.items,
+            ours.interactions - paper.interactions,
         )
         rows.append(("difference", *(f"{d:+,}" if d else "0" for d in differences), None, None))
     console.table("Data set", ["", "users", "items", "interactions", "average length", "sparsity"], rows)
     console.note(f"Data set: {dataset.path}. Next: maskgr train --dataset {dataset.name}")
 
 
-def _row(name: str, found: Any) -> tuple[str, ...]:
-    counts = (f"{count:,}" for count in (found.users, found.items, found.interactions))
-    return (name, *counts, f"{found.average_length:.2f}", f"{found.sparsity:.2%}")
+def _row(name: str, statistics: Statistics) -> tuple[str, ...]:
+    counts = (statistics.users, statistics.items, statistics.interactions)
+    return (
+        name,
+        *(f"{count:,}" for count in counts),
+        f"{statistics.average_length:.2f}",
+        f"{statistics.sparsity:.2%}",
+    )

@@ -1,4 +1,4 @@
-"""`maskgr presets`: what the presets of a model set its options to."""
+"""`maskgr presets`: list the values of a model's options in each preset."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def register(app: typer.Typer) -> None:
 
 
 def presets(model: Annotated[str, typer.Argument(help=f"Model: {', '.join(MODELS)}.")] = "maskgr") -> None:
-    """List every option that training a model reads, with its value in each preset."""
+    """List all options that the training of a model reads, with their values in each preset."""
     values = preset_values(model)
     rows = [
         (
             f"--{option.replace('_', '-')}",
-            *(None if of[option] is None else worded(of[option]) for of in values.values()),
+            *(None if preset[option] is None else worded(preset[option]) for preset in values.values()),
         )
         for option in next(iter(values.values()))
     ]

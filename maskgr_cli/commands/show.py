@@ -1,8 +1,8 @@
-"""`maskgr show`: what lies in the workspace and what is stale, or one run in full."""
+"""`maskgr show`: list the artifacts of the workspace and why they are stale, or show one run in full."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,17 +27,18 @@ def show(
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """List data sets, embeddings, SIDs and runs with their headline metrics, and say what is stale."""
-    found = Workspace.find(workspace)
+    """List data sets, embeddings, SIDs and runs with their main metrics, and why they are stale."""
+    source = Workspace.find(workspace)
     if run is not None:
-        _show_run(found.require_run(run))
+        _show_run(source.require_run(run))
         return
     from pipelines.inventory import overview
 
-    view = overview(found)
+    view = overview(source)
     if not (view.datasets or view.runs):
         console.result(
-            f"The workspace {found.root} is empty. Begin with `maskgr download ml-100k` or `maskgr import NAME …`."
+            f"The workspace {source.root} is empty. "
+            "Begin with `maskgr download ml-100k` or `maskgr import NAME …`."
         )
         return
     _show_datasets(view.datasets)
@@ -70,7 +71,7 @@ def _show_datasets(datasets: list[DatasetView]) -> None:
     )
     _table(
         "Semantic IDs",
-        ["SIDs", "data set", "layers m", "codes V", "digits H", "collisions"],
+        ["SIDs", "data set", "levels m", "codes V", "digits H", "collisions"],
         [
             (
                 s.name,
@@ -133,13 +134,17 @@ def _show_run(run: Run) -> None:
 
 
 def _table(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:
-    """Print rows that end with the reason for being stale; that column is left out where nothing is."""
+    """Print rows whose last entry is the reason why they are stale.
+
+    The column of reasons is omitted if no row is stale.
+    """
     stale = any(row[-1] for row in rows)
     if rows:
         console.table(title, columns + ["stale"] * stale, rows if stale else [row[:-1] for row in rows])
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the entries of nested objects as path.to.key and value."""
     for key, entry in value.items():
         if isinstance(entry, dict):
             yield from _flat(entry, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""`maskgr tokenize`: semantic IDs of the items, and how good they are."""
+"""`maskgr tokenize`: make semantic IDs of the items, and report their quality."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tokenize(
     settings: dict[str, Any],
     dataset: DatasetOption = None,
     embedding: Annotated[
-        str | None, checked("--embedding", "Embeddings to quantise.", check_name, show_default="the newest")
+        str | None, checked("--embedding", "Embeddings to quantize.", check_name, show_default="the newest")
     ] = None,
     name: Annotated[
         str | None, checked("--name", "Name of the SIDs.", check_name, show_default="EMBEDDING-MxV[-METHOD]")
@@ -47,7 +47,7 @@ def tokenize(
 
 
 def show_quality(title: str, report: Path) -> None:
-    """Print a quality report: a row per digit, and a caption about whole SIDs."""
+    """Print a quality report: a table with one row per digit, and two lines about whole SIDs."""
     from pipelines import artifacts
 
     rows = artifacts.read(report, "quality").to_pylist()
@@ -56,7 +56,7 @@ def show_quality(title: str, report: Path) -> None:
     collisions, items = values[-1, "collisions"], values[-1, "items"]
     console.table(
         f"SIDs {title}: quality",
-        ["digit", "codes used", "entropy (bits)", "of log2 V", "energy left"],
+        ["digit", "codes used", "entropy (bits)", "of log2 V", "relative quantization error"],
         [
             (
                 digit + 1,
@@ -69,8 +69,8 @@ def show_quality(title: str, report: Path) -> None:
         ],
     )
     console.result(
-        f"{items:,.0f} items. Before the deduplication digit {collisions:,.0f} ({collisions / items:.1%}) share their codes with another, "
-        f"at most {values[-1, 'largest_group']:,.0f} together.\n"
-        f"Ten nearest neighbours with the item's first code: {values[-1, 'neighbour_agreement']:.1%} "
+        f"{items:,.0f} items. Before the deduplication digit {collisions:,.0f} ({collisions / items:.1%}) "
+        f"share their codes with another, at most {values[-1, 'largest_group']:,.0f} together.\n"
+        f"Ten nearest neighbors with the item's first code: {values[-1, 'neighbour_agreement']:.1%} "
         f"(by chance {values[-1, 'chance_agreement']:.1%})."
     )

@@ -1,4 +1,4 @@
-"""`maskgr train`: a model from sequences and semantic IDs."""
+"""`maskgr train`: train a model on sequences and semantic IDs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from maskgr_cli.options import (
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import MODELS
-from pipelines.options import check_choice, check_number
+from pipelines.options import check_choice, check_number, flag_named
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import TrainConfig
-from pipelines.train.configure import configure, preset_values
+from pipelines.train.configure import configure, left_out, preset_values
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
 
@@ -33,28 +33,36 @@ PresetOption = Annotated[
     str,
     checked(
         "--preset",
-        f"Sizes and schedule to start from: {', '.join(PRESET_NAMES)}; maskgr's below, others': `maskgr presets MODEL`.",
+        f"Preset of hyperparameters: {', '.join(PRESET_NAMES)}. The presets of maskgr are shown below; "
+        "`maskgr presets MODEL` shows those of other models.",
         check_choice,
         PRESET_NAMES,
     ),
 ]
 SidsOption = Annotated[
-    int, checked("--sids", "Digits m of the semantic IDs; an item has m + 1.", check_number, *DIGITS)
+    int,
+    checked(
+        "--sids", "Number of levels m of the semantic IDs; an item has m + 1 digits.", check_number, *DIGITS
+    ),
 ]
-CodebookOption = Annotated[int, checked("--codebook", "Codes V per digit.", check_number, *CODES)]
+CodebookOption = Annotated[int, checked("--codebook", "Number of codes V per digit.", check_number, *CODES)]
 MethodOption = Annotated[
     str, checked("--method", f"Method of the semantic IDs: {', '.join(METHODS)}.", check_choice, METHODS)
 ]
 EmbeddingOption = Annotated[
     str | None,
-    checked("--embedding", "Embeddings the semantic IDs are made of.", check_name, show_default="the newest"),
+    checked(
+        "--embedding", "Embeddings that the semantic IDs are made of.", check_name, show_default="the newest"
+    ),
 ]
 SemanticIdsOption = Annotated[
     str | None,
-    checked("--semantic-ids", "Semantic IDs by name, instead of by the four options above.", check_name),
+    checked(
+        "--semantic-ids", "Name of existing semantic IDs, instead of the four options above.", check_name
+    ),
 ]
 
-MADE_OF = ("sids", "codebook", "method", "embedding")
+SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 
 
 def register(app: typer.Typer) -> None:
@@ -80,74 +88,93 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Continue an interrupted run (the newest, or --name) as if it had never stopped."
+            "--resume",
+            help="Continue an interrupted run (the newest, or --name) as if it had never stopped.",
         ),
     ] = False,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     track: Annotated[
-        str | None, typer.Option(help="Accelerate tracker to send metrics to, e.g. tensorboard.")
+        str | None, typer.Option(help="Accelerate tracker that receives the metrics, e.g. tensorboard.")
     ] = None,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Train a model; semantic IDs that are missing are made first."""
-    place = Workspace.find(workspace)
+    """Train a model. Missing semantic IDs are made first."""
+    root = Workspace.find(workspace)
     launch.require_gpus(gpus)
     if resume:
-        kept = {"resume", "name", "gpus", "processes", "track", "workspace"}
-        _refuse(context, set(context.params) - kept, "--resume takes its settings from the run")
+        allowed = {"resume", "name", "gpus", "processes", "track", "workspace"}
+        _refuse(context, set(context.params) - allowed, "--resume takes its settings from the run")
     else:
         model_settings, schedule = configure(model, preset, settings)
-        data = place.require_dataset(dataset)
+        note_left_out(model, preset, settings)
+        data = root.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        made = ensure_inputs(context, data, model_settings)
+        sids_name = ensure_inputs(context, data, model_settings)
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
-    from pipelines.train.run import Plan, train_run, unfinished
+    from pipelines.train.existing import Existing, find_unfinished
+    from pipelines.train.plan import Plan
+    from pipelines.train.run import train_run
 
+    existing: Existing = "resume" if resume else "replace" if force else "keep"
     if resume:
-        run, plan = unfinished(place, name)
+        run, plan = find_unfinished(root, name)
         name = run.name
     else:
-        plan = Plan(data.name, made, model, preset, model_settings, schedule)
-    run = train_run(place, plan, launch.progress(), name=name, resume=resume, force=force, track=track)
+        plan = Plan(data.name, sids_name, model, preset, model_settings, schedule)
+    run = train_run(root, plan, launch.progress(), name=name, existing=existing, track=track)
     if launch.is_first():
         console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval {run.name}")
 
 
+def note_left_out(model: str, preset: str, settings: dict[str, Any]) -> None:
+    """Print the values of the preset that have no effect beside the given settings."""
+    if (names := left_out(model, preset, settings)) and not launch.is_worker():
+        flags = ", ".join(map(flag_named, names))
+        console.note(f"Left out of the preset {preset}, without effect beside the other options: {flags}.")
+
+
 def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
-    """Raise where one of the `refused` parameters was typed."""
-    typed = [
-        name
-        for name in context.params
-        if name in refused and context.get_parameter_source(name).name == "COMMANDLINE"
-    ]
-    if typed:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in typed)
+    """Raise if the user gave one of the `refused` parameters.
+
+    Raises:
+        UserError: The user gave one. The message begins with the reason.
+    """
+    sources = {name: context.get_parameter_source(name) for name in context.params if name in refused}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UserError(f"{reason}; leave out {options}.")
 
 
 def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:
-    """The semantic IDs to train on, as the command's options say, made now where they are missing; None for a model without.
+    """Make the semantic IDs that the command's options select, if they do not exist, and return their name.
+
+    Returns:
+        Name of the semantic IDs; None for a model that does not use semantic IDs.
 
     Raises:
-        UserError: options of semantic IDs were typed for a model that knows items by number, or beside --semantic-ids.
+        UserError: Options of semantic IDs were given for a model that identifies items by their number, or
+            together with --semantic-ids.
     """
     if not model_settings.needs:
         _refuse(
             context,
-            {*MADE_OF, "semantic_ids"},
-            f"--model {model_settings.name} knows items by number, not by semantic IDs",
+            SID_OPTIONS | {"semantic_ids"},
+            f"--model {model_settings.name} identifies items by number, not by semantic IDs",
         )
         return None
     from pipelines.defaults import ensure_sids, named_sids
 
-    asked = context.params
-    if asked["semantic_ids"] is not None:
-        _refuse(context, {*MADE_OF}, "--semantic-ids names semantic IDs that are made already")
-        return named_sids(data, asked["semantic_ids"], launch.progress())
-    tokenizer = TokenizeConfig(num_levels=asked["sids"], codebook=asked["codebook"], method=asked["method"])
-    return ensure_sids(data, tokenizer, asked["embedding"], launch.progress())
+    options = context.params
+    if options["semantic_ids"] is not None:
+        _refuse(context, SID_OPTIONS, "--semantic-ids names semantic IDs that exist already")
+        return named_sids(data, options["semantic_ids"], launch.progress())
+    tokenizer = TokenizeConfig(
+        num_levels=options["sids"], codebook=options["codebook"], method=options["method"]
+    )
+    return ensure_sids(data, tokenizer, options["embedding"], launch.progress())

@@ -1,4 +1,4 @@
-"""`maskgr tune`: hyperparameters of a model, by trials on the validation users."""
+"""`maskgr tune`: search for the hyperparameters of a model on the validation users."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from maskgr_cli.commands.train import (
     SemanticIdsOption,
     SidsOption,
     ensure_inputs,
+    note_left_out,
 )
 from maskgr_cli.options import DatasetOption, WorkspaceOption, check_name, checked, config_options
 from pipelines.models.registry import MODELS
@@ -35,10 +36,14 @@ def register(app: typer.Typer) -> None:
 def tune(
     context: typer.Context,
     settings: dict[str, Any],
-    budget: Annotated[
+    total_minutes: Annotated[
         float,
         checked(
-            "--budget", "Minutes of this call; no trial begins after them.", check_number, 1e-9, 1_000_000
+            "--total-minutes",
+            "Minutes of this call; no trial begins after them.",
+            check_number,
+            1e-9,
+            1_000_000,
         ),
     ] = 60,
     dataset: DatasetOption = None,
@@ -53,34 +58,45 @@ def tune(
         str | None,
         checked(
             "--name",
-            "Name of the study; the same goes on with it.",
+            "Name of the study; the name of an existing study continues it.",
             check_name,
             show_default="DATASET-MODEL-PRESET",
         ),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Look for a model's best hyperparameters; options that are typed stay as typed. Only validation users are looked at."""
-    place = Workspace.find(workspace)
+    """Search for the best hyperparameters on the validation users. Options that you give are not searched."""
+    root = Workspace.find(workspace)
     model_settings, _ = configure(model, preset, settings)
-    data = place.require_dataset(dataset)
-    made = ensure_inputs(context, data, model_settings)
+    note_left_out(model, preset, settings)
+    data = root.require_dataset(dataset)
+    sids_name = ensure_inputs(context, data, model_settings)
     keep_freed_memory()
-    from pipelines.train.run import Plan
+    from pipelines.train.plan import Plan
     from pipelines.train.tune import space_of
-    from pipelines.train.tune import tune as look
+    from pipelines.train.tune import tune as run_study
 
-    def plan(values: dict[str, Any]) -> Plan:
-        return Plan(data.name, made, model, preset, *configure(model, preset, {**settings, **values}))
+    def make_plan(values: dict[str, Any]) -> Plan:
+        return Plan(data.name, sids_name, model, preset, *configure(model, preset, {**settings, **values}))
 
     name = name or f"{data.name}-{model}-{preset}"
-    trials = look(place, plan, space_of(model, set(settings)), name, budget, launch.progress())
+    space = space_of(model, set(settings))
+    trials = run_study(root, make_plan, space, name, total_minutes, launch.progress())
     show_trials(f"Study {name}", trials)
-    _say_best(trials, model, preset, settings)
+    _print_best(trials, model, preset, settings)
 
 
 def show_trials(title: str, path: Path, most: int = 10) -> None:
-    """Print the best trials of a study, a row each."""
+    """Print the best trials of a study, one row each.
+
+    Args:
+        title: title of the table.
+        path: path of trials.parquet.
+        most: largest number of rows.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     from pipelines import artifacts
 
     trials: dict[int, dict[str, Any]] = {}
@@ -106,7 +122,7 @@ def show_trials(title: str, path: Path, most: int = 10) -> None:
         title,
         headers,
         rows,
-        f"{len(trials)} trials, the best {len(rows)}; validation users, percent. All: {path}",
+        f"{len(trials)} trials; the best {len(rows)}, on validation users, in percent. All: {path}",
     )
 
 
@@ -117,16 +133,18 @@ def _short(value: str) -> str:
         return value
 
 
-def _say_best(trials: Path, model: str, preset: str, settings: dict[str, Any]) -> None:
+def _print_best(trials: Path, model: str, preset: str, settings: dict[str, Any]) -> None:
+    """Print the best Recall@10 of a study and the command that trains with its values."""
     from pipelines.train.tune import best_values
 
     recall, values = best_values(trials)
-    typed = {**{name: str(value) for name, value in settings.items()}, **values}
+    all_values = {**{name: str(value) for name, value in settings.items()}, **values}
     options = " ".join(
         f"--{'no-' * (value == 'False')}{name.replace('_', '-')}"
         + ("" if value in ("True", "False") else f" {value}")
-        for name, value in typed.items()
+        for name, value in all_values.items()
     )
     console.note(
-        f"Best validation Recall@10: {100 * recall:.2f}. Train it with: maskgr train --model {model} --preset {preset} {options}"
+        f"Best validation Recall@10: {100 * recall:.2f}. "
+        f"Train it with: maskgr train --model {model} --preset {preset} {options}"
     )

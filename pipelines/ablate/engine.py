@@ -1,175 +1,127 @@
-"""Makes the cells of a grid true: trains, or continues, each run once and evaluates it, here or side by side in processes.
+"""Execution of a grid: each run is trained once and evaluated, in this process or in several processes.
 
-WORKSPACE/ablate/KEY.json says where a cell's evaluation lies or why there is none; runs and evaluations are ordinary ones.
+Runs and evaluations are stored like those of `maskgr train` and `maskgr eval`. The module `state` stores the
+result of each cell.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import NamedTuple
 
-from pipelines import artifacts, shapes
+from pipelines import artifacts
+from pipelines.ablate.job import Job, job_files
 from pipelines.ablate.planning import PlannedRun
-from pipelines.decode.config import Decoding
+from pipelines.ablate.state import DONE, RunResultFile, run_result, write_result
+from pipelines.durable import atomic
 from pipelines.errors import TrainingDiverged, UserError
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.run import evaluate_run
 from pipelines.progress import Progress
-from pipelines.train.run import Plan, describe, from_dict, train_run
-from pipelines.workspace import Run, RunConfig, Workspace
+from pipelines.train.plan import Plan
+from pipelines.train.run import train_run
+from pipelines.workspace import Run, Workspace
 
-DONE, FAILED, INTERRUPTED, OPEN = "done", "failed", "interrupted", "to do"
 POLL_SECONDS = 0.2
 
 
-class Outcome(TypedDict, total=False):
-    """KEY.json."""
+class _RunningJob(NamedTuple):
+    """A job, the process that works on it, and the log of the process."""
 
-    reason: str
-    run: str
-    description: str
-    evaluation: str
-    diagnosis: str | None
-
-
-class JobFile(TypedDict):
-    """What a process is to do."""
-
-    run: str
-    plan: RunConfig
-    split: str
-    wanted: dict[str, tuple[Decoding, bool]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run and all that is to be measured of it; `wanted` maps an outcome's key to a decoding and whether to diagnose."""
-
-    run: str
-    plan: Plan
-    split: str
-    wanted: dict[str, tuple[Decoding, bool]]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values; `Job.read` reads them."""
-        wanted = {
-            key: [dataclasses.asdict(decoding), diagnosed]
-            for key, (decoding, diagnosed) in self.wanted.items()
-        }
-        return {"run": self.run, "plan": describe(self.plan), "split": self.split, "wanted": wanted}
-
-    @staticmethod
-    def read(path: Path) -> Job:
-        """A job from a file of what `to_dict` gave.
-
-        Raises:
-            UserError: it is spoilt.
-        """
-        found = artifacts.read_json(path, JobFile)
-        try:
-            plan = from_dict(found["plan"])
-        except (KeyError, shapes.Misfit) as error:
-            raise UserError(f"{path} is not a job of this version ({error}). Run the grid again.") from None
-        wanted = {
-            key: (Decoding(**decoding), diagnosed) for key, (decoding, diagnosed) in found["wanted"].items()
-        }
-        return Job(found["run"], plan, found["split"], wanted)
-
-
-def run_result(workspace: Workspace, planned: PlannedRun) -> dict[str, Any]:
-    """What is known of a cell: its state, and where it failed, the reason; where it is done, the folders of its figures."""
-    if planned.reason:
-        return {"state": FAILED, "reason": planned.reason}
-    if planned.plan is None:
-        return {"state": DONE if planned.inputs else OPEN}
-    path = workspace.run_result(planned.key) if planned.key else None
-    found = artifacts.read_json(path, Outcome) if path and path.exists() else {}
-    if found.get("reason"):
-        return {"state": FAILED, "reason": found["reason"]}
-    run = workspace.run(planned.run) if planned.run else None
-    files = [run.evaluation(folder) / name for folder, name in _files(found)] if run else []
-    if files and not any(map(artifacts.stale, files)):
-        return {"state": DONE, "files": files, "description": found.get("description")}
-    return {"state": INTERRUPTED if run and run.config.exists() else OPEN}
-
-
-def _files(found: Outcome) -> list[tuple[str, str]]:
-    """Folder and name of what an outcome points to."""
-    evaluated = [(found["evaluation"], "metrics.parquet")] if "evaluation" in found else []
-    return evaluated + ([(found["diagnosis"], "diagnosis.parquet")] if found.get("diagnosis") else [])
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 def expected_minutes(runs: list[Run], plan: Plan) -> float | None:
-    """How long a training will take: what it may take at most, or its steps at the pace of an earlier run of the same model and batches.
+    """Estimate the duration of a training in minutes.
+
+    The estimate is the bound on its minutes, or the duration of its steps at the speed of an earlier run of
+    the same data set, model and batch size, whichever is shorter.
 
     Args:
-        runs: of the workspace, oldest first; the newest such run counts.
+        runs: runs of the workspace, oldest first; the newest run that is alike counts.
+        plan: plan of the training.
 
     Returns:
-        None where neither is known.
-    """
-    known = [plan.train.minutes] if plan.train.minutes else []
-    asked = describe(plan)
-    for found in (run.read_config() for run in reversed(runs if plan.train.steps else [])):
-        alike = all(found.get(key) == asked[key] for key in ("dataset", "model", "model_settings"))
-        if (
-            alike
-            and found.get("steps")
-            and found.get("seconds")
-            and found["train"].get("batch_size") == plan.train.batch_size
-        ):
-            known.append(plan.train.steps * found["seconds"] / found["steps"] / 60)
-            break
-    return min(known, default=None)
-
-
-def jobs_of(workspace: Workspace, planned: list[PlannedRun], split: str) -> list[Job]:
-    """What is left to do, a job for each run, in the order of the cells; what failed before is tried again."""
-    found: dict[str, Job] = {}
-    for cell in planned:
-        if cell.plan is None or not cell.key or run_result(workspace, cell)["state"] == DONE:
-            continue
-        job = found.setdefault(cell.run, Job(cell.run, cell.plan, split, {}))
-        job.wanted[cell.key] = (cell.cell.decoding, cell.cell.diagnosed)
-    return list(found.values())
-
-
-def work(workspace: Workspace, job: Job, progress: Progress) -> None:
-    """Do one job: train the run, or go on with it, and evaluate it; what a person's input makes impossible is noted as the outcome.
+        Minutes, or None if neither is known.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the training's state is saved.
+        UserError: the configuration of a run is damaged.
+    """
+    estimates = [plan.train.minutes] if plan.train.minutes else []
+    if plan.train.steps:
+        requested = plan.to_dict()
+        for run in reversed(runs):
+            if not run.has_supported_format:
+                continue
+            config = run.read_config()
+            same_model = all(
+                config.get(key) == requested[key] for key in ("dataset", "model", "model_settings")
+            )
+            if not (same_model and config.get("steps") and config.get("seconds")):
+                continue
+            if config["train"].get("batch_size") == plan.train.batch_size:
+                estimates.append(plan.train.steps * config["seconds"] / config["steps"] / 60)
+                break
+    return min(estimates, default=None)
+
+
+def jobs_of(workspace: Workspace, planned_runs: list[PlannedRun], split: str) -> list[Job]:
+    """Return the remaining work: one job for each run, in the order of the cells.
+
+    A cell that failed before is tried again.
+    """
+    jobs: dict[str, Job] = {}
+    for planned in planned_runs:
+        decoding = planned.cell.decoding
+        if planned.plan is None or not planned.key or decoding is None:
+            continue
+        if run_result(workspace, planned).state == DONE:
+            continue
+        job = jobs.setdefault(planned.run, Job(planned.run, planned.plan, split, {}))
+        job.evaluations[planned.key] = (decoding, planned.cell.diagnosed)
+    return list(jobs.values())
+
+
+def run_job(workspace: Workspace, job: Job, progress: Progress) -> None:
+    """Train a run, or continue its training, and evaluate it.
+
+    An error in the user's input and a training that diverges are recorded as results.
+
+    Raises:
+        KeyboardInterrupt: the user pressed Ctrl-C; the state of the training is saved.
     """
     try:
-        run = train_run(workspace, job.plan, progress, name=job.run, resume=True)
+        run = train_run(workspace, job.plan, progress, name=job.run, existing="resume")
     except (UserError, TrainingDiverged) as error:
-        for key in job.wanted:
-            _note(workspace, key, reason=str(error))
+        for key in job.evaluations:
+            write_result(workspace, key, {"reason": str(error)})
         return
-    for key, (decoding, diagnosed) in job.wanted.items():
+    for key, (decoding, diagnosed) in job.evaluations.items():
         try:
-            found = evaluate_run(workspace, run, decoding, progress, split=job.split)
+            evaluation = evaluate_run(workspace, run, EvalConfig(decoding, job.split), progress)
             diagnosis = (
-                diagnose_run(workspace, run, Decoding(), progress, split=job.split, searches=False)
+                diagnose_run(workspace, run, EvalConfig(split=job.split), progress, searches=False)
                 if diagnosed
                 else None
             )
         except UserError as error:
-            _note(workspace, key, reason=str(error))
+            write_result(workspace, key, {"reason": str(error)})
             continue
-        folders = {"evaluation": found.folder.name, "diagnosis": diagnosis and diagnosis.folder.name}
-        _note(workspace, key, run=run.name, description=found.description, **folders)
-
-
-def _note(workspace: Workspace, key: str, **values: Any) -> None:
-    artifacts.write_json(workspace.run_result(key), values)
+        result: RunResultFile = {
+            "run": run.name,
+            "description": evaluation.description,
+            "evaluation": evaluation.folder.name,
+            "diagnosis": diagnosis.folder.name if diagnosis else None,
+        }
+        write_result(workspace, key, result)
 
 
 def run_all(
@@ -177,99 +129,110 @@ def run_all(
     jobs: list[Job],
     progress: Progress,
     *,
-    count: int = 1,
+    processes: int = 1,
     command: list[str] | None = None,
 ) -> None:
-    """Do all jobs, in this process or in several.
+    """Do all jobs, in this process or in several processes.
+
+    Accelerate has one precision per process. Jobs of several precisions therefore run in processes of their
+    own.
 
     Args:
-        count: how many at the same time, a process each, on a core or GPU of its own; 1 works in this process.
-        command: what starts such a process, before the job's file.
+        workspace: workspace of the runs.
+        jobs: jobs in the order in which they are started.
+        progress: listener.
+        processes: number of processes at the same time, each on a core or GPU of its own; 1 works in this
+            process.
+        command: command that starts such a process; the path of the job's file is its last argument. If None,
+            all jobs are done in this process.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; every training's state is saved.
+        KeyboardInterrupt: the user pressed Ctrl-C; the state of every training is saved.
     """
-    for key in (key for job in jobs for key in job.wanted):
-        workspace.run_result(key).unlink(missing_ok=True)  # a reason of an earlier time
-    if command and (
-        count > 1 or len({job.plan.train.precision for job in jobs}) > 1
-    ):  # Accelerate has one precision a process
-        _side_by_side(workspace, jobs, count, command, progress)
+    for key in (key for job in jobs for key in job.evaluations):
+        workspace.run_result(key).unlink(missing_ok=True)  # it may hold the reason of an earlier failure
+    precisions = {job.plan.train.precision for job in jobs}
+    if command and (processes > 1 or len(precisions) > 1):
+        _run_in_processes(workspace, jobs, processes, command, progress)
         return
     for number, job in enumerate(jobs, start=1):
         progress.say(f"Run {number} of {len(jobs)}: {job.run}")
         try:
-            work(workspace, job, progress)
-        except Exception:  # a fault of ours costs its own cells alone, as it does in a process of its own
-            log = _files_of(workspace, job)[1]
-            with artifacts.atomic(log) as temporary:
+            run_job(workspace, job, progress)
+        except Exception:  # a fault of maskgr must not affect other runs, as in separate processes
+            log = job_files(workspace, job)[1]
+            with atomic(log) as temporary:
                 temporary.write_text(traceback.format_exc(), encoding="utf-8")
-            _ended(workspace, job, 1, log, progress)
+            _finish(workspace, job, 1, log, progress)
 
 
-def _side_by_side(
-    workspace: Workspace, jobs: list[Job], count: int, command: list[str], progress: Progress
+def _run_in_processes(
+    workspace: Workspace, jobs: list[Job], processes: int, command: list[str], progress: Progress
 ) -> None:
-    """Keep `count` processes busy. Each ends, and saves, when its standard input does: by Ctrl-C here, or if this process is killed."""
-    waiting, running = list(jobs), {}
+    """Keep several processes busy until all jobs are done.
+
+    Each process saves its state and ends when its standard input ends. It ends on Ctrl-C, and if this process
+    is killed.
+    """
+    waiting = list(jobs)
+    running: dict[int, _RunningJob] = {}
     try:
         with progress.task("Runs", total=len(jobs), unit="runs") as task:
             while waiting or running:
-                for slot in [slot for slot in range(count) if slot not in running][: len(waiting)]:
-                    running[slot] = _start(workspace, waiting.pop(0), slot, count, command)
-                    progress.say(f"Started {running[slot][0].run} ({running[slot][2]}).")
+                free = [slot for slot in range(processes) if slot not in running]
+                for slot in free[: len(waiting)]:
+                    running[slot] = _start_process(workspace, waiting.pop(0), slot, processes, command)
+                    progress.say(f"Started {running[slot].job.run} ({running[slot].log}).")
                 time.sleep(POLL_SECONDS)
                 for slot, (job, process, log) in [*running.items()]:
-                    if process.poll() is not None:
+                    code = process.poll()
+                    if code is not None:
                         del running[slot]
-                        _ended(workspace, job, process.returncode, log, progress)
+                        _finish(workspace, job, code, log, progress)
                         task.advance()
     finally:
         for _, process, _ in running.values():
-            process.stdin.close()
+            if process.stdin:
+                process.stdin.close()
         for _, process, _ in running.values():
             process.wait()
 
 
-def _start(
-    workspace: Workspace, job: Job, slot: int, count: int, command: list[str]
-) -> tuple[Job, Any, Path]:
-    path, log = _files_of(workspace, job)
+def _start_process(
+    workspace: Workspace, job: Job, slot: int, processes: int, command: list[str]
+) -> _RunningJob:
+    path, log = job_files(workspace, job)
     artifacts.write_json(path, job.to_dict())
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // count))}
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     if gpus := _gpus():
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    with open(log, "ab") as out:
+    with open(log, "ab") as output:
         process = subprocess.Popen(
             [*command, str(path)],
             stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=out,
+            stdout=output,
+            stderr=output,
             env=environment,
             start_new_session=True,
         )
-    return job, process, log
+    return _RunningJob(job, process, log)
 
 
-def _files_of(workspace: Workspace, job: Job) -> tuple[Path, Path]:
-    """Where a process finds its job, and where it logs."""
-    return workspace.outcomes / "jobs" / f"{job.run}.json", workspace.outcomes / "jobs" / f"{job.run}.log"
-
-
-def _ended(workspace: Workspace, job: Job, code: int, log: Path, progress: Progress) -> None:
-    """Say how a process ended; where it left no outcome, that is the outcome."""
+def _finish(workspace: Workspace, job: Job, code: int, log: Path, progress: Progress) -> None:
+    """Report the exit code of a job; if the job failed, record this for each cell that has no result."""
     if code:
-        for key in job.wanted:
+        reason = f"It ended with exit code {code}, a fault of maskgr; see {log}."
+        for key in job.evaluations:
             if not workspace.run_result(key).exists():
-                _note(workspace, key, reason=f"It ended with exit code {code}, a fault of maskgr; see {log}.")
+                write_result(workspace, key, {"reason": reason})
     progress.say(f"{job.run} is {'done' if not code else f'not done: exit code {code}, see {log}'}.")
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, in the notation of CUDA_VISIBLE_DEVICES."""
     torch = sys.modules["torch"]
     if not torch.cuda.is_available():
         return []
-    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(
-        ","
-    )
+    every = ",".join(map(str, range(torch.cuda.device_count())))
+    return os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")

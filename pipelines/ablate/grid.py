@@ -1,4 +1,7 @@
-"""The cells of a recipe: every system with every value of its options, on every data set, with every seed. Light to import."""
+"""Cells of a recipe: each system with each combination of its options, on each data set, with each seed.
+
+This module imports no heavy library.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.ablate.metrics import metric
-from pipelines.ablate.options import MOST, RENAMED, label, owner
+from pipelines.ablate.metrics import find_metric
+from pipelines.ablate.options import MAX_CELLS, RENAMED, option_label, stage_of
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
+from pipelines.options import flag_named, has_no_effect
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
@@ -21,14 +25,15 @@ from pipelines.train.configure import configure
 
 @dataclass(frozen=True)
 class GridSettings:
-    """What all runs of a grid share.
+    """Settings that all runs of a grid share.
 
     Attributes:
-        budget: the preset.
-        minutes: bound on each run's training, beside the preset's steps; None for none.
-        seeds: how many, for all systems; None takes the recipe's.
-        datasets: in place of the recipe's.
-        options: option → values, in place of all systems'.
+        budget: preset of every run.
+        minutes: bound on the minutes of each training, in addition to the steps of the preset; None for no
+            bound.
+        seeds: number of seeds of every system; None for the recipe's numbers.
+        datasets: data sets that replace the recipe's; empty for the recipe's.
+        options: mapping from option to values, which replace the values of all systems.
         split: "test" or "validation".
     """
 
@@ -36,8 +41,25 @@ class GridSettings:
     minutes: float | None = None
     seeds: int | None = None
     datasets: tuple[str, ...] = ()
-    options: dict[str, list] = dataclasses.field(default_factory=dict)
+    options: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
     split: str = "test"
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """Configurations of one cell.
+
+    Attributes:
+        model_settings: configuration of the model.
+        train: configuration of the training.
+        tokenize: configuration of the semantic IDs; None for a model that uses item numbers.
+        decoding: configuration of the evaluation.
+    """
+
+    model_settings: ModelConfig
+    train: TrainConfig
+    tokenize: TokenizeConfig | None
+    decoding: Decoding
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +67,26 @@ class Cell:
     """One evaluation of one run.
 
     Attributes:
-        setting: what tells it from the system's other cells: option → value.
-        values: all that a recipe says of it, option → value.
-        sizes, train: what to train; None where nothing is, or where it is refused.
-        tokenize: how its semantic IDs are made; None for models that know items by number.
-        decoding: how it is evaluated.
-        diagnosed: the dependence between digits is measured too.
-        refused: why it cannot be run, in a line.
+        dataset: name of the data set.
+        system: name of the system in the recipe.
+        model: key of `MODELS`; "" if nothing is trained.
+        seed: seed of the training.
+        varied_options: options that distinguish the cell from the system's other cells, with their values.
+        options: all options that the recipe sets for the cell, with their values.
+        model_settings: configuration of the model; None if nothing is trained, or if the cell is refused.
+        train: configuration of the training; None in the same cases.
+        tokenize: configuration of the semantic IDs; None also for a model that uses item numbers.
+        decoding: configuration of the evaluation; None if nothing is trained, or if the cell is refused.
+        diagnosed: if true, the dependence between digits is measured too.
+        refused: reason, in one line, why the cell cannot be run.
     """
 
     dataset: str
     system: str
     model: str
     seed: int
-    setting: dict[str, Any]
-    values: dict[str, Any]
+    varied_options: dict[str, Any]
+    options: dict[str, Any]
     model_settings: ModelConfig | None = None
     train: TrainConfig | None = None
     tokenize: TokenizeConfig | None = None
@@ -69,126 +96,163 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Its row in a table."""
-        return row_label(self.system, self.setting)
+        """Label of the cell's row in a table."""
+        return row_label(self.system, self.varied_options)
 
 
-def row_label(system: str, setting: dict[str, Any]) -> str:
-    """What a table calls a system with some settings."""
-    return " · ".join(filter(None, (system, *(label(option, value) for option, value in setting.items()))))
+def row_label(system: str, varied_options: dict[str, Any]) -> str:
+    """Return the label of a row: the system's name and its varied options."""
+    parts = (system, *(option_label(option, value) for option, value in varied_options.items()))
+    return " · ".join(filter(None, parts))
 
 
-def cells(recipe: Recipe, scale: GridSettings) -> list[Cell]:
-    """All cells of a recipe, in its order.
+def cells(recipe: Recipe, settings: GridSettings) -> list[Cell]:
+    """Return all cells of a recipe, in the recipe's order.
 
     Raises:
-        UserError: there is no data set, there are too many cells, or not one can be run as it stands.
+        UserError: there is no data set, there are too many cells, no system is for these data sets, or every
+            cell is refused.
     """
-    datasets = list(dict.fromkeys(scale.datasets or recipe.datasets))
+    datasets = list(dict.fromkeys(settings.datasets or recipe.datasets))
     if not datasets:
         raise UserError(
-            f"The recipe {recipe.name} is for data sets of your own: name them with --dataset, separated by commas."
+            f"The recipe {recipe.name} is for data sets of your own: "
+            "name them with --dataset, separated by commas."
         )
     pairs = [
         (dataset, system)
         for dataset in datasets
         for system in recipe.systems
-        if system.runs_on(dataset, bool(scale.datasets))
+        if system.runs_on(dataset, bool(settings.datasets))
     ]
-    count = sum(
-        _seeds(recipe, system, scale)
-        * math.prod(map(len, options_of(recipe, system, scale, dataset).values()))
-        for dataset, system in pairs
-    )
-    if count > MOST:
+    count = sum(_count(recipe, system, settings, dataset) for dataset, system in pairs)
+    if count > MAX_CELLS:
         raise UserError(
-            f"This grid has {count:,} cells; {MOST:,} at most can be run. Take fewer values, --seeds or data sets."
+            f"This grid has {count:,} cells; {MAX_CELLS:,} at most can be run. "
+            "Take fewer values, --seeds or data sets."
         )
-    found = [
+    result = [
         cell
         for dataset, system in pairs
-        for values in combinations(recipe, system, scale, dataset)
-        for cell in _seeded(recipe, system, scale, dataset, values)
+        for varied_options, options in combinations(recipe, system, settings, dataset)
+        for cell in _cells_of_row(recipe, system, settings, dataset, varied_options, options)
     ]
-    if not found:
+    if not result:
         raise UserError(f"The recipe {recipe.name} has no system for {', '.join(datasets)}.")
-    if all(cell.refused for cell in found):
-        raise UserError(found[0].refused or "")
-    return found
+    if all(cell.refused for cell in result):
+        raise UserError(result[0].refused or "")
+    return result
 
 
-def options_of(recipe: Recipe, system: System, scale: GridSettings, dataset: str) -> dict[str, list]:
-    """Option → values of a system on a data set; what is said more closely counts, and what is typed most of all."""
-    budget = scale.budget
-    parts = (recipe.options, recipe.budgets.get(budget, {}), system.options, system.budgets.get(budget, {}))
-    return dict(
-        itertools.chain.from_iterable(
-            p.items() for p in (*parts, system.on.get(budget, {}).get(dataset, {}), scale.options)
-        )
+def options_of(recipe: Recipe, system: System, settings: GridSettings, dataset: str) -> dict[str, list[Any]]:
+    """Return the options of a system on a data set, with their values.
+
+    The more specific value counts. From general to specific, the values are those of the recipe, of the
+    recipe at the budget, of the system, of the system at the budget, of the system at the budget on the data
+    set, and of the grid's settings.
+    """
+    budget = settings.budget
+    parts = (
+        recipe.options,
+        recipe.budgets.get(budget, {}),
+        system.options,
+        system.budgets.get(budget, {}),
+        system.on.get(budget, {}).get(dataset, {}),
+        settings.options,
     )
+    return dict(itertools.chain.from_iterable(part.items() for part in parts))
 
 
 def combinations(
-    recipe: Recipe, system: System, scale: GridSettings, dataset: str
+    recipe: Recipe, system: System, settings: GridSettings, dataset: str
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every combination of a system's options: those that vary, and all. Constrained beams are items, so that none has a nearest one."""
-    options = options_of(recipe, system, scale, dataset)
-    varied = [option for option, values in options.items() if len(values) > 1]
-    every = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
-    sound = [values for values in every if not (values.get("nearest") and values.get("constrained", True))]
-    return [({option: values[option] for option in varied}, values) for values in sound or every]
+    """Return every combination of a system's options on a data set.
 
+    A constrained beam is an item already. Combinations of `constrained` and `nearest` are therefore left out,
+    unless there is no other combination.
 
-def _seeds(recipe: Recipe, system: System, scale: GridSettings) -> int:
-    return (scale.seeds or system.seeds.get(scale.budget, recipe.seeds)) if system.model else 1
-
-
-def _seeded(
-    recipe: Recipe, system: System, scale: GridSettings, dataset: str, combination: tuple[dict, dict]
-) -> list[Cell]:
-    setting, values = combination
-    shared = {
-        "dataset": dataset,
-        "system": system.name,
-        "model": system.model,
-        "setting": system.shown | setting,
-    }
-    shared["values"] = system.shown | values
-    if not system.model:
-        return [Cell(**shared, seed=0)]
-    seeds = range(_seeds(recipe, system, scale))
-    diagnosed = any(metric(name).source == "diagnosis" for name in recipe.metrics)
-    return [
-        Cell(**shared, seed=seed, diagnosed=diagnosed, **configured(system.model, scale, values, seed))
-        for seed in seeds
+    Returns:
+        Pairs of the options that vary and all options, with one value each.
+    """
+    listed = options_of(recipe, system, settings, dataset)
+    varied = [option for option, values in listed.items() if len(values) > 1]
+    every = [dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())]
+    valid = [
+        options for options in every if not (options.get("nearest") and options.get("constrained", True))
     ]
+    return [({option: options[option] for option in varied}, options) for options in valid or every]
 
 
-def configured(model: str, scale: GridSettings, values: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The configurations of a cell, or why they are refused."""
-    kinds = {
-        kind: {option: value for option, value in values.items() if owner(option) == kind}
-        for kind in ("tokenize", "train", "eval")
-    }
-    settings = {**kinds["train"], "seed": seed} | (
-        {"minutes": scale.minutes} if scale.minutes is not None else {}
+def _count(recipe: Recipe, system: System, settings: GridSettings, dataset: str) -> int:
+    """Return the number of cells of a system on a data set, impossible combinations included."""
+    values = options_of(recipe, system, settings, dataset).values()
+    return _seeds(recipe, system, settings) * math.prod(map(len, values))
+
+
+def _seeds(recipe: Recipe, system: System, settings: GridSettings) -> int:
+    if not system.model:
+        return 1
+    return settings.seeds or system.seeds.get(settings.budget, recipe.seeds)
+
+
+def _cells_of_row(
+    recipe: Recipe,
+    system: System,
+    settings: GridSettings,
+    dataset: str,
+    varied_options: dict[str, Any],
+    options: dict[str, Any],
+) -> list[Cell]:
+    """Return one cell for each seed."""
+    cell = Cell(
+        dataset=dataset,
+        system=system.name,
+        model=system.model,
+        seed=0,
+        varied_options=system.shown | varied_options,
+        options=system.shown | options,
     )
-    try:
-        model_settings, train = configure(model, scale.budget, settings)
-        model_settings.check_horizon(train.horizon)
-        tokenize = TokenizeConfig(
-            **{RENAMED.get(option, option): value for option, value in kinds["tokenize"].items()}
-        )
-        if not model_settings.needs and kinds["tokenize"]:
-            raise UserError(
-                f"--{' and --'.join(kinds['tokenize'])} mean nothing to --model {model}, which knows items by number."
-            )
-        decoding = Decoding(**kinds["eval"])
-    except UserError as error:
-        return {"refused": str(error)}
-    return {
-        "model_settings": model_settings,
-        "train": train,
-        "tokenize": tokenize if model_settings.needs else None,
-        "decoding": decoding,
+    if not system.model:
+        return [cell]
+    diagnosed = any(find_metric(label).source == "diagnosis" for label in recipe.metrics)
+    result = []
+    for seed in range(_seeds(recipe, system, settings)):
+        try:
+            configurations = configure_cell(system.model, settings, options, seed)
+        except UserError as error:
+            fields: dict[str, Any] = {"refused": str(error)}
+        else:
+            fields = vars(configurations)
+        result.append(dataclasses.replace(cell, seed=seed, diagnosed=diagnosed, **fields))
+    return result
+
+
+def configure_cell(model: str, settings: GridSettings, options: dict[str, Any], seed: int) -> Configurations:
+    """Return the configurations of a cell.
+
+    Args:
+        model: key of `MODELS`.
+        settings: settings of the grid; its budget and its bound on the minutes count.
+        options: options with one value each.
+        seed: seed of the training.
+
+    Raises:
+        UserError: a value is refused, or an option means nothing to the model.
+    """
+    of_stage = {
+        stage: {option: value for option, value in options.items() if stage_of(option) == stage}
+        for stage in ("tokenize", "train", "eval")
     }
+    training = {**of_stage["train"], "seed": seed}
+    if settings.minutes is not None:
+        training["minutes"] = settings.minutes
+    model_settings, train = configure(model, settings.budget, training)
+    model_settings.check_horizon(train.horizon)
+    tokenize = TokenizeConfig(
+        **{RENAMED.get(name, name): value for name, value in of_stage["tokenize"].items()}
+    )
+    if not model_settings.needs and of_stage["tokenize"]:
+        flags = [flag_named(option) for option in of_stage["tokenize"]]
+        raise has_no_effect(flags, f"--model {model}", "which identifies items by number")
+    decoding = Decoding(**of_stage["eval"])
+    return Configurations(model_settings, train, tokenize if model_settings.needs else None, decoding)

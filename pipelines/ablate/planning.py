@@ -1,4 +1,4 @@
-"""Where each cell of a grid belongs: its data set and semantic IDs made ready, its run named by all that decides its result."""
+"""Plans of a grid's runs: inputs are made, and a run is named by everything that decides its result."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from pipelines.download.sources import DATASETS
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.tokenize.config import TokenizeConfig, default_name
-from pipelines.train.run import Plan, describe
+from pipelines.train.plan import Plan
 from pipelines.workspace import Dataset, Workspace
 
-TRIED_AGAIN = 3600  # seconds after which a data set that could not be fetched is asked for again
+RETRY_SECONDS = 3600  # pause between two attempts to download a data set
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """A cell and where it belongs.
+    """A cell of a grid, the plan of its run, and the names of its run and of its result.
 
     Attributes:
-        plan: what to train; None where nothing is, or where it cannot be.
-        run: the run's name, which holds a digest of the plan and of its inputs' content.
-        key: names the outcome; a digest of the run's name and the evaluation.
-        inputs: name → sha256 of what it is made from.
-        reason: why it cannot be run.
+        cell: cell of the grid.
+        plan: plan of the training; None if nothing is trained, or if the cell cannot be run.
+        run: name of the run, which ends with a digest of the plan and of the content of its inputs.
+        key: name of the result, a digest of the run's name and of the evaluation.
+        inputs: mapping from the name of an input to the sha256 of its content.
+        reason: reason why the cell cannot be run.
     """
 
     cell: Cell
@@ -46,11 +47,15 @@ class PlannedRun:
 
 
 class Inputs:
-    """Data sets and semantic IDs of a grid, each made ready once; what cannot be is a reason instead.
+    """Data sets and semantic IDs of a grid, each of which is made only once.
+
+    If an input cannot be made, the methods return the reason.
 
     Args:
-        embedding: that semantic IDs are made of; None for the newest.
-        build: fetch and make what is missing; without, it is left alone (a dry run).
+        workspace: workspace of the inputs.
+        embedding: name of the embeddings from which semantic IDs are made; None for the newest.
+        build: if true, missing inputs are downloaded and made; if false (a dry run), they are not.
+        progress: listener.
     """
 
     def __init__(self, workspace: Workspace, embedding: str | None, build: bool, progress: Progress) -> None:
@@ -60,95 +65,97 @@ class Inputs:
         self.digests = functools.cache(self._digests)
 
     def _dataset(self, name: str) -> Dataset | str:
-        have = {data.name for data in self.workspace.datasets}
-        if name in have:
+        """Return a data set, or the reason why there is none."""
+        existing = {dataset.name for dataset in self.workspace.datasets}
+        if name in existing:
             return self.workspace.dataset(name)
         try:
             if name in DATASETS and self.build:
-                self._fetch(name)
+                self._download(name)
             return self.workspace.require_dataset(name)
         except UserError as error:
             return str(error)
 
-    def _fetch(self, name: str) -> None:
-        """Download a data set, unless that failed a moment ago; the current data set stays what it was.
+    def _download(self, name: str) -> None:
+        """Download a data set, unless this failed within the last hour; the current data set does not change.
 
         Raises:
-            UserError: it cannot be fetched.
+            UserError: the data set cannot be downloaded.
         """
         from pipelines.download.build import download_dataset
 
-        note = self.workspace.outcomes / "unreachable.json"
-        tried = artifacts.read_json(note, dict[str, float], "Remove it.") if note.exists() else {}
-        if name in tried and 0 <= time.time() - tried[name] < TRIED_AGAIN:
+        path = self.workspace.run_results / "unreachable.json"
+        failures = artifacts.read_json(path, dict[str, float], "Remove it.") if path.exists() else {}
+        if name in failures and 0 <= time.time() - failures[name] < RETRY_SECONDS:
             raise UserError(
-                f"{name} could not be fetched within the last hour. Get it with: maskgr download {name}, or maskgr import {name} …"
+                f"{name} could not be fetched within the last hour. "
+                f"Get it with: maskgr download {name}, or maskgr import {name} …"
             )
         current = self.workspace.current
         self.progress.say(f"Fetching {name}.")
         try:
             download_dataset(self.workspace, name, DownloadConfig(), self.progress)
         except UserError as error:
-            artifacts.write_json(note, {**tried, name: time.time()})
+            artifacts.write_json(path, {**failures, name: time.time()})
             raise UserError(f"{name} cannot be fetched: {error}") from None
         if current:
             self.workspace.use(current)
 
-    def _sids(self, dataset: str, config: TokenizeConfig) -> tuple[str, str | None]:
-        """Their name, and why they cannot be used."""
-        data = self.workspace.dataset(dataset)
+    def _sids(self, dataset_name: str, config: TokenizeConfig) -> tuple[str, str | None]:
+        """Return the name of semantic IDs, and the reason why they cannot be used or None."""
+        dataset = self.workspace.dataset(dataset_name)
         if not self.build:
             embedding = self.embedding or (
-                data.require_embeddings().stem if data.all_embeddings else DEFAULT_EMBEDDING
+                dataset.require_embeddings().stem if dataset.all_embeddings else DEFAULT_EMBEDDING
             )
             name = default_name(embedding, config)
-            return name, artifacts.stale(data.sids(name))
+            return name, artifacts.stale(dataset.sids(name))
         try:
-            return ensure_sids(data, config, self.embedding, self.progress), None
+            return ensure_sids(dataset, config, self.embedding, self.progress), None
         except UserError as error:
             return "", str(error)
 
     def _digests(self, dataset: str, sids: str | None, needs: tuple[str, ...]) -> dict[str, str]:
-        return {
-            name: artifacts.digest(path)
-            for name, path in sources(self.workspace.dataset(dataset), sids, needs).items()
-        }
+        """Return the sha256 of each input of a training, by name."""
+        paths = sources(self.workspace.dataset(dataset), sids, needs)
+        return {name: artifacts.digest(path) for name, path in paths.items()}
 
 
 def plan_runs(cells: list[Cell], inputs: Inputs, budget: str, split: str) -> list[PlannedRun]:
-    """Where each cell belongs; see `Inputs` for what is made on the way."""
-    return [_planned(cell, inputs, budget, split) for cell in cells]
+    """Plan the run of each cell; see `Inputs` for the data sets and semantic IDs that are made."""
+    return [_plan_run(cell, inputs, budget, split) for cell in cells]
 
 
-def _planned(cell: Cell, inputs: Inputs, budget: str, split: str) -> PlannedRun:
+def _plan_run(cell: Cell, inputs: Inputs, budget: str, split: str) -> PlannedRun:
     if cell.refused:
         return PlannedRun(cell, reason=cell.refused)
-    data = inputs.dataset(cell.dataset)
-    if isinstance(data, str):
+    dataset = inputs.dataset(cell.dataset)
+    if isinstance(dataset, str):
         if inputs.build or cell.dataset not in DATASETS:
-            return PlannedRun(cell, reason=data)
-        return PlannedRun(
-            cell,
-            Plan(cell.dataset, None, cell.model, budget, cell.model_settings, cell.train)
-            if cell.model_settings and cell.train
-            else None,
-        )
-    if cell.model_settings is None or cell.train is None:
-        return PlannedRun(cell, inputs={"sequences": artifacts.digest(data.sequences)})
+            return PlannedRun(cell, reason=dataset)
+        return PlannedRun(cell, _plan(cell, budget, None))
+    if cell.model_settings is None or cell.decoding is None:
+        return PlannedRun(cell, inputs={"sequences": artifacts.digest(dataset.sequences)})
     sids, missing = inputs.sids(cell.dataset, cell.tokenize) if cell.tokenize else (None, None)
-    plan = Plan(cell.dataset, sids, cell.model, budget, cell.model_settings, cell.train)
-    if missing:
+    plan = _plan(cell, budget, sids)
+    if plan is None or missing:
         return PlannedRun(cell, plan, reason=missing if inputs.build else None)
     try:
         digests = inputs.digests(cell.dataset, sids, cell.model_settings.training_needs)
     except (UserError, OSError) as error:
         return PlannedRun(cell, plan, reason=str(error))
-    run = f"{cell.dataset}-{cell.model}-{budget}-{_digest({**describe(plan), 'inputs': digests})}"
-    key = _digest(
-        {"run": run, "split": split, "diagnosed": cell.diagnosed, **dataclasses.asdict(cell.decoding)}
-    )
-    named = {f"{name} {sids}" if name == "sids" else name: sha for name, sha in digests.items()}
+    run = f"{cell.dataset}-{cell.model}-{budget}-{_digest({**plan.to_dict(), 'inputs': digests})}"
+    evaluation = {"split": split, "diagnosed": cell.diagnosed, **dataclasses.asdict(cell.decoding)}
+    key = _digest({"run": run, **evaluation})
+    named = {f"{name} {sids}" if name == "sids" else name: sha256 for name, sha256 in digests.items()}
     return PlannedRun(cell, plan, run, key, named)
+
+
+def _plan(cell: Cell, budget: str, sids: str | None) -> Plan | None:
+    """Return the plan of a cell's training; None if nothing is trained."""
+    if cell.model_settings is None or cell.train is None:
+        return None
+    return Plan(cell.dataset, sids, cell.model, budget, cell.model_settings, cell.train)
 
 
 def _digest(values: dict[str, Any]) -> str:

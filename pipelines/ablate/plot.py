@@ -1,7 +1,7 @@
-"""The picture of a recipe: dots beside the paper's figures, or lines over an option.
+"""Plot of a recipe: dots beside the paper's figures, or lines over an option.
 
-Backgrounds are transparent and all lines of a middle brightness, so that a page may be light or dark; what is what is said by markers
-and line styles, so that it may be grey.
+Plots suit light and dark pages: the background is transparent, and all lines have a medium brightness. They
+can be printed in gray: markers and line styles, too, distinguish the systems.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,12 +18,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipelines.ablate.grid import row_label
-from pipelines.ablate.metrics import Metric, metric
+from pipelines.ablate.metrics import Metric, find_metric
 from pipelines.ablate.recipe import AXIS_K, DIFFERENCE, Recipe
 from pipelines.ablate.summary import Entry, Row
 
-INK = "#767676"  # text and axes: 4.5 to 1 on white and on black
-STYLES = [  # colour of at least 3 to 1 on white and on black, marker, line
+LineStyle = str | tuple[int, tuple[int, ...]]
+INK = "#767676"  # color of text and axes: contrast of 4.5 to 1 on white and on black
+STYLES: list[
+    tuple[str, str, LineStyle]
+] = [  # color (contrast of at least 3 to 1 on both), marker, line style
     ("#2b7bba", "o", "-"),
     ("#c8561b", "s", "--"),
     ("#2a8f6b", "^", "-."),
@@ -30,20 +35,44 @@ STYLES = [  # colour of at least 3 to 1 on white and on black, marker, line
     ("#767676", "P", (0, (3, 1, 1, 1))),
     ("#b8434e", "X", (0, (1, 1))),
 ]
-INCH_ROW, INCH_PANEL, DPI = 0.24, 2.6, 130
+INCHES_PER_ROW, INCHES_PER_PANEL, DPI = 0.24, 2.6, 130
+AXIS_TITLES = {  # option → title of its axis
+    "nfe": "function evaluations per recommendation (NFE)",
+    "drop_items": "share of training items dropped",
+    "beams": "beams",
+    "sids": "levels of semantic IDs",
+}
+Error = list[list[float]]  # lengths of an error bar below and above, in units of the axis
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a line, in units of the axes.
+
+    Attributes:
+        x: value of the option, or cut-off.
+        measured: measured value; None if there is none.
+        paper: figure of the paper; None if there is none.
+        error: error bar of the measured value; None if there is none.
+    """
+
+    x: float
+    measured: float | None
+    paper: float | None
+    error: Error | None
 
 
 def draw(recipe: Recipe, rows: list[Row]) -> bytes | None:
-    """A recipe's rows as PNG; None where there is nothing to draw."""
+    """Draw the rows of a recipe as PNG; return None if no row has a value."""
     if not any(entry.values for row in rows for entry in row.entries.values()):
         return None
-    return png(_lines(recipe, rows) if recipe.plot.get("x") else _dots(recipe, rows))
+    return to_png(_lines(recipe, rows) if recipe.plot.get("x") else _dots(recipe, rows))
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG of a report."""
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG in the style of a report."""
     for axes in figure.axes:
-        _inked(axes)
+        _apply_style(axes)
     figure.tight_layout()
     FigureCanvasAgg(figure)
     file = io.BytesIO()
@@ -52,43 +81,43 @@ def png(figure: Figure) -> bytes:
 
 
 def _dots(recipe: Recipe, rows: list[Row]) -> Figure:
-    """A panel a data set and metric: filled dots ours, with their spread, open diamonds the paper's."""
-    datasets, metrics = (
-        [*dict.fromkeys(row.dataset for row in rows)],
-        [metric(label) for label in recipe.metrics],
-    )
+    """Draw a panel for each data set and metric.
+
+    Filled dots with error bars are measured values, open diamonds are figures of the paper.
+    """
+    datasets = [*dict.fromkeys(row.dataset for row in rows)]
+    metrics = [find_metric(label) for label in recipe.metrics]
     labels = [*dict.fromkeys(row.label for row in rows)]
     lines = max(3, sum(1 + wrapped(label).count("\n") for label in labels))
-    size = (2.6 + INCH_PANEL * len(metrics), (0.9 + INCH_ROW * lines) * len(datasets))
-    figure = Figure(figsize=size)
+    width = 2.6 + INCHES_PER_PANEL * len(metrics)
+    height = (0.9 + INCHES_PER_ROW * lines) * len(datasets)
+    figure = Figure(figsize=(width, height))
     grid = figure.subplots(len(datasets), len(metrics), squeeze=False, sharey=True)
-    for dataset, line in zip(datasets, grid, strict=True):
-        here = {row.label: row for row in rows if row.dataset == dataset}
-        for asked, axes in zip(metrics, line, strict=True):
-            for place, label in enumerate(labels):
-                if label in here:
-                    _dot(axes, here[label].entries[asked.label], place, STYLES[0][0])
+    for dataset, panels in zip(datasets, grid, strict=True):
+        by_label = {row.label: row for row in rows if row.dataset == dataset}
+        for metric, axes in zip(metrics, panels, strict=True):
+            for y, label in enumerate(labels):
+                if label in by_label:
+                    _draw_dot(axes, by_label[label].entries[metric.label], y, STYLES[0][0])
             axes.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
             axes.set_ylim(len(labels) - 0.5, -0.5)
-            axes.set_xlabel(asked.axis)
+            axes.set_xlabel(metric.axis)
             axes.set_title(dataset, fontsize=9)
     return figure
 
 
 def wrapped(label: str, width: int = 40) -> str:
-    """A label on lines of bounded width."""
+    """Return a label in lines of at most `width` characters; longer words are not broken."""
     return textwrap.fill(label, width, break_long_words=False)
 
 
-def _dot(axes: Axes, entry: Entry, place: int, colour: str) -> None:
-    m = entry.metric
+def _draw_dot(axes: Axes, entry: Entry, y: int, color: str) -> None:
     if entry.mean is not None:
-        error = _error(entry)
         axes.errorbar(
-            m.factor * entry.mean,
-            place,
-            xerr=error,
-            color=colour,
+            entry.metric.factor * entry.mean,
+            y,
+            xerr=_error(entry),
+            color=color,
             marker="o",
             markersize=5,
             capsize=2,
@@ -97,7 +126,7 @@ def _dot(axes: Axes, entry: Entry, place: int, colour: str) -> None:
     if entry.paper is not None:
         axes.plot(
             entry.paper,
-            place,
+            y,
             marker="D",
             markersize=5,
             color=STYLES[1][0],
@@ -106,8 +135,8 @@ def _dot(axes: Axes, entry: Entry, place: int, colour: str) -> None:
         )
 
 
-def _error(entry: Entry) -> list[list[float]] | None:
-    """Below and above, in units of the axis: the standard deviation over seeds, else the interval over users."""
+def _error(entry: Entry) -> Error | None:
+    """Return the error bar: the standard deviation over seeds or, for one seed, the interval over users."""
     factor, mean = entry.metric.factor, entry.mean or 0.0
     if entry.sd is not None:
         return [[factor * entry.sd]] * 2
@@ -117,98 +146,122 @@ def _error(entry: Entry) -> list[list[float]] | None:
 
 
 def _lines(recipe: Recipe, rows: list[Row]) -> Figure:
-    """A panel a data set, a line a system, over an option or the cut-offs; dotted with open markers the paper's figures."""
+    """Draw a panel for each data set and a line for each system, over an option or the cut-offs.
+
+    The paper's figures are dotted lines with open markers.
+    """
     datasets = [*dict.fromkeys(row.dataset for row in rows)]
     figure = Figure(figsize=(0.8 + 4.4 * len(datasets), 3.4))
-    for dataset, axes in zip(datasets, figure.subplots(1, len(datasets), squeeze=False)[0], strict=True):
+    panels = figure.subplots(1, len(datasets), squeeze=False)[0]
+    for dataset, axes in zip(datasets, panels, strict=True):
         y = recipe.plot.get("y", recipe.metrics[0])
-        asked = metric(y.get(dataset, recipe.metrics[0]) if isinstance(y, dict) else y)
-        here = [row for row in rows if row.dataset == dataset]
-        lines = _series(recipe, here, asked)
-        axes.set_xticks(sorted({point["x"] for points in lines.values() for point in points}))
-        for number, ((name, theirs), points) in enumerate(lines.items()):
-            colour, marker, style = STYLES[number % len(STYLES)]
-            _line(axes, points, name, "own", color=colour, marker=marker, linestyle=style)
-            _line(
-                axes,
-                points,
-                f"{theirs}, paper",
-                "paper",
-                color=colour,
-                marker=marker,
-                linestyle=":",
-                fillstyle="none",
-                alpha=0.8,
-            )
+        metric = find_metric(y.get(dataset, recipe.metrics[0]) if isinstance(y, dict) else y)
+        lines = _series(recipe, [row for row in rows if row.dataset == dataset], metric)
+        axes.set_xticks(sorted({point.x for points in lines.values() for point in points}))
+        for number, ((name, paper_name), points) in enumerate(lines.items()):
+            color, marker, style = STYLES[number % len(STYLES)]
+            _draw_measured(axes, points, name, color=color, marker=marker, linestyle=style)
+            _draw_paper(axes, points, f"{paper_name}, paper", color=color, marker=marker)
         x = recipe.plot["x"]
-        axes.set_xlabel("K, length of the list (items)" if x == AXIS_K else _spoken(x))
-        axes.set_ylabel(_y_label(recipe, asked, x == AXIS_K))
+        axes.set_xlabel(
+            "K, length of the list (items)" if x == AXIS_K else AXIS_TITLES.get(x, x.replace("_", " "))
+        )
+        axes.set_ylabel(_y_title(recipe, metric, x == AXIS_K))
         axes.set_title(dataset, fontsize=9)
         if axes.lines:
             axes.legend(fontsize=7, framealpha=0, labelcolor=INK)
     return figure
 
 
-def _series(recipe: Recipe, rows: list[Row], asked: Metric) -> dict[tuple[str, str], list[dict[str, float]]]:
-    """What a line of ours and one of the paper's are called → points: x, "own" and "paper", as the plot wants them, and the sd or None."""
+def _series(recipe: Recipe, rows: list[Row], metric: Metric) -> dict[tuple[str, str], list[Point]]:
+    """Return the points of each line.
+
+    Returns:
+        Mapping from the names of the measured line and of the paper's line to points.
+    """
     x = recipe.plot["x"]
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    lines: dict[tuple[str, str], list[Point]] = {}
     for row in rows:
-        entries = [row.entries[asked.label]]
         if x == AXIS_K:
-            entries = [e for e in row.entries.values() if e.metric.name == asked.name and e.metric.k]
-        elif x not in row.setting:
-            continue
-        setting = {option: value for option, value in row.setting.items() if option != x}
-        name = dataclasses.replace(row, setting=setting).brief, row_label(row.system, setting)
-        for entry in entries:
-            base = _base(recipe, rows, row, entry)
-            point = {
-                "x": entry.metric.k if x == AXIS_K else row.setting[x],
-                "error": None if base else _error(entry),
+            entries = {
+                entry.metric.k: entry
+                for entry in row.entries.values()
+                if entry.metric.name == metric.name and entry.metric.k
             }
-            found.setdefault(name, []).append(
-                point | {kind: _relative(recipe, entry, base, kind) for kind in ("own", "paper")}
+        elif x in row.varied_options:
+            entries = {row.varied_options[x]: row.entries[metric.label]}
+        else:
+            continue
+        others = {option: value for option, value in row.varied_options.items() if option != x}
+        names = dataclasses.replace(row, varied_options=others).short_label, row_label(row.system, others)
+        for x_value, entry in entries.items():
+            reference = _reference(recipe, rows, row, entry)
+            point = Point(
+                x_value,
+                _y_value(recipe, entry, reference, _measured),
+                _y_value(recipe, entry, reference, _paper),
+                None if reference else _error(entry),
             )
-    return found
+            lines.setdefault(names, []).append(point)
+    return lines
 
 
-def _base(recipe: Recipe, rows: list[Row], row: Row, entry: Entry) -> Entry | None:
-    """What a figure is divided by or less than: the same one of the row that differs as `relative_to` says."""
-    wanted = recipe.plot.get("relative_to")
-    if not wanted:
+def _reference(recipe: Recipe, rows: list[Row], row: Row, entry: Entry) -> Entry | None:
+    """Return the entry to which a row's entry is compared: that of the row with the settings in
+    `relative_to`.
+
+    Returns:
+        Entry, without values if there is no such row; None if the plot shows no comparison.
+    """
+    relative_to = recipe.plot.get("relative_to")
+    if not relative_to:
         return None
-    system, setting = (
-        wanted.get("system", row.system),
-        {**row.setting, **{k: v for k, v in wanted.items() if k != "system"}},
-    )
-    same = [other for other in rows if other.system == system]
-    exact = [other for other in same if other.setting == setting] or (same if "system" in wanted else [])
-    return next((other.entries[entry.metric.label] for other in exact), Entry(entry.metric))
+    system = relative_to.get("system", row.system)
+    options = {option: value for option, value in relative_to.items() if option != "system"}
+    candidates = [other for other in rows if other.system == system]
+    matching = [other for other in candidates if other.varied_options == {**row.varied_options, **options}]
+    if not matching and "system" in relative_to:
+        matching = candidates
+    return next((other.entries[entry.metric.label] for other in matching), Entry(entry.metric))
 
 
-def _relative(recipe: Recipe, entry: Entry, base: Entry | None, kind: str) -> float | None:
-    factor = entry.metric.factor
-    value, other = (
-        (e.paper / factor if e.paper is not None else None) if kind == "paper" else e.mean
-        for e in (entry, base or entry)
-    )
-    if value is None or other is None or (base and recipe.plot.get("as") != DIFFERENCE and not other):
+def _measured(entry: Entry) -> float | None:
+    return entry.mean
+
+
+def _paper(entry: Entry) -> float | None:
+    """Return the paper's figure in units of stored values."""
+    return entry.paper / entry.metric.factor if entry.paper is not None else None
+
+
+def _y_value(
+    recipe: Recipe, entry: Entry, reference: Entry | None, value_of: Callable[[Entry], float | None]
+) -> float | None:
+    """Return the value of an entry in units of the axis, compared to the reference if there is one."""
+    value = value_of(entry)
+    if value is None:
         return None
+    if reference is None:
+        return entry.metric.factor * value
+    base = value_of(reference)
     if base is None:
-        return factor * value
-    return factor * (value - other) if recipe.plot.get("as") == DIFFERENCE else 100 * value / other
+        return None
+    if recipe.plot.get("as") == DIFFERENCE:
+        return entry.metric.factor * (value - base)
+    return 100 * value / base if base else None
 
 
-def _line(axes: Axes, points: list[dict[str, Any]], name: str, kind: str, **style: Any) -> None:
-    there = [point for point in points if point[kind] is not None]
-    if not there:
+def _draw_measured(axes: Axes, points: list[Point], name: str, **style: Any) -> None:
+    points = [point for point in points if point.measured is not None]
+    if not points:
         return
-    errors = [point["error"] for point in there] if kind == "own" else [None]
-    both = None if None in errors else [[error[side][0] for error in errors] for side in (0, 1)]
+    errors = [point.error for point in points if point.error is not None]
+    both = None
+    if len(errors) == len(points):
+        both = [[error[side][0] for error in errors] for side in (0, 1)]
     axes.errorbar(
-        [p["x"] for p in there],
-        [p[kind] for p in there],
+        [point.x for point in points],
+        [point.measured for point in points if point.measured is not None],
         yerr=both,
         label=name,
         markersize=5,
@@ -217,30 +270,36 @@ def _line(axes: Axes, points: list[dict[str, Any]], name: str, kind: str, **styl
     )
 
 
-def _y_label(recipe: Recipe, asked: Metric, over_k: bool) -> str:
-    axis = f"{asked.axis.split('@')[0]}@K (%)" if over_k else asked.axis
-    if "relative_to" not in recipe.plot:
-        return axis
-    named = row_label(
-        recipe.plot["relative_to"].get("system", ""),
-        {k: v for k, v in recipe.plot["relative_to"].items() if k != "system"},
+def _draw_paper(axes: Axes, points: list[Point], name: str, **style: Any) -> None:
+    points = [point for point in points if point.paper is not None]
+    if not points:
+        return
+    axes.errorbar(
+        [point.x for point in points],
+        [point.paper for point in points if point.paper is not None],
+        label=name,
+        markersize=5,
+        capsize=2,
+        linestyle=":",
+        fillstyle="none",
+        alpha=0.8,
+        **style,
     )
-    named = named.removeprefix(" · ")
+
+
+def _y_title(recipe: Recipe, metric: Metric, over_k: bool) -> str:
+    axis = f"{metric.axis.split('@')[0]}@K (%)" if over_k else metric.axis
+    relative_to = recipe.plot.get("relative_to")
+    if relative_to is None:
+        return axis
+    options = {option: value for option, value in relative_to.items() if option != "system"}
+    reference = row_label(relative_to.get("system", ""), options)
     if recipe.plot.get("as") == DIFFERENCE:
-        return f"{axis.replace('%', 'percentage points')} above {named}"
-    return f"{axis.removesuffix(' (%)')}, % of that at {named}"
+        return f"{axis.replace('%', 'percentage points')} above {reference}"
+    return f"{axis.removesuffix(' (%)')}, % of that at {reference}"
 
 
-def _spoken(option: str) -> str:
-    units = {
-        "nfe": "model evaluations per recommendation (NFE)",
-        "drop_items": "share of training items dropped",
-        "beams": "beams",
-    }
-    return units.get(option, {"sids": "layers of semantic IDs"}.get(option, option.replace("_", " ")))
-
-
-def _inked(axes: Axes) -> None:
+def _apply_style(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=8)
     axes.grid(color=INK, alpha=0.25, linewidth=0.6)
     for text in (axes.title, axes.xaxis.label, axes.yaxis.label):

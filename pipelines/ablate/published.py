@@ -1,84 +1,108 @@
-"""Whether a cell of a grid is the published model, and if not, by what it is another: labels and differences from the paper follow.
+"""Difference between a cell of a grid and the published model, for labels and for comparisons with the paper.
 
-What is published is the preset `paper` and, of a recipe that holds the paper's figures, what it says at the budget `paper`. Light to
-import.
+The published model is the preset `paper` together with, in a recipe that holds figures of the paper, the
+options that the recipe sets at the budget `paper`. This module imports no heavy library.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipelines.ablate.grid import Cell, GridSettings, configured, options_of
+from pipelines.ablate.grid import Cell, Configurations, GridSettings, configure_cell, options_of
+from pipelines.ablate.options import RENAMED
 from pipelines.ablate.recipe import Recipe, System
-from pipelines.models.config import SIZES, said
+from pipelines.errors import UserError
+from pipelines.models.config import SIZES, label
 
 BUDGET = "paper"
-TEXTS = "flan-t5-xxl"  # embeddings that the paper's semantic IDs are made of (section 4.1)
-UNTOLD = {"seed", "precision", "micro_tokens"}  # fields of training that make no other experiment
+TEXTS = "flan-t5-xxl"  # embeddings from which the paper makes its semantic IDs (section 4.1)
+NEUTRAL = {"seed", "precision", "micro_tokens"}  # training options that do not change the experiment
 OURS = ", ours: "
-UNKNOWN = "settings not recorded"  # of reports from before they were
+OPTIONS = {field: option for option, field in RENAMED.items()}  # field → option, where the names differ
+UNKNOWN = "settings not recorded"  # in reports that older versions wrote
 
 
 def departures(recipe: Recipe, cell: Cell, sids: str | None = None) -> str | None:
-    """By what a cell is another than the published model, e.g. "joint digits, Muon, other sizes"; "" for nothing.
+    """Describe how a cell differs from the published model, e.g. "item softmax, Muon, other sizes".
 
     Args:
-        sids: name of its semantic IDs, which begins with that of the embeddings that they are made of.
+        recipe: recipe of the cell.
+        cell: cell of a grid.
+        sids: name of its semantic IDs, which begins with the name of the embeddings from which they are made.
 
     Returns:
-        None where nothing is trained, or nothing can be.
+        Text, empty if there is no difference; None if nothing is trained, or if the cell is refused.
     """
     if cell.model_settings is None or cell.train is None:
         return None
-    published = configured(cell.model, GridSettings(BUDGET), _published(recipe, cell), seed=0)
-    if "refused" in published:
+    try:
+        published = configure_cell(cell.model, GridSettings(BUDGET), _published_options(recipe, cell), seed=0)
+    except UserError:
         return "settings that the preset paper refuses"
-    model_settings, train = published["model_settings"], published["train"]
-    trained = _changed(cell.train, train)
-    found = list(cell.model_settings.departures(model_settings))
-    found += [said("optimizer", cell.train.optimizer)] * ("optimizer" in trained)
-    if cell.tokenize and recipe.paper:
-        changed = _changed(cell.tokenize, published["tokenize"])  # None is what the method does not read
-        found += [
-            said(name.replace("layers", "sids"), value)
-            for name, value in changed.items()
+    trained = _changed_fields(cell.train, published.train)
+    sizes = _changed_fields(cell.model_settings, published.model_settings)
+    differences = list(cell.model_settings.departures(published.model_settings))
+    if "optimizer" in trained:
+        differences.append(label("optimizer", cell.train.optimizer))
+    differences += _differences_of_sids(recipe, cell, published, sids)
+    if any(name in SIZES for name in sizes):
+        differences.append("other sizes")
+    if trained.keys() - {"optimizer", *NEUTRAL}:
+        differences.append("other training")
+    if not differences and recipe.paper and _changed_fields(cell.decoding, published.decoding):
+        differences = ["other decoding"]
+    return ", ".join(differences)
+
+
+def _differences_of_sids(
+    recipe: Recipe, cell: Cell, published: Configurations, sids: str | None
+) -> list[str]:
+    """Describe how the semantic IDs of a cell differ; an option that is None is not used by the method."""
+    if not cell.tokenize:
+        return []
+    differences = []
+    if recipe.paper:
+        differences += [
+            label(OPTIONS.get(name, name), value)
+            for name, value in _changed_fields(cell.tokenize, published.tokenize).items()
             if value is not None
         ]
-    if cell.tokenize and cell.tokenize.method != "random" and sids:
+    if cell.tokenize.method != "random" and sids:
         texts = sids.split(f"-{cell.tokenize.num_levels}x")[0]
-        found += [f"{texts} texts"] * (texts != TEXTS)
-    found += ["other sizes"] * any(name in SIZES for name in _changed(cell.model_settings, model_settings))
-    found += ["other training"] * bool(trained.keys() - {"optimizer", *UNTOLD})
-    if not found and recipe.paper and _changed(cell.decoding, published["decoding"]):
-        found = ["other decoding"]
-    return ", ".join(found)
+        if texts != TEXTS:
+            differences.append(f"{texts} texts")
+    return differences
 
 
-def _published(recipe: Recipe, cell: Cell) -> dict[str, Any]:
-    """The options of a recipe's row at the budget `paper`; none where the recipe has no figures of the paper."""
+def _published_options(recipe: Recipe, cell: Cell) -> dict[str, Any]:
+    """Return the options of a cell's row at the budget `paper`.
+
+    There are none if the recipe has no figures of the paper.
+    """
     if not recipe.paper:
         return {}
     (system,) = (system for system in recipe.systems if system.name == cell.system)
     listed = options_of(recipe, system, GridSettings(BUDGET), cell.dataset)
     return {
-        option: cell.values[option] if cell.values.get(option) in values else values[0]
+        option: cell.options[option] if cell.options.get(option) in values else values[0]
         for option, values in listed.items()
     }
 
 
-def _changed(one: Any, other: Any) -> dict[str, Any]:
-    """The fields of a configuration whose values are not those of another."""
+def _changed_fields(one: Any, other: Any) -> dict[str, Any]:
+    """Return the fields of a configuration that differ from those of another one, with their values."""
     return {name: value for name, value in vars(one).items() if value != getattr(other, name)}
 
 
-def named(system: System, departures: str | None, compared: bool) -> str:
-    """What tables call a system: a name that is a published model's says whether the row is that model.
+def display_name(system: System, departures: str | None, compared: bool) -> str:
+    """Return the name of a system in tables, which tells whether the row is the published model of that name.
 
     Args:
-        departures: of its cells; None where nothing is trained.
-        compared: the recipe has figures of the paper.
+        system: system of a recipe.
+        departures: differences of its cells from the published model; None if nothing is trained.
+        compared: true if the recipe has figures of the paper.
     """
-    if not system.claims or departures is None:
+    if not system.names_published_model or departures is None:
         return system.name
     if departures:
         return f"{system.name}{OURS}{departures}"

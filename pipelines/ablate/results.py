@@ -1,96 +1,125 @@
-"""What a grid found, as one tidy table: a row for each cell, seed and metric."""
+"""Results of a grid as one table: a row for each cell and metric."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
 from pipelines import artifacts
-from pipelines.ablate.engine import DONE, run_result
-from pipelines.ablate.metrics import Metric, metric
+from pipelines.ablate.metrics import Metric, find_metric
 from pipelines.ablate.planning import PlannedRun
 from pipelines.ablate.published import departures
 from pipelines.ablate.recipe import Recipe
+from pipelines.ablate.state import DONE, RunResult, run_result
 from pipelines.decode.config import ORDERS
 from pipelines.download.statistics import statistics
 from pipelines.workspace import Workspace
 
-Measured = dict[str, float | int | None]  # value, low, high, users
+
+class Measurement(TypedDict, total=False):
+    """Value of a metric, its 95 % interval, and the number of users."""
+
+    value: float
+    low: float | None
+    high: float | None
+    users: int
 
 
-def collect(workspace: Workspace, recipe: Recipe, planned: list[PlannedRun], budget: str) -> pa.Table:
-    """The figures of all cells; an artifact of kind "grid". A cell without has rows too, with its state and the reason.
+def collect(workspace: Workspace, recipe: Recipe, planned_runs: list[PlannedRun], budget: str) -> pa.Table:
+    """Collect the values of all cells in an artifact of kind "grid".
 
-    Values are as the artifacts hold them: fractions, nats, counts.
+    A cell without values has rows too, with its state and the reason. Values have the units of the artifacts:
+    fractions, nats, counts.
+
+    Raises:
+        UserError: an artifact is damaged.
     """
-    metrics = [metric(label) for label in recipe.metrics]
-    options = list(dict.fromkeys(option for cell in planned for option in cell.cell.setting))
+    metrics = [find_metric(label) for label in recipe.metrics]
+    options = list(
+        dict.fromkeys(option for planned in planned_runs for option in planned.cell.varied_options)
+    )
     rows = []
-    for cell in planned:
-        found = run_result(workspace, cell)
+    for planned in planned_runs:
+        result = run_result(workspace, planned)
+        sids = planned.plan.sids if planned.plan else None
         shared = {
             "recipe": recipe.name,
             "budget": budget,
-            **_identity(cell),
-            **_origin(workspace, cell, found),
+            **_identity(planned),
+            **_origin(workspace, planned, result),
+            "departures": departures(recipe, planned.cell, sids),
+            **{option: _text(planned.cell.varied_options.get(option)) for option in options},
         }
-        shared["departures"] = departures(recipe, cell.cell, cell.plan and cell.plan.sids)
-        shared |= {option: _text(cell.cell.setting.get(option)) for option in options}
-        rows += [{**shared, "metric": m.label, **_figures(workspace, cell, found, m)} for m in metrics]
-    kinds = {**artifacts.SCHEMAS["grid"], **dict.fromkeys(("departures", *options), pa.string())}
+        for metric in metrics:
+            rows.append({**shared, "metric": metric.label, **_measure(workspace, planned, result, metric)})
+    types = {**artifacts.SCHEMAS["grid"], **dict.fromkeys(("departures", *options), pa.string())}
     return pa.table(
-        {column: pa.array([row.get(column) for row in rows], kind) for column, kind in kinds.items()}
+        {
+            column: pa.array([row.get(column) for row in rows], arrow_type)
+            for column, arrow_type in types.items()
+        }
     )
 
 
-def _identity(cell: PlannedRun) -> dict[str, Any]:
-    return {name: getattr(cell.cell, name) for name in ("dataset", "system", "label", "model", "seed")}
+def _identity(planned: PlannedRun) -> dict[str, Any]:
+    return {name: getattr(planned.cell, name) for name in ("dataset", "system", "label", "model", "seed")}
 
 
-def _origin(workspace: Workspace, cell: PlannedRun, found: dict[str, Any]) -> dict[str, Any]:
-    """State of a cell, where its figures come from, and how long they took, in seconds."""
-    origin = {"state": found["state"], "reason": found.get("reason"), "inputs": json.dumps(cell.inputs)}
-    if found["state"] != DONE or not found.get("files"):
+def _origin(workspace: Workspace, planned: PlannedRun, result: RunResult) -> dict[str, Any]:
+    """Return the state of a cell, the origin of its values, and the durations in seconds."""
+    origin = {"state": result.state, "reason": result.reason, "inputs": json.dumps(planned.inputs)}
+    if result.state != DONE or not result.files:
         return {**origin, "machine": artifacts.machine(), "commit": artifacts.commit()}
-    path = found["files"][0]
-    trained, evaluated = workspace.run(cell.run).read_config(), artifacts.provenance(path) or {}
+    path = result.files[0]
+    config = workspace.run(planned.run).read_config()
+    provenance = artifacts.provenance(path)
     return {
         **origin,
-        "run": cell.run,
+        "run": planned.run,
         "evaluation": path.parent.name,
-        "description": found["description"],
-        "train_seconds": trained.get("seconds"),
-        "eval_seconds": evaluated.get("seconds"),
-        "commit": trained.get("commit"),
-        "machine": trained.get("machine"),
+        "description": result.description,
+        "train_seconds": config.get("seconds"),
+        "eval_seconds": provenance["seconds"] if provenance else None,
+        "commit": config.get("commit"),
+        "machine": config.get("machine"),
     }
 
 
-def _figures(workspace: Workspace, cell: PlannedRun, found: dict[str, Any], asked: Metric) -> Measured:
-    if found["state"] != DONE:
+def _measure(workspace: Workspace, planned: PlannedRun, result: RunResult, metric: Metric) -> Measurement:
+    """Return the value of a metric; empty if there is none."""
+    if result.state != DONE:
         return {}
-    if asked.source == "statistics":
-        counted = statistics(workspace.dataset(cell.cell.dataset))
-        return {"value": float(getattr(counted, asked.name))}
-    by_kind = {path.stem: path for path in found.get("files", [])}
-    if asked.source == "diagnosis":
-        return _diagnosed(by_kind["diagnosis"], asked.name) if "diagnosis" in by_kind else {}
-    if "metrics" not in by_kind:
+    if metric.source == "statistics":
+        counts = statistics(workspace.dataset(planned.cell.dataset))
+        return {"value": float(getattr(counts, metric.name))}
+    paths = {path.stem: path for path in result.files}
+    if metric.source == "diagnosis":
+        return _diagnosed(paths["diagnosis"], metric.name) if "diagnosis" in paths else {}
+    if "metrics" not in paths:
         return {}
-    for row in artifacts.read(by_kind["metrics"], "metrics").to_pylist():
-        if (row["metric"], row["k"]) == (asked.name, asked.k):
-            return {name: row[name] for name in ("value", "low", "high", "users")}
+    for row in artifacts.read(paths["metrics"], "metrics").to_pylist():
+        if (row["metric"], row["k"]) == (metric.name, metric.k):
+            return {"value": row["value"], "low": row["low"], "high": row["high"], "users": row["users"]}
     return {}
 
 
-def _diagnosed(path: Path, measure: str) -> Measured:
-    """The mean dependence over pairs of digits; what one evaluation loses against revealing digit by digit in greedy order."""
-    found = [row for row in artifacts.read(path, "diagnosis").to_pylist() if row["measure"] == measure]
-    rows = [row for row in found if row["evaluations"] in (None, 1) and row["order"] in (None, ORDERS[0])]
-    return {"value": sum(row["value"] for row in rows) / len(rows), "users": rows[0]["users"]} if rows else {}
+def _diagnosed(path: Path, measure: str) -> Measurement:
+    """Return a value of a diagnosis.
+
+    For "dependence" it is the mean over all pairs of digits. For "joint_loss" it is the log-likelihood that
+    one function evaluation loses against unmasking digit by digit in greedy order.
+    """
+    rows = [
+        row
+        for row in artifacts.read(path, "diagnosis").to_pylist()
+        if row["measure"] == measure and row["evaluations"] in (None, 1) and row["order"] in (None, ORDERS[0])
+    ]
+    if not rows:
+        return {}
+    return {"value": sum(row["value"] for row in rows) / len(rows), "users": rows[0]["users"]}
 
 
 def _text(value: Any) -> str | None:

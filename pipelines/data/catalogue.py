@@ -1,4 +1,4 @@
-"""The items that a model recommends, with what it needs to know of them, read and checked."""
+"""Catalogue: the items that a model recommends, with their semantic IDs and text embeddings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Catalogue:
 
     Attributes:
         items: N.
-        sids: semantic IDs, int64 [N, H], distinct rows, codes from 0 to V − 1; None for models that know items by number.
+        sids: semantic IDs, int64 [N, H], distinct rows, codes from 0 to V − 1; None for models that identify
+            items by number.
         codes: V; 0 without semantic IDs.
-        text: text embeddings, float32 [N, E]; None for models that read none.
+        text: text embeddings, float32 [N, E]; None for models that do not read them.
     """
 
     items: int
@@ -31,108 +32,155 @@ class Catalogue:
 
     @staticmethod
     def of(sids: np.ndarray, codes: int, text: np.ndarray | None = None) -> Catalogue:
-        """Items with semantic IDs."""
+        """Return a catalogue with semantic IDs, see `Catalogue` for the arguments."""
         return Catalogue(len(sids), sids, codes, text)
+
+    def require_sids(self) -> np.ndarray:
+        """Return the semantic IDs, int64 [N, H].
+
+        Raises:
+            ValueError: the catalogue was loaded without them.
+        """
+        if self.sids is None:
+            raise ValueError("the catalogue holds no semantic IDs")
+        return self.sids
+
+    def require_text(self) -> np.ndarray:
+        """Return the text embeddings, float32 [N, E].
+
+        Raises:
+            ValueError: the catalogue was loaded without them.
+        """
+        if self.text is None:
+            raise ValueError("the catalogue holds no text embeddings")
+        return self.text
 
 
 def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[str, Path]:
-    """What a run is trained on, by name: sequences, semantic IDs and the text embeddings that these were made from, as needed.
+    """Return the artifacts that a run is trained on, by name.
+
+    These are the sequences and, as needed, semantic IDs and text embeddings. The text embeddings are those
+    that the semantic IDs were made from.
+
+    Args:
+        sids: name of the semantic IDs; None for models that identify items by number.
+        needs: `needs` of the model's configuration.
 
     Raises:
-        UserError: the semantic IDs name no embeddings, or others than there are now.
+        UserError: text embeddings are needed, and the semantic IDs name none or the named ones changed.
     """
-    found = {"sequences": dataset.sequences}
+    paths = {"sequences": dataset.sequences}
     if sids is None:
-        return found
+        return paths
     path = dataset.sids(sids)
-    found["sids"] = path
+    paths["sids"] = path
     if "embeddings" not in needs:
-        return found
-    made_from = (artifacts.provenance(path) or {}).get("inputs", {}).get("embeddings")
-    if made_from is None:
+        return paths
+    provenance = artifacts.provenance(path)
+    source = provenance["inputs"].get("embeddings") if provenance else None
+    if source is None:
         raise UserError(
-            f"The model needs text embeddings, and {path} names none that it was made from. Make SIDs with `maskgr tokenize`, or take "
-            "--no-centroids where the model asks for them only to start from."
+            f"The model needs text embeddings, and {path} names none that it was made from. Make SIDs with "
+            "`maskgr tokenize`, or use --no-centroids if the model needs them only for its initial "
+            "embeddings."
         )
-    source = dataset.embeddings(Path(made_from["path"]).stem)
-    if not source.exists() or artifacts.digest(source) != made_from["sha256"]:
+    embeddings = dataset.embeddings(Path(source["path"]).stem)
+    if not embeddings.exists() or artifacts.digest(embeddings) != source["sha256"]:
         raise UserError(
-            f"{path} was made from other embeddings than {source} now holds. Run `maskgr tokenize --force`."
+            f"{path} was made from other embeddings than {embeddings} now holds. "
+            "Run `maskgr tokenize --force`."
         )
-    return {**found, "embeddings": source}
+    return {**paths, "embeddings": embeddings}
 
 
 def load_catalogue(dataset: Dataset, sids: str | None, needs: tuple[str, ...] = ()) -> Catalogue:
-    """Read what a model needs to know of a data set's items.
+    """Read the data of the items that a model needs.
 
     Args:
-        sids: name of the semantic IDs; None for models that know items by number.
-        needs: of the model's configuration.
+        sids: name of the semantic IDs; None for models that identify items by number.
+        needs: `needs` of the model's configuration.
 
     Raises:
-        UserError: something is missing or unreadable; semantic IDs are not distinct, out of range, or were made from other items.
+        UserError: a file is missing or unreadable; semantic IDs are not distinct, out of range, or were made
+            from other items.
     """
     if sids is None and "sids" in needs:
         raise UserError(
-            f"The model needs semantic IDs, and none are named. Make some with `maskgr tokenize --dataset {dataset.name}`."
+            "The model needs semantic IDs, and none are named. "
+            f"Make some with `maskgr tokenize --dataset {dataset.name}`."
         )
     if sids is None:
         hint = f"Run `maskgr download {dataset.name}` or `maskgr import` first."
         return Catalogue(artifacts.read(dataset.items, "items", hint=hint, columns=["item"]).num_rows)
-    found = load_sids(dataset, sids)
-    return (
-        dataclasses.replace(found, text=load_text(sources(dataset, sids, needs)["embeddings"]))
-        if "embeddings" in needs
-        else found
-    )
+    catalogue = load_sids(dataset, sids)
+    if "embeddings" not in needs:
+        return catalogue
+    return dataclasses.replace(catalogue, text=load_text(sources(dataset, sids, needs)["embeddings"]))
 
 
 def load_text(path: Path) -> np.ndarray:
-    """The items' text embeddings, float32 [N, E].
+    """Read text embeddings, float32 [N, E].
+
+    Args:
+        path: path of the embeddings.
 
     Raises:
-        UserError: they cannot be read.
+        UserError: the file cannot be read, or an embedding is not finite.
     """
     table = artifacts.read(path, "embeddings", hint="Run `maskgr embed` first.")
-    found = artifacts.matrix(table, "embedding", path).astype(np.float32)
-    if not np.isfinite(found).all():
-        row = int((~np.isfinite(found)).any(axis=1).argmax())
-        raise UserError(f"{path}: the embedding in row {row} is not finite. Run `maskgr embed --force`.")
-    return found
+    vectors = artifacts.matrix(table, "embedding", path).astype(np.float32)  # [N, E]
+    wrong = ~np.isfinite(vectors).all(axis=1)  # [N]
+    if wrong.any():
+        raise UserError(
+            f"{path}: the embedding in row {int(wrong.argmax())} is not finite. Run `maskgr embed --force`."
+        )
+    return vectors
 
 
 def load_sids(dataset: Dataset, sids: str) -> Catalogue:
-    """Read the semantic IDs of a data set.
+    """Read semantic IDs.
+
+    Args:
+        sids: name of the semantic IDs.
 
     Raises:
         UserError: they are missing, unreadable, not distinct, out of range, or were made from other items.
     """
     path = dataset.sids(sids)
-    again = f"Run `maskgr tokenize --dataset {dataset.name}` again."
+    advice = f"Run `maskgr tokenize --dataset {dataset.name}` again."
     digits = artifacts.matrix(artifacts.read(path, "sids", hint="Run `maskgr tokenize` first."), "sid", path)
     if not np.issubdtype(digits.dtype, np.integer):
-        raise UserError(f"{path}: column sid holds {digits.dtype} values; codes are whole numbers. {again}")
-    digits = digits.astype(np.int64)
-    found = artifacts.provenance(path) or {}
-    codebook = found.get("config", {}).get("codebook")
+        raise UserError(f"{path}: column sid holds {digits.dtype} values; codes are whole numbers. {advice}")
+    digits = digits.astype(np.int64)  # [N, H]
+    provenance = artifacts.provenance(path)
+    codebook = provenance["config"].get("codebook") if provenance else None
     codes = codebook if type(codebook) is int and codebook > 0 else int(digits.max()) + 1
-    made_from = found.get("inputs", {}).get("items")
-    items = (
-        artifacts.read(dataset.items, "items", columns=["item"]).num_rows
-        if dataset.items.exists()
-        else len(digits)
-    )
-    if len(digits) != items or (
-        made_from and dataset.items.exists() and made_from["sha256"] != artifacts.digest(dataset.items)
-    ):
+    _check_items(dataset, path, len(digits), provenance, advice)
+    wrong = ((digits < 0) | (digits >= codes)).any(1)  # [N]
+    if wrong.any():
+        row = int(wrong.argmax())
         raise UserError(
-            f"{path} holds SIDs of other items ({len(digits):,}) than {dataset.items} now does ({items:,}). {again}"
-        )
-    if digits.min() < 0 or digits.max() >= codes:
-        row = int(((digits < 0) | (digits >= codes)).any(1).argmax())
-        raise UserError(
-            f"{path}: the SID in row {row} is {digits[row].tolist()}, outside 0 to {codes - 1}. {again}"
+            f"{path}: the SID in row {row} is {digits[row].tolist()}, outside 0 to {codes - 1}. {advice}"
         )
     if len(np.unique(digits, axis=0)) != len(digits):
-        raise UserError(f"{path}: two items have the same SID. {again}")
+        raise UserError(f"{path}: two items have the same SID. {advice}")
     return Catalogue.of(digits, codes)
+
+
+def _check_items(
+    dataset: Dataset, sids: Path, count: int, provenance: artifacts.Provenance | None, advice: str
+) -> None:
+    """Check that semantic IDs were made from the items that the data set now holds.
+
+    Raises:
+        UserError: they were made from other items.
+    """
+    if not dataset.items.exists():
+        return
+    items = artifacts.read(dataset.items, "items", columns=["item"]).num_rows
+    source = provenance["inputs"].get("items") if provenance else None
+    if count != items or (source and source["sha256"] != artifacts.digest(dataset.items)):
+        raise UserError(
+            f"{sids} holds SIDs of other items ({count:,}) than {dataset.items} now does ({items:,}). "
+            f"{advice}"
+        )

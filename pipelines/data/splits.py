@@ -1,6 +1,7 @@
-"""Leave-one-out: a user's last item tests, the second-to-last validates, the rest trains (paper, section 4.1).
+"""Leave-one-out split of each user's sequence.
 
-Leave-k-out does the same with k items at a time (k = 2: section 4.4).
+The last item is for testing, the second-to-last for validation, and the rest for training.
+Source: paper, section 4.1. Leave-k-out holds out k items at a time (k = 2: section 4.4).
 """
 
 from __future__ import annotations
@@ -12,20 +13,18 @@ import numpy as np
 from pipelines.data.sequences import Sequences, gather
 from pipelines.errors import UserError
 
-HELD_OUT = {
-    "validation": 2,
-    "test": 1,
-}  # split → how many times k its first target lies from the end of the sequence
+# Split → distance of its first target from the end of the sequence, in multiples of k.
+HELD_OUT = {"validation": 2, "test": 1}
 
 
 @dataclass(frozen=True, eq=False)
 class Split(Sequences):
-    """Histories (the rows) with the k items that followed each.
+    """Histories, one a row, with the k items that follow each.
 
     Attributes:
-        users: the user of each row, int32 [B].
-        following: the items to be recommended, int32 [B, k].
-        warm_items: the items that somebody took in training, in order; None where nobody asks.
+        users: user of each row, int32 [B].
+        targets: items that follow the history and are to be recommended, int32 [B, k].
+        warm_items: sorted items that occur in the training sequences; None if they are not needed.
     """
 
     users: np.ndarray
@@ -34,57 +33,65 @@ class Split(Sequences):
 
     @property
     def first_target(self) -> np.ndarray:
-        """The item that followed first, int32 [B]."""
+        """First item that follows each history, int32 [B]."""
         return self.targets[:, 0]
 
     @property
     def horizon(self) -> int:
-        """k."""
+        """Number k of items that follow each history."""
         return self.targets.shape[1]
 
     def sample(self, n: int, seed: int) -> Split:
-        """`n` rows drawn without replacement, in their old order; the split itself where it has no more than `n`."""
+        """Return `n` rows drawn without replacement, in their original order.
+
+        A split of at most `n` rows is returned as it is.
+        """
         if n >= len(self):
             return self
-        rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))  # [n]
         kept = gather(self.items, self.offsets[rows], self.lengths[rows])
         return Split(kept.items, kept.offsets, self.users[rows], self.targets[rows], self.warm_items)
 
 
 def training(sequences: Sequences, horizon: int = 1) -> Sequences:
-    """All but each user's last 2·k items; row r is still user r.
+    """Return all but the last 2·k items of each user. Row r is still user r.
+
+    Args:
+        horizon: k.
 
     Raises:
-        UserError: a user has no item left to train on.
+        UserError: a user has fewer than 2·k + 1 items.
     """
     return _without_last(sequences, max(HELD_OUT.values()) * horizon, horizon)
 
 
 def histories(sequences: Sequences, split: str, horizon: int = 1) -> Split:
-    """What comes before each user's targets, and the targets.
+    """Return the targets of each user and the history before them.
 
     Args:
-        split: "validation" (targets: the k items before the last k) or "test" (targets: the last k items; the
-            validation targets then are part of the history).
-        ahead: k.
+        split: "test" (the targets are the last k items) or "validation" (the targets are the k items before
+            these). The validation targets are part of the test histories.
+        horizon: k.
 
     Raises:
-        UserError: there is no such split, or a user has fewer than 2·k + 1 items.
+        UserError: the split is unknown, or a user has fewer than 2·k + 1 items.
     """
     if split not in HELD_OUT:
         raise UserError(f"There is no split {split!r}; it can be {' or '.join(HELD_OUT)}.")
     kept = _without_last(sequences, HELD_OUT[split] * horizon, horizon)
-    targets = sequences.items[(sequences.offsets[:-1] + kept.lengths)[:, None] + np.arange(horizon)]  # [B, k]
+    ends = sequences.offsets[:-1] + kept.lengths  # [B]
+    targets = sequences.items[ends[:, None] + np.arange(horizon)]  # [B, k]
     warm_items = np.unique(training(sequences, horizon).items)
     return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), targets, warm_items)
 
 
-def _without_last(sequences: Sequences, back: int, horizon: int) -> Sequences:
-    need = max(HELD_OUT.values()) * horizon + 1
-    short = int(np.count_nonzero(sequences.lengths < need))
+def _without_last(sequences: Sequences, count: int, horizon: int) -> Sequences:
+    """Return each row without its last `count` items."""
+    shortest = max(HELD_OUT.values()) * horizon + 1
+    short = int(np.count_nonzero(sequences.lengths < shortest))
     if short:
         raise UserError(
-            f"--horizon {horizon} needs {need} items of every user, and {short:,} users have fewer. "
-            f"Lower it, or make the data set again with --min-count {need}."
+            f"--horizon {horizon} needs {shortest} items of every user, and {short:,} users have fewer. "
+            f"Lower it, or make the data set again with --min-count {shortest}."
         )
-    return gather(sequences.items, sequences.offsets[:-1], sequences.lengths - back)
+    return gather(sequences.items, sequences.offsets[:-1], sequences.lengths - count)

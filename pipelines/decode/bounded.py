@@ -1,130 +1,139 @@
-"""The K best combinations that an item has, where the K most promising beams may have missed one: by branch and bound, or by the items.
+"""Exact search for the K best combinations that some item has, where pruning by upper bounds may have missed
+one: by branch and bound, or over the items.
 
-Shapes: B users, K beams, H digits an item, S digits in all, R digits an evaluation reveals, Q beams of all users, k items that come next.
-"""
+Shapes: B users, K beams, H digits per item, S digits in all, R digits that one function evaluation unmasks, Q
+beams of all users, k items predicted together, V codes per digit."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from pipelines.data.candidates import group_starts
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.partial import Asked, Partial
+from pipelines.decode.state import BeamState, Unmasking
 
-ROUNDING = 1e-4  # more than float32 sums of a few log-probabilities differ by
-LARGE = 1 << 16  # items of a catalogue whose partial SIDs take longer to look up than its items to count
-FEW = 1 << 11  # items that agree with a user's beams, which are always looked at one by one
-SHARE = 8  # of the next digit's codes one in so many is followed too, at a guess
-PAIRS = 1 << 20  # pairs of a beam and an item that agrees with it looked at at once
+ROUNDING = 1e-4  # largest difference of float32 sums of a few log-probabilities
+LARGE_CATALOG = (
+    1 << 16
+)  # above this number of items, counting agreeing items is faster than looking up partials
+FEW_ITEMS = 1 << 11  # up to this number of items that agree with a user's beams, items are always enumerated
+SHARE = 8  # branch and bound is assumed to follow one in so many of the next digit's codes
+PAIRS = 1 << 20  # pairs of a beam and an agreeing item that are compared at once
 
 
-def by_items(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex) -> tuple[Tensor, list[Tensor]]:
-    """Which users take more work by branch and bound than by the items that agree with their beams; one item comes next.
+def choose_search(
+    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: PartialIndex
+) -> tuple[Tensor, list[Tensor]]:
+    """Choose for each user between branch and bound and the enumeration of agreeing items, for k = 1.
 
-    Where a model is undecided nearly all codes may come to the floor, and those of two digits are their product.
+    Where a model is undecided, nearly all codes may reach the lower bound; for two digits their number is
+    the product. Then there are fewer items that agree with the user's beams.
+
+    Args:
+        unmasking: the digits.
+        state: beams before the digits are unmasked.
+        lower_bound: score that K beams of each user are known to reach, float32 [B].
+        index: the catalogue.
 
     Returns:
-        The users that are followed by branch and bound, int64, and the others, in groups that fit the memory.
+        Users for branch and bound, int64; and the other users, in groups that fit the memory.
     """
-    if len(index.sids) <= LARGE:
-        return torch.arange(len(floor), device=floor.device), []
-    agreeing = index.candidates.counts(beams.codes.flatten(0, 1)).view(beams.scores.shape).sum(1)  # [B]
-    least = floor[:, None] - beams.scores - asked.remaining_bound[:, :, 0] - ROUNDING
-    followed = (asked.logp[:, :, 0] >= least[..., None]).sum((1, 2))  # [B], after the first digit
-    few = agreeing <= (followed * (index.codes // SHARE)).clamp(min=FEW)
-    rows = few.nonzero().squeeze(1)
+    if len(index.sids) <= LARGE_CATALOG:
+        return torch.arange(len(lower_bound), device=lower_bound.device), []
+    agreeing = index.candidates.counts(state.codes.flatten(0, 1)).view(state.scores.shape).sum(1)  # [B]
+    threshold = lower_bound[:, None] - state.scores - unmasking.remaining_bound[:, :, 0] - ROUNDING  # [B, K]
+    branches = (unmasking.logp[:, :, 0] >= threshold[..., None]).sum((1, 2))  # [B], after the first digit
+    enumerated = agreeing <= (branches * (index.codes // SHARE)).clamp(min=FEW_ITEMS)
+    rows = enumerated.nonzero().squeeze(1)
     sizes = torch.unique_consecutive(agreeing[rows].cumsum(0) // PAIRS, return_counts=True)[1]
-    return (~few).nonzero().squeeze(1), list(rows.split(sizes.tolist())) if len(rows) else []
+    return (~enumerated).nonzero().squeeze(1), list(rows.split(sizes.tolist())) if len(rows) else []
 
 
-def follow_items(asked: Asked, beams: Partial, index: PartialIndex, K: int) -> Partial:
-    """As `follow_all`, from the items that agree with the beams, for one item that comes next."""
-    row, item = index.candidates.pairs(beams.codes.flatten(0, 1))  # [Q]
-    user, beam = row // beams.codes.shape[1], row % beams.codes.shape[1]
-    digits = asked.digits[user, beam]  # [Q, R]
-    code = index.sids[item].gather(1, digits)
-    codes = beams.codes[user, beam].scatter(1, digits, code)
+def enumerate_items(unmasking: Unmasking, state: BeamState, index: PartialIndex, K: int) -> BeamState:
+    """Return the K best beams after all digits of a function evaluation, from the items that agree with the
+    beams, for k = 1.
+
+    Args:
+        unmasking: the digits.
+        state: beams before the digits are unmasked.
+        index: the catalogue.
+        K: number of beams to return.
+    """
+    row, item = index.candidates.pairs(state.codes.flatten(0, 1))  # [Q]
+    user, beam = row // state.codes.shape[1], row % state.codes.shape[1]
+    digits = unmasking.digits[user, beam]  # [Q, R]
+    code = index.sids[item].gather(1, digits)  # [Q, R]
+    codes = state.codes[user, beam].scatter(1, digits, code)  # [Q, S]
     key = row * len(index.partials) + torch.searchsorted(index.partials, index.number(codes))
     order = key.argsort(stable=True)
     first = torch.ones_like(order, dtype=torch.bool)
-    first[1:] = key[order[1:]] != key[order[:-1]]  # several items may have a combination
-    one = order[first & beams.scores[user, beam][order].isfinite()]
-    user, beam, digits, code, codes = user[one], beam[one], digits[one], code[one], codes[one]
-    token_log_prob = asked.logp[
-        user[:, None], beam[:, None], torch.arange(digits.shape[1], device=digits.device), code
-    ]
-    scores = beams.scores[user, beam]
+    first[1:] = key[order[1:]] != key[order[:-1]]  # several items may have the same combination
+    chosen = order[first & state.scores[user, beam][order].isfinite()]
+    user, beam, digits, code, codes = user[chosen], beam[chosen], digits[chosen], code[chosen], codes[chosen]
+    steps = torch.arange(digits.shape[1], device=digits.device)
+    token_log_prob = unmasking.logp[user[:, None], beam[:, None], steps, code]  # [Q', R]
+    token_log_probs = state.token_log_probs[user, beam].scatter(1, digits, token_log_prob)
+    scores = state.scores[user, beam]
     for step in range(digits.shape[1]):
         scores = scores + token_log_prob[:, step]
-    return _best_of_each(
-        user,
-        codes,
-        beams.token_log_probs[user, beam].scatter(1, digits, token_log_prob),
-        scores,
-        index,
-        len(beams.codes),
-        K,
-    )
+    return _best_of_each_user(user, BeamState(codes, token_log_probs, scores), index, len(state.codes), K)
 
 
-def follow_all(asked: Asked, beams: Partial, floor: Tensor, index: PartialIndex, K: int) -> Partial:
-    """The K best beams after all digits of an evaluation: every beam is followed that may come to the floor.
+def branch_and_bound(
+    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: PartialIndex, K: int
+) -> BeamState:
+    """Return the K best beams after all digits of a function evaluation: every beam whose upper bound reaches
+    the lower bound is extended.
 
-    Beams of all users lie in one list, since most users have few of them and some have many.
+    The beams of all users are in one list, since most users have few of them and some have many.
 
     Args:
-        beams: before the evaluation.
-        floor: a score that K beams of each user are known to reach, float32 [B].
+        unmasking: the digits.
+        state: beams before the digits are unmasked.
+        lower_bound: score that K beams of each user are known to reach, float32 [B].
+        index: the catalogue.
+        K: number of beams to return.
     """
-    user, beam = beams.scores.isfinite().nonzero(
-        as_tuple=True
-    )  # [Q], the beam at the beginning that each comes from
-    codes, token_log_probs, scores = (
-        beams.codes[user, beam],
-        beams.token_log_probs[user, beam],
-        beams.scores[user, beam],
-    )
-    for step in range(asked.digits.shape[2]):
-        digit = asked.digits[user, beam, step]
-        parent, code = asked.codes_above(
-            step, user, beam, floor[user] - scores - asked.remaining_bound[user, beam, step] - ROUNDING
+    user, beam = state.scores.isfinite().nonzero(as_tuple=True)  # [Q], beam before the evaluation
+    codes, token_log_probs = state.codes[user, beam], state.token_log_probs[user, beam]  # [Q, S]
+    scores = state.scores[user, beam]  # [Q]
+    for step in range(unmasking.digits.shape[2]):
+        digit = unmasking.digits[user, beam, step]
+        threshold = lower_bound[user] - scores - unmasking.remaining_bound[user, beam, step] - ROUNDING
+        parent, code = unmasking.codes_above(step, user, beam, threshold)
+        numbers = _numbers(codes, digit, index)[parent] + index.place_values[digit % index.digits][parent] * (
+            code - index.codes
         )
-        good = index.valid(
-            _numbers(codes, digit, index)[parent]
-            + index.place[digit % index.digits][parent] * (code - index.codes)
-        )
-        parent, code = parent[good], code[good]
+        valid = index.valid(numbers)
+        parent, code = parent[valid], code[valid]
         user, beam, digit = user[parent], beam[parent], digit[parent, None]
-        token_log_prob = asked.logp[user, beam, step, code]
-        codes, token_log_probs = (
-            codes[parent].scatter(1, digit, code[:, None]),
-            token_log_probs[parent].scatter(1, digit, token_log_prob[:, None]),
-        )
+        token_log_prob = unmasking.logp[user, beam, step, code]
+        codes = codes[parent].scatter(1, digit, code[:, None])
+        token_log_probs = token_log_probs[parent].scatter(1, digit, token_log_prob[:, None])
         scores = scores[parent] + token_log_prob
-    return _best_of_each(user, codes, token_log_probs, scores, index, len(floor), K)
+    return _best_of_each_user(user, BeamState(codes, token_log_probs, scores), index, len(lower_bound), K)
 
 
 def _numbers(codes: Tensor, digit: Tensor, index: PartialIndex) -> Tensor:
-    """The partial SIDs, in codes [Q, S], of the items that the digits [Q] belong to: int64 [Q]."""
+    """Return the numbers of the items' partial SIDs that the digits [Q] belong to, of codes [Q, S]: [Q]."""
     items = index.number(codes.unflatten(1, (-1, index.digits)))  # [Q, k]
     return items.gather(1, digit[:, None] // index.digits).squeeze(1)
 
 
-def _best_of_each(
-    user: Tensor,
-    codes: Tensor,
-    token_log_probs: Tensor,
-    scores: Tensor,
-    index: PartialIndex,
-    users: int,
-    K: int,
-) -> Partial:
-    """The K best of the Q beams of each user, all of which have K or more; of equal scores the lower items."""
+def _best_of_each_user(user: Tensor, state: BeamState, index: PartialIndex, users: int, K: int) -> BeamState:
+    """Return the K best of the Q beams of each user; of equal scores those of the lower items.
+
+    Args:
+        user: int64 [Q]; every user has K beams or more.
+        state: the Q beams.
+        index: the catalogue.
+        users: B.
+        K: number of beams to return.
+    """
     order = torch.arange(len(user), device=user.device)
-    parts = index.order(index.number(codes.unflatten(1, (-1, index.digits))))  # [Q, k]
-    for key, descending in (*((part, False) for part in parts.T.flip(0)), (scores, True), (user, False)):
+    keys = index.tie_break(index.number(state.codes.unflatten(1, (-1, index.digits))))  # [Q, k]
+    for key, descending in (*((part, False) for part in keys.T.flip(0)), (state.scores, True), (user, False)):
         order = order[key[order].argsort(descending=descending, stable=True)]
-    counts = torch.bincount(user, minlength=users)
-    first = (counts.cumsum(0) - counts)[:, None] + torch.arange(K, device=user.device)  # [B, K]
-    kept = order[first]
-    return Partial(codes[kept], token_log_probs[kept], scores[kept])
+    starts = group_starts(torch.bincount(user, minlength=users))  # [B]
+    return state.select(order[starts[:, None] + torch.arange(K, device=user.device)])

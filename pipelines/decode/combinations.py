@@ -1,193 +1,233 @@
-"""An evaluation that reveals several digits at a time, from the combinations of codes that items have.
+"""One function evaluation that unmasks several digits at a time, over the combinations of codes that items
+have.
 
-For joint digits, which are sums over items; and for several items that come at the same time, whose combinations multiply.
+This serves the item softmax, where a combination's probability is a sum over items, and several items that
+are predicted together, whose combinations multiply.
 
-Shapes: B users, K beams, k items that come next, H digits an item, S = k·H, R digits an evaluation reveals, V codes, N items,
-C combinations, Q pairs of a beam's item and an item of the catalogue that agrees with it.
-"""
+Shapes: B users, K beams, k items predicted together, H digits per item, S = k·H digits, R digits that one
+function evaluation unmasks, V codes per digit, N items, G combinations that items have at a set of digits, C
+combinations that are open to a beam's item, Q pairs of a row of the B·K·k beams' items and an agreeing item
+of the catalogue."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from pipelines.data.candidates import group_starts
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.partial import CELLS, Partial
+from pipelines.decode.state import CELLS, BeamState
 from pipelines.decode.top import best_candidates
-from pipelines.models.sid.item_softmax import DENSE, ItemSoftmax
+from pipelines.models.denoiser import Agreeing, Denoiser
+
+DENSE = 16  # combinations of all items are tabulated where one item in so many agrees
+
+# values [Q], position of each value's combination [Q], number of positions → log-probabilities [positions]
+Reduction = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def reveal_jointly(
-    expected: ItemSoftmax, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding
-) -> Partial:
-    """`reveal` for joint digits: a combination's probability is the sum over the items that have it."""
-    row, item, share = expected.agreeing(beams.codes)
-    offered = _Combinations(digits, beams, index, row, item, share, _summed)
-    found, origin = _best(offered, beams, index, decoding.beams)
-    return (
-        dataclasses.replace(found, token_log_probs=_chain(expected, found.codes, digits, beams, origin))
-        if decoding.remask
-        else found
-    )
+class _Pairs(NamedTuple):
+    """Pairs of a row of the B·K·k beams' items and an agreeing item.
+
+    Attributes:
+        rows: int64 [Q].
+        items: int64 [Q].
+        values: probability or log-probability of each pair, float32 [Q].
+    """
+
+    rows: Tensor
+    items: Tensor
+    values: Tensor
 
 
-def reveal_items(
-    logp: Tensor, digits: Tensor, beams: Partial, index: PartialIndex, decoding: Decoding
-) -> Partial:
-    """`reveal` for several items at the same time, constrained: what their digits come to for each item that agrees.
+def unmask_item_softmax(
+    denoiser: Denoiser,
+    agreeing: Agreeing,
+    digits: Tensor,
+    state: BeamState,
+    index: PartialIndex,
+    decoding: Decoding,
+) -> BeamState:
+    """Unmask digits of an item softmax: a combination's probability is the sum over the items that have it.
+
+    Args:
+        denoiser: the model; its last function evaluation was of `state`.
+        agreeing: distribution over items of that evaluation.
+        digits: int64 [B, K, R].
+        state: beams before the digits are unmasked.
+        index: the catalogue.
+        decoding: K, and the number of digits to remask.
+    """
+    combinations = _Combinations(digits, state, index, _Pairs(*agreeing), _log_of_sum)
+    best, origin = _best(combinations, state, index, decoding.beams)
+    if not decoding.remask:
+        return best
+    token_log_probs = _chain_log_probs(denoiser, best.codes, digits, state, origin)
+    return dataclasses.replace(best, token_log_probs=token_log_probs)
+
+
+def unmask_several_items(
+    logp: Tensor, digits: Tensor, state: BeamState, index: PartialIndex, K: int
+) -> BeamState:
+    """Unmask independent digits of several items that are predicted together, constrained.
 
     Args:
         logp: [B, K, S, V].
+        digits: int64 [B, K, R].
+        state: beams before the digits are unmasked.
+        index: the catalogue.
+        K: number of beams to keep.
     """
-    B, K, S, V = logp.shape
-    found = []
-    for rows in torch.arange(B, device=logp.device).split(max(1, CELLS // (K * S * len(index.sids)))):
-        part, chosen = beams.of(rows), torch.zeros_like(beams.codes[rows]).scatter(2, digits[rows], 1)
-        row, item = index.candidates.pairs(part.codes.reshape(-1, index.digits))
-        token_log_probs = (logp[rows] * chosen[..., None]).reshape(
-            -1, index.digits * V
-        )  # [B·K·k, H·V], 0 where nothing is revealed
-        value = sum(
-            (token_log_probs[row, h * V + index.sids[item, h]] for h in range(index.digits)),
-            start=logp.new_zeros(len(row)),
-        )
-        found.append(
-            _best(
-                _Combinations(digits[rows], part, index, row, item, value, _any), part, index, decoding.beams
-            )[0]
-        )
-    return Partial(
-        *(torch.cat([getattr(part, name) for part in found]) for name in ("codes", "gains", "scores"))
+    B, beams, S, V = logp.shape
+    H = index.digits
+    results = []
+    users_at_once = max(1, CELLS // (beams * S * len(index.sids)))
+    for users in torch.arange(B, device=logp.device).split(users_at_once):
+        part = state.select(users)
+        chosen = torch.zeros_like(part.codes).scatter(2, digits[users], 1)  # [B', K, S]
+        rows, items = index.candidates.pairs(part.codes.reshape(-1, H))
+        table = (logp[users] * chosen[..., None]).reshape(-1, H * V)  # [B'·K·k, H·V], 0 for other digits
+        values = logp.new_zeros(len(rows))
+        for h in range(H):
+            values = values + table[rows, h * V + index.sids[items, h]]
+        pairs = _Pairs(rows, items, values)
+        results.append(_best(_Combinations(digits[users], part, index, pairs, _any), part, index, K)[0])
+    return BeamState(
+        torch.cat([result.codes for result in results]),
+        torch.cat([result.token_log_probs for result in results]),
+        torch.cat([result.scores for result in results]),
     )
 
 
-def _best(offered: _Combinations, beams: Partial, index: PartialIndex, K: int) -> tuple[Partial, Tensor]:
-    """The K best choices of a combination for each item, and which beam each comes from, [B, K].
+def _best(
+    combinations: _Combinations, state: BeamState, index: PartialIndex, K: int
+) -> tuple[BeamState, Tensor]:
+    """Return the K best choices of a combination for each of the k items, and the beam before the evaluation
+    of each, [B, K].
 
-    Items that come at the same time are independent of each other. The gains of single digits are left out.
+    Items that are predicted together are independent of each other. The log-probabilities of single digits
+    are left at 0.
     """
-    origin, scores = (
-        torch.arange(beams.codes.shape[1], device=beams.codes.device).expand(beams.scores.shape),
-        beams.scores,
-    )
-    taken = beams.codes.new_zeros((*scores.shape, 0))
-    parts = offered.values.shape[2]
+    origin = torch.arange(state.codes.shape[1], device=state.codes.device).expand(state.scores.shape)
+    scores = state.scores
+    numbers = state.codes.new_zeros((*scores.shape, 0))  # of the items so far
+    parts, C = combinations.values.shape[2:]
     for part in range(parts):
-        gained = scores[..., None] + offered.of(origin, part)  # [B, K', C]
-        promise = gained
+        totals = scores[..., None] + combinations.of(origin, part)  # [B, K', C]
+        bound = totals
         for later in range(part + 1, parts):
-            promise = promise + offered.of(origin, later).amax(-1, keepdim=True)
+            bound = bound + combinations.of(origin, later).amax(-1, keepdim=True)
 
-        def numbers(users: Tensor, picked: Tensor, origin: Tensor = origin, part: int = part) -> Tensor:
-            return offered.numbers(
-                users[:, None], origin[users].gather(1, picked // offered.width), part, picked % offered.width
-            )
+        def children(users: Tensor, columns: Tensor, origin: Tensor = origin, part: int = part) -> Tensor:
+            beams = origin[users].gather(1, columns // C)
+            return combinations.numbers(users[:, None], beams, part, columns % C)
 
-        picked, alive = best_candidates(promise.flatten(1), numbers, index, K)
-        parent = picked // offered.width
-        scores = gained.flatten(1).gather(1, picked).masked_fill(~alive, -torch.inf)
-        number = numbers(torch.arange(len(picked), device=picked.device), picked)
-        taken = torch.cat(
-            (taken.gather(1, parent[..., None].expand(-1, -1, part)), number[..., None]), dim=2
-        )  # [B, K, part + 1]
+        columns, exists = best_candidates(bound.flatten(1), children, index, K)
+        parent = columns // C
+        scores = totals.flatten(1).gather(1, columns).masked_fill(~exists, -torch.inf)
+        number = children(torch.arange(len(columns), device=columns.device), columns)
+        earlier = numbers.gather(1, parent[..., None].expand(-1, -1, part))
+        numbers = torch.cat((earlier, number[..., None]), dim=2)  # [B, K, part + 1]
         origin = origin.gather(1, parent)
-    codes = (taken[..., None] // index.place % (index.codes + 1)).flatten(2)
-    return Partial(codes, torch.zeros_like(codes, dtype=scores.dtype), scores), origin
+    codes = (numbers[..., None] // index.place_values % (index.codes + 1)).flatten(2)  # [B, K, S]
+    return BeamState(codes, torch.zeros_like(codes, dtype=scores.dtype), scores), origin
 
 
-Gather = Callable[
-    [Tensor, Tensor, int], Tensor
-]  # values [Q], the places that they belong to, how many places → log-probabilities
-
-
-def _summed(share: Tensor, place: Tensor, size: int) -> Tensor:
-    """Logarithms of sums of probabilities, −inf where there is none."""
-    mass = share.new_zeros(size).index_add_(0, place, share)
-    none = mass == 0  # most of them, and the logarithm of 0 is five times as slow as others on a CPU
+def _log_of_sum(probabilities: Tensor, position: Tensor, size: int) -> Tensor:
+    """Return the logarithm of the summed probabilities of each position, −inf where the sum is 0."""
+    mass = probabilities.new_zeros(size).index_add_(0, position, probabilities)
+    none = mass == 0  # most of them; and on a CPU the logarithm of 0 takes five times as long as others
     return mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf)
 
 
-def _any(value: Tensor, place: Tensor, size: int) -> Tensor:
-    """Log-probabilities that are the same for all that belong to a place, −inf where nothing does."""
-    return value.new_full((size,), -torch.inf).scatter_reduce_(0, place, value, "amax")
+def _any(log_probs: Tensor, position: Tensor, size: int) -> Tensor:
+    """Return the log-probability of each position, which all its pairs share; −inf where there is no pair."""
+    return log_probs.new_full((size,), -torch.inf).scatter_reduce_(0, position, log_probs, "amax")
 
 
 class _Combinations:
-    """The combinations of codes that each of the k items of a beam can take in an evaluation, and their log-probabilities.
+    """The combinations of codes that each of the k items of a beam can take in one function evaluation.
 
     Attributes:
-        values: float32 [B, K, k, C], −inf where there is none.
-        width: C.
+        values: their log-probabilities, float32 [B, K, k, C]; −inf where there is none.
     """
 
     def __init__(
-        self,
-        digits: Tensor,
-        beams: Partial,
-        index: PartialIndex,
-        row: Tensor,
-        item: Tensor,
-        value: Tensor,
-        gather: Gather,
+        self, digits: Tensor, state: BeamState, index: PartialIndex, pairs: _Pairs, reduction: Reduction
     ) -> None:
         """
         Args:
-            digits: that are revealed, int64 [B, K, R].
-            beams: before.
-            row, item: int64 [Q], items that agree with the rows of B·K·k.
-            value: of these pairs, [Q].
-            gather: what makes a combination's log-probability of the values of its items.
+            digits: digits to unmask, int64 [B, K, R].
+            state: beams before the digits are unmasked.
+            index: the catalogue.
+            pairs: items that agree with the rows of B·K·k.
+            reduction: computes a combination's log-probability from the values of its items.
         """
-        codes = beams.codes.unflatten(2, (-1, index.digits))  # [B, K, k, H]
-        chosen = torch.zeros_like(beams.codes).scatter(2, digits, 1).view(codes.shape)
-        self.begun = index.number(codes)  # [B, K, k]
-        sets, self.set = (
-            (chosen << torch.arange(index.digits, device=digits.device)).sum(3).unique(return_inverse=True)
-        )
+        codes = state.codes.unflatten(2, (-1, index.digits))  # [B, K, k, H]
+        chosen = torch.zeros_like(state.codes).scatter(2, digits, 1).view(codes.shape)
+        bits = torch.arange(index.digits, device=digits.device)
+        self._numbers = index.number(codes)  # [B, K, k]
+        sets, self._set = (chosen << bits).sum(3).unique(return_inverse=True)  # sets of digits
         groups, changes = zip(*(index.combinations(number) for number in sets.tolist()), strict=True)
-        self.changes = pad_sequence(list(changes), batch_first=True)  # [sets, G]
-        R, N, G = self.begun.numel(), len(index.sids), self.changes.shape[1]
-        group = torch.stack(groups).flatten()[self.set.flatten()[row] * N + item]  # [Q]
-        if len(row) * DENSE > R * G:  # most items agree
-            values = gather(value, row * G + group, R * G).view(R, G)
-            self.group = torch.arange(G, device=row.device).expand(R, G)
+        self._changes = pad_sequence(list(changes), batch_first=True)  # [sets, G]
+        R, N, G = self._numbers.numel(), len(index.sids), self._changes.shape[1]
+        group = torch.stack(groups).flatten()[self._set.flatten()[pairs.rows] * N + pairs.items]  # [Q]
+        if len(pairs.rows) * DENSE > R * G:  # most items agree
+            values = reduction(pairs.values, pairs.rows * G + group, R * G).view(R, G)
+            columns = torch.arange(G, device=group.device).expand(R, G)
         else:
-            key, place = (row * G + group).unique(return_inverse=True)
-            counts = torch.bincount(key // G, minlength=R)
-            column = torch.arange(len(key), device=row.device) - (counts.cumsum(0) - counts)[key // G]
-            values, self.group = (
-                value.new_full((R, int(counts.max())), -torch.inf),
-                key.new_zeros((R, int(counts.max()))),
-            )
-            values[key // G, column], self.group[key // G, column] = gather(value, place, len(key)), key % G
-        self.width = values.shape[1]
-        self.values, self.group = (part.view(*codes.shape[:3], -1) for part in (values, self.group))
+            key, position = (pairs.rows * G + group).unique(return_inverse=True)
+            row = key // G
+            counts = torch.bincount(row, minlength=R)
+            column = torch.arange(len(key), device=key.device) - group_starts(counts)[row]
+            size = (R, int(counts.max()))
+            values, columns = pairs.values.new_full(size, -torch.inf), key.new_zeros(size)
+            values[row, column] = reduction(pairs.values, position, len(key))
+            columns[row, column] = key % G
+        self.values = values.view(*codes.shape[:3], -1)
+        self._columns = columns.view(*codes.shape[:3], -1)  # [B, K, k, C], into G
 
     def of(self, origin: Tensor, part: int) -> Tensor:
-        """The log-probabilities [B, K', C] of what an item can take, for beams that come from the beams `origin` [B, K']."""
-        return self.values[:, :, part].gather(1, origin[..., None].expand(-1, -1, self.width))
+        """Return the log-probabilities of an item's combinations, float32 [B, K', C].
 
-    def numbers(self, users: Tensor, beams: Tensor, part: int, places: Tensor) -> Tensor:
-        """The partial SIDs that items become by the combinations at some places of C; all of the same shape."""
-        change = self.changes[self.set[users, beams, part], self.group[users, beams, part, places]]
-        return self.begun[users, beams, part] + change
+        Args:
+            origin: beam before the evaluation that each beam descends from, int64 [B, K'].
+            part: position of the item among the k items.
+        """
+        return self.values[:, :, part].gather(1, origin[..., None].expand(-1, -1, self.values.shape[3]))
+
+    def numbers(self, users: Tensor, beams: Tensor, part: int, columns: Tensor) -> Tensor:
+        """Return the numbers of the partial SIDs that an item becomes.
+
+        Args:
+            users: int64, any shape.
+            beams: beams before the evaluation, int64.
+            part: position of the item among the k items.
+            columns: combinations as positions among C, int64.
+        """
+        change = self._changes[self._set[users, beams, part], self._columns[users, beams, part, columns]]
+        return self._numbers[users, beams, part] + change
 
 
-def _chain(expected: ItemSoftmax, codes: Tensor, digits: Tensor, beams: Partial, origin: Tensor) -> Tensor:
-    """The gains [B, K, S] of joint digits revealed together: of each what it was expected with, given those before it."""
+def _chain_log_probs(
+    denoiser: Denoiser, codes: Tensor, digits: Tensor, state: BeamState, origin: Tensor
+) -> Tensor:
+    """Compute the log-probability of each digit given the digits unmasked before it in the same function
+    evaluation, [B, K, S].
+    """
     rows = origin[..., None].expand_as(codes)
-    partial, token_log_probs = beams.codes.gather(1, rows), beams.token_log_probs.gather(1, rows)
+    partial, token_log_probs = state.codes.gather(1, rows), state.token_log_probs.gather(1, rows)
     for step in range(digits.shape[2]):
         digit = digits[:, :, step].gather(1, origin)[..., None]  # [B, K, 1]
         code = codes.gather(2, digit)
-        logp = expected.again(partial, origin).gather(
-            2, digit[..., None].expand(-1, -1, -1, expected.candidates.codes)
-        )
+        refined = denoiser.refine(partial, origin)  # [B, K, S, V]
+        logp = refined.gather(2, digit[..., None].expand(-1, -1, -1, refined.shape[3]))
         token_log_probs = token_log_probs.scatter(2, digit, logp.squeeze(2).gather(2, code))
         partial = partial.scatter(2, digit, code)
     return token_log_probs

@@ -7,28 +7,29 @@ from torch import Tensor
 
 from pipelines.decode.index import PartialIndex
 
-CELLS = 1 << 24  # of beams × items compared at once
+CELLS = 1 << 24  # largest number of pairs of a semantic ID and an item that are compared at once
 
 
 def nearest_items(codes: Tensor, index: PartialIndex) -> Tensor:
-    """The items that share most digits with each of M semantic IDs; of equally many the one that shares earlier digits, then the first.
+    """Return the item that shares most digits with each semantic ID.
 
-    Earlier digits count first among equals, since residual codes go from coarse to fine.
+    Of items that share equally many, the one that shares earlier digits comes first, since residual codes go
+    from coarse to fine; then the item with the lowest number.
 
     Args:
-        codes: int64 [M, H].
+        codes: semantic IDs, int64 [M, H].
+        index: the catalogue.
 
     Returns:
         int64 [M].
     """
     H = index.digits
-    shared = (2**H + 2 ** torch.arange(H - 1, -1, -1, device=codes.device)).to(
-        torch.int32
-    )  # [H]: how many, then which
-    found = []
+    positions = torch.arange(H - 1, -1, -1, device=codes.device)
+    weights = (2**H + 2**positions).to(torch.int32)  # [H]: the number of shared digits, then their positions
+    nearest = []
     for part in codes.split(max(1, CELLS // len(index.sids))):
         common = torch.zeros((len(part), len(index.sids)), dtype=torch.int32, device=codes.device)  # [M', N]
         for h in range(H):
-            common += shared[h] * (part[:, h, None] == index.sids[:, h])
-        found.append(common.argmax(1))
-    return torch.cat(found) if found else codes.new_empty(0)
+            common += weights[h] * (part[:, h, None] == index.sids[:, h])
+        nearest.append(common.argmax(1))
+    return torch.cat(nearest) if nearest else codes.new_empty(0)

@@ -1,4 +1,4 @@
-"""The stage: a public data set → interactions, items, sequences."""
+"""Stage "download": a public data set becomes the artifacts interactions, items and sequences."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
-
-from pipelines import artifacts
 from pipelines.download import amazon, movielens
 from pipelines.download.config import DownloadConfig
 from pipelines.download.fetch import Unreachable, accept, check, fetch
 from pipelines.download.prepare import is_current, prepare
 from pipelines.download.sources import Edition, editions
-from pipelines.durable import locked
+from pipelines.download.tables import Tables
+from pipelines.durable import atomic, locked
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
 
-READERS: dict[str, Callable[[list[Path]], tuple[pl.DataFrame, pl.DataFrame, list[str]]]] = {
+# Name of a reader → function that reads the files of an edition.
+READERS: dict[str, Callable[[list[Path]], Tables]] = {
     "amazon": amazon.read,
     "ml-1m": movielens.read_1m,
     "ml-100k": movielens.read_100k,
@@ -30,16 +29,17 @@ READERS: dict[str, Callable[[list[Path]], tuple[pl.DataFrame, pl.DataFrame, list
 def download_dataset(
     workspace: Workspace, name: str, config: DownloadConfig, progress: Progress, *, force: bool = False
 ) -> Dataset:
-    """Fetch a public data set, filter and order it, and take it as the current one.
+    """Download a public data set, filter and sort it, and make it the current data set.
 
-    A file's sha256 is recorded when it was first read without fault; from then on the same name must be the same bytes.
+    The sha256 of a file is recorded when the file is first read without error. From then on, a file of that
+    name must have the same content.
 
     Args:
-        name: a key of `sources.DATASETS`.
-        force: make the artifacts again; files already fetched are kept.
+        name: key of `sources.DATASETS`.
+        force: make the artifacts again; files that are already downloaded are kept.
 
     Raises:
-        UserError: an unknown name, no source that answers, a file that is not what it should be.
+        UserError: the name is unknown, no source answers, or a file is not the expected one.
     """
     choices, folder = editions(name), workspace.downloads(name)
     with locked(folder, lambda: progress.say(f"Waiting for another command that downloads {name}.")):
@@ -49,17 +49,12 @@ def download_dataset(
             else _fetch(choices, folder, config, progress)
         )
         dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
-        recorded = {
-            "reader": edition.reader,
-            "min_count": config.min_count,
-        }  # not mirror and local: the bytes count, not their way
+        # Neither mirror nor local: the artifacts depend on the content of the files, not on their origin.
+        recorded = {"reader": edition.reader, "min_count": config.min_count}
         if not is_current(dataset, recorded, inputs, force, progress):
-            interactions, items, text_columns = READERS[edition.reader](files)
             prepare(
                 dataset,
-                interactions,
-                items,
-                text_columns=text_columns,
+                READERS[edition.reader](files),
                 min_count=config.min_count,
                 config=recorded,
                 inputs=inputs,
@@ -73,41 +68,59 @@ def download_dataset(
 def _fetch(
     choices: tuple[Edition, ...], folder: Path, config: DownloadConfig, progress: Progress
 ) -> tuple[Edition, list[Path]]:
-    """The first edition all of whose files are on disk already or can be fetched."""
-    kept = [e for e in choices if all((folder / file.name).exists() for file in e.files)]
+    """Return the first edition whose files can all be had, and the paths of the files.
+
+    If the files of some editions are on disk, only these editions are tried.
+    """
+    on_disk = [e for e in choices if all((folder / file.name).exists() for file in e.files)]
     failures = []
-    for edition in kept or choices:
+    for edition in on_disk or choices:
         try:
             return edition, [fetch(file, folder, config.mirror, progress) for file in edition.files]
         except Unreachable as error:
             failures.append(str(error))
     raise UserError(
         f"No source of {folder.name} could be reached ({'; '.join(failures)}). "
-        f"Bring {_wanted(choices)} here by other means and name the folder with --from, or give a --mirror."
+        f"Bring {_file_names(choices)} here by other means and name the folder with --from, or give a "
+        "--mirror."
     )
 
 
 def _from_disk(choices: tuple[Edition, ...], path: Path, folder: Path) -> tuple[Edition, list[Path]]:
-    """Copy files that a person has into the downloads, under the same check as fetched ones."""
+    """Check files on disk like downloaded ones, and copy them to the downloads.
+
+    Args:
+        path: folder that holds the files, or a file.
+        folder: folder of the downloads.
+    """
     if not path.exists():
         raise UserError(f"--from {path} does not exist.")
     for edition in choices:
-        found = [
+        files = [
             path if path.is_file() and path.name == file.name else path / file.name for file in edition.files
         ]
-        if all(file.is_file() for file in found):
-            try:
-                for file in found:
-                    check(file, folder)
-                    with artifacts.atomic(folder / file.name) as temporary:
-                        shutil.copyfile(file, temporary)
-            except OSError as error:
-                raise UserError(
-                    f"{file} cannot be copied to {folder} ({error.strerror}). Check its permissions and the space left."
-                ) from None
-            return edition, [folder / file.name for file in found]
-    raise UserError(f"--from {path} does not hold {_wanted(choices)}.")
+        if all(file.is_file() for file in files):
+            return edition, [_copy(file, folder) for file in files]
+    raise UserError(f"--from {path} does not hold {_file_names(choices)}.")
 
 
-def _wanted(choices: tuple[Edition, ...]) -> str:
+def _copy(file: Path, folder: Path) -> Path:
+    """Check a file and copy it to the downloads.
+
+    Returns:
+        path of the copy.
+    """
+    try:
+        check(file, folder)
+        with atomic(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    except OSError as error:
+        raise UserError(
+            f"{file} cannot be copied to {folder} ({error.strerror}). "
+            "Check its permissions and the space left."
+        ) from None
+    return folder / file.name
+
+
+def _file_names(choices: tuple[Edition, ...]) -> str:
     return " or ".join(" and ".join(file.name for file in edition.files) for edition in choices)

@@ -1,4 +1,4 @@
-"""How a data set is read and filtered. Light to import: the command line makes options of it."""
+"""Configuration of `maskgr download`. Light to import, because the command line makes options of it."""
 
 from __future__ import annotations
 
@@ -8,52 +8,21 @@ from dataclasses import dataclass, field
 from pipelines.errors import UserError
 from pipelines.options import SEED, check, option, shown
 
-COUNT = (0, SEED[1])
-
-
-@dataclass(frozen=True)
-class ImportConfig:
-    """Which columns of a person's own files mean what.
-
-    Raises:
-        UserError: a negative count.
-    """
-
-    user_column: str | None = field(
-        default=None, metadata=option("Column of users. [default: found by common names]")
-    )
-    item_column: str | None = field(
-        default=None,
-        metadata=option(
-            "Column of items; in the items file a common name serves too. [default: found by common names]"
-        ),
-    )
-    time_column: str | None = field(
-        default=None, metadata=option("Column of times or positions. [default: found by common names]")
-    )
-    text_columns: str | None = field(
-        default=None,
-        metadata=option(
-            "Columns of the items file that make the text, with commas between. [default: all of text]"
-        ),
-    )
-    min_count: int = field(
-        default=0,
-        metadata=option(
-            "Drop users and items with fewer interactions, until none is left. [default: 0]", *COUNT
-        ),
-    )
-
-    def __post_init__(self) -> None:
-        check(self)
+COUNT = (0, SEED[1])  # bounds of a count
 
 
 @dataclass(frozen=True)
 class DownloadConfig:
-    """Where the files of a public data set come from, and how it is filtered.
+    """Origin of the files of a public data set, and its filter.
+
+    Attributes:
+        mirror: web address of a folder that is tried first for every file.
+        local: folder or archive that is read instead of the web.
+        min_count: k of the k-core filter.
 
     Raises:
-        UserError: a negative count, both a mirror and local files, a mirror that is no web address.
+        UserError: the count is negative, both a mirror and local files are given, or the mirror is not a web
+            address.
     """
 
     mirror: str | None = field(
@@ -62,13 +31,14 @@ class DownloadConfig:
     local: str | None = field(
         default=None,
         metadata=option(
-            "Take the files from this folder, or this archive, instead.", path=True, flag="--from"
+            "Read the files from this folder, or this archive, instead.", path=True, flag="--from"
         ),
     )
     min_count: int = field(
         default=5,
         metadata=option(
-            "Drop users and items with fewer interactions, until none is left. [default: 5]", *COUNT
+            "Drop users and items with fewer interactions, until no such user or item is left. [default: 5]",
+            *COUNT,
         ),
     )
 
@@ -92,5 +62,5 @@ def _is_web_address(text: str) -> bool:
             and text.isprintable()
             and " " not in text
         )
-    except ValueError:  # brackets or a port that mean nothing
+    except ValueError:  # invalid brackets or port
         return False

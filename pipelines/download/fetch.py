@@ -1,4 +1,7 @@
-"""Files over HTTP: resumed where they broke off, tried again, checked against what was accepted first."""
+"""Download of files over HTTP or by pip, with retries and continuation of interrupted transfers.
+
+The content of a file is checked against the record of the file that was first accepted under its name.
+"""
 
 from __future__ import annotations
 
@@ -21,45 +24,47 @@ from pipelines.errors import UserError
 from pipelines.orphans import PARENT
 from pipelines.progress import Progress
 
-TRIES = 4  # of one address
+TRIES = 4  # attempts per address
 CONNECT_SECONDS = 10
-WAIT_SECONDS = 0.5  # before the second try; doubled for each further one
-BLOCK = 1 << 18
+PIP_SECONDS = 600  # time limit of pip
+WAIT_SECONDS = 0.5  # before the second attempt; doubled before each further one
+BLOCK = 1 << 18  # bytes read at once
 RECORD = "checksums.json"
 FORGET = "Remove it if the files beside it are to be trusted; they are then read and recorded anew."
-RUN_PIP = (  # as `python -m pip` does, in a process that ends with this one
+RUN_PIP = (  # `python -m pip` in a process that ends with this one
     "import runpy; from pipelines.orphans import end_with_parent; end_with_parent(); "
     "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
 )
-MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".whl": b"PK"}
+MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".whl": b"PK"}  # suffix → first two bytes of a file
 
 
 class Fingerprint(TypedDict):
-    """What a file was when it was accepted."""
+    """Content hash and size in bytes of an accepted file."""
 
     sha256: str
     size: int
 
 
 class Unreachable(Exception):
-    """None of a file's addresses gave it; the message says which were tried and why they failed."""
+    """No address offered a file. The message names the addresses and the failures."""
 
 
-class _Gone(Exception):
-    """An address that further tries will not help: no such host, refused, 404."""
+class _Permanent(Exception):
+    """A failure that another attempt would not change: no such host, connection refused, status 404."""
 
 
 def fetch(file: File, folder: Path, mirror: str | None, progress: Progress) -> Path:
-    """A file of a data set, from disk where it was fetched before.
+    """Return the path of a file of a data set, which is downloaded if it is not on disk.
 
-    A transfer that breaks off leaves NAME.part, which the next one continues.
+    An interrupted transfer leaves NAME.part, which the next one continues.
 
     Args:
-        mirror: a folder's web address to try before the file's own ones.
+        folder: folder of the downloads.
+        mirror: web address of a folder that is tried before the addresses of the file.
 
     Raises:
-        Unreachable: no address gave the file; each failure was said too.
-        UserError: the bytes are not those accepted before.
+        Unreachable: no address offered the file; each failure has been reported too.
+        UserError: the file is not the one that was first accepted.
     """
     target = folder / file.name
     if not target.exists():
@@ -70,7 +75,7 @@ def fetch(file: File, folder: Path, mirror: str | None, progress: Progress) -> P
             try:
                 (_pip if address.startswith(PIP) else _http)(address, target, progress)
                 break
-            except (_Gone, OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
+            except (_Permanent, OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
                 failures.append(f"{address}: {_reason(error)}")
                 progress.say(f"{failures[-1]}.")
         else:
@@ -79,31 +84,42 @@ def fetch(file: File, folder: Path, mirror: str | None, progress: Progress) -> P
 
 
 def check(path: Path, folder: Path) -> Path:
-    """A file, if it is the one that was accepted before under its name, or the first.
+    """Return the path of a file if no file, or this one, was accepted under its name.
+
+    Args:
+        folder: folder of the downloads, which holds the record.
 
     Raises:
-        UserError: it is another; it stays where it is.
+        UserError: another file was accepted; this one stays where it is.
     """
     record = folder / RECORD
     expected = _accepted(record).get(path.name)
     found = _fingerprint(path)
     if expected and expected != found:
         raise UserError(
-            f"{path} is not the file that was accepted first: its sha256 is {found['sha256'][:16]}… ({found['size']:,} bytes), "
-            f"expected {expected['sha256'][:16]}… ({expected['size']:,} bytes). Remove it to fetch it again, "
-            f"or its entry in {record} if the new one is right."
+            f"{path} is not the file that was accepted first: its sha256 is {found['sha256'][:16]}… "
+            f"({found['size']:,} bytes), expected {expected['sha256'][:16]}… ({expected['size']:,} bytes). "
+            f"Remove it to fetch it again, or its entry in {record} if the new one is right."
         )
     return path
 
 
 def accept(files: list[Path]) -> None:
-    """Record size and sha256 of files that were read without fault."""
+    """Record sha256 and size of files that were read without error.
+
+    Args:
+        files: paths of files in one folder of downloads.
+    """
     record = files[0].parent / RECORD
     artifacts.write_json(record, _accepted(record) | {path.name: _fingerprint(path) for path in files})
 
 
 def _accepted(record: Path) -> dict[str, Fingerprint]:
-    return artifacts.read_json(record, dict[str, Fingerprint], FORGET) if record.exists() else {}
+    """Return name → fingerprint of the accepted files."""
+    if not record.exists():
+        return {}
+    accepted: dict[str, Fingerprint] = artifacts.read_json(record, dict[str, Fingerprint], FORGET)
+    return accepted
 
 
 def _fingerprint(path: Path) -> Fingerprint:
@@ -111,24 +127,27 @@ def _fingerprint(path: Path) -> Fingerprint:
 
 
 def _http(address: str, target: Path, progress: Progress) -> None:
-    """Bring one address to `target`, whole, with several tries."""
+    """Download one address completely, in several attempts.
+
+    Raises:
+        _Permanent: another attempt would not help.
+        OSError, HTTPException: the last attempt failed.
+    """
     part = target.with_name(f"{target.name}.part")
     for attempt in range(TRIES):
         try:
             _transfer(address, part, progress)
             if not _begins_right(part, target.suffix):
                 part.unlink()
-                raise _Gone(f"what it sent is no {target.suffix} file")
+                raise _Permanent(f"what it sent is no {target.suffix} file")
             part.replace(target)
             return
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in (408, 429):
-                raise _Gone(f"HTTP status {error.code}") from None
+                raise _Permanent(f"HTTP status {error.code}") from None
             failure: Exception = error
-        except (
-            urllib.error.URLError
-        ) as error:  # before the first byte: another try soon would wait in vain again
-            raise _Gone(f"no connection ({error.reason})") from None
+        except urllib.error.URLError as error:  # no byte came: an immediate retry would fail again
+            raise _Permanent(f"no connection ({error.reason})") from None
         except (OSError, http.client.HTTPException) as error:
             failure = error
         if attempt + 1 < TRIES:
@@ -137,85 +156,104 @@ def _http(address: str, target: Path, progress: Progress) -> None:
 
 
 def _transfer(address: str, part: Path, progress: Progress) -> None:
-    """Append to `part` what it lacks, or begin it again where the server's file is another.
+    """Append the missing bytes to `part`, or write it anew if the server offers another file.
 
     Raises:
-        OSError: the connection broke or fewer bytes came than were announced.
+        OSError: the connection broke, or fewer bytes came than were announced.
     """
-    validator = part.with_name(
-        f"{part.name}.etag"
-    )  # where the part came from, and which version of the file it was
-    came_from, _, tag = (
-        validator.read_text(encoding="utf-8", errors="replace").partition("\n")
-        if validator.exists()
-        else ("", "", "")
-    )
-    usable = part.exists() and came_from == address and tag.isascii() and tag.isprintable()
-    have = part.stat().st_size if usable else 0
+    validator = part.with_name(f"{part.name}.etag")  # holds the address of the part and the ETag of the file
+    offset, tag = _resume_point(address, part, validator)
     headers = {"User-Agent": f"maskgr/{__version__}", "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": tag}
+    request = urllib.request.Request(address, headers=headers)
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(address, headers=headers), timeout=CONNECT_SECONDS
-        )
+        response = urllib.request.urlopen(request, timeout=CONNECT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
-        part.unlink(
-            missing_ok=True
-        )  # nothing there from that byte on: what we have is not the beginning of this file
+        part.unlink(missing_ok=True)  # the file ends before this byte
         raise OSError("HTTP status 416") from None
     with response:
-        if response.status == 206 and not response.headers.get("Content-Range", "").startswith(
-            f"bytes {have}-"
-        ):
+        content_range = response.headers.get("Content-Range", "")
+        if response.status == 206 and not content_range.startswith(f"bytes {offset}-"):
             part.unlink(missing_ok=True)
             raise OSError("it sent another range than it was asked for")
-        have = have if response.status == 206 else 0
-        tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        validator.unlink(missing_ok=True)
-        if tag and not tag.startswith("W/"):  # a weak tag does not promise the same bytes
-            validator.write_text(f"{address}\n{tag}", encoding="utf-8")
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length and length.isdecimal() else None
-        with (
-            open(part, "ab" if have else "wb") as out,
-            progress.task(part.name.removesuffix(".part"), total, "bytes") as task,
-        ):
-            while block := response.read(BLOCK):
-                out.write(block)
-                have += len(block)
-                task.update(have)
-    if total is not None and have != total:
-        raise OSError(f"the connection broke after {have:,} of {total:,} bytes")
+        _receive(response, address, part, validator, offset if response.status == 206 else 0, progress)
     validator.unlink(missing_ok=True)
 
 
+def _resume_point(address: str, part: Path, validator: Path) -> tuple[int, str]:
+    """Return the number of bytes of `part` to continue after, and the ETag of the file they belong to."""
+    if not validator.exists():
+        return 0, ""
+    part_address, _, tag = validator.read_text(encoding="utf-8", errors="replace").partition("\n")
+    usable = part.exists() and part_address == address and tag.isascii() and tag.isprintable()
+    return (part.stat().st_size if usable else 0), tag
+
+
+def _receive(
+    response: http.client.HTTPResponse,
+    address: str,
+    part: Path,
+    validator: Path,
+    offset: int,
+    progress: Progress,
+) -> None:
+    """Write the body of a response to `part`, from byte `offset` on.
+
+    Raises:
+        OSError: fewer bytes came than were announced.
+    """
+    tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+    validator.unlink(missing_ok=True)
+    if tag and not tag.startswith("W/"):  # a weak tag does not guarantee the same bytes
+        validator.write_text(f"{address}\n{tag}", encoding="utf-8")
+    length = response.headers.get("Content-Length")
+    total = offset + int(length) if length and length.isdecimal() else None
+    done = offset
+    with (
+        open(part, "ab" if offset else "wb") as out,
+        progress.task(part.name.removesuffix(".part"), total, "bytes") as task,
+    ):
+        while block := response.read(BLOCK):
+            out.write(block)
+            done += len(block)
+            task.update(done)
+    if total is not None and done != total:
+        raise OSError(f"the connection broke after {done:,} of {total:,} bytes")
+
+
 def _begins_right(path: Path, suffix: str) -> bool:
-    """Whether a file begins as its kind does; a web page sent in its place does not."""
+    """Return True if the first bytes are those of the file's kind, which is false e.g. for a web page."""
     with open(path, "rb") as file:
         return suffix not in MAGIC or file.read(2) == MAGIC[suffix]
 
 
 def _pip(address: str, target: Path, progress: Progress) -> None:
-    """Bring a wheel by pip, which knows the person's package index."""
+    """Download a wheel with pip, which uses the user's package index.
+
+    Raises:
+        _Permanent: there is no pip, or pip failed.
+    """
     if importlib.util.find_spec("pip") is None:
-        raise _Gone(f"this Python has no pip; `{sys.executable} -m ensurepip` brings it")
+        raise _Permanent(f"this Python has no pip; `{sys.executable} -m ensurepip` brings it")
     requirement = address.removeprefix(PIP)
     progress.say(f"Asking pip for {requirement}.")
     with staging(target.parent) as folder:
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
-        command, environment = (
+        done = subprocess.run(
             [sys.executable, "-c", RUN_PIP, "download", *options, requirement],
-            {**os.environ, PARENT: str(os.getpid())},
+            capture_output=True,
+            text=True,
+            timeout=PIP_SECONDS,
+            env={**os.environ, PARENT: str(os.getpid())},
         )
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
-        brought = list(folder.glob("*.whl"))
-        if done.returncode or not brought:
+        wheels = list(folder.glob("*.whl"))
+        if done.returncode or not wheels:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["pip brought no wheel"]
-            raise _Gone(f"pip failed ({lines[-1]})")
-        shutil.move(brought[0], target)
+            raise _Permanent(f"pip failed ({lines[-1]})")
+        shutil.move(wheels[0], target)
 
 
 def _reason(error: Exception) -> str:

@@ -1,13 +1,16 @@
-"""Tables of interactions and items → the artifacts of a data set.
+"""Preparation of a data set: tables of interactions and items become artifacts.
 
-The rules, in order:
+The rules, in this order:
 1. A row that repeats user, item and time of an earlier row is dropped.
-2. k-core: users and items with fewer than k interactions are dropped until none is left.
-3. Users with fewer than three items are dropped (one each is needed to train, validate and test), and whoever
-   and whatever then falls below k.
-4. A user's items stand in order of time; rows of the same time keep their order in the file.
-5. Users are numbered as they first appear in the file; items in the order of the items file, then those it
-   does not list as they first appear.
+2. k-core: users and items with fewer than k interactions are dropped, repeatedly, until no such user or item
+is left.
+3. Users with fewer than three items are dropped, because training, validation and testing need one item each.
+Users and
+   items that then have fewer than k interactions are dropped too.
+4. The items of a user are sorted by time. Rows of the same time keep their order in the file.
+5. Users are numbered in the order of their first rows in the file. Items are numbered in the order of the
+items file; items
+   that it does not list follow in the order of their first rows.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.download.tables import Tables
 from pipelines.durable import together
 from pipelines.errors import UserError
 from pipelines.progress import Progress
@@ -31,54 +35,36 @@ TIMES = ("timestamp", "position")
 
 def prepare(
     dataset: Dataset,
-    interactions: pl.DataFrame,
-    items: pl.DataFrame,
+    tables: Tables,
     *,
-    text_columns: list[str],
     min_count: int,
     config: dict[str, Any],
     inputs: dict[str, Path],
     progress: Progress,
 ) -> Dataset:
-    """Filter, order and number; then write interactions, items and sequences together.
+    """Filter, sort and number a data set, and write interactions, items and sequences together.
 
     Args:
-        interactions: user_id, item_id (strings), timestamp or position, perhaps rating; rows as in the file.
-        items: item_id (strings, distinct) and the columns that make the text; may have no rows.
-        text_columns: in the order in which the text joins them; lists are joined by commas.
-        min_count: k of the k-core filter; 0 for none.
-        config: of the whole stage, for the provenance.
-        inputs: the files it was made from, for the provenance.
+        dataset: data set to write.
+        min_count: k of the k-core filter; 0 for no filter.
+        config: configuration of the whole stage, for the provenance.
+        inputs: name → path of the files that the tables were read from, for the provenance.
 
     Raises:
-        UserError: nothing is left.
+        UserError: the filter leaves no interaction.
     """
     started = time.monotonic()
+    interactions = tables.interactions
     when = next(name for name in TIMES if name in interactions.columns)
-    kept = _core(
-        interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True),
-        min_count,
-        min_count,
-    )
+    distinct = interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True)
+    kept = _core(distinct, min_count, min_count)
     if kept.is_empty():
         raise UserError(
             f"No interaction of {dataset.name} is left by --min-count {min_count}. Use a smaller one."
         )
     kept = _long_enough(kept, min_count, dataset.name, progress)
-    catalogue = _catalogue(kept, items, text_columns, progress)
-    ordered = kept.with_row_index("row").sort(when, "row").drop("row")  # ties keep the order of the file
-    sequences = (
-        kept.select(pl.col("user_id").unique(maintain_order=True))
-        .with_row_index("user")
-        .join(
-            ordered.join(catalogue.select("item_id", "item"), on="item_id", maintain_order="left")
-            .group_by("user_id", maintain_order=True)
-            .agg(pl.col("item").alias("items")),
-            on="user_id",
-            maintain_order="left",
-        )
-        .with_columns(pl.col("user").cast(pl.Int32))
-    )
+    catalogue = _catalogue(kept, tables, progress)
+    sequences = _sequences(kept, catalogue, when)
     _write(dataset, kept, catalogue, sequences, config, inputs, started)
     return dataset
 
@@ -86,21 +72,32 @@ def prepare(
 def is_current(
     dataset: Dataset, config: dict[str, Any], inputs: dict[str, Path], force: bool, progress: Progress
 ) -> bool:
-    """Whether a data set already is what these files and settings make; says so, or why it is made again."""
+    """Return True if a data set was made from these files with this configuration, and report it.
+
+    If the data set must be made again, the reason is reported.
+
+    Args:
+        force: make the data set again in any case.
+    """
     reason = artifacts.stale(dataset.interactions, config, inputs) or artifacts.stale(dataset.sequences)
     if reason is None and not force:
         progress.say(f"{dataset.name} is up to date ({dataset.path}).")
         return True
     if dataset.sequences.exists():
-        progress.say(f"Making {dataset.name} again: {reason or 'as asked'}.")
+        progress.say(f"Making {dataset.name} again: {reason or 'as requested'}.")
     return False
 
 
-def _core(interactions: pl.DataFrame, of_user: int, of_item: int) -> pl.DataFrame:
-    """The largest part in which every user and every item has as many interactions."""
+def _core(interactions: pl.DataFrame, user_count: int, item_count: int) -> pl.DataFrame:
+    """Return the largest part in which each user and item has enough interactions.
+
+    Args:
+        user_count: smallest number of interactions of a user.
+        item_count: smallest number of interactions of an item.
+    """
     while not interactions.is_empty():
         kept = interactions.filter(
-            (pl.len().over("user_id") >= of_user) & (pl.len().over("item_id") >= of_item)
+            (pl.len().over("user_id") >= user_count) & (pl.len().over("item_id") >= item_count)
         )
         if len(kept) == len(interactions):
             break
@@ -109,6 +106,7 @@ def _core(interactions: pl.DataFrame, of_user: int, of_item: int) -> pl.DataFram
 
 
 def _long_enough(interactions: pl.DataFrame, min_count: int, name: str, progress: Progress) -> pl.DataFrame:
+    """Drop users with too few items for leave-one-out, and report how many."""
     kept = _core(interactions, max(SHORTEST, min_count), min_count)
     if kept.is_empty():
         advice = "Give longer histories" + (f", or less than --min-count {min_count}." if min_count else ".")
@@ -123,36 +121,53 @@ def _long_enough(interactions: pl.DataFrame, min_count: int, name: str, progress
     return kept
 
 
-def _catalogue(
-    interactions: pl.DataFrame, items: pl.DataFrame, text_columns: list[str], progress: Progress
-) -> pl.DataFrame:
-    """item, item_id, text and the fields of the text, one row an item."""
+def _catalogue(interactions: pl.DataFrame, tables: Tables, progress: Progress) -> pl.DataFrame:
+    """Return item, item_id, text and the text columns, one row per item of the interactions."""
     seen = interactions.select(pl.col("item_id").unique(maintain_order=True))
-    listed = items.join(seen, on="item_id", how="semi", maintain_order="left")
+    listed = tables.items.join(seen, on="item_id", how="semi", maintain_order="left")
     unlisted = seen.join(listed, on="item_id", how="anti", maintain_order="left")
-    if len(unlisted) and len(items):
+    if len(unlisted) and len(tables.items):
         progress.say(
-            f"{len(unlisted):,} of {len(seen):,} items are not in the items file, e.g. {unlisted['item_id'][0]}: they have no text."
+            f"{len(unlisted):,} of {len(seen):,} items are not in the items file, e.g. "
+            f"{unlisted['item_id'][0]}: they have no text."
         )
-    parts = [_as_text(pl.col(name), items.schema[name]) for name in text_columns]
+    parts = [_as_text(pl.col(name), tables.items.schema[name]) for name in tables.text_columns]
     text = pl.concat_str(parts, separator=". ", ignore_nulls=True) if parts else pl.lit("")
     catalogue = pl.concat((listed, unlisted), how="diagonal").with_columns(text.fill_null("").alias("text"))
-    without = int((catalogue["text"] == "").sum())
-    if without:
-        progress.say(f"{without:,} of {len(catalogue):,} items have no text.")
+    without_text = int((catalogue["text"] == "").sum())
+    if without_text:
+        progress.say(f"{without_text:,} of {len(catalogue):,} items have no text.")
     return catalogue.with_row_index("item").select(
-        pl.col("item").cast(pl.Int32), "item_id", "text", *text_columns
+        pl.col("item").cast(pl.Int32), "item_id", "text", *tables.text_columns
     )
 
 
 def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """A field as a string; null where it says nothing."""
+    """Return a column as text; null if the text is empty."""
     if isinstance(kind, pl.Array):
         column, kind = column.arr.to_list(), pl.List(kind.inner)
     if isinstance(kind, pl.List):
         column = column.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
     column = column.cast(pl.String).str.strip_chars()
     return pl.when(column != "").then(column)
+
+
+def _sequences(interactions: pl.DataFrame, catalogue: pl.DataFrame, when: str) -> pl.DataFrame:
+    """Return user, user_id and items, one row per user.
+
+    Args:
+        when: name of the column of times.
+    """
+    users = interactions.select(pl.col("user_id").unique(maintain_order=True)).with_row_index("user")
+    by_time = (
+        interactions.with_row_index("row").sort(when, "row").drop("row")
+    )  # ties keep the order of the file
+    items = (
+        by_time.join(catalogue.select("item_id", "item"), on="item_id", maintain_order="left")
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col("item").alias("items"))
+    )
+    return users.join(items, on="user_id", maintain_order="left").with_columns(pl.col("user").cast(pl.Int32))
 
 
 def _write(
@@ -164,21 +179,24 @@ def _write(
     inputs: dict[str, Path],
     started: float,
 ) -> None:
-    """Write all three, or none."""
-    made = {"interactions": interactions, "items": catalogue, "sequences": sequences}
+    """Write all three artifacts, or none."""
+    tables = {"interactions": interactions, "items": catalogue, "sequences": sequences}
     with together(dataset.path) as new:
-        paths = {kind: new / f"{kind}.parquet" for kind in made}
-        for kind, table in made.items():
-            of = {name: paths[name] for name in ("interactions", "items")} if kind == "sequences" else inputs
-            artifacts.write(paths[kind], kind, _arrow(table), config=config, inputs=of, started=started)
+        paths = {kind: new / f"{kind}.parquet" for kind in tables}
+        of_sequences = {name: paths[name] for name in ("interactions", "items")}
+        for kind, table in tables.items():
+            sources = of_sequences if kind == "sequences" else inputs
+            artifacts.write(paths[kind], kind, _arrow(table), config=config, inputs=sources, started=started)
 
 
 def _arrow(table: pl.DataFrame) -> pa.Table:
-    """Polars' large strings and lists as the plain ones of the schemas."""
+    """Return a polars table as an Arrow table, with strings and lists of the types that the schemas have."""
     arrow = table.to_arrow()
-    plain = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
+    types = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
 
-    def small(kind: pa.DataType) -> pa.DataType:
-        return pa.list_(small(kind.value_type)) if pa.types.is_large_list(kind) else plain.get(kind, kind)
+    def convert(kind: pa.DataType) -> pa.DataType:
+        if pa.types.is_large_list(kind):
+            return pa.list_(convert(kind.value_type))
+        return types.get(kind, kind)
 
-    return arrow.cast(pa.schema([pa.field(f.name, small(f.type)) for f in arrow.schema]))
+    return arrow.cast(pa.schema([pa.field(field.name, convert(field.type)) for field in arrow.schema]))

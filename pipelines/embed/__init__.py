@@ -1,1 +1,1 @@
-"""items → embeddings: one vector per item from its text."""
+"""Stage "embed": the text of each item becomes a vector."""

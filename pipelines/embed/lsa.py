@@ -1,4 +1,7 @@
-"""Latent semantic analysis: TF-IDF and a truncated SVD (Deerwester et al., 1990). No download, seconds on a CPU."""
+"""Latent semantic analysis: TF-IDF and a truncated SVD (Deerwester et al., 1990).
+
+It downloads nothing and takes seconds on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,17 @@ import numpy as np
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 
-COMMON = 1000  # catalogues of at least so many texts drop words and word pairs that occur in one text only
+COMMON = 1000  # with at least this many texts, words and word pairs that occur in only one text are dropped
 
 
 def encode(texts: list[str], dimensions: int, seed: int, progress: Progress) -> np.ndarray:
-    """LSA embeddings [N, D] in float32; a text none of whose words are used gets the zero vector.
+    """Compute LSA embeddings, float32 [N, E]. A text without any word that is used gets the zero vector.
 
     Args:
-        texts: [N] texts, none of them empty.
-        dimensions: D, lowered (and said) to what the number of texts and of distinct words and word pairs allows.
-        seed: of the randomised SVD.
+        texts: N texts, none of them empty.
+        dimensions: E. It is lowered, with a report, to the number of texts or of distinct words and word
+            pairs.
+        seed: seed of the randomized SVD.
 
     Raises:
         UserError: the texts hold no word, or no word that two texts share.
@@ -34,22 +38,20 @@ def encode(texts: list[str], dimensions: int, seed: int, progress: Progress) -> 
         dtype=np.float32,
     )
     try:
-        weights = vectorizer.fit_transform(texts)  # [N, words]
+        weights = vectorizer.fit_transform(texts)  # [N, words and word pairs]
     except ValueError:  # scikit-learn: "empty vocabulary" or "no terms remain"
         raise UserError(
-            f"The {len(texts):,} item texts hold no words that lsa can use (none at all, or none that two texts share). "
+            f"The {len(texts):,} item texts hold no words that lsa can use (none at all, or none that two "
+            "texts share). "
             "Give text columns with `maskgr import --text-columns`, or another --encoder."
         ) from None
     width = min(dimensions, *weights.shape)
     if width < dimensions:
         progress.say(
-            f"lsa: {width} dimensions instead of {dimensions}; {weights.shape[0]:,} texts of {weights.shape[1]:,} terms allow no more."
+            f"lsa: {width} dimensions instead of {dimensions}; "
+            f"{weights.shape[0]:,} texts of {weights.shape[1]:,} terms allow no more."
         )
-    with threadpool_limits(
-        1, user_api="blas"
-    ):  # its many small products run slower on several threads, and round differently
-        return (
-            TruncatedSVD(width, n_iter=5, random_state=seed)
-            .fit_transform(weights)
-            .astype(np.float32, copy=False)
-        )
+    # With several threads, the many small matrix products are slower and round differently.
+    with threadpool_limits(1, user_api="blas"):
+        vectors: np.ndarray = TruncatedSVD(width, n_iter=5, random_state=seed).fit_transform(weights)
+        return vectors.astype(np.float32, copy=False)

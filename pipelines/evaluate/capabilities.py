@@ -1,55 +1,88 @@
-"""What a model can be asked for, and what it is asked for where a person leaves it open."""
+"""The settings of decoding that a model supports, and their values where the user leaves them open."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from pipelines.decode.config import Decoding, options
+from pipelines.decode.config import CONFIDENCE, Decoding, options
 from pipelines.errors import UserError
-from pipelines.models.base import Recommender
+from pipelines.models.base import DigitModel, Recommender
+from pipelines.options import has_no_effect
 
-EVERYONE = {"beams", "exclude_seen", "retrieval"}  # settings that mean something to all models
+ALL_MODELS = frozenset({"beams", "exclude_seen", "retrieval"})  # settings that every model supports
+REASONS = {  # setting → why it has no effect on a model over semantic IDs that does not support it
+    "approximate": "which encodes histories once anyway, exactly",
+    "constrained": "whose item softmax gives what is no item no probability",
+    "nearest": "whose item softmax gives what is no item no probability",
+}
 
 
 def unsupported(decoding: Decoding, model: Recommender) -> list[str]:
-    """The settings that were given and mean nothing to the model."""
-    return [setting for setting in decoding.typed if setting not in EVERYONE | model.decoding_options]
+    """Return the names of the settings that differ from their defaults and have no effect on the model."""
+    return [name for name in decoding.changed if name not in ALL_MODELS | model.decoding_options]
 
 
 def without(decoding: Decoding, settings: list[str]) -> Decoding:
-    """The decoding with the defaults of some settings."""
-    return dataclasses.replace(
-        decoding, **{f.name: f.default for f in dataclasses.fields(decoding) if f.name in settings}
-    )
+    """Return the decoding with the defaults of some settings."""
+    kept = {f.name: getattr(decoding, f.name) for f in dataclasses.fields(decoding) if f.name not in settings}
+    return Decoding(**kept)
 
 
 def resolve_decoding(decoding: Decoding, model: Recommender) -> Decoding:
-    """The decoding with the model's own way of retrieval and order where none is given.
+    """Return the decoding with the model's defaults of retrieval and order where they are open.
 
     Raises:
-        UserError: a setting that means nothing to the model, an order or a way of retrieval that it cannot, or guidance by a
-            model that has not learnt to do without a history.
+        UserError: a setting has no effect on the model, the model supports neither the order nor the
+            retrieval, or guidance is asked of a model that was not trained without histories.
     """
     name = model.config.name
-    if idle := unsupported(decoding, model):
-        raise UserError(f"{options(idle)} means nothing to --model {name}. Leave it out.")
-    if decoding.guidance and not model.config.history_dropout:
+    if settings := unsupported(decoding, model):
+        raise has_no_effect(options(settings), f"this run of --model {name}", _reason(settings, model))
+    if decoding.guidance and not model.config.guidable:
         raise UserError(
-            "--guidance needs a run that has learnt to do without a history. Train one with: maskgr train --history-dropout 0.1"
+            "--guidance needs a run that was trained without histories too. Train one with: maskgr train "
+            "--history-dropout 0.1"
         )
-    chosen = {"retrieval": decoding.retrieval or model.retrievals[0]}
-    if chosen["retrieval"] not in model.retrievals:
-        raise UserError(_unable(model, chosen["retrieval"]))
-    if chosen["retrieval"] in ("generative", "unified"):
-        chosen["unmask"] = decoding.unmask or model.orders[0]
-        if chosen["unmask"] not in model.orders:
-            raise UserError(
-                f"--unmask {decoding.unmask}: --model {name} reveals digits {' or '.join(model.orders)} only."
-            )
-    return dataclasses.replace(decoding, **chosen)
+    retrieval = decoding.retrieval or model.retrievals[0]
+    if retrieval not in model.retrievals:
+        raise UserError(_unsupported_retrieval(model, retrieval))
+    if not isinstance(model, DigitModel) or retrieval == "dense":
+        return dataclasses.replace(decoding, retrieval=retrieval)
+    order = decoding.unmask or model.orders[0]
+    if order not in model.orders:
+        raise UserError(f"--unmask {order}: --model {name} unmasks digits {' or '.join(model.orders)} only.")
+    return dataclasses.replace(decoding, retrieval=retrieval, unmask=order)
 
 
-def _unable(model: Recommender, asked: str) -> str:
-    if asked in ("dense", "unified") and hasattr(model.config, "dense"):
-        return f"--retrieval {asked} needs a run that predicts text embeddings. Train one with: maskgr train --dense"
-    return f"--retrieval {asked} is nothing this run can do. Its --model {model.config.name} knows {' and '.join(model.retrievals)}."
+def check_horizon(decoding: Decoding, model: Recommender, horizon: int) -> None:
+    """Check that a decoding works for so many items at a time.
+
+    Raises:
+        UserError: it does not, or the unmask counts do not add up.
+    """
+    if not isinstance(model, DigitModel):
+        return
+    decoding.unmask_schedule(horizon * model.digits)
+    if horizon > 1 and decoding.remask:
+        raise UserError(f"--remask works on one item, not on the {horizon} of this run. Leave it out.")
+    if horizon > 1 and decoding.order == CONFIDENCE:
+        raise UserError(
+            f"--unmask {CONFIDENCE} works on one item, not on the {horizon} of this run. Take another order."
+        )
+
+
+def _reason(settings: list[str], model: Recommender) -> str:
+    """Return the reason why settings have no effect on a model; empty if they have none in common."""
+    reasons = {REASONS.get(setting, "") for setting in settings}
+    return reasons.pop() if isinstance(model, DigitModel) and len(reasons) == 1 else ""
+
+
+def _unsupported_retrieval(model: Recommender, retrieval: str) -> str:
+    if retrieval in ("dense", "unified") and hasattr(model.config, "dense"):
+        return (
+            f"--retrieval {retrieval} needs a run that predicts text embeddings. Train one with: maskgr "
+            "train "
+            "--dense"
+        )
+    supported = " and ".join(model.retrievals)
+    return f"--retrieval {retrieval}: this run of --model {model.config.name} supports {supported} alone."

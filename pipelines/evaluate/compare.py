@@ -1,8 +1,9 @@
-"""Is one run better than another? Differences of Recall and NDCG over the same users, from their ranks.
+"""Comparison of runs: differences of Recall and NDCG over the same users, computed from their ranks.
 
-A user's difference depends on a few small integers only, the ranks of the user's targets in both runs. So both kinds of
-resampling work on the joint histogram of these ranks and draw no user one by one: the paired bootstrap by multinomial
-draws of its bins, the permutation test by binomial draws of how many users of a bin have their two results exchanged.
+The difference of a user depends only on a few small integers: the ranks of the user's targets in both runs.
+Both kinds of resampling therefore work on the joint histogram of these ranks, and no user is drawn
+separately. The paired bootstrap draws the histogram's counts from a multinomial distribution. The permutation
+test draws, for each bin, the number of users whose two results are exchanged from a binomial distribution.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines import artifacts
 from pipelines.artifacts import SCHEMAS
@@ -26,72 +28,29 @@ from pipelines.evaluate.metrics import (
     bootstrap_interval,
     by_user,
     gains_by_rank,
-    horizon_of,
+    targets_per_user,
 )
+from pipelines.evaluate.ranking import Ranking, check_comparable, read_ranking
 from pipelines.workspace import Run, Workspace
 
 PERMUTATIONS = 10_000
-SEED = 0  # of both kinds of resampling
-ROUNDING = 1e-9  # sums over users that differ by less are equal
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """The ranks of one run's evaluation.
-
-    Attributes:
-        run: the run's name.
-        path: ranks.parquet in the evaluation's folder.
-        table: an artifact of kind "ranks", ordered by user and position.
-        split: "test" or "validation".
-        beams: K, the list length.
-    """
-
-    run: str
-    path: Path
-    table: pa.Table
-    split: str
-    beams: int
-
-
-def read_ranking(run: str, folder: Path) -> Ranking:
-    """The ranks that an evaluation left in `folder`.
-
-    Raises:
-        UserError: there are none, they cannot be read, or they do not say what they are ranks of.
-    """
-    path = folder / "ranks.parquet"
-    table = artifacts.read(path, "ranks", hint=f"Run `maskgr eval {run}` first.")
-    config = (artifacts.provenance(path) or {}).get("config", {})
-    again = f"Evaluate again: maskgr eval {run} --force"
-    split, beams = config.get("split"), config.get("beams")
-    if not (isinstance(split, str) and type(beams) is int and 0 < beams < 2**20):
-        raise UserError(f"{path} does not say of which split and list length it is. {again}")
-    table = table.sort_by([("user", "ascending"), ("position", "ascending")])
-    users, positions, horizon = table["user"].to_numpy(), table["position"].to_numpy(), horizon_of(table)
-    if (
-        horizon < 1
-        or len(table) % horizon
-        or (positions != np.arange(len(table)) % horizon).any()
-        or (users != users[::horizon].repeat(horizon)).any()
-    ):
-        raise UserError(
-            f"{path}: the positions of each user's targets do not count from 0 to {horizon - 1}. {again}"
-        )
-    return Ranking(run, path, table, split, beams)
+SEED = 0  # seed of both kinds of resampling
+ROUNDING = 1e-9  # sums over users that differ by less count as equal
 
 
 def compare_runs(workspace: Workspace, evaluated: Sequence[tuple[str, Path]]) -> tuple[Path, pa.Table]:
-    """Compare evaluations with the first of them and write an artifact of kind "comparison" for each of the others.
+    """Compare evaluations with the first of them; write an artifact of kind "comparison" for each of the
+    others.
 
     Args:
+        workspace: workspace of the runs.
         evaluated: run and folder of each evaluation, two or more.
 
     Returns:
-        the folder of the artifacts, and their rows in one table.
+        Folder of the artifacts, and their rows in one table.
 
     Raises:
-        UserError: they cannot be compared; see `compare`.
+        UserError: the evaluations cannot be compared, see `compare`.
     """
     started = time.monotonic()
     baseline, *others = (read_ranking(run, folder) for run, folder in evaluated)
@@ -117,83 +76,113 @@ def compare_runs(workspace: Workspace, evaluated: Sequence[tuple[str, Path]]) ->
 
 
 def compare(baseline: Ranking, other: Ranking, seed: int = SEED) -> pa.Table:
-    """What `other` gains over `baseline`; an artifact of kind "comparison".
+    """Compare one run with a baseline.
 
     Args:
-        seed: of both kinds of resampling.
+        baseline: ranks of the baseline.
+        other: ranks of the run.
+        seed: seed of both kinds of resampling.
 
     Returns:
-        a row for each Recall@k and NDCG@k: both values and their difference (other − baseline) as fractions, its 95 % percentile
-        interval (`low`, `high`) under resampling of users with replacement, each with both results, and the p value of
-        `sign_flip_test`.
+        Artifact of kind "comparison": a row for each Recall@k and NDCG@k with both values and their
+        difference (run − baseline) as fractions, the 95 % percentile interval of the difference (`low`,
+        `high`), and the p value of `sign_flip_test`. For the interval, users are resampled with replacement,
+        each with both results.
 
     Raises:
-        UserError: as `differences`.
+        UserError: see `differences`.
     """
     columns = differences([baseline], [other], seed)
     rows = len(columns["metric"])
-    users = len(baseline.table) // horizon_of(baseline.table)
-    same = {
+    shared = {
         "evaluation": baseline.path.parent.name,
         "baseline": baseline.run,
         "run": other.run,
-        "users": users,
+        "users": len(baseline.table) // targets_per_user(baseline.table),
     }
-    columns |= {name: [value] * rows for name, value in same.items()}
+    columns |= {name: [value] * rows for name, value in shared.items()}
     return pa.table({name: pa.array(columns[name], kind) for name, kind in SCHEMAS["comparison"].items()})
 
 
 def differences(
     baseline: Sequence[Ranking], other: Sequence[Ranking], seed: int = SEED
-) -> dict[str, Sequence]:
-    """What a system gains over a baseline, each in one or several runs; a user's result is the mean over the runs.
+) -> dict[str, Sequence[Any]]:
+    """Compare one system with a baseline, each in one or several runs; a user's result is the mean over the
+    runs.
 
     Args:
-        seed: of both kinds of resampling.
+        baseline: ranks of the baseline's runs.
+        other: ranks of the system's runs.
+        seed: seed of both kinds of resampling.
 
     Returns:
-        The columns of `compare`, but for the runs' names and the number of users.
+        The columns of `compare` without the names of the runs and the number of users.
 
     Raises:
-        UserError: they are not of the same users, targets, split, items ahead and list length, or the lists are too short.
+        UserError: the runs differ in users, targets, split, horizon or list length, or the lists are too
+            short.
     """
     first = baseline[0]
     for ranking in (*baseline[1:], *other):
-        refuse_unlike(first, ranking)
+        check_comparable(first, ranking)
     by_rank = gains_by_rank(first.beams)
     if not by_rank:
         raise UserError(
             f"--beams {first.beams} leaves no Recall or NDCG to compare: use {min(CUTOFFS)} or more."
         )
-    drawing, turning = np.random.default_rng(seed).spawn(2)
-    sides = [
-        np.concatenate([by_user(ranking.table, "rank", first.beams) for ranking in side], axis=1)
-        for side in (baseline, other)
-    ]
-    width = math.lcm(*(side.shape[1] for side in sides))
-    ranks = [
-        np.tile(side, width // side.shape[1]) for side in sides
-    ]  # as many for each side: a mean stays what it is
-    bins, number = np.unique(
-        np.concatenate(ranks), axis=0, return_inverse=True
-    )  # [bins, k · runs], a user's ranks
-    number = number.reshape(2, -1)  # [2, B]
+    bootstrap_rng, permutation_rng = np.random.default_rng(seed).spawn(2)
+    bins, numbers = _bins(baseline, other)
     gains = np.stack([gain[bins].mean(axis=1) for gain in by_rank.values()], axis=1)  # [bins, metrics]
-    pairs, users = np.unique(number, axis=1, return_counts=True)  # [2, pairs], [pairs]
+    pairs, users = np.unique(numbers, axis=1, return_counts=True)  # [2, pairs], [pairs]
     values = users @ gains[pairs] / users.sum()  # [2, metrics]
-    gained = _differences(gains, pairs)
-    lows, highs = bootstrap_interval(users, gained, drawing)
-    exchangeable, sharing = np.unique(
-        np.sort(number, axis=0), axis=1, return_counts=True
-    )  # (a, b) and (b, a) are one
+    gained = _differences(gains, pairs)  # [pairs, metrics]
+    lows, highs = bootstrap_interval(users, gained, bootstrap_rng)
+    # The permutation test does not distinguish the pairs (a, b) and (b, a).
+    unordered, unordered_users = np.unique(np.sort(numbers, axis=0), axis=1, return_counts=True)
+    p = sign_flip_test(users @ gained, unordered_users, _differences(gains, unordered), permutation_rng)
     return {
         "metric": [metric for metric, _ in by_rank],
         "k": [k for _, k in by_rank],
-        **dict(zip(("baseline_value", "value"), values, strict=True)),
+        "baseline_value": values[0],
+        "value": values[1],
         "difference": users @ gained / users.sum(),
-        **{"low": lows, "high": highs},
-        "p": sign_flip_test(users @ gained, sharing, _differences(gains, exchangeable), turning),
+        "low": lows,
+        "high": highs,
+        "p": p,
     }
+
+
+def _bins(
+    baseline: Sequence[Ranking], other: Sequence[Ranking]
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Group the users' results into bins with equal ranks.
+
+    The runs of each side are repeated until both sides have as many, which does not change the means.
+
+    Returns:
+        The ranks of each bin, int32 [bins, k · runs]; the bin of each user on both sides, int64 [2, B].
+    """
+    sides = [
+        np.concatenate([by_user(ranking.table, "rank", ranking.beams) for ranking in side], axis=1)
+        for side in (baseline, other)
+    ]  # [B, k · runs] each
+    width = math.lcm(*(side.shape[1] for side in sides))
+    ranks = [np.tile(side, width // side.shape[1]) for side in sides]  # [B, width] each
+    bins, numbers = np.unique(np.concatenate(ranks), axis=0, return_inverse=True)
+    return bins, numbers.reshape(2, -1)
+
+
+def _differences(gains: np.ndarray, pairs: np.ndarray) -> NDArray[np.float64]:
+    """Return the second gain minus the first one of each pair of bins.
+
+    Args:
+        gains: contribution of a user in each bin to each metric, float [bins, metrics].
+        pairs: pairs of bins, int [2, pairs].
+
+    Returns:
+        float64 [pairs, metrics].
+    """
+    return gains[pairs[1]] - gains[pairs[0]]
 
 
 def sign_flip_test(
@@ -202,89 +191,56 @@ def sign_flip_test(
     differences: np.ndarray,
     rng: np.random.Generator,
     permutations: int = PERMUTATIONS,
-) -> np.ndarray:
-    """Two-sided p values of the paired permutation test.
+) -> NDArray[np.float64]:
+    """Return two-sided p values of the paired permutation test.
 
-    Were two runs alike, a user's two results could as well have been exchanged, which turns the sign of the user's difference.
-    Of a bin's n users Binomial(n, 1/2) have theirs turned. p = (1 + #{|resampled| ≥ |observed|}) / (1 + permutations).
+    Under the null hypothesis, the two results of a user can be exchanged, which changes the sign of the
+    user's difference. Of the n users in a bin, Binomial(n, 1/2) have their results exchanged.
+    p = (1 + #{|resampled| ≥ |observed|}) / (1 + permutations).
 
     Args:
-        observed: sums of the differences over all users, [metrics].
-        users: users in each bin, int [bins].
-        differences: of a user in each bin, whatever their sign, float [bins, metrics].
+        observed: sums of the differences over all users, float [metrics].
+        users: number of users in each bin, int [bins].
+        differences: difference of a user in each bin, float [bins, metrics]; its sign does not matter.
+        rng: random generator.
+        permutations: number of random permutations.
 
     Returns:
-        float [metrics].
+        float64 [metrics].
     """
     differing = differences.any(axis=1)
-    users, differences = users[differing, None], differences[differing]
+    users = users[differing, None]  # [bins, 1]
+    differences = differences[differing]
     sums = np.zeros((permutations, len(observed)))
     step = max(1, CELLS // permutations)
     for start in range(0, len(users), step):
         n = users[start : start + step]
-        turned = rng.binomial(n, 0.5, (len(n), permutations))
-        sums += (n - 2 * turned).T @ differences[start : start + step]
+        exchanged = rng.binomial(n, 0.5, (len(n), permutations))
+        sums += (n - 2 * exchanged).T @ differences[start : start + step]
     extreme = np.count_nonzero(np.abs(sums) >= np.abs(observed) - ROUNDING, axis=0)
     return (1 + extreme) / (1 + permutations)
 
 
-def refuse_unlike_runs(runs: Sequence[Run], horizon: int | None) -> None:
-    """Raise, before anything is evaluated, where runs recommend to other users or other numbers of items ahead than the first.
+def check_comparable_runs(runs: Sequence[Run], horizon: int | None) -> None:
+    """Check, before anything is evaluated, that all runs have the data set and the horizon of the first run.
 
     Args:
-        ahead: for all runs; None: what each was trained for.
+        runs: runs to compare.
+        horizon: k for all runs; None for the horizon for which each run was trained.
 
     Raises:
-        UserError: naming both runs and what differs.
+        UserError: the message names both runs and the difference.
     """
-    found = []
+    settings = []
     for run in runs:
         config = run.read_config()
-        found.append(
-            {
-                "--dataset": config.get("dataset"),
-                "--horizon": horizon or config.get("train", {}).get("horizon", 1),
-            }
-        )
-    for run, facts in zip(runs, found, strict=True):
-        for option, value in facts.items():
-            if value != found[0][option]:
+        trained_horizon = config.get("train", {}).get("horizon", 1)
+        settings.append({"--dataset": config.get("dataset"), "--horizon": horizon or trained_horizon})
+    first = settings[0] if settings else {}
+    for run, values in zip(runs, settings, strict=True):
+        for option, value in values.items():
+            if value != first[option]:
                 raise UserError(
-                    f"Runs {runs[0].name} and {run.name} cannot be compared: {option} {found[0][option]} against {value}."
+                    f"Runs {runs[0].name} and {run.name} cannot be compared: "
+                    f"{option} {first[option]} against {value}."
                 )
-
-
-def refuse_unlike(one: Ranking, other: Ranking) -> None:
-    """Raise where two runs' ranks are not of the same users, targets, split, items ahead and list length.
-
-    Raises:
-        UserError: naming both runs and what differs.
-    """
-
-    def refuse(what: str) -> None:
-        raise UserError(
-            f"Runs {one.run} and {other.run} cannot be compared: {what} ({one.path}, {other.path}). "
-            "Compare runs of one data set and one --horizon, evaluated with the same --split and --beams."
-        )
-
-    first, second = (
-        {
-            "split": r.split,
-            "items ahead": horizon_of(r.table),
-            "list length": r.beams,
-            "number of targets": len(r.table),
-        }
-        for r in (one, other)
-    )
-    for what in first:
-        if first[what] != second[what]:
-            refuse(f"{what} {first[what]} against {second[what]}")
-    for column in ("user", "position", "target"):
-        differ = np.count_nonzero(one.table[column].to_numpy() != other.table[column].to_numpy())
-        if differ:
-            refuse(f"column {column} differs in {differ:,} of {len(one.table):,} rows")
-
-
-def _differences(gains: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Second less first of the gains [bins, metrics] of pairs of bins [2, pairs]; float [pairs, metrics]."""
-    return gains[pairs[1]] - gains[pairs[0]]

@@ -1,8 +1,12 @@
-"""Whether masked digits that are decided independently lose what ties them together (paper, section 3.2: it assumes that nothing does).
+"""Diagnosis of a run: how the digits of an item depend on each other, and what it costs to decide them
+independently.
 
-Shapes: B users, H digits, V codes. A set of revealed digits is a number whose bit h stands for digit h; all 2^H − 1
-that leave a digit masked are asked for, so that nothing is sampled and every walk to the target is a look-up.
-"""
+The paper assumes that masked digits that are unmasked together are independent given the visible ones
+(section 3.2).
+
+Shapes: B users, H digits per item, V codes per digit. A set of unmasked digits is a number whose bit h stands
+for digit h. The denoiser sees all 2^H − 1 sets that leave a digit masked, so that nothing is sampled and
+every walk to the target is a look-up."""
 
 from __future__ import annotations
 
@@ -21,15 +25,18 @@ from torch import Tensor
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import Split, histories
-from pipelines.decode.config import ORDERS, Decoding
+from pipelines.decode.config import ORDERS, Decoding, options
 from pipelines.decode.exhaustive import walk
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
+from pipelines.evaluate.capabilities import REASONS, unsupported
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.recommend import batch_rows, pass_tokens, recommend, say_truncated
-from pipelines.evaluate.run import refuse_approximate
-from pipelines.models.loading import Trained, load_run
+from pipelines.models.base import DigitModel
+from pipelines.models.denoiser import Denoiser, IndependentDigits
+from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
-from pipelines.models.sid.item_softmax import Denoiser
+from pipelines.options import has_no_effect
 from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
@@ -39,13 +46,14 @@ MATTERS = ("beams", "seed", "approximate")  # of a decoding; all orders and numb
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """Where a diagnosis lies and what it found.
+    """A diagnosis's folder and table.
 
     Attributes:
-        folder: holds diagnosis.parquet.
-        description: what was measured, in a line.
-        table: measure, order, evaluations, digit, revealed, value, users; an artifact of kind "diagnosis". Digits
-            count from 0. `revealed` is how many other digits were (accuracy, nll) or which one was (dependence).
+        folder: folder of diagnosis.parquet.
+        description: data set, semantic IDs and settings, in a line.
+        table: columns measure, order, evaluations, digit, revealed, value, users; an artifact of kind
+            "diagnosis". Digits count from 0. `revealed` is the number of other digits that were visible
+            (accuracy, nll) or the one that was (dependence).
     """
 
     folder: Path
@@ -55,12 +63,14 @@ class Diagnosis:
 
 @dataclass(frozen=True, eq=False)
 class TeacherForced:
-    """What the model says of the users' true next items; sums over users.
+    """Predictions of the users' true next items; sums over users.
 
     Attributes:
-        correct: float64 [2^H − 1, H], by set of revealed digits: the true code of a masked digit is the likeliest.
-        likelihood: float64 [2^H − 1, H], by set of revealed digits: log-probability of the true code of a masked digit.
-        walks: float64 [orders, H], by order and T = 1 … H: log-probability of the item.
+        correct: number of users with the true code of a masked digit as the likeliest, float64 [2^H − 1, H],
+            by set of unmasked digits.
+        likelihood: log-probability of the true code of a masked digit, float64 [2^H − 1, H], by set of
+            unmasked digits.
+        walks: log-probability of the item, float64 [orders, H], by order and T = 1 … H.
     """
 
     correct: np.ndarray
@@ -71,94 +81,95 @@ class TeacherForced:
 def diagnose_run(
     workspace: Workspace,
     run: Run,
-    decoding: Decoding,
+    config: EvalConfig,
     progress: Progress,
     *,
-    split: str = "test",
-    tokens: int | None = None,
-    precision: str = "auto",
     force: bool = False,
     searches: bool = True,
 ) -> Diagnosis:
-    """Measure for every user of a split how the digits of an item depend on each other, and what ignoring it costs.
+    """Measure for every user of a split how the digits of an item depend on each other, and what ignoring it
+    costs.
 
-    - accuracy, nll: share of true codes that are the likeliest, and mean −log p in nats, of each digit given r others of
-      the target; a mean over all sets of r others.
+    - accuracy, nll: share of true codes that are the likeliest, and mean −log p in nats, of each digit given
+      r other digits of the target; a mean over all sets of r others.
     - dependence: mean log p(s_j | s_i, history) − log p(s_j | history) of the target, in nats.
-    - joint_loss: mean log p of the target revealed one digit an evaluation, less that in T evaluations, in nats. Greedy
-      chooses anew at every evaluation, so with fewer it may take the digits in another order.
+    - joint_loss: mean log p of the target unmasked one digit per function evaluation, minus that in T
+      function evaluations, in nats. Greedy order chooses anew at every evaluation, so with fewer it may take
+      the digits in another order.
     - invalid_rate: share of unconstrained beams that are no item.
 
     Args:
-        decoding: beams, seed and approximate matter.
-        split: "test" or "validation".
-        tokens: most tokens in one forward pass, see `recommend`.
-        precision: of matrix products, see `models.precision`.
-        force: measure again even where the diagnosis is up to date.
-        searches: measure the invalid rate too, by a beam search for each order and number of evaluations.
+        workspace: folder of all artifacts.
+        run: run to be diagnosed.
+        config: its split, tokens, precision, and of its decoding beams, seed and approximate.
+        progress: where progress is reported.
+        force: if true, measure again even where the diagnosis is up to date.
+        searches: if true, measure the invalid rate too, by a beam search for each order and number of
+            evaluations.
 
     Raises:
-        UserError: the run or its data cannot be used, or the decoding asks for what plays no part here.
+        UserError: the run or its data cannot be used, or a setting has no effect here.
     """
-    _refuse_options(decoding)
+    decoding, split, precision = config.decoding, config.split, config.precision
+    _check_settings(config)
     state = process_state()
     trained = load_run(workspace, run, state.device)
-    _refuse_run(trained, decoding)
+    _check_run(trained, decoding)
     users = histories(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
     say_truncated(users, trained.model.config.max_items, progress)
     folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))
     path = folder / "diagnosis.parquet"
-    config = {
+    recorded = {
         **{name: getattr(decoding, name) for name in MATTERS},
         "split": split,
         "run": run.name,
         "precision": precision,
     }
-    if artifacts.stale(path, config, trained.inputs) is None and not force:
+    if artifacts.stale(path, recorded, trained.inputs) is None and not force:
         progress.say(f"{run.name} is diagnosed already ({folder}); --force does it again.")
     else:
         started = time.monotonic()
         with autocast(precision, state.device):
-            table = _measure(trained, users, decoding, progress, tokens, searches)
+            table = _measure(trained, users, decoding, progress, config.tokens, searches)
         if state.is_main_process:
-            artifacts.write(path, "diagnosis", table, config=config, inputs=trained.inputs, started=started)
+            artifacts.write(path, "diagnosis", table, config=recorded, inputs=trained.inputs, started=started)
         state.wait_for_everyone()
     return Diagnosis(folder, _describe(trained, decoding), artifacts.read(path, "diagnosis"))
 
 
 def teacher_forced(denoiser: Denoiser, users: Tensor, truth: Tensor, codes: int, seed: int) -> TeacherForced:
-    """Ask once for every set of revealed digits, and walk to the item by every order in every number of evaluations.
+    """Predict the true next items, with one function evaluation for every set of unmasked digits.
 
     Args:
-        log_probabilities: the model, given the users' histories.
-        users: int64 [B] user numbers; they and `seed` make the random order.
-        truth: int64 [B, H], the semantic IDs of the users' next items.
+        denoiser: the model, conditioned on the users' histories.
+        users: user ids, int64 [B]; they and `seed` make the random order.
+        truth: semantic IDs of the users' next items, int64 [B, H].
         codes: V.
+        seed: seed of the random order.
     """
     B, H = truth.shape
     bits = torch.arange(H, device=truth.device)
-    shown = (torch.arange(2**H - 1, device=truth.device)[:, None] >> bits & 1).bool()  # [2^H − 1, H]
-    logp = denoiser(torch.where(shown, truth[:, None], codes))  # [B, 2^H − 1, H, V]
-    own = logp.gather(3, truth[:, None, :, None].expand(B, len(shown), H, 1)).squeeze(3)  # [B, 2^H − 1, H]
+    visible = (torch.arange(2**H - 1, device=truth.device)[:, None] >> bits & 1).bool()  # [2^H − 1, H]
+    logp = denoiser(torch.where(visible, truth[:, None], codes))  # [B, 2^H − 1, H, V]
+    true_codes = truth[:, None, :, None].expand(B, len(visible), H, 1)
+    true_logp = logp.gather(3, true_codes).squeeze(3)  # [B, 2^H − 1, H]
 
-    def known(partial: Tensor) -> Tensor:
-        """The same answers, for codes [B, 1, H] that are the truth's where they are not masked."""
+    def look_up(partial: Tensor) -> Tensor:
+        """Return the same log-probabilities for codes [B, 1, H] that are the true ones where they are not
+        masked.
+        """
         return logp[torch.arange(B, device=truth.device)[:, None], ((partial != codes).long() << bits).sum(2)]
 
-    tries = [Decoding(unmask=order, nfe=T, seed=seed) for order in ORDERS for T in range(1, H + 1)]
-    walks = torch.cat(
-        [walk(known, users, truth[:, None], codes, decoding) for decoding in tries], dim=1
-    )  # [B, orders · H]
+    known = IndependentDigits(look_up)
+    decodings = [Decoding(unmask=order, nfe=T, seed=seed) for order in ORDERS for T in range(1, H + 1)]
+    walks = [walk(known, users, truth[:, None], codes, decoding) for decoding in decodings]  # [B, 1] each
     correct = logp.argmax(3) == truth[:, None]  # [B, 2^H − 1, H]
-    sums = (
-        total.sum(0, dtype=torch.float64).cpu().numpy()
-        for total in (correct, own, walks.unflatten(1, (-1, H)))
-    )
-    return TeacherForced(*sums)
+    totals = (correct, true_logp, torch.cat(walks, dim=1).unflatten(1, (-1, H)))
+    return TeacherForced(*(total.sum(0, dtype=torch.float64).cpu().numpy() for total in totals))
 
 
 def _measure(
-    trained: Trained,
+    trained: TrainedRun,
     users: Split,
     decoding: Decoding,
     progress: Progress,
@@ -175,17 +186,18 @@ def _measure(
 
 @torch.inference_mode()
 def _over_users(
-    trained: Trained,
+    trained: TrainedRun,
     users: Split,
     decoding: Decoding,
     progress: Progress,
     tokens: int | None,
     processes: Processes,
 ) -> TeacherForced:
-    """Means over all users, whoever of the processes asked about them."""
-    model, device = trained.model, next(trained.model.parameters()).device
+    """Return the means over all users, gathered over processes."""
+    model = _digit_model(trained)
+    device = next(model.parameters()).device
     H, sets = model.digits, 2**model.digits - 1
-    sids = torch.as_tensor(trained.catalogue.sids, device=device)
+    sids = torch.as_tensor(trained.catalogue.require_sids(), device=device)
     tokens = tokens or pass_tokens(device)
     batches = batch_rows(
         users,
@@ -193,11 +205,11 @@ def _over_users(
         model.tokens_per_item,
         sets,
         tokens,
-        once=model.prefix or decoding.approximate,
+        once=model.encodes_once or decoding.approximate,
     )
     sums = [np.zeros((sets, H)), np.zeros((sets, H)), np.zeros((len(ORDERS), H))]
-    progress.say(f"Revealing every set of the target's {H} digits ({sets} of them) to the model.")
-    with progress.task("Revealing digits", total=len(users), unit="users") as task:
+    progress.say(f"Predicting the target given every set of its {H} digits ({sets} sets).")
+    with progress.task("Predicting digits", total=len(users), unit="users") as task:
         for rows in batches[processes.rank :: processes.count]:
             history = torch.as_tensor(users.padded(rows, model.config.max_items), device=device).long()
             numbers, targets = (
@@ -205,7 +217,7 @@ def _over_users(
                 for column in (users.users, users.first_target)
             )
             asked = teacher_forced(
-                model.denoiser(history, decoding.approximate),
+                model.denoiser(history, numbers, approximate=decoding.approximate),
                 numbers,
                 sids[targets],
                 model.codes,
@@ -218,7 +230,9 @@ def _over_users(
 
 
 def _of_digits(means: TeacherForced) -> list[dict[str, Any]]:
-    """Accuracy and nll of each digit by the number of others revealed, and the gain from each other one alone."""
+    """Return accuracy and nll of each digit by the number of visible others, and the dependence on each other
+    digit.
+    """
     H = means.correct.shape[1]
     rows: list[dict[str, Any]] = []
     for digit, count in itertools.product(range(H), range(H)):
@@ -243,15 +257,16 @@ def _of_walks(means: TeacherForced) -> list[dict[str, Any]]:
 
 
 def _of_beams(
-    trained: Trained,
+    trained: TrainedRun,
     users: Split,
     decoding: Decoding,
     progress: Progress,
     tokens: int | None,
     processes: Processes,
 ) -> list[dict[str, Any]]:
-    H, rows = trained.model.digits, []
-    index = PartialIndex(trained.catalogue.sids, trained.catalogue.codes, [frozenset(range(H))])
+    H = _digit_model(trained).digits
+    rows: list[dict[str, Any]] = []
+    index = PartialIndex(trained.catalogue.require_sids(), trained.catalogue.codes, [frozenset(range(H))])
     for order, T in itertools.product(ORDERS, range(1, H + 1)):
         progress.say(f"Beam search {len(rows) + 1} of {H * len(ORDERS)}: {order}, T = {T}, unconstrained.")
         free = dataclasses.replace(decoding, unmask=order, nfe=T, constrained=False)
@@ -263,45 +278,67 @@ def _of_beams(
     return rows
 
 
-def _refuse_options(decoding: Decoding) -> None:
-    """Raise where an option is set that changes nothing here."""
-    for name, value in dataclasses.asdict(decoding).items():
-        if name not in MATTERS and value != getattr(Decoding(), name):
-            option = ("--no-" if value is False else "--") + name.replace("_", "-")
-            taken = ", ".join(f"--{other}" for other in MATTERS)
-            raise UserError(
-                f"{option} means nothing to --diagnose, of whose decoding only {taken} can be set. Leave it out."
-            )
+def _check_settings(config: EvalConfig) -> None:
+    """Check that every setting has an effect here.
+
+    Raises:
+        UserError: one has not.
+    """
+    if config.horizon is not None:
+        raise has_no_effect(["--horizon"], "--diagnose", "which looks one item ahead")
+    settings = [name for name in config.decoding.changed if name not in MATTERS]
+    if settings:
+        allowed = " and ".join(options(list(MATTERS)))
+        raise has_no_effect(options(settings), "--diagnose", f"which takes {allowed} alone")
 
 
-def _refuse_run(trained: Trained, decoding: Decoding) -> None:
-    """Raise where the run cannot be measured so."""
-    if not {*ORDERS} <= {*getattr(trained.model, "orders", ())}:
+def _check_run(trained: TrainedRun, decoding: Decoding) -> None:
+    """Check that the run can be diagnosed.
+
+    Raises:
+        UserError: it cannot.
+    """
+    model = trained.model
+    if not isinstance(model, DigitModel) or not {*ORDERS} <= {*model.orders}:
         raise UserError(
-            f"--diagnose reveals digits in any order, which --model {trained.model.config.name} cannot. Name another run."
+            f"--diagnose unmasks digits in any order, which --model {model.config.name} cannot. Name "
+            "another run."
         )
     if trained.horizon > 1:
         raise UserError(
-            f"--diagnose looks one item ahead, and the run was trained with --horizon {trained.horizon}. Take another run."
+            f"--diagnose looks one item ahead, and the run was trained with --horizon {trained.horizon}. "
+            "Name another "
+            "run."
         )
-    if trained.model.uses_item_softmax:
+    if model.uses_item_softmax:
         raise UserError(
-            "--diagnose shows what masked digits lose apart; a run with --likelihood item decides them together. Take another."
+            "--diagnose measures what is lost where masked digits are independent; a run with --likelihood "
+            "item has one "
+            "distribution over them. Name another run."
         )
-    refuse_approximate(trained, decoding)
+    if decoding.approximate and unsupported(decoding, model):
+        raise has_no_effect(
+            ["--approximate"], f"this run of --model {model.config.name}", REASONS["approximate"]
+        )
+
+
+def _digit_model(trained: TrainedRun) -> DigitModel:
+    assert isinstance(trained.model, DigitModel), "checked by _check_run"
+    return trained.model
 
 
 def _name(decoding: Decoding, split: str) -> str:
-    """A folder's name beside those of decodings, e.g. "validation-diagnosis-k20"."""
+    """Return the name of the folder, e.g. "validation-diagnosis-k20"."""
     parts = ["validation"] * (split == "validation") + ["diagnosis", f"k{decoding.beams}"]
     return "-".join(
         parts + [f"seed{decoding.seed}"] * bool(decoding.seed) + ["approximate"] * decoding.approximate
     )
 
 
-def _describe(trained: Trained, decoding: Decoding) -> str:
-    """Data set, semantic IDs, and what was set."""
+def _describe(trained: TrainedRun, decoding: Decoding) -> str:
+    """Return data set, semantic IDs and settings, in a line."""
     how = f"{decoding.beams} beams" + (
         ", histories encoded once (approximate)" if decoding.approximate else ""
     )
-    return f"{trained.dataset.name} · {trained.model.digits} digits of {trained.model.codes} codes · {how}"
+    digits = _digit_model(trained).digits
+    return f"{trained.dataset.name} · {digits} digits of {trained.catalogue.codes} codes · {how}"

@@ -1,33 +1,38 @@
-"""Ranks of the targets, and what they average to: Recall@k, NDCG@k, invalid and duplicate beams.
+"""Ranks of the targets and the metrics computed from them: Recall@k, NDCG@k, invalid and duplicate rate.
 
-Every metric is a mean over users of a number that depends on a few small integers only (the targets' ranks, a count
-of beams), so its bootstrap distribution follows exactly from multinomial draws of their histogram.
+Every metric is a mean over users of a number that depends only on a few small integers: the ranks of the
+targets, or a count of beams. Its bootstrap distribution therefore follows exactly from multinomial draws of
+their histogram.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipelines.artifacts import SCHEMAS
 from pipelines.data.splits import Split
 from pipelines.errors import UserError
 
+MetricKey = tuple[str, int | None]  # name and cut-off k; None for a rate
 CUTOFFS = (5, 10, 20, 40)
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 CELLS = 1 << 22  # resamples × bins drawn at once
 
 
-def rank_targets(recommended: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Where the target stands among the recommended items.
+def rank_targets(recommended: np.ndarray, targets: np.ndarray) -> NDArray[np.int32]:
+    """Return the rank of each target among the recommended items.
 
     Args:
-        recommended: item numbers, best first, int [B, K] or [B, K, k]; −1 for a beam that is no item, which keeps its place.
-        targets: int [B] or [B, k].
+        recommended: item numbers, best first, int [B, K] or [B, K, k]; −1 for an invalid beam, which keeps
+            its rank.
+        targets: item numbers, int [B] or [B, k].
 
     Returns:
-        int32 like `first_target`: 1 for the first place, 0 where the target is absent. Of repeated items the first place counts.
+        int32 with the shape of `targets`: 1 for the first rank, 0 if the target is absent. The first of
+        repeated items counts.
     """
     hits = (recommended == targets[:, None]) & (recommended >= 0)
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int32)
@@ -36,42 +41,43 @@ def rank_targets(recommended: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def ranks_table(
     split: Split, recommended: np.ndarray, invalid: np.ndarray, duplicates: np.ndarray
 ) -> pa.Table:
-    """One row per user and target: rank (null where absent), invalid and duplicate beams; an artifact of kind "ranks".
+    """Return an artifact of kind "ranks": a row for each user and target; the rank of an absent target is
+    null.
 
     Args:
-        split: B users with k targets each.
-        recommended: items of K beams, best first, int [B, K, k]; [B, K] where k = 1.
-        invalid: beams of each user that are no item, int [B].
-        duplicates: beams of each user that were struck out, int [B].
+        split: b users with k targets each.
+        recommended: items of K beams, best first, int [B, K, k]; also [B, K] if k = 1.
+        invalid: number of each user's invalid beams, int [B].
+        duplicates: number of each user's removed duplicates, int [B].
     """
     B, k = split.targets.shape
-    ranks = rank_targets(recommended.reshape(B, -1, k), split.targets).ravel()
+    ranks = rank_targets(recommended.reshape(B, -1, k), split.targets).ravel()  # [B · k]
     by_user = {"user": split.users, "invalid": invalid, "duplicates": duplicates}
     columns = {name: np.repeat(values, k) for name, values in by_user.items()}
     columns |= {"position": np.tile(np.arange(k), B), "target": split.targets.ravel(), "rank": ranks}
+    masks = {"rank": ranks == 0}
     return pa.table(
-        {
-            n: pa.array(columns[n], pa.int32(), mask=ranks == 0 if n == "rank" else None)
-            for n in SCHEMAS["ranks"]
-        }
+        {name: pa.array(columns[name], pa.int32(), mask=masks.get(name)) for name in SCHEMAS["ranks"]}
     )
 
 
 def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
-    """Average the ranks of all users; an artifact of kind "metrics".
+    """Return an artifact of kind "metrics": the means of all metrics over the users.
 
-    There is one relevant item per user, so Recall@k is the share of users with rank ≤ k, and NDCG@k the mean of
-    1 / log2(rank + 1) over ranks ≤ k (the ideal DCG is 1). Of several items ahead each has a ranking of its own, and a
-    user's figure is the mean over them (the average session recall of section 4.4). `invalid_rate` and `duplicate_rate` are shares of all
-    beams. Cut-offs above `list_length` are not defined and left out.
+    There is one relevant item. Recall@k is therefore the share of users with rank ≤ k, and NDCG@k is the mean
+    of 1 / log2(rank + 1) over ranks ≤ k, because the ideal DCG is 1. With a horizon of several items, each
+    position has a ranking of its own, and the value of a user is the mean over the positions (the average
+    session recall of section 4.4). `invalid_rate` and `duplicate_rate` are shares of all beams. Cut-offs
+    above `list_length` are left out.
 
     Args:
-        ranks: an artifact of kind "ranks".
-        list_length: K, how many beams each user had.
-        seed: of the bootstrap over users.
+        ranks: artifact of kind "ranks".
+        list_length: K, the number of beams of each user.
+        seed: seed of the bootstrap over users.
 
     Returns:
-        metric, k (null for rates), value, low and high (95 % percentile interval), users; values are fractions.
+        Columns metric, k (null for rates), value, low and high (95 % percentile interval), users; values are
+        fractions.
 
     Raises:
         UserError: a rank or a count lies outside 0 … `list_length`.
@@ -83,76 +89,97 @@ def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
         *_means(by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
         *_means(by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
     ]
-    users = len(ranks) // horizon_of(ranks)
-    types = {
-        "metric": pa.string(),
-        "k": pa.int32(),
-        "value": pa.float64(),
-        "low": pa.float64(),
-        "high": pa.float64(),
-    }
+    users = len(ranks) // targets_per_user(ranks)
+    names = ("metric", "k", "value", "low", "high")
     columns = {
-        name: pa.array(values, kind)
-        for (name, kind), values in zip(types.items(), zip(*rows, strict=True), strict=True)
+        name: pa.array(values, SCHEMAS["metrics"][name])
+        for name, values in zip(names, zip(*rows, strict=True), strict=True)
     }
     return pa.table({**columns, "users": pa.array([users] * len(rows), pa.int64())})
 
 
-def gains_by_rank(list_length: int) -> dict[tuple[str, int | None], np.ndarray]:
-    """What a target at each rank adds to Recall@k and NDCG@k: (metric, k) → float [list_length + 1], rank 0 for an absent one."""
-    places = np.arange(list_length + 1)
-    discounts = np.where(places > 0, 1 / np.log2(np.maximum(places, 1) + 1), 0.0)
-    within = {k: (places > 0) & (places <= k) for k in CUTOFFS if k <= list_length}
-    recall = {("recall", k): mask.astype(float) for k, mask in within.items()}
-    return recall | {("ndcg", k): discounts * mask for k, mask in within.items()}
-
-
-def bootstrap_means(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Means over users under resampling users with replacement.
-
-    Drawing B users from B users gives each histogram bin a multinomial count, so no user is drawn one by one.
-
-    Args:
-        histogram: users per bin, int [bins], B in sum.
-        gains: what a user of each bin adds to each metric, float [bins, metrics].
+def gains_by_rank(list_length: int) -> dict[MetricKey, NDArray[np.float64]]:
+    """Return the contribution of a target to Recall@k and NDCG@k, by its rank.
 
     Returns:
-        float [RESAMPLES, metrics].
+        Mapping from metric and k to float64 [list_length + 1]; index 0 stands for an absent target.
+    """
+    ranks = np.arange(list_length + 1)
+    discounts = np.where(ranks > 0, 1 / np.log2(np.maximum(ranks, 1) + 1), 0.0)
+    hits = {k: (ranks > 0) & (ranks <= k) for k in CUTOFFS if k <= list_length}
+    gains: dict[MetricKey, NDArray[np.float64]] = {
+        ("recall", k): hit.astype(float) for k, hit in hits.items()
+    }
+    return gains | {("ndcg", k): discounts * hit for k, hit in hits.items()}
+
+
+def bootstrap_means(
+    histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return means over users that are resampled with replacement.
+
+    If B of B users are drawn, the counts of the histogram's bins have a multinomial distribution. No user is
+    drawn separately.
+
+    Args:
+        histogram: number of users in each bin, int [bins]; the sum is B.
+        gains: contribution of a user in each bin to each metric, float [bins, metrics].
+        rng: random generator.
+
+    Returns:
+        float64 [RESAMPLES, metrics].
     """
     users, step = histogram.sum(), max(1, CELLS // len(histogram))
     sizes = (min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step))
-    return (
-        np.concatenate([rng.multinomial(users, histogram / users, size=size) @ gains for size in sizes])
-        / users
-    )
+    sums = [rng.multinomial(users, histogram / users, size=size) @ gains for size in sizes]
+    return np.concatenate(sums) / users
 
 
-def bootstrap_interval(histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """95 % percentile intervals of the means over users, float [2, metrics]; arguments as for `bootstrap_means`."""
+def bootstrap_interval(
+    histogram: np.ndarray, gains: np.ndarray, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return 95 % percentile intervals of the means over users, float64 [2, metrics].
+
+    See `bootstrap_means` for the arguments.
+    """
     tail = (1 - CONFIDENCE) / 2
     return np.quantile(bootstrap_means(histogram, gains, rng), [tail, 1 - tail], axis=0)
 
 
 def _means(
-    values: np.ndarray, gains: dict[tuple[str, int | None], np.ndarray], rng: np.random.Generator
+    values: np.ndarray, gains: dict[MetricKey, NDArray[np.float64]], rng: np.random.Generator
 ) -> list[tuple[str, int | None, float, float, float]]:
-    """Each metric's mean and interval, of small integers [B, k] and what each of them adds to each metric, [list_length + 1]."""
+    """Return name, k, mean, lower and upper bound of each metric.
+
+    Args:
+        values: ranks or counts, int [B, k].
+        gains: contribution of a value to each metric, float [list_length + 1].
+        rng: random generator.
+    """
     if not gains:
         return []
-    bins, histogram = np.unique(values, axis=0, return_counts=True)  # [bins, k]
+    bins, histogram = np.unique(values, axis=0, return_counts=True)  # [bins, k], [bins]
     matrix = np.stack([gain[bins].mean(axis=1) for gain in gains.values()], axis=1)  # [bins, metrics]
     lows, highs = bootstrap_interval(histogram, matrix, rng)
     means = histogram @ matrix / histogram.sum()
-    return [(*name, *map(float, found)) for name, *found in zip(gains, means, lows, highs, strict=True)]
+    return [
+        (name, k, float(mean), float(low), float(high))
+        for (name, k), mean, low, high in zip(gains, means, lows, highs, strict=True)
+    ]
 
 
-def horizon_of(ranks: pa.Table) -> int:
-    """k, the targets of each user."""
+def targets_per_user(ranks: pa.Table) -> int:
+    """Return k, the number of targets of each user in an artifact of kind "ranks"."""
     return int(ranks.column("position").to_numpy().max()) + 1
 
 
-def by_user(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
-    """A column of ranks or counts as int [B, k], 0 for null.
+def by_user(ranks: pa.Table, column: str, list_length: int) -> NDArray[np.int32]:
+    """Return a column of ranks or counts as int32 [B, k], 0 for null.
+
+    Args:
+        ranks: artifact of kind "ranks".
+        column: name of the column.
+        list_length: K, the number of beams of each user.
 
     Raises:
         UserError: a value lies outside 0 … `list_length`.
@@ -162,6 +189,7 @@ def by_user(ranks: pa.Table, column: str, list_length: int) -> np.ndarray:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UserError(
-            f"Ranks: column {column} holds {values[row]} in row {row}, but each user had {list_length} beams. Evaluate again."
+            f"Ranks: column {column} holds {values[row]} in row {row}, "
+            f"but each user had {list_length} beams. Evaluate again."
         )
-    return values.reshape(-1, horizon_of(ranks))
+    return values.reshape(-1, targets_per_user(ranks))

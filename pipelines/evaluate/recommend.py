@@ -1,4 +1,7 @@
-"""Recommendations for all users of a split: length-bucketed batches through the decoder, gathered over processes."""
+"""Recommendations for all users of a split: batches of equal history length, gathered over processes.
+
+Shapes: B users, n items of a history, K beams, k horizon, N items.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ import torch
 from torch import Tensor
 
 from pipelines.data.splits import Split
-from pipelines.decode.beam import CELLS, Beams, beam_search
+from pipelines.decode.beam import Beams, beam_search
 from pipelines.decode.config import Decoding
-from pipelines.decode.dense import dense_search, reranked
-from pipelines.decode.guidance import guided
+from pipelines.decode.dense import dense_search, rerank
 from pipelines.decode.index import PartialIndex
+from pipelines.decode.state import CELLS
 from pipelines.decode.top import top
-from pipelines.models.base import DigitModel, ItemRanker, Recommender
-from pipelines.models.sid.item_softmax import Denoiser
+from pipelines.models.base import DigitModel, ItemRanker, Recommender, Sampling
+from pipelines.models.denoiser import Denoiser
 from pipelines.processes import Processes
 from pipelines.progress import Progress
 
@@ -25,13 +28,14 @@ TOKENS = {"cpu": 8192, "cuda": 65536}  # in one forward pass
 
 @dataclass(frozen=True, eq=False)
 class Recommendations:
-    """What a model recommends to the B users of a split, in the split's order, best first.
+    """Recommendations to the B users of a split, in the order of the split, best first.
 
     Attributes:
-        items: int64 [B, K, k], −1 where that part of a beam is no item; it keeps its place.
-        scores: float32 [B, K], log-probabilities, or dense scores where those rank; −inf where there is no beam.
-        invalid: int64 [B], beams of which some part is no item.
-        duplicates: int64 [B], beams struck out because a better one is the same.
+        items: int64 [B, K, k], −1 where that part of a beam is no item; such a part keeps its place.
+        scores: float32 [B, K], log-probabilities, or dense scores where those rank; −inf where there is no
+            beam.
+        invalid: number of beams of which some part is no item, int64 [B].
+        duplicates: number of beams struck out because a better one is the same, int64 [B].
     """
 
     items: np.ndarray
@@ -41,7 +45,7 @@ class Recommendations:
 
 
 def pass_tokens(device: torch.device) -> int:
-    """Tokens of one forward pass that suit a device."""
+    """Return the number of tokens of one forward pass that suits a device."""
     return TOKENS.get(device.type, TOKENS["cuda"])
 
 
@@ -54,18 +58,24 @@ def batch_rows(
     once: bool = False,
     users: int | None = None,
 ) -> list[np.ndarray]:
-    """Rows of the split in batches of equal history length, so without padding, each at most `tokens` tokens in a forward pass.
+    """Group the rows of a split into batches of equal history length, so without padding.
 
     Args:
-        once: a history is encoded once for all its beams.
-        users: most rows in a batch.
+        split: histories and targets.
+        max_items: number of items of a history that the model sees.
+        tokens_per_item: P.
+        beams: K.
+        tokens: largest number of tokens in one forward pass.
+        once: if true, a history is encoded once for all its beams.
+        users: largest number of rows in a batch.
+
+    Returns:
+        Row numbers of each batch.
     """
     lengths = np.minimum(split.lengths, max_items)
     order = np.argsort(-lengths, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
-    costs = (
-        (1 if once else beams) * int(lengths[group[0]]) + beams * split.horizon for group in groups
-    )  # items a user
+    costs = ((1 if once else beams) * int(lengths[group[0]]) + beams * split.horizon for group in groups)
     sizes = (max(1, min(tokens // (tokens_per_item * cost), users or len(split))) for cost in costs)
     return [
         group[start : start + size]
@@ -75,10 +85,11 @@ def batch_rows(
 
 
 def say_truncated(split: Split, max_items: int, progress: Progress) -> None:
-    """Say how many users have a longer history than the model sees."""
+    """Report the number of users whose history is longer than the model sees."""
     if cut := split.truncated(max_items):
         progress.say(
-            f"{cut:,} of {len(split):,} users have longer histories than the {max_items} items the model sees."
+            f"{cut:,} of {len(split):,} users have longer histories than the {max_items} items the model "
+            "sees."
         )
 
 
@@ -93,14 +104,17 @@ def recommend(
     tokens: int | None = None,
     processes: Processes | None = None,
 ) -> Recommendations:
-    """Recommend to every user of a split.
+    """Recommend items to every user of a split.
 
     Args:
         model: on its device; evaluated without dropout.
-        index: of the catalogue; None for a model that ranks items.
-        decoding: one that suits the model (`abilities.resolve_decoding`).
-        tokens: most tokens in one forward pass; bounds the memory, changes no result. None takes what suits the device.
-        processes: where several share the work, each decodes its part and all get the whole.
+        split: histories and targets.
+        index: partial semantic IDs of the catalogue; None for a model that ranks items.
+        decoding: resolved for the model (`capabilities.resolve_decoding`).
+        progress: where progress is reported.
+        tokens: largest number of tokens in one forward pass. It bounds the memory and changes no result; None
+            for what suits the device.
+        processes: processes that share the work; each decodes its part, and all return the whole.
     """
     processes = processes or Processes()
     device = next(model.parameters()).device
@@ -108,87 +122,112 @@ def recommend(
         index.to(device)
     was_training = model.training
     model.eval()
-    B, K, k = len(split), decoding.beams, split.horizon
+    search = _Search(model, index, decoding, split.horizon, _cold_items(model, split, decoding, device))
+    batches = _batches(model, split, decoding, tokens or pass_tokens(device))
     # Sums over processes gather: a row is filled by one process and zero in the others.
-    items, scores = np.zeros((B, K, k), np.int64), np.zeros((B, K), np.float32)
-    counts = np.zeros((2, B), np.int64)
-    tokens = tokens or pass_tokens(device)
-    ranks = isinstance(model, ItemRanker)
-    once = ranks or model.encodes_once or decoding.approximate
-    most = (
-        max(1, CELLS // model.items) if ranks or model.uses_item_softmax else None
-    )  # all items are looked at for each user
-    beams = 1 if decoding.retrieval in ("ranking", "dense") else K
-    batches = batch_rows(split, model.config.max_items, model.tokens_per_item, beams, tokens, once, most)
-    batches, cold = batches[processes.rank :: processes.count], _cold(model, split, decoding, device)
-    with progress.task("Decoding", total=B, unit="users") as task:
-        for rows in batches:
+    filled = Recommendations(
+        np.zeros((len(split), decoding.beams, split.horizon), np.int64),
+        np.zeros((len(split), decoding.beams), np.float32),
+        np.zeros(len(split), np.int64),
+        np.zeros(len(split), np.int64),
+    )
+    with progress.task("Decoding", total=len(split), unit="users") as task:
+        for rows in batches[processes.rank :: processes.count]:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
-            _store(_search(model, history, users, index, decoding, k, cold), rows, items, scores, counts)
+            _store(search(history, users), rows, filled)
             task.advance(len(rows) * processes.count)
     model.train(was_training)
-    items, scores, counts = (processes.total(array) for array in (items, scores, counts))
+    items, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
     items -= 1
     if decoding.exclude_seen:
-        items, scores = _unseen(split, items, scores)
-    return Recommendations(items, scores, counts[0], counts[1])
+        items, scores = _exclude_seen(split, items, scores)
+    return Recommendations(items, scores, invalid, duplicates)
 
 
-def _cold(model: Recommender, split: Split, decoding: Decoding, device: torch.device) -> Tensor | None:
-    """Items that nobody took in training, int64 [C], where they are candidates beside the beams; None where they are not, or none is."""
+def _batches(model: Recommender, split: Split, decoding: Decoding, tokens: int) -> list[np.ndarray]:
+    """Return the rows of each batch."""
+    ranks = isinstance(model, ItemRanker)
+    whole = ranks or (isinstance(model, DigitModel) and model.uses_item_softmax)  # all items for each user
+    once = ranks or decoding.approximate or (isinstance(model, DigitModel) and model.encodes_once)
+    return batch_rows(
+        split,
+        model.config.max_items,
+        model.tokens_per_item,
+        1 if decoding.retrieval in ("ranking", "dense") else decoding.beams,
+        tokens,
+        once,
+        max(1, CELLS // model.items) if whole else None,
+    )
+
+
+def _cold_items(model: Recommender, split: Split, decoding: Decoding, device: torch.device) -> Tensor | None:
+    """Return the items without a training interaction, int64 [items], where they are candidates besides the
+    beams.
+    """
     if not (model.ranks_cold_items and decoding.retrieval == "unified") or split.warm_items is None:
         return None
     cold = np.setdiff1d(np.arange(model.items), split.warm_items)
     return torch.as_tensor(cold, device=device) if len(cold) else None
 
 
-def _search(
-    model: Recommender,
-    history: Tensor,
-    users: Tensor,
-    index: PartialIndex | None,
-    decoding: Decoding,
-    horizon: int,
-    cold: Tensor | None,
-) -> Beams:
-    """What is found for the users [B] with the histories [B, n], by the decoding's way of retrieval."""
-    if isinstance(model, ItemRanker):
-        scores = model.scores(
-            history, users, **{name: getattr(decoding, name) for name in model.decoding_options}
-        )  # [B, N]
-        best, items = top(scores, decoding.beams)
-        return Beams.of_items(items, best)
-    who = {"users": users} if model.uses_user_ids else {}
-    if decoding.retrieval == "dense":
-        return dense_search(model.dense_query(history, **who), model.dense.text, decoding.beams)
-    beams = beam_search(_expectation(model, history, decoding, who), users, index, decoding, horizon)
-    if decoding.retrieval == "unified":
-        return reranked(beams, model.dense_query(history, **who), model.dense.text, cold)
-    return beams
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """The search for a batch of users, by the retrieval of the decoding."""
+
+    model: Recommender
+    index: PartialIndex | None
+    decoding: Decoding
+    horizon: int
+    cold: Tensor | None  # int64 [items]
+
+    def __call__(self, history: Tensor, users: Tensor) -> Beams:
+        """Search for users [B] with histories [B, n]."""
+        model, decoding = self.model, self.decoding
+        if isinstance(model, ItemRanker):
+            sampling = Sampling(decoding.nfe, decoding.guidance, decoding.seed)
+            scores, items = top(model.scores(history, users, sampling), decoding.beams)
+            return Beams.of_items(items, scores)
+        assert isinstance(model, DigitModel), "a model ranks items or has digits"
+        dense = model.dense_retriever
+        if dense and decoding.retrieval == "dense":
+            return dense_search(dense.dense_query(history, users), dense.text, decoding.beams)
+        assert self.index, "beam search needs an index of the catalogue"
+        denoiser = self._denoiser(model, history, users)
+        beams = beam_search(denoiser, users, self.index, decoding, self.horizon)
+        if dense and decoding.retrieval == "unified":
+            return rerank(beams, dense.dense_query(history, users), dense.text, self.cold)
+        return beams
+
+    def _denoiser(self, model: DigitModel, history: Tensor, users: Tensor) -> Denoiser:
+        approximate, guidance = self.decoding.approximate, self.decoding.guidance
+        denoiser = model.denoiser(history, users, approximate=approximate)
+        if not guidance:
+            return denoiser
+        return denoiser.guided(model.denoiser(history[:, :0], users, approximate=approximate), guidance)
 
 
-def _expectation(model: DigitModel, history: Tensor, decoding: Decoding, who: dict[str, Tensor]) -> Denoiser:
-    """What the beam search asks of the model, given histories [B, n] and whose they are, where it wants to know."""
-    more = {**who, "approximate": True} if decoding.approximate else who
-    given = model.denoiser(history, **more)
-    if not decoding.guidance:
-        return given
-    return guided(given, model.denoiser(history[:, :0], **more), decoding.guidance)
+def _exclude_seen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Remove the beams that hold an item of the user's history; later beams move up.
 
-
-def _unseen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items [B, K, k] and scores [B, K] without the beams that hold an item of the user's history; the rest moves up."""
-    seen = split.contains(items.reshape(len(items), -1)).reshape(items.shape).any(axis=2)  # [B, K]
+    Args:
+        split: histories.
+        items: int64 [B, K, k].
+        scores: float32 [B, K].
+    """
+    contained = split.contains(items.reshape(len(items), -1)).reshape(items.shape)  # [B, K, k]
+    seen = np.asarray(contained.any(axis=2))  # [B, K]
     order = np.argsort(seen, axis=1, kind="stable")
     items, scores = np.where(seen[..., None], -1, items), np.where(seen, -np.inf, scores)
-    return np.take_along_axis(items, order[..., None], axis=1), np.take_along_axis(
-        scores, order, axis=1
-    ).astype(np.float32)
+    moved = np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    return np.take_along_axis(items, order[..., None], axis=1), moved
 
 
-def _store(beams: Beams, rows: np.ndarray, items: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> None:
-    found = beams.items.shape[1]
-    items[rows, :found] = beams.items.cpu().numpy() + 1
-    scores[rows, :found], scores[rows, found:] = beams.scores.cpu().numpy(), -np.inf
-    counts[0, rows], counts[1, rows] = beams.invalid.cpu().numpy(), beams.duplicates.cpu().numpy()
+def _store(beams: Beams, rows: np.ndarray, filled: Recommendations) -> None:
+    """Write the beams of some rows, with item numbers plus 1."""
+    count = beams.items.shape[1]
+    filled.items[rows, :count] = beams.items.cpu().numpy() + 1
+    filled.scores[rows, :count] = beams.scores.cpu().numpy()
+    filled.scores[rows, count:] = -np.inf
+    filled.invalid[rows] = beams.invalid.cpu().numpy()
+    filled.duplicates[rows] = beams.duplicates.cpu().numpy()

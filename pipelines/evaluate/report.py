@@ -1,11 +1,12 @@
-"""What an evaluation leaves behind: recommendations and ranks per user, and the metrics computed from them."""
+"""Artifacts of an evaluation: recommendations and ranks per user, and the metrics computed from the ranks."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,60 +16,50 @@ from pipelines.data.splits import Split
 from pipelines.durable import together
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 
+if TYPE_CHECKING:
+    from pipelines.evaluate.recommend import Recommendations
+
 
 def write_evaluation(
     folder: Path,
     *,
     split: Split,
-    recommended: np.ndarray,
-    scores: np.ndarray,
-    invalid: np.ndarray,
-    duplicates: np.ndarray,
+    recommendations: Recommendations,
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
     seconds: float,
 ) -> Path:
-    """Write recommendations.parquet, ranks.parquet and, from what ranks.parquet then holds, metrics.parquet.
+    """Write recommendations.parquet, ranks.parquet and metrics.parquet, which is computed from ranks.parquet.
 
-    The three replace those of the folder together; if anything fails, what was there stays as it was.
+    The three files replace those in the folder together. If anything fails, the old files stay as they are.
 
     Args:
-        folder: where they will lie.
-        split: the users that were evaluated, with their targets.
-        recommended: items, best first, int [B, K, k]; −1 for what is no item.
-        scores: log-probabilities, float [B, K].
-        invalid: beams of each user that are no item, int [B].
-        duplicates: beams of each user that repeat an earlier one, int [B].
-        config: the full configuration, seed included.
-        inputs: name → path of what the recommendations were made from.
-        seconds: wall time of making them.
+        folder: folder of the evaluation.
+        split: users that were evaluated, with their targets.
+        recommendations: recommendations to these users.
+        config: full configuration, including the seed.
+        inputs: name → path of each file from which the recommendations were made.
+        seconds: duration of the decoding.
 
     Returns:
-        the folder.
+        `folder`.
+
+    Raises:
+        UserError: a count lies outside 0 … K, or the files cannot be written.
     """
-    provenance = {"config": config, "inputs": inputs, "started": time.monotonic() - seconds}
+    write = functools.partial(artifacts.write, config=config, started=time.monotonic() - seconds)
     with together(folder) as new:
-        artifacts.write(
-            new / "recommendations.parquet",
-            "recommendations",
-            _recommendations(split.users, recommended, scores),
-            **provenance,
-        )
-        ranks = artifacts.write(
-            new / "ranks.parquet", "ranks", ranks_table(split, recommended, invalid, duplicates), **provenance
-        )
-        metrics = metrics_table(artifacts.read(ranks, "ranks"), recommended.shape[1])
-        artifacts.write(
-            new / "metrics.parquet",
-            "metrics",
-            metrics,
-            **{**provenance, "inputs": {**inputs, "ranks": ranks}},
-        )
+        table = _recommendations_table(split.users, recommendations)
+        write(new / "recommendations.parquet", "recommendations", table, inputs=inputs)
+        table = ranks_table(split, recommendations.items, recommendations.invalid, recommendations.duplicates)
+        ranks = write(new / "ranks.parquet", "ranks", table, inputs=inputs)
+        table = metrics_table(artifacts.read(ranks, "ranks"), recommendations.items.shape[1])
+        write(new / "metrics.parquet", "metrics", table, inputs={**inputs, "ranks": ranks})
     return folder
 
 
 def read_metrics(folder: Path) -> pa.Table:
-    """The metrics of one evaluation, an artifact of kind "metrics".
+    """Read the metrics of an evaluation, an artifact of kind "metrics".
 
     Raises:
         UserError: there is no evaluation in `folder`, or it cannot be read.
@@ -76,16 +67,21 @@ def read_metrics(folder: Path) -> pa.Table:
     return artifacts.read(folder / "metrics.parquet", "metrics", hint="Run `maskgr eval` first.")
 
 
-def _recommendations(users: np.ndarray, recommended: np.ndarray, scores: np.ndarray) -> pa.Table:
-    """Every beam in its place, the k items of a beam together, null for what is no item. Where there is no beam, there is no place."""
-    k, beam = recommended.shape[2], np.isfinite(scores)
-    ends = np.concatenate([[0], np.cumsum(beam.sum(axis=1))])
-    flat = recommended[beam].ravel()
-    items = pa.ListArray.from_arrays(
-        pa.array(ends * k, pa.int32()), pa.array(flat, pa.int32(), mask=flat < 0)
-    )
+def _recommendations_table(users: np.ndarray, recommendations: Recommendations) -> pa.Table:
+    """Return an artifact of kind "recommendations".
+
+    The items of a user are listed beam by beam, with the k items of a beam side by side and null for an
+    invalid item. A place without a beam (score −inf) is left out.
+    """
+    scores, k = recommendations.scores, recommendations.items.shape[2]
+    is_beam = np.isfinite(scores)  # [B, K]
+    ends = np.concatenate([[0], np.cumsum(is_beam.sum(axis=1))])  # [B + 1]
+    flat = recommendations.items[is_beam].ravel()  # [beams · k]
+    items = pa.array(flat, pa.int32(), mask=flat < 0)
     lists = {
-        "items": items,
-        "scores": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(scores[beam], pa.float32())),
+        "items": pa.ListArray.from_arrays(pa.array(ends * k, pa.int32()), items),
+        "scores": pa.ListArray.from_arrays(
+            pa.array(ends, pa.int32()), pa.array(scores[is_beam], pa.float32())
+        ),
     }
     return pa.table({"user": pa.array(users, pa.int32()), **lists})

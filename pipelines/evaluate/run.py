@@ -1,4 +1,6 @@
-"""Evaluate a trained run: recommendations, ranks and metrics as artifacts, and the popularity row beside them."""
+"""Evaluation of a trained run: recommendations, ranks and metrics as artifacts, and the popularity row beside
+them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,16 +17,18 @@ from accelerate import PartialState
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import Split, histories, training
-from pipelines.decode.config import CONFIDENCE, Decoding, options
+from pipelines.decode.config import Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from pipelines.evaluate.capabilities import resolve_decoding, unsupported, without
+from pipelines.evaluate.capabilities import check_horizon, resolve_decoding, unsupported, without
+from pipelines.evaluate.config import EvalConfig
+from pipelines.evaluate.describe import describe
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 from pipelines.evaluate.popularity import recommend_popular
 from pipelines.evaluate.recommend import recommend, say_truncated
 from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.models.base import DigitModel
-from pipelines.models.loading import Trained, load_run
+from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
 from pipelines.processes import Processes, process_state
 from pipelines.progress import Progress
@@ -32,11 +37,11 @@ from pipelines.workspace import Run, Workspace
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Where an evaluation lies and what it found.
+    """An evaluation's folder and metrics.
 
     Attributes:
-        folder: ranks, recommendations and metrics.
-        description: what was decoded and how, in a line.
+        folder: folder of ranks, recommendations and metrics.
+        description: data set, model and decoding, in a line.
         metrics: of the run; an artifact of kind "metrics".
         popularity: of the most popular items, for the same users, candidates and list length.
     """
@@ -50,148 +55,125 @@ class Evaluation:
 def evaluate_run(
     workspace: Workspace,
     run: Run,
-    decoding: Decoding,
+    config: EvalConfig,
     progress: Progress,
     *,
-    split: str = "test",
-    horizon: int | None = None,
-    tokens: int | None = None,
-    precision: str = "auto",
     force: bool = False,
     among: bool = False,
 ) -> Evaluation:
     """Decode recommendations for every user of a split and measure them.
 
     Args:
-        split: "test" or "validation".
-        ahead: items k to recommend; must be what the run was trained for, which is the default.
-        tokens: most tokens in one forward pass, see `recommend`.
-        precision: of matrix products, see `models.precision`; scores are float32 in any.
-        force: decode again even where the evaluation is up to date.
-        among: the run is one of several that are compared: settings that mean nothing to its model are left out, and said.
+        workspace: folder of all artifacts.
+        run: run to be evaluated.
+        config: what to decode and how.
+        progress: where progress is reported.
+        force: if true, decode again even where the evaluation is up to date.
+        among: if true, the run is one of several that are compared: settings without effect on its model are
+            left out, and reported, instead of refused.
 
     Raises:
-        UserError: the run or its data cannot be used, or the decoding asks for more than the digits allow.
+        UserError: the run or its data cannot be used, or the model does not support the decoding.
     """
     state = process_state()
     trained = load_run(workspace, run, state.device)
-    if horizon not in (None, trained.horizon):
-        raise UserError(
-            f"--horizon {horizon}: the run was trained with --horizon {trained.horizon}. Train one with: maskgr train --horizon {horizon}"
-        )
-    horizon = trained.horizon
-    if among and (idle := unsupported(decoding, trained.model)):
-        progress.say(
-            f"{options(idle)} means nothing to {run.name}, a {trained.model.config.name}, and is left out there."
-        )
-        decoding = without(decoding, idle)
-    decoding = resolve_decoding(decoding, trained.model)
-    if digits := isinstance(trained.model, DigitModel):
-        _refuse(trained, decoding, horizon)
+    config = _resolved(config, trained, run, progress, among)
     sequences = load_sequences(trained.dataset.sequences, trained.catalogue.items)
-    users = histories(sequences, split, horizon)
-    prefixes = [split] * (split != "test") + [f"next{horizon}"] * (horizon > 1)
-    folder = run.evaluation("-".join((*prefixes, decoding.name)))
-    config = {
-        **dataclasses.asdict(decoding),
-        "split": split,
-        "run": run.name,
-        "precision": precision,
-        "horizon": horizon,
-        "reveals": list(decoding.unmask_schedule(horizon * trained.model.digits)) if digits else [],
-    }
-    reason = artifacts.stale(folder / "metrics.parquet", config, trained.inputs)
-    if reason is None and not force:
+    users = histories(sequences, config.split, trained.horizon)
+    folder = run.evaluation(_name(config, trained.horizon))
+    recorded = _recorded(config, trained, run)
+    stale = artifacts.stale(folder / "metrics.parquet", recorded, trained.inputs)
+    if stale is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:
-        T = len(config["reveals"])
-        if digits and trained.model.uses_item_softmax and horizon == 1 and T > 1:
-            progress.say(
-                f"The digits of this run are joint: --nfe 1 ranks the whole catalogue exactly, in one evaluation instead of {T}."
-            )
-        _evaluate(trained, users, decoding, state, progress, tokens, folder, config)
-    popular = recommend_popular(
-        training(sequences, horizon), users, trained.catalogue.items, decoding.beams, decoding.exclude_seen
-    )
-    nobody = np.zeros(len(users), np.int32)
-    popular = np.repeat(popular[:, :, None], horizon, axis=2)  # the same items at each place
-    popularity = metrics_table(ranks_table(users, popular, nobody, nobody), decoding.beams)
-    return Evaluation(folder, describe(trained, decoding, horizon), read_metrics(folder), popularity)
+        _suggest_one_evaluation(trained, len(recorded["unmasked"]), progress)
+        _evaluate(trained, users, config, state, progress, folder, recorded)
+    metrics = read_metrics(folder)
+    popularity = _popularity(training(sequences, trained.horizon), users, trained, config.decoding)
+    return Evaluation(folder, describe(trained, config.decoding), metrics, popularity)
 
 
-def _refuse(trained: Trained, decoding: Decoding, horizon: int) -> None:
-    """Raise before any work what a run that reveals digits cannot do."""
-    decoding.unmask_schedule(horizon * trained.model.digits)
-    if decoding.remask and horizon > 1:
-        raise UserError(f"--remask works on one item, not on the {horizon} of this run. Leave it out.")
-    if decoding.order == CONFIDENCE and horizon > 1:
+def _resolved(
+    config: EvalConfig, trained: TrainedRun, run: Run, progress: Progress, among: bool
+) -> EvalConfig:
+    """Return the settings with the run's horizon and the model's defaults; refuse what the run does not
+    support.
+    """
+    if config.horizon not in (None, trained.horizon):
         raise UserError(
-            f"--unmask {CONFIDENCE} works on one item, not on the {horizon} of this run. Take another order."
+            f"--horizon {config.horizon}: the run was trained with --horizon {trained.horizon}. Train one "
+            "with: "
+            f"maskgr train --horizon {config.horizon}"
         )
-    refuse_approximate(trained, decoding)
-    if not decoding.constrained and trained.model.uses_item_softmax:
-        raise UserError(
-            "--no-constrained means nothing to a run with --likelihood item: what is no item has no probability. Leave it out."
+    decoding = config.decoding
+    if among and (settings := unsupported(decoding, trained.model)):
+        flags = ", ".join(options(settings))
+        progress.say(f"Left out, without effect on {run.name} ({trained.model.config.name}): {flags}.")
+        decoding = without(decoding, settings)
+    decoding = resolve_decoding(decoding, trained.model)
+    check_horizon(decoding, trained.model, trained.horizon)
+    return dataclasses.replace(config, decoding=decoding, horizon=trained.horizon)
+
+
+def _name(config: EvalConfig, horizon: int) -> str:
+    """Return the name of an evaluation's folder, e.g. "validation-greedy-k20-constrained"."""
+    prefixes = [config.split] * (config.split != "test") + [f"next{horizon}"] * (horizon > 1)
+    return "-".join((*prefixes, config.decoding.name))
+
+
+def _recorded(config: EvalConfig, trained: TrainedRun, run: Run) -> dict[str, Any]:
+    """Return the settings that the evaluation depends on, as its artifacts record them."""
+    model, unmasked = trained.model, []
+    if isinstance(model, DigitModel):
+        unmasked = list(config.decoding.unmask_schedule(trained.horizon * model.digits))
+    return {
+        **dataclasses.asdict(config.decoding),
+        "split": config.split,
+        "run": run.name,
+        "precision": config.precision,
+        "horizon": trained.horizon,
+        "unmasked": unmasked,
+    }
+
+
+def _suggest_one_evaluation(trained: TrainedRun, evaluations: int, progress: Progress) -> None:
+    """Report that one function evaluation is exact where a run with the item softmax takes several."""
+    softmax = isinstance(trained.model, DigitModel) and trained.model.uses_item_softmax
+    if softmax and trained.horizon == 1 and evaluations > 1:
+        progress.say(
+            "This run has an item softmax: --nfe 1 ranks the whole catalogue exactly, in one function "
+            "evaluation "
+            f"instead of {evaluations}."
         )
 
 
-def refuse_approximate(trained: Trained, decoding: Decoding) -> None:
-    """Raise where encoding histories once is what the run does anyway."""
-    if decoding.approximate and trained.model.encodes_once:
-        raise UserError(
-            "--approximate means nothing to a run with prefix attention: it encodes histories once, exactly. Leave it out."
-        )
-
-
-def describe(trained: Trained, decoding: Decoding, horizon: int = 1) -> str:
-    """Data set, model and decoding, with the digits that each evaluation reveals."""
-    traits = "".join(f" · {trait}" for trait in trained.model.config.traits)
-    seen = ", unseen items" if decoding.exclude_seen else ""
-    if decoding.retrieval == "ranking":
-        steps = f", {decoding.nfe} evaluation{'s' * (decoding.nfe > 1)}" if decoding.nfe else ""
-        steps += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
-        return f"{trained.dataset.name}{traits} · {decoding.beams} of {trained.catalogue.items:,} items{steps}{seen}"
-    if decoding.retrieval == "dense":
-        what = f"dense retrieval, {decoding.beams} of {trained.catalogue.items:,} items{seen}"
-        return f"{trained.dataset.name} · text embeddings predicted by {trained.model.config.dense_from} · {what}"
-    H, split = trained.model.digits, decoding.unmask_schedule(horizon * trained.model.digits)
-    allowed = "constrained" if decoding.constrained else "unconstrained"
-    allowed += ", then the nearest items" if decoding.nearest else ""
-    allowed += seen
-    allowed += f", guidance {decoding.guidance:g}" if decoding.guidance else ""
-    allowed += ", histories encoded once (approximate)" if decoding.approximate else ""
-    reveals = "+".join(map(str, split))
-    reveals += " digits" + (f", then {decoding.remask} remasked" if decoding.remask else "")
-    T = len(split) + decoding.remask
-    how = f"{decoding.order}, {T} evaluation{'s' * (T > 1)} ({reveals}), {decoding.beams} beams, {allowed}"
-    how = f"unified retrieval: {how}" if decoding.retrieval == "unified" else how
-    items = f" · {horizon} items ahead, average session recall" if horizon > 1 else ""
-    return f"{trained.dataset.name}{items}{traits} · {H} digits of {trained.model.codes} codes · {how}"
+def _popularity(train: Any, users: Split, trained: TrainedRun, decoding: Decoding) -> pa.Table:
+    """Measure the most popular items, the same at each of the k places."""
+    popular = recommend_popular(train, users, trained.catalogue.items, decoding.beams, decoding.exclude_seen)
+    none = np.zeros(len(users), np.int32)
+    repeated = np.repeat(popular[:, :, None], users.horizon, axis=2)  # [B, K, k]
+    return metrics_table(ranks_table(users, repeated, none, none), decoding.beams)
 
 
 def _evaluate(
-    trained: Trained,
+    trained: TrainedRun,
     users: Split,
-    decoding: Decoding,
+    config: EvalConfig,
     state: PartialState,
     progress: Progress,
-    tokens: int | None,
     folder: Path,
-    config: dict,
+    recorded: dict[str, Any],
 ) -> None:
-    say_truncated(users, trained.model.config.max_items, progress)
-    index = None
-    if isinstance(trained.model, DigitModel):
-        index = PartialIndex(
-            trained.catalogue.sids, trained.catalogue.codes, decoding.reachable(trained.model.digits)
-        )
-        progress.say(
-            f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in {index.seconds:.2f} s."
-        )
+    """Decode for all users and write the evaluation."""
+    model = trained.model
+    say_truncated(users, model.config.max_items, progress)
+    index = _index(trained, config.decoding, progress) if isinstance(model, DigitModel) else None
     started = time.monotonic()
-    with autocast(config["precision"], state.device):
-        found = recommend(
-            trained.model, users, index, decoding, progress, tokens=tokens, processes=Processes.started()
+    with autocast(config.precision, state.device):
+        result = recommend(
+            *(model, users, index, config.decoding, progress),
+            tokens=config.tokens,
+            processes=Processes.started(),
         )
     seconds = time.monotonic() - started
     progress.say(f"Decoded {len(users):,} users in {seconds:.1f} s: {len(users) / seconds:,.0f} users/s.")
@@ -199,12 +181,20 @@ def _evaluate(
         write_evaluation(
             folder,
             split=users,
-            recommended=found.items,
-            scores=found.scores,
-            invalid=found.invalid,
-            duplicates=found.duplicates,
-            config=config,
+            recommendations=result,
+            config=recorded,
             inputs=trained.inputs,
             seconds=seconds,
         )
     state.wait_for_everyone()
+
+
+def _index(trained: TrainedRun, decoding: Decoding, progress: Progress) -> PartialIndex:
+    """Return the index of the partial semantic IDs that the decoding can reach."""
+    sids = trained.catalogue.require_sids()
+    index = PartialIndex(sids, trained.catalogue.codes, decoding.reachable(sids.shape[1]))
+    progress.say(
+        f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in "
+        f"{index.seconds:.2f} s."
+    )
+    return index

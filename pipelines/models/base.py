@@ -1,11 +1,13 @@
-"""What training and evaluation ask of a model. A model is a file beside this one that fills one of the two kinds in.
+"""The base classes of models. A model is one file in `item_models` or `sid_models`; docs/adding-a-model.md
+shows how to add one.
 
-Shapes: B users, K beams, n items of a history, S digits in all, H digits per item, V codes, N items.
-"""
+Shapes: B users, n items of a history, k horizon, H digits per item, S = k·H digits, V codes per digit, N
+items, D width."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,31 +15,32 @@ from torch import Tensor, nn
 
 from pipelines.data.catalogue import Catalogue
 from pipelines.models.config import ModelConfig
+from pipelines.models.denoiser import Denoiser, DenseRetriever
 from pipelines.models.nn.precision import in_float32
-from pipelines.models.sid.item_softmax import Denoiser
 
 
 class Recommender(nn.Module):
-    """A model over item histories.
+    """A model of item histories.
 
-    Histories are [B, n] item numbers in time order, padded on the left with −1.
+    Histories are [B, n] item numbers in time order, padded on the left with −1. `forward` takes some rows of the arrays
+    that `make_training_batch` returns, and computes the weighted sum of their losses, a float32 scalar.
 
     Attributes:
-        config: sizes.
-        retrievals: ways of retrieval that it knows (see `Decoding`), the usual one first.
-        decoded_by: the other settings of `Decoding` that mean something to it, besides `beams` and `exclude_seen`.
-        tokens_per_item: P, tokens that an item of a history becomes.
+        config: configuration of the model.
         items: N.
-        streams: times that a training sequence goes through the transformer.
-        knows_users: whether `forward` is told whose sequences it sees, last of all as int64 [B, 1], and `DigitModel.denoiser` as
-            `users`, int64 [B].
-        joins_cold: whether unified retrieval also ranks the items that nobody took in training.
+        retrievals: retrievals that the model supports (see `Decoding`), the default first.
+        decoding_options: further fields of `Decoding` that the model supports, besides `beams` and
+            `exclude_seen`.
+        tokens_per_item: P, number of tokens of an item of a history.
+        streams: number of times that a training sequence goes through the transformer.
+        uses_user_ids: if true, `forward` takes user ids, int64 [B, 1], as its last argument.
+        ranks_cold_items: if true, unified retrieval also ranks the items without a training interaction.
     """
 
     config: ModelConfig
     items: int
     retrievals: tuple[str, ...]
-    decoding_options: ClassVar[frozenset[str]] = frozenset()
+    decoding_options: frozenset[str] = frozenset()
     tokens_per_item: int = 1
     streams: int = 1
     uses_user_ids: bool = False
@@ -45,81 +48,115 @@ class Recommender(nn.Module):
 
     @property
     def validation_nfe(self) -> int | None:
-        """Evaluations that a validation takes, where fewer than by default do."""
+        """Number of function evaluations of a validation; None for the default of decoding."""
         return None
 
-    def start(self, catalogue: Catalogue) -> None:  # noqa: B027 most start from what they are built with
-        """Take the values from which training starts, where they come from data."""
+    def start(self, catalogue: Catalogue) -> None:  # noqa: B027 - optional for a subclass
+        """Set the parameters that training starts from, where they come from data."""
 
     @abstractmethod
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:
-        """What one whole optimiser step trains on, drawn on the host.
+        """Draw what one whole optimizer step trains on, on the host.
 
         Args:
-            items: [B, n], −1 at padding; n is at most `config.window`.
-            ahead: items k that are recommended at a time.
+            items: int [B, n], −1 at padding; n is at most `config.window`.
+            rng: source of randomness.
+            horizon: k.
 
         Returns:
-            What `forward` takes, [B, n, …] each: the items, what each target counts (the loss is divided by the sum over
-            the whole step), and what else the model wants. Rows and leading columns of padding are cut alike.
+            The arguments of `forward`, [B, n, …] each: the items; the loss weights of the targets, whose sum
+            over the whole step divides the loss; and further arrays of the model. The training loop cuts rows
+            and leading columns of padding alike.
         """
 
-    @abstractmethod
-    def forward(self, items: np.ndarray, weights: np.ndarray, *more: np.ndarray) -> Tensor:
-        """Weighted sum of the losses of some rows of what `make_training_batch` drew."""
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of models that generate by a reverse process.
+
+    Attributes:
+        nfe: number of function evaluations; None for all steps.
+        guidance: weight w of classifier-free guidance.
+        seed: seed of the noise.
+    """
+
+    nfe: int | None = None
+    guidance: float = 0.0
+    seed: int = 0
 
 
 class ItemRanker(Recommender):
-    """A model that gives every item of the catalogue a score."""
+    """A model that scores every item of the catalogue."""
 
-    retrievals = ("ranking",)
+    retrievals: tuple[str, ...] = ("ranking",)
 
     @abstractmethod
-    def scores(self, history: Tensor, users: Tensor, **decoding: object) -> Tensor:
-        """Scores of all items, float32 [B, N], the larger the better.
+    def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
+        """Score all items.
 
         Args:
-            history: int64 [B, n].
-            users: int64 [B], to seed what is drawn at random, so that it does not depend on the batch.
-            **decoding: the settings in `decoding_options`.
+            history: int64 [B, n], −1 at padding.
+            users: user ids, int64 [B]; they seed what is random, so that it does not depend on the batch.
+            sampling: settings of a reverse process; without effect in models that have none.
+
+        Returns:
+            float32 [B, N], larger is better.
+        """
+
+
+class DigitModel(Recommender):
+    """A model of the digits of the next items, decoded by beam search.
+
+    Attributes:
+        digits: H.
+        codes: V.
+        orders: orders in which the model can unmask digits, the default first.
+        encodes_once: if true, a history is encoded once for all its beams.
+        uses_item_softmax: if true, decoding looks at the whole catalogue (see `sid.item_softmax`).
+    """
+
+    digits: int
+    codes: int
+    retrievals: tuple[str, ...] = ("generative",)
+    orders: tuple[str, ...] = ("greedy", "left-to-right", "random", "confidence")
+    decoding_options = frozenset(
+        {"unmask", "nfe", "unmask_counts", "constrained", "nearest", "remask", "seed"}
+    )
+    encodes_once: bool = True
+    uses_item_softmax: bool = False
+
+    @property
+    def dense_retriever(self) -> DenseRetriever | None:
+        """The model itself if it predicts text embeddings, else None."""
+        return None
+
+    @abstractmethod
+    def denoiser(
+        self, history: Tensor, users: Tensor | None = None, *, approximate: bool = False
+    ) -> Denoiser:
+        """Condition the model on histories.
+
+        Args:
+            history: int64 [B, n], −1 at padding.
+            users: user ids, int64 [B]; needed where `uses_user_ids`.
+            approximate: encode histories once although the model has full attention.
         """
 
 
 def products(states: Tensor, vectors: Tensor) -> Tensor:
-    """Dot products of states [B, D] with the vectors of items [N, D], in float32 whatever the precision: [B, N].
+    """Return the dot products of states [B, D] with item vectors [N, D], float32 [B, N], in any precision
+    around.
 
-    In bfloat16 two of three digits are lost, and many items of a ranking tie.
+    bfloat16 keeps two to three decimal digits, so that many items of a ranking would tie.
     """
     with in_float32(states.device):
         return states.float() @ vectors.float().T
 
 
-class DigitModel(Recommender):
-    """A model that gives the digits of the next items probabilities, for beam search.
-
-    Attributes:
-        digits: H.
-        codes: V.
-        orders: in which it can reveal digits, the usual one first.
-        encodes_once: whether a history is encoded once for all its beams.
-        joint: whether an item's digits are taken together (`joint.ItemSoftmax`), so that the whole catalogue is looked at.
+def ignore_buffers(model: nn.Module) -> None:
+    """Exempt the buffers of a model, which are the same data in all processes, from the broadcasts of
+    distributed training.
     """
-
-    digits: int
-    codes: int
-    retrievals = ("generative",)
-    orders: ClassVar[tuple[str, ...]] = ("greedy", "left-to-right", "random", "confidence")
-    decoding_options = frozenset(
-        {"unmask", "nfe", "unmask_counts", "constrained", "nearest", "remask", "seed"}
-    )
-    encodes_once: bool = True
-    joint: bool = False
-
-    @abstractmethod
-    def denoiser(self, history: Tensor) -> Denoiser:
-        """What the decoder asks: codes [B, K, S], V where masked → float32 log-probabilities [B, K, S, V], given histories [B, n].
-
-        S is H digits for each item that comes next. At revealed digits the log-probabilities mean nothing.
-        """
+    model.__dict__["_ddp_params_and_buffers_to_ignore"] = [name for name, _ in model.named_buffers()]

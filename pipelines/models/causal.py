@@ -1,6 +1,8 @@
-"""What causal models over items share: every item of a sequence is predicted from those before it, in one pass.
+"""The base class of causal models over items.
 
-Shapes: B sequences, n items of each, R targets, D width, T real items.
+Every item of a sequence is predicted from the items before it, in one pass.
+
+Shapes: B sequences, n items of each, R targets, D width, M packed tokens (real items).
 """
 
 from __future__ import annotations
@@ -13,62 +15,93 @@ from torch import Tensor
 
 from pipelines.models.base import ItemRanker
 from pipelines.models.nn.packing import Layout, to_device
+from pipelines.models.nn.transformer import Encoder
 from pipelines.models.objectives.repeat_bias import items_before
 
 
 class Causal(ItemRanker):
-    """A model with an `embedding` and an `encoder` whose states after an item say what comes next."""
+    """A model with a causal encoder whose state at an item predicts the next item.
+
+    Attributes:
+        encoder: the encoder.
+    """
+
+    encoder: Encoder
 
     @abstractmethod
     def embed(self, items: Tensor) -> Tensor:
-        """Items [T] as they enter the encoder, [T, D]."""
+        """Embed items for the encoder: int64 [M] → [M, D]."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
 
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:
-        """The items [B, n], and 1 for every item that has one before it [B, n]."""
+        """Draw a training batch.
+
+        Returns:
+            The items [B, n]; loss weights float32 [B, n], 1 for every item that has an item before it.
+        """
         weights = np.zeros(items.shape, np.float32)
         weights[:, 1:] = items[:, :-1] >= 0
         return items, weights
 
-    def asked(self, weights: np.ndarray, *drawn: np.ndarray) -> tuple[Tensor, ...]:
-        """The places [R] into B·(n − 1) of what comes before a target, on the host; and what was drawn [B, n] for the targets, [R] each."""
-        counted = torch.as_tensor(weights[:, 1:]).flatten()
-        places, device = counted.nonzero().squeeze(1), self.embedding.weight.device
-        return places, *(
-            to_device(torch.as_tensor(array[:, 1:]).flatten()[places], device) for array in (weights, *drawn)
+    def targets(self, weights: np.ndarray, *arrays: np.ndarray) -> tuple[Tensor, ...]:
+        """Select the targets, which are the items with a loss weight above 0.
+
+        Args:
+            weights: loss weights [B, n].
+            *arrays: further arrays [B, n].
+
+        Returns:
+            The positions of the items before the targets, flat indices [R] into B·(n − 1), on the host; and
+            the entries of `weights` and of each array at the targets, [R] each, on the device.
+        """
+        positions = torch.as_tensor(weights[:, 1:]).flatten().nonzero().squeeze(1)
+        return positions, *(
+            to_device(torch.as_tensor(array[:, 1:]).flatten()[positions], self.device)
+            for array in (weights, *arrays)
         )
 
-    def before(self, items: np.ndarray, places: Tensor) -> Tensor:
-        """What is expected at the targets of sequences [B, n], given what comes before them; `places` as `asked` has them; [R, D]."""
+    def states_before(self, items: np.ndarray, positions: Tensor) -> Tensor:
+        """Return the states that predict the targets.
+
+        Args:
+            items: the sequences, int [B, n].
+            positions: positions of the items before the targets, int64 [R], from `targets`.
+
+        Returns:
+            [R, D].
+        """
         history = torch.as_tensor(items[:, :-1])
-        return self.states(to_device(history, self.embedding.weight.device).long(), history >= 0, places)
+        return self.states(to_device(history, self.device).long(), history >= 0, positions)
 
-    def history(self, items: np.ndarray, places: Tensor) -> Tensor:
-        """The items of sequences [B, n] before the targets, arguments as of `before`; int64 [R, n − 1], −1 after them."""
+    def histories_before(self, items: np.ndarray, positions: Tensor) -> Tensor:
+        """Return the items before each target: int64 [R, n − 1], −1 after them; see `states_before`."""
         n = items.shape[1] - 1
-        return to_device(
-            items_before(torch.as_tensor(items[:, :-1]), places // n, places % n + 1),
-            self.embedding.weight.device,
-        )
+        history = items_before(torch.as_tensor(items[:, :-1]), positions // n, positions % n + 1)
+        return to_device(history, self.device)
 
-    def states(self, history: Tensor, real: Tensor, asked: Tensor) -> Tensor:
-        """What is expected after some items of histories.
+    def states(self, history: Tensor, real: Tensor, positions: Tensor) -> Tensor:
+        """Return the states at some items of histories; each predicts the item after it.
 
         Args:
             history: int64 [B, n], −1 at padding.
-            real: bool [B, n], where there is no padding; on the host where a GPU shall not be waited for.
-            asked: int64 [R], those items, into B·n; where `real` is.
+            real: padding mask, bool [B, n], False at padding. On the GPU it makes the host wait for the GPU;
+                on the host it does not.
+            positions: int64 [R], flat indices into B·n of the items, on the device of `real`.
 
         Returns:
             [R, D].
         """
         layout = Layout.causal(real, 1, history.device)
-        return self.encoder(
-            self.embed(layout.pack(history)), layout, layout.index(to_device(asked, history.device))
-        )
+        x = self.embed(layout.pack(history))  # [M, D]
+        return self.encoder(x, layout, layout.index(to_device(positions, history.device)))
 
     def last_states(self, history: Tensor, real: Tensor) -> Tensor:
-        """What is expected after whole histories [B, n], `real` as for `states`: [B, D]."""
+        """Return the states after whole histories [B, n], with the padding mask `real` [B, n]: [B, D]."""
         B, n = history.shape
         return self.states(history, real, torch.arange(n - 1, B * n, n, device=real.device))

@@ -1,11 +1,11 @@
-"""All models by name. Light to import: the command line makes options of them."""
+"""The models by name. Light to import: the command line makes options of them."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any
 
-from pipelines import shapes
+from pipelines import typed_json
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import (
@@ -22,6 +22,7 @@ from pipelines.models.sid_models.config import (
     RPGConfig,
     TIGERConfig,
 )
+from pipelines.options import flag_named, has_no_effect
 
 MODELS: dict[str, type[ModelConfig]] = {
     config.name: config
@@ -32,25 +33,34 @@ MODELS: dict[str, type[ModelConfig]] = {
 }
 
 
-def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:
-    """The configuration of the model of that name.
+def model_class(name: str) -> type[ModelConfig]:
+    """Return the configuration class of a model.
 
     Raises:
-        UserError: there is no model of that name, a setting is another model's, or a value is of another type or refused.
+        UserError: there is no model of that name.
     """
     if name not in MODELS:
         raise UserError(f"--model {name!r} is unknown; choose {', '.join(MODELS)}.")
-    read = {f.name for f in fields(MODELS[name])}
+    return MODELS[name]
+
+
+def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:
+    """Return the configuration of a model.
+
+    Raises:
+        UserError: there is no model of that name, a setting belongs to another model, or a value has another
+            type or is refused.
+    """
+    config = model_class(name)
+    own = {f.name for f in fields(config)}
     for setting in settings:
-        if setting not in read:
+        if setting not in own:
             others = ", ".join(
-                other for other, config in MODELS.items() if setting in {f.name for f in fields(config)}
+                other for other, kind in MODELS.items() if setting in {f.name for f in fields(kind)}
             )
-            raise UserError(
-                f"--{setting.replace('_', '-')} means nothing to --model {name}; it goes with {others}. Leave it out."
-            )
+            raise has_no_effect([flag_named(setting)], f"--model {name}", f"only on {others}")
     try:
-        shapes.fit(settings, MODELS[name])
-    except shapes.Misfit as error:
+        typed_json.check(settings, config)
+    except typed_json.Mismatch as error:
         raise UserError(f"--model {name}: {error}.") from None
-    return MODELS[name](**settings)
+    return config(**settings)

@@ -1,1 +1,1 @@
-"""Embeddings → semantic IDs, and the report on how good those IDs are."""
+"""Stage "tokenize": embeddings become semantic IDs, with a report on their quality."""

@@ -1,4 +1,4 @@
-"""How semantic IDs are made. Light to import: the command line makes options of it."""
+"""Configuration of `maskgr tokenize`. Light to import, because the command line makes options of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pipelines.errors import UserError
 from pipelines.options import SEED, check, option
 
-METHODS = ("kmeans", "random", "rqvae", "pq", "opq")  # each a module of this folder
-DIGITS = (1, 256)
-CODES = (2, 32_767)  # digits are stored as int16
-# Options that only some methods read: their defaults, and which methods.
-ONLY = {
+METHODS = ("kmeans", "random", "rqvae", "pq", "opq")  # each a module of this package
+DIGITS = (1, 256)  # bounds of m
+CODES = (2, 32_767)  # bounds of V; digits are stored as int16
+# Option that only some methods read → its default, and these methods.
+ONLY: dict[str, tuple[int, tuple[str, ...]]] = {
     "iterations": (25, ("kmeans", "rqvae", "pq", "opq")),
     "steps": (3000, ("rqvae",)),
     "unit_residuals": (False, ("kmeans",)),
@@ -20,16 +20,28 @@ ONLY = {
 
 @dataclass(frozen=True)
 class TokenizeConfig:
-    """m digits of V codes by one of the methods, then a digit that tells equal ones apart: an item has H = m + 1.
+    """Settings of semantic IDs: m digits of V codes from a method, then a deduplication digit (H = m + 1).
 
-    Fields left None take their default; after construction None are just those that the method does not read.
+    A field that is None is set to its default on construction. After that, only options that the method does
+    not read are None.
 
-    `normalize` is off because it cost more than it gained with k-means, on Beauty and Sports (LSA of 128 dimensions,
-    mean of five seeds): with unit rows 29 % and 52 % of the items share their codes before deduplication, with rows as
-    they are 22 % and 41 %; what an item's first digit tells of the next item's first digit rose by 3 to 4 % only.
+    `normalize` is off by default because it costs more than it gains with k-means, on Beauty and Sports (LSA
+    of 128 dimensions, mean of five seeds): with vectors of unit length 29 % and 52 % of the items share their
+    codes before deduplication, and with vectors as they are 22 % and 41 %. What the first digit of an item
+    tells about the first digit of the next item rises by only 3 to 4 %.
+
+    Attributes:
+        num_levels: m.
+        codebook: V.
+        method: one of `METHODS`.
+        seed: seed of all random draws.
+        iterations: Lloyd iterations of each k-means; with opq also rounds of rotation.
+        normalize: scale embeddings to unit length.
+        unit_residuals: with kmeans, scale the residuals of each level to unit length.
+        steps: training steps of rqvae.
 
     Raises:
-        UserError: a value that is out of range, or an option that the method does not read.
+        UserError: a value is out of range, or the method does not read an option that is given.
     """
 
     num_levels: int = field(
@@ -42,12 +54,13 @@ class TokenizeConfig:
     method: str = field(
         default="kmeans",
         metadata=option(
-            "kmeans (residual k-means), rqvae (residual-quantised autoencoder), pq (product quantisation), opq (the same "
-            "after a learnt rotation) or random (no content). [default: kmeans]",
+            "kmeans (residual k-means), rqvae (autoencoder with residual quantization), pq (product "
+            "quantization), "
+            "opq (the same after a learned rotation) or random (no content). [default: kmeans]",
             choices=METHODS,
         ),
     )
-    seed: int = field(default=0, metadata=option("Seed of all that is drawn. [default: 0]", *SEED))
+    seed: int = field(default=0, metadata=option("Seed of all random draws. [default: 0]", *SEED))
     iterations: int | None = field(
         default=None,
         metadata=option(
@@ -60,7 +73,7 @@ class TokenizeConfig:
     unit_residuals: bool | None = field(
         default=None,
         metadata=option(
-            "Cluster directions: kmeans scales what each layer is given to unit length. [default: no]"
+            "Cluster directions: kmeans scales the residuals of each level to unit length. [default: no]"
         ),
     )
     steps: int | None = field(
@@ -71,29 +84,37 @@ class TokenizeConfig:
     def __post_init__(self) -> None:
         check(self)
         for name, (default, methods) in ONLY.items():
-            if getattr(self, name) is None and self.method in methods:
+            value, is_read = getattr(self, name), self.method in methods
+            if value is None and is_read:
                 object.__setattr__(self, name, default)
-            elif (
-                getattr(self, name) is False and self.method not in methods
-            ):  # what another method does not do anyway
+            elif value is False and not is_read:  # the other methods do not do it in any case
                 object.__setattr__(self, name, None)
-            elif getattr(self, name) is not None and self.method not in methods:
+            elif value is not None and not is_read:
                 raise UserError(
                     f"--{name.replace('_', '-')} means nothing to --method {self.method}. Leave it out."
                 )
 
 
 def default_name(embedding: str, config: TokenizeConfig) -> str:
-    """What SIDs are called when no name is given: "lsa-4x256", "lsa-16x256-opq-s7" for opq and seed 7; each other setting shows too."""
-    parts = [
-        embedding,
-        f"{config.num_levels}x{config.codebook}",
-        *[config.method] * (config.method != "kmeans"),
-    ]
-    parts += [f"s{config.seed}"] * (config.seed != 0)
-    parts += [
-        f"{name[0]}{getattr(config, name)}"
-        for name in ("iterations", "steps")
-        if getattr(config, name) not in (None, ONLY[name][0])
-    ]
-    return "-".join(parts + ["unit"] * config.normalize + ["unit-residuals"] * bool(config.unit_residuals))
+    """Return the name of semantic IDs if the user gives none.
+
+    It holds the embeddings, m and V, and every other setting that differs from its default: "lsa-4x256", or
+    "lsa-16x256-opq-s7" for opq and seed 7.
+
+    Args:
+        embedding: name of the embeddings.
+    """
+    parts = [embedding, f"{config.num_levels}x{config.codebook}"]
+    if config.method != "kmeans":
+        parts.append(config.method)
+    if config.seed != 0:
+        parts.append(f"s{config.seed}")
+    for name in ("iterations", "steps"):
+        value = getattr(config, name)
+        if value not in (None, ONLY[name][0]):
+            parts.append(f"{name[0]}{value}")
+    if config.normalize:
+        parts.append("unit")
+    if config.unit_residuals:
+        parts.append("unit-residuals")
+    return "-".join(parts)

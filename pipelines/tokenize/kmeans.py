@@ -1,4 +1,4 @@
-"""Residual k-means: each digit clusters what the digits before it leave of the vectors (paper, section 4.1)."""
+"""Residual k-means: each digit clusters the residuals of the digits before it (paper, section 4.1)."""
 
 from __future__ import annotations
 
@@ -10,5 +10,9 @@ from pipelines.tokenize.quantization import Quantization, kmeans_by_digit
 
 
 def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) -> Quantization:
-    """Cluster the vectors [N, D], then what the centroids leave of them, and so on, m times."""
+    """Quantize vectors by m levels of residual k-means.
+
+    Args:
+        vectors: float32 [N, D], finite.
+    """
     return kmeans_by_digit(vectors, [slice(None)] * config.num_levels, config, progress, "Residual k-means")

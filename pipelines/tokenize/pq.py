@@ -1,4 +1,4 @@
-"""Product quantisation: each digit clusters columns of its own (Jégou, Douze, Schmid, TPAMI 2011)."""
+"""Product quantization: each digit clusters its own columns (Jégou, Douze, Schmid, TPAMI 2011)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,33 @@ from pipelines.tokenize.quantization import Quantization, kmeans_by_digit
 
 
 def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) -> Quantization:
-    """Cut the columns of the vectors [N, D] into m runs and cluster each.
+    """Quantize vectors by clustering m groups of their columns.
+
+    Args:
+        vectors: float32 [N, D], finite.
 
     Raises:
-        UserError: more digits than columns.
+        UserError: m exceeds D.
     """
-    return kmeans_by_digit(
-        vectors, columns(vectors.shape[1], config), config, progress, "Product quantisation"
-    )
+    groups = columns(vectors.shape[1], config)
+    return kmeans_by_digit(vectors, groups, config, progress, "Product quantization")
 
 
-def columns(D: int, config: TokenizeConfig) -> list[np.ndarray]:
-    """The columns of each of the m digits: runs as equal as can be, so that m need not divide D.
+def columns(width: int, config: TokenizeConfig) -> list[np.ndarray]:
+    """Return the columns of each of the m digits, contiguous groups of sizes as equal as possible.
+
+    m need not divide D.
+
+    Args:
+        width: D.
 
     Raises:
-        UserError: more digits than columns.
+        UserError: m exceeds D.
     """
-    if config.num_levels > D:
+    if config.num_levels > width:
         raise UserError(
-            f"--method {config.method} with --sids {config.num_levels} needs embeddings of at least {config.num_levels} dimensions, and these "
-            f"have {D}. Use --sids {D} or less, or make wider ones with `maskgr embed`."
+            f"--method {config.method} with --sids {config.num_levels} needs embeddings of at least "
+            f"{config.num_levels} dimensions, "
+            f"and these have {width}. Use --sids {width} or less, or make wider ones with `maskgr embed`."
         )
-    return np.array_split(np.arange(D), config.num_levels)
+    return np.array_split(np.arange(width), config.num_levels)

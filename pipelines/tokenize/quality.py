@@ -1,4 +1,4 @@
-"""What to know about semantic IDs before spending GPU hours on them."""
+"""Quality report of semantic IDs, to be read before they are used for a long training."""
 
 from __future__ import annotations
 
@@ -6,33 +6,50 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-NEIGHBOURS = 10
-QUERIES = 10_000  # items whose neighbours are searched; all items where there are fewer
+NEIGHBORS = 10
+QUERIES = 10_000  # largest number of items whose neighbors are searched
 
 
 def quality_table(
-    vectors: np.ndarray, codes: np.ndarray, group: np.ndarray, error: list[float] | None, codebook: int
+    vectors: np.ndarray,
+    codes: np.ndarray,
+    group: np.ndarray,
+    relative_error: list[float] | None,
+    codebook: int,
 ) -> pa.Table:
-    """Measure semantic IDs; an artifact of kind "quality".
+    """Measure the quality of semantic IDs.
 
-    Per digit (level 0…m−1): `codes_used`; `entropy` of the code frequencies in bits, and as `entropy_share` of
-    log2 V; `relative_error`, the share of energy left, where there is one. For whole SIDs (level −1): `items`; `collisions`, items
-    that share all m codes with another; `largest_group` of such items; `neighbour_agreement`, the mean share of
-    an item's ten nearest neighbours (L2 among the clustered vectors) that have its first code, and
-    `chance_agreement`, the same for two items drawn at random.
+    Measures of each digit (level 0 … m−1):
+    - `codes_used`: number of codes that occur.
+    - `entropy`: entropy of the code frequencies in bits; `entropy_share`: the same as a share of log2 V.
+    - `relative_error`: relative quantization error, if there is one.
+
+    Measures of whole SIDs (level −1):
+    - `items`: N.
+    - `collisions`: number of items that share all m codes with another item; `largest_group`: size of the
+    largest group of
+      such items.
+    - `neighbour_agreement`: mean share of an item's ten nearest neighbors (L2 distance of the clustered
+    vectors) that have its
+      first code; `chance_agreement`: the same for two items drawn at random.
 
     Args:
-        vectors: what was clustered, float32 [N, D].
+        vectors: clustered vectors, float32 [N, D].
         codes: int64 [N, m].
-        group: the number of each item's group of equal codes, int64 [N].
-        error: relative error after each digit, m values; None where codes say nothing of the vectors.
+        group: number of each item's group of equal codes, int64 [N].
+        relative_error: relative quantization error after each digit, m values; None if the codes do not
+            depend on the vectors.
+        codebook: V.
+
+    Returns:
+        artifact of kind "quality".
     """
     sizes = np.bincount(group)
     whole = {
         "items": len(codes),
         "collisions": sizes[sizes > 1].sum(),
         "largest_group": sizes.max(),
-        "neighbour_agreement": neighbour_agreement(vectors, codes[:, 0]),
+        "neighbour_agreement": neighbor_agreement(vectors, codes[:, 0]),
         "chance_agreement": chance_agreement(codes[:, 0]),
     }
     rows = [(-1, measure, float(value)) for measure, value in whole.items()]
@@ -44,8 +61,9 @@ def quality_table(
             (level, "codes_used", float(len(counts))),
             (level, "entropy", entropy),
             (level, "entropy_share", entropy / np.log2(codebook)),
-            *([] if error is None else [(level, "relative_error", error[level])]),
         ]
+        if relative_error is not None:
+            rows.append((level, "relative_error", relative_error[level]))
     levels, measures, values = zip(*rows, strict=True)
     return pa.table(
         {
@@ -56,31 +74,33 @@ def quality_table(
     )
 
 
-def neighbour_agreement(vectors: np.ndarray, first: np.ndarray) -> float:
-    """The mean share of items' nearest neighbours that have the item's own first code.
+def neighbor_agreement(vectors: np.ndarray, first: np.ndarray) -> float:
+    """Return the mean share of an item's nearest neighbors that have the item's first code.
 
-    Exact search; ten neighbours (all others where there are fewer), of 10,000 items evenly spread over the
-    catalogue where it is larger.
+    The search is exact, for ten neighbors, or for all other items if there are fewer. In a larger catalogue
+    than `QUERIES`, the mean is over that many items, evenly spaced.
 
     Args:
         vectors: float32 [N, D] with N ≥ 2.
-        first: int64 [N].
+        first: first codes, int64 [N].
     """
-    nearest = min(NEIGHBOURS, len(vectors) - 1)
-    queries = np.linspace(0, len(vectors) - 1, min(QUERIES, len(vectors))).astype(np.int64)
-    index = faiss.IndexFlatL2(vectors.shape[1])
+    nearest = min(NEIGHBORS, len(vectors) - 1)
+    queries = np.linspace(0, len(vectors) - 1, min(QUERIES, len(vectors))).astype(np.int64)  # [Q]
+    index: faiss.Index = faiss.IndexFlatL2(vectors.shape[1])
     if faiss.get_num_gpus():
         index = faiss.index_cpu_to_all_gpus(index)
     index.add(vectors)
-    found = index.search(vectors[queries], nearest + 1)[
-        1
-    ]  # [queries, nearest + 1], the item itself among them
-    self_last = np.argsort(found == queries[:, None], axis=1, kind="stable")
-    neighbours = np.take_along_axis(found, self_last, axis=1)[:, :nearest]
-    return float(np.mean(first[neighbours] == first[queries][:, None]))
+    _, items = index.search(vectors[queries], nearest + 1)  # [Q, nearest + 1], usually with the query itself
+    query_last = np.argsort(items == queries[:, None], axis=1, kind="stable")  # [Q, nearest + 1]
+    neighbors = np.take_along_axis(items, query_last, axis=1)[:, :nearest]  # [Q, nearest]
+    return float(np.mean(first[neighbors] == first[queries][:, None]))
 
 
 def chance_agreement(first: np.ndarray) -> float:
-    """The probability that two different items drawn at random have the same first code."""
+    """Return the probability that two different items drawn at random have the same first code.
+
+    Args:
+        first: first codes, int64 [N] with N ≥ 2.
+    """
     counts = np.bincount(first).astype(np.float64)
     return float(counts @ (counts - 1) / (len(first) * (len(first) - 1)))

@@ -1,4 +1,4 @@
-"""What every method makes of the vectors, the k-means in digits that most of them rest on, and the digit that tells equals apart."""
+"""Result of all methods, clustering digit by digit that most methods use, and the deduplication digit."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ import numpy as np
 from pipelines.progress import Progress
 from pipelines.tokenize.config import TokenizeConfig
 
+TINY = np.finfo(np.float32).tiny
+
 
 @dataclass(frozen=True, eq=False)
 class Quantization:
-    """N vectors as m digits each.
+    """N vectors quantized to m digits each.
 
     Attributes:
         codes: int64 [N, m], from 0 to V − 1.
-        error: the share of the vectors' energy (sum of squares) that is left when digits 0…h are known, m values;
-            None where the digits say nothing of the vectors.
-        centroids: float32 [≤ V, D] a digit; a vector is near the sum of those of its codes. None where it is no such sum.
-        last: int64 [N], a last digit with which all items differ; None: the number of the item among its equals.
+        relative_error: relative quantization error after digits 0 … h, m values: the sum of squares of the
+            residuals as a share of that of the vectors. None if the digits do not depend on the vectors.
+        centroids: float32 [≤ V, D] for each digit; a vector is approximately the sum of the centroids of its
+            codes. None if it is no such sum.
+        last: last digit, with which all items differ, int64 [N]; None for the rank of the item in its group
+            of equal codes.
     """
 
     codes: np.ndarray
-    error: list[float] | None = None
+    relative_error: list[float] | None = None
     centroids: list[np.ndarray] | None = None
     last: np.ndarray | None = None
 
@@ -37,45 +41,59 @@ def kmeans_by_digit(
     progress: Progress,
     name: str,
 ) -> Quantization:
-    """For one digit after another, cluster some columns of what the digits before it leave of the vectors.
+    """Cluster columns of the residuals, for one digit after another.
 
-    With all columns for every digit this is residual k-means, with other columns for each it is product quantisation.
-    Runs on all GPUs that faiss sees, else on the CPU. The same seed gives the same codes for the same number of
-    threads, and more digits extend the codes of fewer. Centroids are learnt from at most 256 vectors per code. With
-    `unit_residuals` directions are clustered: what a digit is given is scaled to unit length, its centroids back.
+    With all columns for every digit this is residual k-means; with other columns for each digit it is product
+    quantization. The clustering runs on all GPUs that faiss finds, else on the CPU. The same seed gives the
+    same codes for the same number of threads, and more digits extend the codes of fewer digits. Centroids are
+    learned from at most 256 vectors per code. With `unit_residuals`, directions are clustered: the residuals
+    are scaled to unit length, and the centroids are scaled back.
 
     Args:
         vectors: float32 [N, D], finite.
-        columns: into D, for each of the m digits.
-        name: what the person is told this is.
+        columns: columns of each of the m digits.
+        name: name of the method in the progress report.
     """
-    residuals = np.array(vectors, dtype=np.float32, order="C")  # a copy: reduced in place
-    total = max(energy(residuals), np.finfo(np.float64).tiny)
-    codes, centroids, error = [], [], []
+    residuals = np.array(vectors, dtype=np.float32, order="C")  # [N, D], a copy that is reduced in place
+    total = max(sum_of_squares(residuals), np.finfo(np.float64).tiny)
+    codes: list[np.ndarray] = []
+    centroids: list[np.ndarray] = []
+    relative_error: list[float] = []
     seeds = np.random.SeedSequence(config.seed).generate_state(len(columns)) >> 1  # faiss takes 31 bits
     with progress.task(name, total=len(columns), unit="digits") as task:
         for digit, (part, seed) in enumerate(zip(columns, seeds, strict=True)):
-            shown = np.ascontiguousarray(residuals[:, part])
+            points = np.ascontiguousarray(residuals[:, part])  # [N, d]
             length: np.ndarray | float = 1.0
             if config.unit_residuals:
-                length = np.maximum(np.linalg.norm(shown, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-                shown = shown / length
-            kmeans = faiss.Kmeans(
-                shown.shape[1],
-                min(config.codebook, len(shown)),
-                niter=config.iterations,
-                seed=int(seed),
-                min_points_per_centroid=1,  # 39 by default, below which faiss warns on standard error
-                gpu=faiss.get_num_gpus(),
-            )
-            kmeans.train(shown)
-            codes.append(kmeans.assign(shown)[1])
-            centroids.append(np.zeros((kmeans.k, residuals.shape[1]), np.float32))
-            centroids[-1][:, part] = kmeans.centroids
-            residuals[:, part] -= length * kmeans.centroids[codes[-1]]
-            error.append(energy(residuals) / total)
-            task.update(digit + 1, f"{error[-1]:.1%} of the energy left")
-    return Quantization(np.stack(codes, axis=1), error, None if config.unit_residuals else centroids)
+                length = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), TINY)  # [N, 1]
+                points = points / length
+            code, centers = _cluster(points, config, int(seed))
+            codes.append(code)
+            centroids.append(np.zeros((len(centers), residuals.shape[1]), np.float32))
+            centroids[-1][:, part] = centers
+            residuals[:, part] -= length * centers[code]
+            relative_error.append(sum_of_squares(residuals) / total)
+            task.update(digit + 1, f"relative quantization error {relative_error[-1]:.1%}")
+    return Quantization(np.stack(codes, axis=1), relative_error, None if config.unit_residuals else centroids)
+
+
+def _cluster(points: np.ndarray, config: TokenizeConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cluster points [N, d] with k-means.
+
+    Returns:
+        code of each point, int64 [N]; centroids, float32 [≤ V, d].
+    """
+    kmeans = faiss.Kmeans(
+        points.shape[1],
+        min(config.codebook, len(points)),
+        niter=config.iterations,
+        seed=seed,
+        min_points_per_centroid=1,  # 39 by default, below which faiss warns on standard error
+        gpu=faiss.get_num_gpus(),
+    )
+    kmeans.train(points)
+    assert kmeans.centroids is not None  # after training
+    return kmeans.assign(points)[1], kmeans.centroids
 
 
 def group_equal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +103,28 @@ def group_equal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         codes: integers [N, m].
 
     Returns:
-        group: the number of each item's group, int64 [N].
-        rank: each item's place in its group in item order, from 0, int64 [N]: its deduplication digit.
+        number of each item's group, int64 [N]; rank of each item in its group in item order, from 0, int64
+        [N], which is its deduplication digit.
     """
-    group = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
-    sizes = np.bincount(group)
-    order = np.argsort(group, kind="stable")
+    group = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)  # [N]
+    sizes = np.bincount(group)  # [groups]
+    order = np.argsort(group, kind="stable")  # [N]
     rank = np.empty_like(group)
     rank[order] = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return group, rank
 
 
-def energy(vectors: np.ndarray) -> float:
-    """The sum of squares, in float64."""
+def sum_of_squares(vectors: np.ndarray) -> float:
+    """Return the sum of squares of all values, float32 [N, D], computed in float64."""
     return float(np.einsum("nd,nd->", vectors, vectors, dtype=np.float64))
+
+
+def require_option(name: str, value: int | None) -> int:
+    """Return the value of an option that the method reads, which `TokenizeConfig` has set.
+
+    Raises:
+        ValueError: the value is None.
+    """
+    if value is None:
+        raise ValueError(f"the configuration is not one of this method: {name} is None")
+    return value

@@ -1,4 +1,7 @@
-"""Random semantic IDs, which say nothing of an item: what content is worth, by comparison (paper, table 2)."""
+"""Random semantic IDs, which do not depend on the items.
+
+Comparison with them shows what content is worth (paper, table 2).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ from pipelines.tokenize.quantization import Quantization
 
 
 def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) -> Quantization:
-    """H = m + 1 digits drawn evenly, distinct by construction; of the vectors [N, D] only N counts.
+    """Draw H = m + 1 digits per item uniformly; the SIDs are distinct by construction.
 
-    The last digit is drawn like the others: that of the other methods, nearly always 0, would leave H − 1 to learn.
+    The last digit is drawn like the others. The deduplication digit of the other methods, which is nearly
+    always 0, would leave only H − 1 digits to learn.
+
+    Args:
+        vectors: float32 [N, D], of which only N is used.
 
     Raises:
         UserError: there are fewer SIDs than items.
@@ -23,12 +30,14 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     N, H, V = len(vectors), config.num_levels + 1, config.codebook
     if V**H < N:
         raise UserError(
-            f"--sids {config.num_levels} with --codebook {V} makes {V**H:,} SIDs, fewer than the {N:,} items. Use more of either."
+            f"--sids {config.num_levels} with --codebook {V} makes {V**H:,} SIDs, fewer than the {N:,} "
+            "items. Use more of either."
         )
     rng = np.random.default_rng(config.seed)
-    fit = min(H, int(62 / math.log2(V)))  # digits of a number below 2^62: distinct numbers are distinct SIDs
-    numbers = rng.choice(V**fit, N, replace=False)
-    digits = np.column_stack(
-        [rng.integers(V, size=(N, H - fit)), numbers[:, None] // V ** np.arange(fit) % V]
-    )  # [N, H]
+    # The last digits come from distinct numbers below 2^62, which makes the SIDs distinct.
+    count = min(H, int(62 / math.log2(V)))
+    numbers = rng.choice(V**count, N, replace=False)  # [N]
+    first = rng.integers(V, size=(N, H - count))  # [N, H − count]
+    last = numbers[:, None] // V ** np.arange(count) % V  # [N, count]
+    digits = np.column_stack([first, last])  # [N, H]
     return Quantization(digits[:, :-1], last=digits[:, -1])

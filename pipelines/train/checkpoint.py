@@ -1,4 +1,4 @@
-"""What a resume needs, in one safetensors file: weights, optimiser moments, and the state beside them."""
+"""Checkpoint of a training: weights, optimizer moments and the trainer's state in one safetensors file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pipelines import artifacts, shapes
+from pipelines import artifacts, typed_json
 from pipelines.errors import reading
-from pipelines.train.loop import State, Trainer
+from pipelines.train.loop import Trainer
+from pipelines.train.state import State
 
 
 def save(trainer: Trainer, path: Path) -> None:
-    """Write the trainer's whole state, atomically."""
+    """Write the checkpoint of a trainer, atomically.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in trainer.unwrapped_model.state_dict().items()}
-    for place, optimizer in enumerate(trainer.optimizers):
-        for number, moments in optimizer.state_dict()["state"].items():
+    for index, optimizer in enumerate(trainer.optimizers):
+        for parameter, moments in optimizer.state_dict()["state"].items():
             tensors |= {
-                f"optimizer.{place}.{number}.{name}": torch.as_tensor(value)
+                f"optimizer.{index}.{parameter}.{name}": torch.as_tensor(value)
                 for name, value in moments.items()
             }
     state = json.dumps(dataclasses.asdict(trainer.state))
@@ -33,18 +38,18 @@ def save(trainer: Trainer, path: Path) -> None:
 
 
 def load(trainer: Trainer, path: Path) -> None:
-    """Put the trainer back where `save` found it.
+    """Put a trainer into the state that `save` wrote.
 
     Raises:
-        UserError: the file is unreadable or belongs to another model.
+        UserError: The file cannot be read, or it belongs to another model.
     """
     with reading(path, "training state of this run", "Start the run again with --force."):
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            found = file.metadata()
-        if found["sha256"] != _digest(tensors, found["state"]):
+            metadata = file.metadata()
+        if metadata["sha256"] != _digest(tensors, metadata["state"]):
             raise ValueError("its content is not what was written")
-        state = shapes.parse(found["state"], State)
+        state = typed_json.parse(metadata["state"], State)
         _restore(trainer, tensors)
     trainer.state = State(**{**state, "history": [tuple(entry) for entry in state["history"]]})
 
@@ -53,7 +58,7 @@ def _digest(tensors: dict[str, Tensor], state: str) -> str:
     sha = hashlib.sha256(state.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
@@ -62,9 +67,9 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
     trainer.unwrapped_model.load_state_dict(part("model."))
-    for place, optimizer in enumerate(trainer.optimizers):
+    for index, optimizer in enumerate(trainer.optimizers):
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in part(f"optimizer.{place}.").items():
-            number, moment = name.split(".", 1)
-            moments.setdefault(int(number), {})[moment] = tensor
+        for name, tensor in part(f"optimizer.{index}.").items():
+            parameter, moment = name.split(".", 1)
+            moments.setdefault(int(parameter), {})[moment] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})

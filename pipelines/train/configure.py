@@ -1,4 +1,4 @@
-"""A preset with what was asked for in its place, as configurations. Light to import."""
+"""A preset with the user's settings in place of its values, as configurations. Light to import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.registry import model_config
+from pipelines.models.registry import model_class, model_config
+from pipelines.options import drop_unmet
 from pipelines.train.config import TrainConfig
 from pipelines.train.memory import check_memory
 from pipelines.train.presets import PRESET_NAMES, preset
@@ -15,28 +16,41 @@ SCHEDULE = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 def configure(model: str, name: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
-    """A model's preset with what was typed in its place; --minutes bounds the preset's steps and does not replace them.
+    """Return a model's preset with the settings in place of its values.
+
+    Values of the preset that have no effect beside the settings are left out: `--likelihood digit` alone
+    removes the repeat bias of the preset `small`, which needs the item softmax. `--minutes` bounds the steps
+    of the preset and does not replace them.
 
     Raises:
-        UserError: an unknown model or preset, values that the configurations refuse, or a model that is too large for this machine.
+        UserError: the model or preset is unknown; the configurations refuse a value; the model is too large
+            for this machine.
     """
+    values, _ = _effective(model, name, settings)
+    config = model_config(model, {key: value for key, value in values.items() if key not in SCHEDULE})
+    train = TrainConfig(**{key: value for key, value in values.items() if key in SCHEDULE})
+    check_memory(config, train)
+    return config, train
+
+
+def left_out(model: str, name: str, settings: dict[str, Any]) -> list[str]:
+    """Return the names of the preset's values that have no effect beside the settings; see `configure`."""
+    return _effective(model, name, settings)[1]
+
+
+def _effective(model: str, name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     values = preset(model, name) | settings
-    model_settings = model_config(
-        model, {name: value for name, value in values.items() if name not in SCHEDULE}
-    )
-    train = TrainConfig(**{name: value for name, value in values.items() if name in SCHEDULE})
-    check_memory(model_settings, train)
-    return model_settings, train
+    return drop_unmet(model_class(model), values, keep=settings)
 
 
 def preset_values(model: str) -> dict[str, dict[str, Any]]:
-    """Preset → field → value, of all fields that the model and its training have.
+    """Return the values of all fields of a model and its training, by preset and field.
 
     Raises:
-        UserError: an unknown model.
+        UserError: the model is unknown.
     """
-    configured = {name: configure(model, name, {}) for name in PRESET_NAMES}
+    configs = {name: configure(model, name, {}) for name in PRESET_NAMES}
     return {
-        name: dataclasses.asdict(model_settings) | dataclasses.asdict(train)
-        for name, (model_settings, train) in configured.items()
+        name: dataclasses.asdict(config) | dataclasses.asdict(train)
+        for name, (config, train) in configs.items()
     }

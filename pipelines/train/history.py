@@ -1,4 +1,4 @@
-"""What history.parquet says of a training."""
+"""Readers of history.parquet, the record of a training."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from pipelines.workspace import Run
 
 
 def validations(run: Run) -> list[dict[str, float]]:
-    """Each validation of a run: its step, the minutes of training before it (validation included), its Recall@10 as a fraction.
+    """Return the validations of a run, oldest first.
+
+    Returns:
+        For each validation: "step", the number of steps before it; "minutes", the minutes of training before
+        its end; "recall@10", its Recall@10 as a fraction.
 
     Raises:
-        UserError: the history cannot be read.
+        UserError: The history cannot be read.
     """
     history = artifacts.read(run.history, "history").to_pylist()
-    times = [(r["step"], r["value"]) for r in history if r["measure"] == "seconds"]
+    times = [(row["step"], row["value"]) for row in history if row["measure"] == "seconds"]
     if not times:
-        raise UserError(f"{run.history} holds no times of its steps. Train the run again with --force.")
+        raise UserError(
+            f"{run.history} does not hold the times of its steps. Train the run again with --force."
+        )
     steps, seconds = zip(*times, strict=True)
-    found = [(r["step"], r["value"]) for r in history if r["measure"] == "recall@10"]
-    minutes = np.interp([step for step, _ in found], steps, seconds) / 60
+    recalls = [(row["step"], row["value"]) for row in history if row["measure"] == "recall@10"]
+    minutes = np.interp([step for step, _ in recalls], steps, seconds) / 60
     return [
-        {"step": step, "minutes": m, "recall@10": value}
-        for (step, value), m in zip(found, minutes, strict=True)
+        {"step": step, "minutes": passed, "recall@10": recall}
+        for (step, recall), passed in zip(recalls, minutes, strict=True)
     ]

@@ -1,17 +1,15 @@
-"""The training loop, on Accelerate: one CPU, one GPU or many, the same steps everywhere.
+"""The training loop, on Accelerate: the same steps on one CPU, one GPU or several.
 
-A step's sequences, masks and dropout depend on the seed and the step's number alone, and its loss is
-normalised over the whole step, so that neither the cut into forward passes nor a resume changes it.
+The sequences, the masks and the dropout of a step depend on the seed and the step's number alone. The loss is
+normalized over the whole step. Therefore neither the split into forward passes nor a resume changes a step.
 """
 
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 
 import numpy as np
@@ -22,72 +20,60 @@ from torch import Tensor
 from pipelines.errors import TrainingDiverged
 from pipelines.models.base import Recommender
 from pipelines.progress import Progress
-from pipelines.train.batches import Batches, Windows, cut
+from pipelines.train.batches import Batches, Windows, split_step
 from pipelines.train.config import TrainConfig
+from pipelines.train.interrupt import stop_signals
 from pipelines.train.optimizers import optimizers
 from pipelines.train.pace import Pace
+from pipelines.train.schedule import learning_rate
+from pipelines.train.state import State
 
 RECORD_EVERY = 20  # steps between two records of the training loss
-MICRO_TOKENS = {"cpu": 2048, "cuda": 32768}  # in one forward pass: what a cache holds, what keeps a GPU busy
-
-
-@dataclass
-class State:
-    """All that a resume needs besides weights and optimiser."""
-
-    step: int = 0
-    seconds: float = 0.0
-    tokens: int = 0
-    validated: int = 0
-    best: float = -1.0
-    best_step: int = 0
-    since_best: int = 0
-    history: list[tuple[int, str, float]] = field(default_factory=list)
+# Tokens in one forward pass: they fit into the cache of a CPU, or occupy a GPU.
+MICRO_TOKENS = {"cpu": 2048, "cuda": 32768}
 
 
 class Trainer:
-    """One run's model, optimisers and state."""
+    """Trainer of one model: its optimizers, batches and state.
+
+    Attributes:
+        model: the model, wrapped by Accelerate.
+        micro_tokens: largest number of tokens in one forward pass.
+        tokens_per_item: number of tokens that the transformer computes for an item.
+        stop_signal: number of the signal that stopped the training; 0 if none did.
+    """
 
     def __init__(
         self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator
     ) -> None:
         self.config, self.batches, self.accelerator = config, batches, accelerator
         self.state = State()
-        self.stopped = 0
+        self.stop_signal = 0
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
-        self.micro_tokens = config.micro_tokens or MICRO_TOKENS.get(
-            accelerator.device.type, MICRO_TOKENS["cuda"]
-        )
+        default_tokens = MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
+        self.micro_tokens = config.micro_tokens or default_tokens
         self.tokens_per_item = model.streams * model.tokens_per_item
-        self._reserved = 0.0  # seconds that the last validation will take
-        several = accelerator.num_processes > 1
-        self._hosts = (
-            torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1)) if several else None
-        )
+        self._validation_seconds = 0.0  # duration of the last validation
+        self._counted_until = 0.0  # time.monotonic() up to which `state.seconds` counts
+        self._cpu_group = None  # the processes, communicating through their CPUs
+        if accelerator.num_processes > 1:
+            self._cpu_group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
 
     @property
     def unwrapped_model(self) -> Recommender:
-        """The model without Accelerate's wrapping."""
+        """The model without Accelerate's wrapper."""
         return self.accelerator.unwrap_model(self.model)
 
     @property
     def budget_fraction(self) -> float:
-        """Share of the budget used up, 0 to 1."""
+        """Fraction of the steps or minutes that is used, 0 to 1; the minutes include one more validation."""
         config, state = self.config, self.state
         by_steps = state.step / config.steps if config.steps else 0.0
-        by_time = state.seconds / max(1e-9, config.minutes * 60 - self._reserved) if config.minutes else 0.0
-        return min(1.0, self._agreed(max(by_steps, by_time)))
-
-    def rate(self, budget_fraction: float) -> float:
-        """The learning rate: a linear rise over the warm-up, its peak until `decay` is left, then a fall to `final_rate` of it."""
-        config = self.config
-        if budget_fraction < config.warmup:
-            return config.learning_rate * max(budget_fraction / config.warmup, 1e-2)
-        begins = max(config.warmup, 1 - config.decay)
-        fallen = max(0.0, budget_fraction - begins) / max(1e-9, 1 - begins)
-        left = 1 - fallen if config.decay_shape == "linear" else (1 + math.cos(math.pi * fallen)) / 2
-        return config.learning_rate * (config.final_rate + (1 - config.final_rate) * left)
+        by_time = 0.0
+        if config.minutes:
+            by_time = state.seconds / max(1e-9, config.minutes * 60 - self._validation_seconds)
+        return min(1.0, self._max_over_processes(max(by_steps, by_time)))
 
     def fit(
         self,
@@ -96,213 +82,225 @@ class Trainer:
         progress: Progress,
         should_prune: Callable[[int, float], bool] | None = None,
     ) -> bool:
-        """Train until the budget is used up or patience ends.
+        """Train until the steps or minutes are used, or until `patience` validations in a row were no better.
 
         Args:
-            validate: measures the model as it is.
-            checkpoint: saves; called with True where the weights are the best so far.
-            hopeless: told the number of each validation and its result; the training ends where it returns True.
+            validate: computes the Recall@10 of the model.
+            checkpoint: saves the training; its argument is True if the weights are the best so far.
+            progress: receives messages and progress.
+            should_prune: called after each validation with its number and its Recall@10; True ends the
+                training.
 
         Returns:
-            False where Ctrl-C (or a termination signal) stopped it, and `stopped` is the signal; the state is saved then too.
+            True if the training is finished; False if a signal stopped it. Then `stop_signal` is the signal,
+            and the training is saved.
 
         Raises:
-            TrainingDiverged: a loss, a gradient or a weight is not finite; nothing is validated or saved since.
+            TrainingDiverged: A loss, a gradient or a weight is not finite. Nothing is validated or saved
+                after that.
         """
-        total, last = 1000, time.monotonic()
-        losses: list[Tensor] = []
+        progress_total = 1000
+        self._counted_until = time.monotonic()
+        losses: list[Tensor] = []  # of the steps since the last record
         pace = Pace(self.config)
-        with progress.task("Training", total=total) as task, _stop_signal() as stopped:
+        with progress.task("Training", total=progress_total) as task, stop_signals() as received:
             for step, windows, rows in self.batches.steps(self.state.step):
                 loss, tokens = self._step(step, windows, rows)
                 losses.append(loss)
-                now = time.monotonic()
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
-                self.state.seconds, last = self.state.seconds + now - last, now
-                budget_fraction, self.stopped = (
-                    self.budget_fraction,
-                    int(self._agreed(float(max(stopped, default=0)))),
-                )
-                due = (
-                    budget_fraction >= 1
-                    or budget_fraction >= (self.state.validated + 1) / self.config.validations
-                )
-                if due or self.stopped:
-                    self._check(losses)
+                self._count_seconds()
+                budget_fraction = self.budget_fraction
+                self.stop_signal = int(self._max_over_processes(float(max(received, default=0))))
+                next_validation = min(1.0, (self.state.validated + 1) / self.config.validations)
+                validation_is_due = budget_fraction >= next_validation
+                if validation_is_due or self.stop_signal:
+                    self._check_finite(losses)
                 if self.state.step % RECORD_EVERY == 0 or step == 0 or budget_fraction >= 1:
                     self._record(losses, budget_fraction)
-                    task.update(budget_fraction * total, note=self._note())
+                    task.update(
+                        budget_fraction * progress_total, note=self.state.summary(self.budget_fraction)
+                    )
                 if estimate := pace.estimate(self.state.step, self.state.seconds):
                     progress.say(estimate)
-                if self.stopped:
+                if self.stop_signal:
                     checkpoint(False)
                     return False
-                if due:
-                    better = self._validate(validate)
-                    self.state.seconds, last = self.state.seconds + time.monotonic() - last, time.monotonic()
-                    checkpoint(better)
-                    progress.say(self._note())
-                    ended = budget_fraction >= 1 or self._out_of_patience
-                    if ended and (reason := self._reason(budget_fraction)):
-                        progress.say(reason)
-                    if ended or (
-                        should_prune and should_prune(self.state.validated, self.state.history[-1][2])
-                    ):
+                if validation_is_due:
+                    is_best = self._validate(validate)
+                    self._count_seconds()
+                    checkpoint(is_best)
+                    progress.say(self.state.summary(self.budget_fraction))
+                    if self._is_finished(budget_fraction, progress, should_prune):
                         return True
         return True
 
     def _step(self, step: int, windows: Windows, rows: np.ndarray) -> tuple[Tensor, int]:
-        """One optimiser step: this process's part of its loss, on its device, and the tokens it took, over all processes.
+        """Do one optimizer step.
 
-        The loss of a step whose gradient is not finite is NaN.
+        Args:
+            step: number of the step.
+            windows: windows of the epoch.
+            rows: rows of the windows that the step trains on, over all processes, int64 [B].
+
+        Returns:
+            This process's part of the loss, a scalar on its device, NaN if the gradient is not finite; and
+            the number of tokens of the step, over all processes.
         """
         config, accelerator = self.config, self.accelerator
-        model = self.model
-        items = windows.padded(rows, self.batches.max_items)  # [B, n]
-        rng = np.random.default_rng([config.seed, 1, step])
-        drawn = self.unwrapped_model.make_training_batch(items, rng, config.horizon)  # [B, n, ...] each
-        items, weights = drawn[:2]
-        if self.unwrapped_model.uses_user_ids:
-            drawn = (*drawn, windows.users[rows, None])
-        normalizer = float(weights.sum(dtype=np.float64)) or 1.0
+        batch, normalizer = self._draw_batch(step, windows, rows)
         torch.manual_seed(
             (config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
         )
-        rate = self.rate(self.budget_fraction)
+        rate = learning_rate(config, self.budget_fraction)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
-        lengths = (items >= 0).sum(1)
-        mine = np.argsort(-lengths, kind="stable")[accelerator.process_index :: accelerator.num_processes]
-        pieces = [
-            mine[piece] for piece in cut(lengths[mine], max(1, self.micro_tokens // self.tokens_per_item))
-        ]
-        loss = torch.zeros((), device=accelerator.device)
-        scale = accelerator.num_processes / normalizer  # gradients are averaged over processes
-        model.train()
-        for number, piece in enumerate(pieces):
-            n = int(lengths[piece].max())
-            with (
-                nullcontext() if number == len(pieces) - 1 else accelerator.no_sync(model),
-                accelerator.autocast(),
-            ):
-                part = model(*(array[piece, -n:] for array in drawn)) * scale
-            accelerator.backward(part)
-            loss = loss + part.detach()
-        norm = accelerator.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+        lengths = (batch[0] >= 0).sum(1)  # [B]
+        loss = self._backward(batch, lengths, accelerator.num_processes / normalizer)
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         return torch.where(norm.isfinite(), loss, math.nan), int(lengths.sum()) * self.tokens_per_item
 
+    def _draw_batch(
+        self, step: int, windows: Windows, rows: np.ndarray
+    ) -> tuple[tuple[np.ndarray, ...], float]:
+        """Draw the random parts of a step, for all processes alike.
+
+        Returns:
+            Arguments of the model's `forward`, [B, n, …] each (items first); and the sum of the weights of
+            the whole step.
+        """
+        items = windows.padded(rows, self.batches.max_items)  # [B, n]
+        rng = np.random.default_rng([self.config.seed, 1, step])
+        batch = self.unwrapped_model.make_training_batch(items, rng, self.config.horizon)
+        normalizer = float(batch[1].sum(dtype=np.float64)) or 1.0
+        if self.unwrapped_model.uses_user_ids:
+            batch = (*batch, windows.users[rows, None])
+        return batch, normalizer
+
+    def _backward(self, batch: tuple[np.ndarray, ...], lengths: np.ndarray, scale: float) -> Tensor:
+        """Accumulate the gradients of this process's rows of a step, one forward pass after another.
+
+        Args:
+            batch: arguments of the model's `forward`, [B, n, …] each.
+            lengths: number of items of each row, int64 [B].
+            scale: factor of the loss. It includes the number of processes, because Accelerate averages
+                gradients over processes.
+
+        Returns:
+            Sum of the scaled losses, a scalar.
+        """
+        accelerator = self.accelerator
+        order = np.argsort(-lengths, kind="stable")
+        own_rows = order[accelerator.process_index :: accelerator.num_processes]
+        micro_items = max(1, self.micro_tokens // self.tokens_per_item)
+        passes = [own_rows[part] for part in split_step(lengths[own_rows], micro_items)]
+        total = torch.zeros((), device=accelerator.device)
+        self.model.train()
+        for number, rows in enumerate(passes):
+            n = int(lengths[rows].max())
+            is_last = number == len(passes) - 1
+            synchronization = nullcontext() if is_last else accelerator.no_sync(self.model)
+            with synchronization, accelerator.autocast():
+                loss = self.model(*(array[rows, -n:] for array in batch)) * scale
+            accelerator.backward(loss)
+            total = total + loss.detach()
+        return total
+
     def _validate(self, validate: Callable[[], float]) -> bool:
-        began = time.monotonic()
+        """Validate, and return True if the model is the best so far."""
+        started = time.monotonic()
         state = self.state
-        value = validate()
+        recall = validate()
         state.validated = max(state.validated + 1, int(self.budget_fraction * self.config.validations))
-        state.history.append((state.step, "recall@10", value))
-        self.accelerator.log({"recall@10": value}, step=state.step)
-        better = value > state.best
-        state.since_best = 0 if better else state.since_best + 1
-        if better:
-            state.best, state.best_step = value, state.step
-        self._reserved = time.monotonic() - began
-        return better
+        state.history.append((state.step, "recall@10", recall))
+        self.accelerator.log({"recall@10": recall}, step=state.step)
+        is_best = recall > state.best
+        state.since_best = 0 if is_best else state.since_best + 1
+        if is_best:
+            state.best, state.best_step = recall, state.step
+        self._validation_seconds = time.monotonic() - started
+        return is_best
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._counted_until
+        self._counted_until = now
 
     def _record(self, losses: list[Tensor], budget_fraction: float) -> None:
-        """Note what the steps since the last record did; until here nobody has waited for the device."""
+        """Record the mean loss of the steps since the last record, and clear `losses`.
+
+        The steps in between do not wait for the device; this method does.
+        """
         state = self.state
-        seen = {
-            "loss": math.fsum(self._finite(losses)) / len(losses),
-            "learning_rate": self.rate(budget_fraction),
+        values = {
+            "loss": math.fsum(self._finite_losses(losses)) / len(losses),
+            "learning_rate": learning_rate(self.config, budget_fraction),
             "seconds": state.seconds,
             "tokens": float(state.tokens),
         }
         losses.clear()
-        state.history.extend((state.step, name, value) for name, value in seen.items())
-        self.accelerator.log(seen, step=state.step)
+        state.history.extend((state.step, name, value) for name, value in values.items())
+        self.accelerator.log(values, step=state.step)
 
-    def _finite(self, losses: list[Tensor]) -> list[float]:
-        """The losses of the last steps, means over the processes.
+    def _finite_losses(self, losses: list[Tensor]) -> list[float]:
+        """Return the losses of the last steps, averaged over the processes.
 
         Raises:
-            TrainingDiverged: one is not finite.
+            TrainingDiverged: A loss is not finite.
         """
         values = self.accelerator.reduce(torch.stack(losses), "mean").tolist() if losses else []
-        for number, value in enumerate(values, start=self.state.step - len(values) + 1):
+        for step, value in enumerate(values, start=self.state.step - len(values) + 1):
             if not math.isfinite(value):
-                raise TrainingDiverged(f"the loss or its gradient is not finite at step {number}")
+                raise TrainingDiverged(f"the loss or its gradient is not finite at step {step}")
         return values
 
-    def _check(self, losses: list[Tensor]) -> None:
-        """See that nothing is wrong with what is about to be validated or saved: here the device is waited for.
+    def _check_finite(self, losses: list[Tensor]) -> None:
+        """Check losses and weights before a validation or a checkpoint; waits for the device.
 
         Raises:
-            TrainingDiverged: a loss, a gradient or a weight is not finite.
+            TrainingDiverged: A loss, a gradient or a weight is not finite.
         """
-        self._finite(losses)
-        finite = (
-            torch.stack([weight.isfinite().all() for weight in self.unwrapped_model.parameters()])
-            .all()
-            .item()
-        )
-        if self._agreed(float(not finite)):
+        self._finite_losses(losses)
+        finite = [weight.isfinite().all() for weight in self.unwrapped_model.parameters()]
+        if self._max_over_processes(float(not torch.stack(finite).all().item())):
             raise TrainingDiverged(f"weights are not finite after step {self.state.step}")
 
-    @property
-    def _out_of_patience(self) -> bool:
-        return bool(self.config.patience) and self.state.since_best >= self.config.patience
-
-    def _reason(self, budget_fraction: float) -> str | None:
-        """What a person should know of why the training ends here; None where its steps are done."""
-        state, config = self.state, self.config
-        if budget_fraction < 1:
-            return f"Ended at step {state.step}: {config.patience} validations in a row without a better one (--patience)."
-        cut = config.minutes is not None and (config.steps is None or state.step < config.steps)
-        if cut and state.since_best == 0:
-            of = f" of {config.steps:,}" if config.steps else ""
-            return (
-                f"Validation was still rising when --minutes {config.minutes:g} ended the training "
-                f"at step {state.step:,}{of}: give it more time."
+    def _is_finished(
+        self,
+        budget_fraction: float,
+        progress: Progress,
+        should_prune: Callable[[int, float], bool] | None,
+    ) -> bool:
+        """Return True if the training ends after the last validation, and report why."""
+        state, patience = self.state, self.config.patience
+        if budget_fraction >= 1:
+            self._report_rising(progress)
+            return True
+        if patience and state.since_best >= patience:
+            progress.say(
+                f"Ended at step {state.step}: {patience} validations in a row without a better one "
+                "(--patience)."
             )
-        return None
+            return True
+        return bool(should_prune and should_prune(state.validated, state.history[-1][2]))
 
-    def _note(self) -> str:
-        """Loss, speed, last validation and time left, in a line."""
-        state, recent = self.state, {name: value for _, name, value in self.state.history}
-        left = state.seconds * (1 - self.budget_fraction) / max(self.budget_fraction, 1e-9)
-        parts = [
-            f"step {state.step}",
-            f"loss {recent.get('loss', math.nan):.3f}",
-            f"{state.tokens / max(state.seconds, 1e-9):,.0f} tokens/s",
-        ]
-        if "recall@10" in recent:
-            parts.append(f"validation R@10 {100 * recent['recall@10']:.2f} (best {100 * state.best:.2f})")
-        return " · ".join((*parts, f"{left / 60:.1f} min left"))
+    def _report_rising(self, progress: Progress) -> None:
+        """Report that --minutes ended the training although the last validation was the best."""
+        state, config = self.state, self.config
+        by_time = config.minutes is not None and (config.steps is None or state.step < config.steps)
+        if by_time and state.since_best == 0:
+            of_steps = f" of {config.steps:,}" if config.steps else ""
+            progress.say(
+                f"Validation was still rising when --minutes {config.minutes:g} ended the training "
+                f"at step {state.step:,}{of_steps}: give it more time."
+            )
 
-    def _agreed(self, value: float) -> float:
-        """The largest value over the processes, so that all decide alike. The hosts ask each other; no device is waited for."""
-        if self._hosts is None:
+    def _max_over_processes(self, value: float) -> float:
+        """Return the largest value over the processes, so that all decide alike; no device is waited for."""
+        if self._cpu_group is None:
             return value
         largest = torch.tensor(value, dtype=torch.float64)
-        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, self._hosts)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX, self._cpu_group)
         return largest.item()
-
-
-@contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM instead of dying of it; the second SIGINT interrupts at once."""
-    got: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        got.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are not ours to take
-        before = {}
-    try:
-        yield got
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

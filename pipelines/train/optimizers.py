@@ -1,4 +1,4 @@
-"""The optimisers by name: AdamW as in the paper, or Muon for the matrices of the blocks."""
+"""Optimizers by name: AdamW, as in the paper, or Muon for the matrices of the blocks."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from pipelines.train.config import TrainConfig
 
 
 def optimizers(model: nn.Module, config: TrainConfig) -> list[Optimizer]:
-    """What updates the parameters of a model whose blocks lie in lists called `blocks`.
+    """Build the optimizers of a model whose transformer blocks lie in lists called `blocks`.
 
-    AdamW takes all, without weight decay on vectors. Muon (Jordan et al. 2024) orthogonalises the update of each
-    matrix of the blocks and leaves embeddings, heads and vectors to AdamW; its updates are scaled to AdamW's size, so
-    that one learning rate serves both.
+    "adamw" updates all parameters with AdamW, without weight decay on vectors. "muon" updates each matrix of
+    the blocks with Muon (Jordan et al. 2024), which orthogonalizes the update; AdamW updates embeddings,
+    heads and vectors. The updates of Muon are scaled to the size of AdamW's updates, so that one learning
+    rate serves both.
+
+    Returns:
+        AdamW and, where Muon has parameters, Muon. Every parameter belongs to exactly one of them.
     """
-    hidden = [
-        p
-        for n, p in model.named_parameters()
-        if config.optimizer == "muon" and p.ndim == 2 and ".blocks." in n
+    muon_matrices = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if config.optimizer == "muon" and parameter.ndim == 2 and ".blocks." in name
     ]
-    taken = {id(p) for p in hidden}
-    rest = [p for p in model.parameters() if id(p) not in taken]
+    muon_ids = {id(parameter) for parameter in muon_matrices}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in muon_ids]
     groups = [
-        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
     ]
-    found: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, fused=True)]
-    if hidden:
-        found.append(
+    result: list[Optimizer] = [AdamW(groups, lr=config.learning_rate, fused=True)]
+    if muon_matrices:
+        result.append(
             Muon(
-                hidden,
+                muon_matrices,
                 lr=config.learning_rate,
                 weight_decay=config.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
             )
         )
-    return found
+    return result

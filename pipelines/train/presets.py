@@ -1,7 +1,8 @@
-"""The presets of every model: the values that differ from the defaults of its configuration and of TrainConfig, by field name.
+"""Presets of every model: the values that differ from the defaults of its configuration and of `TrainConfig`.
 
-Every preset ends by steps, so that a seed gives the same run on a fast machine and on a slow one, and `paper` and `small` end earlier
-where validation says so.
+Every preset ends after a number of steps, so that a seed gives the same run on a fast machine and on a slow
+one. `paper` and `small` end earlier if `patience` validations in a row were no better. Comments say which
+values a publication states and which values are ours, meaning chosen by maskgr.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pipelines.errors import UserError
 
 PRESET_NAMES = ("paper", "small", "smoke")
 
-# Seconds, to see that everything runs.
+# Trains in seconds, to check that everything runs. All values are ours.
 SMOKE: dict[str, Any] = {
     "layers": 1,
     "width": 32,
@@ -27,10 +28,12 @@ SMOKE: dict[str, Any] = {
     "validation_users": 500,
 }
 
-# A coffee on a CPU: what all models have in common. Where nothing else is said, a model's steps are those that eight minutes on one
-# AVX-512 core came to on Beauty (benchmarks/results/table1-small, others-small and dreamrec-small: curves.parquet). The learning rate
-# falls to 0 at the last of them and validation mostly rises until then, so patience is long: three validations of eight. Of all curves
-# in benchmarks/results it would have ended three earlier, and taken the best weights of none.
+# Trains in minutes on a CPU; these values are common to all models. All values are ours.
+# Unless a comment says otherwise, a model's steps are those that eight minutes on one AVX-512 core took on
+# Beauty (benchmarks/results/table1-small, others-small and dreamrec-small: curves.parquet). The learning rate
+# falls to 0 at the last step, and validation mostly rises until then. Therefore the patience is long: three
+# of eight validations. It would have ended three of all curves in benchmarks/results earlier, each after its
+# best weights.
 SMALL: dict[str, Any] = {
     "width": 128,
     "heads": 4,
@@ -43,12 +46,16 @@ SMALL: dict[str, Any] = {
     "patience": 3,
 }
 
-# What MaskGR's paper states (section 4.1, appendix A.1) are the defaults. It stops "early using validation recall@10" and is silent on
-# dropout, schedule, patience and steps: here they are those of the authors' released program, which warms up for 10,000 steps, falls in
-# a line to 0.3 of the peak, waits 50,000 steps for a better validation and trains on the last items of long histories. Ours: where the
-# fall ends, a bound so late that patience comes first; a validation every 1,000 steps; gradients clipped at norm 1; 24 items of history.
-# The program also brings residuals to unit length before each layer of k-means, which semantic IDs decide, not training:
-# `maskgr tokenize --unit-residuals`, and its name for `maskgr train --semantic-ids`.
+# MaskGR (section 4.1, appendix A.1). The values that the paper states are the defaults of the configurations.
+# The paper says that training stops "early using validation recall@10"; it does not state dropout, schedule,
+# patience or steps.
+# From the authors' released program: dropout; a warm-up of 10,000 steps; a linear decay to 0.3 of the peak;
+# an end after 50,000 steps without a better validation; training on the last items of long histories.
+# Ours: the end of the decay, which is a bound so late that patience comes first; a validation every 1,000
+# steps; gradients clipped at norm 1; histories of 24 items.
+# The program also scales residuals to unit length before each level of k-means. That belongs to the semantic
+# IDs, not to training: make them with `maskgr tokenize --unit-residuals` and give their name to `maskgr train
+# --semantic-ids`.
 MASKGR: dict[str, Any] = {
     "dropout": 0.25,
     "windows": "last",
@@ -60,11 +67,15 @@ MASKGR: dict[str, Any] = {
     "patience": 50,
 }
 
-# Rajput et al. 2023, "Sequence-to-Sequence Model": 4 + 4 layers, 6 heads of 64, MLP 1024, dropout 0.1, histories of 20, batches of 256,
-# 200,000 steps. Heads share the width here, so it is 384 in place of 128 (14 M parameters, about 13 M as published). The learning rate
-# stays at its peak for 10,000 steps and falls by a cosine to where theirs comes with the inverse square root of the step. Its peak is
-# theirs, 0.01, over ten: they train with T5X, whose optimiser counts in parts of a parameter's size, and AdamW learns far less at 0.01.
-# The end by validation is MaskGR's (appendix A.1: "all experiments"), and so is its patience. Their items have four digits: --sids 3.
+# TIGER (Rajput et al. 2023, "Sequence-to-Sequence Model").
+# Stated: 4 + 4 layers, 6 heads of width 64, MLP 1024, dropout 0.1, histories of 20 items, batches of 256,
+# 200,000 steps. Heads share the width here, so the width is 384 instead of 128 (14 M parameters; about 13 M
+# as published). Their items have four digits: --sids 3.
+# Schedule: the learning rate stays at its peak for 10,000 steps. Then it falls, by a cosine, to the value
+# that their decay by the inverse square root of the step reaches. The peak is a tenth of theirs, which is
+# 0.01: they train with T5X, whose optimizer measures updates relative to a parameter's size, and AdamW learns
+# far less at 0.01.
+# From MaskGR: the end by validation (appendix A.1: "all experiments") and the patience.
 TIGER: dict[str, Any] = {
     "layers": 4,
     "width": 384,
@@ -93,11 +104,11 @@ TIGER_SMALL: dict[str, Any] = {
     "optimizer": "muon",
     "learning_rate": 0.01,
     "steps": 4000,
-    "validations": 4,  # by beams: as few users as still tell better weights from worse
+    "validations": 4,  # by beam search: the fewest users that still tell better weights from worse
     "validation_users": 1000,
 }
 
-# Adam as the older publications have it.
+# Adam without a schedule and without clipping, as in the older publications.
 CONSTANT_RATE: dict[str, Any] = {"warmup": 0.0, "final_rate": 1.0, "grad_clip": 0.0}
 
 CLOZE_SMALL: dict[str, Any] = {
@@ -117,8 +128,9 @@ CLOZE_SMALL: dict[str, Any] = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "maskgr": {
         "paper": MASKGR,
-        # The variants of ours that learn more in a few minutes (README, "Figures"). Validation is flat from 1,300 steps on
-        # (benchmarks/results/small: curves.parquet); 1,800 take about four minutes of one AVX-512 core.
+        # Ours: the variants that learn more in a few minutes (docs/results.md). Validation is flat from
+        # step 1,300 on (benchmarks/results/small: curves.parquet); 1,800 steps take about four minutes on one
+        # AVX-512 core.
         "small": {
             **SMALL,
             "attention": "prefix",
@@ -142,9 +154,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "smoke": SMOKE,
     },
     "sasrec": {
-        # Kang and McAuley 2018, sections III and IV: two blocks, d = 50, one head, the last 50 items of a history, dropout 0.5 on sparse
-        # data, Adam 0.001 with batches of 128, one negative. On MovieLens 1M it is the last 200 items and dropout 0.2: --max-items 200
-        # --dropout 0.2. They end after 20 epochs without a better validation, here after 10,000 steps (57 epochs on Beauty).
+        # Kang and McAuley 2018, sections III and IV.
+        # Stated: two blocks, width d = 50, one head, the last 50 items of a history, dropout 0.5 on sparse
+        # data, Adam with learning rate 0.001 and batches of 128, one negative. On MovieLens 1M: the last 200
+        # items and dropout 0.2 (--max-items 200 --dropout 0.2).
+        # The end: after 20 epochs without a better validation as published; here after 10,000 steps, 57
+        # epochs on Beauty.
         "paper": {
             "loss": "bce",
             "layers": 2,
@@ -178,10 +193,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "smoke": SMOKE,
     },
     "bert4rec": {
-        # Sun et al. 2019, section 4.4: two blocks, d = 64, two heads, histories of 50 and ρ = 0.6 on Beauty (200 and 0.2 on MovieLens
-        # 1M: --max-items 200 --mask-ratio 0.2), Adam 0.0001 with linear decay, weight decay 0.01, gradients clipped at 5, batches of
-        # 256. MaskGR's paper (section 4.5) says ρ = 0.15 of it. They also train on sequences of which the last item alone is masked
-        # (section 3.6), without a share; here a tenth is cut at a random item, only that one masked. Patience and dropout are ours.
+        # Sun et al. 2019, section 4.4.
+        # Stated: two blocks, width d = 64, two heads, histories of 50 items and masking rate ρ = 0.6 on
+        # Beauty (on MovieLens 1M, 200 and 0.2: --max-items 200 --mask-ratio 0.2), Adam with learning rate
+        # 0.0001 and linear decay, weight decay 0.01, gradients clipped at norm 5, batches of 256. MaskGR's
+        # paper (section 4.5) gives ρ = 0.15 for BERT4Rec. They also train on sequences whose last item alone
+        # is masked (section 3.6), without stating their share; here a tenth of the sequences is cut at a
+        # random item, and only that item is masked.
+        # Ours: patience and dropout.
         "paper": {
             "layers": 2,
             "width": 64,
@@ -204,22 +223,27 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "smoke": SMOKE,
     },
     "maskgr-items": {
-        # Table 2: the paper's model with item ids in place of semantic IDs; its sizes and optimiser are those of MaskGR.
+        # Table 2 of the paper: its model with item IDs instead of semantic IDs. Sizes and optimizer are those
+        # of MaskGR.
         "paper": MASKGR,
-        "small": {
-            **CLOZE_SMALL,
-            "steps": 4000,
-        },  # it still learns then: 16,600 in half an hour (benchmarks/results/plateau-small)
+        # It still learns after 4,000 steps: half an hour has 16,600 (benchmarks/results/plateau-small).
+        "small": {**CLOZE_SMALL, "steps": 4000},
         "smoke": SMOKE,
     },
     "tiger": {"paper": TIGER, "small": TIGER_SMALL, "smoke": SMOKE},
-    # Yang et al. 2024 (arXiv 2411.18814): six layers in place of four, the same heads; what else they trained with is taken to be TIGER's.
+    # Yang et al. 2024 (arXiv 2411.18814). Stated: six layers instead of TIGER's four, the same heads. The
+    # other values are assumed to be TIGER's.
     "liger": {"paper": {**TIGER, "layers": 6}, "small": {**TIGER_SMALL, "steps": 3200}, "smoke": SMOKE},
     "dreamrec": {
-        # Yang et al. 2023, section 4.1: D = 64, guidance away from a tenth, T from 50 to 2,000 and w from 0 to 10 by data set; their
-        # commands take T = 500 (2,000 on KuaiRec), w = 2 (4 on Zhihu; an option of evaluation: `eval --guidance 2`), AdamW and rates from
-        # 0.00005 to 0.01. Histories of 10, one block with one head and batches of 256 are the released program's. MaskGR's paper
-        # (section 4.1) says 1,000 steps of it; where the two differ these are DreamRec's own. Steps and patience are ours.
+        # Yang et al. 2023, section 4.1.
+        # Stated: width D = 64; histories dropped for guidance in a tenth of the examples; T from 50 to 2,000
+        # and guidance w from 0 to 10, by data set.
+        # Their commands: T = 500 (2,000 on KuaiRec), w = 2 (4 on Zhihu; an option of evaluation here: `eval
+        # --guidance 2`), AdamW, learning rates from 0.00005 to 0.01.
+        # Their released program: histories of 10 items, one block with one head, batches of 256.
+        # From MaskGR's paper (section 4.1): 1,000 steps of diffusion for DreamRec; where the two differ, the
+        # values here are DreamRec's own.
+        # Ours: steps and patience.
         "paper": {
             "layers": 1,
             "width": 64,
@@ -253,8 +277,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "smoke": {**SMOKE, "ranking": 1.0, "vector_length": 0.3, "residual": True},
     },
     "cadirec": {
-        # Cui et al. 2024; the sizes, rate, weights and 5 of 1,000 steps (MaskGR's paper, section 4.1: 1,000) are the authors' settings
-        # for Beauty. They name a pairwise loss with one negative for the recommendation; bce is ours with one. Patience is ours.
+        # Cui et al. 2024. The sizes, the learning rate, the weights of the losses and 5 of 1,000 diffusion
+        # steps (MaskGR's paper, section 4.1: 1,000) are the authors' settings for Beauty. They name a
+        # pairwise loss with one negative for the recommendation.
+        # Ours: the loss bce, with one negative; patience.
         "paper": {
             "loss": "bce",
             "layers": 2,
@@ -263,7 +289,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "mlp": 128,
             "dropout": 0.5,
             "max_items": 50,
-            "micro_tokens": 16_384,  # all of a step is one forward pass, so that its sequences contrast with each other
+            "micro_tokens": 16_384,  # a step is one forward pass, so that all its sequences are contrasted
             "batch_size": 256,
             "learning_rate": 0.001,
             "weight_decay": 0.0,
@@ -284,14 +310,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "micro_tokens": 4096,
             "optimizer": "muon",
             "learning_rate": 0.003,
-            "steps": 1100,  # where validation stopped rising in half an hour (benchmarks/results/plateau-small)
+            "steps": 1100,  # validation rose no further in half an hour (benchmarks/results/plateau-small)
         },
         "smoke": {**SMOKE, "temperature": 5.0},
     },
     "rpg": {
-        # Hou et al. 2025, implementation details and table 6, as accounts of the paper report them: two blocks, width 448, MLP 1,024,
-        # 4 heads, batches of 256, up to 150 epochs (here of 88 steps, on Beauty), the end after 20 without a better validation; of what
-        # was searched for Beauty learning rate 0.01, τ 0.03, and 32 digits, which the semantic IDs decide. The rest is ours.
+        # Hou et al. 2025, implementation details and table 6, as reported by accounts of the paper.
+        # Stated: two blocks, width 448, MLP 1,024, 4 heads, batches of 256, up to 150 epochs (88 steps each
+        # on Beauty, here), an end after 20 validations without a better one. For Beauty they chose, by
+        # search: learning rate 0.01, τ = 0.03, and 32 digits (a property of the semantic IDs).
+        # Ours: the rest.
         "paper": {
             "layers": 2,
             "width": 448,
@@ -320,9 +348,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "smoke": SMOKE,
     },
     "diffgrm": {
-        # Liu et al. 2025, implementation details, as accounts of the paper report them: an encoder of one block and a decoder of four,
-        # MLP 1,024, 4 heads, four digits and as many views, label smoothing 0.1 on Beauty, batches of 1,024 prefixes, up to 100 epochs
-        # (here of 129 steps, on Beauty), 32 beams in validation. Width and learning rate, which vary by data set, are those for Sports.
+        # Liu et al. 2025, implementation details, as reported by accounts of the paper.
+        # Stated: an encoder of one block and a decoder of four, MLP 1,024, 4 heads, four digits and as many
+        # views, label smoothing 0.1 on Beauty, batches of 1,024 prefixes, up to 100 epochs (129 steps each on
+        # Beauty, here), 32 beams in validation. Width and learning rate vary by data set; these are the
+        # values for Sports.
         "paper": {
             "layers": 1,
             "decoder_layers": 4,
@@ -357,10 +387,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def preset(model: str, name: str) -> dict[str, Any]:
-    """The values of a model's preset.
+    """Return the values of a model's preset by field name.
 
     Raises:
-        UserError: there is no such model, or it has no preset of that name.
+        UserError: The model does not exist, or has no preset of that name.
     """
     if model not in PRESETS:
         raise UserError(f"--model {model!r} is unknown; choose {', '.join(PRESETS)}.")

@@ -1,4 +1,4 @@
-"""What `maskgr tune` looks through, by model: option → where its value is drawn from. Light to import."""
+"""Search spaces of `maskgr tune`: the options of each model that are searched, and their possible values."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Between:
-    """A number between two others, evenly or, with `log`, evenly in its logarithm."""
+class FloatRange:
+    """Range of a number.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        log: if true, values are drawn uniformly in the logarithm.
+    """
 
     low: float
     high: float
@@ -15,44 +21,45 @@ class Between:
 
 
 @dataclass(frozen=True)
-class Among:
-    """One of a few values."""
+class Choices:
+    """A few values to choose from."""
 
     values: tuple[str | int | float | bool, ...]
 
 
-Space = dict[str, Between | Among]
+Space = dict[str, FloatRange | Choices]  # field name of an option → its possible values
 
 TRAINING: Space = {
-    "optimizer": Among(("adamw", "muon")),
-    "learning_rate": Between(3e-4, 0.02, log=True),
-    "weight_decay": Between(1e-4, 0.3, log=True),
-    "batch_size": Among((64, 128, 256, 512)),
-    "dropout": Between(0.0, 0.6),
+    "optimizer": Choices(("adamw", "muon")),
+    "learning_rate": FloatRange(3e-4, 0.02, log=True),
+    "weight_decay": FloatRange(1e-4, 0.3, log=True),
+    "batch_size": Choices((64, 128, 256, 512)),
+    "dropout": FloatRange(0.0, 0.6),
 }
-SMOOTHED: Space = {"label_smoothing": Between(0.0, 0.3)}
+SMOOTHING: Space = {"label_smoothing": FloatRange(0.0, 0.3)}
+LAYERS: Space = {"layers": Choices((1, 2, 3))}
 
 SPACES: dict[str, Space] = {
-    "maskgr": {**TRAINING, **SMOOTHED, "layers": Among((2, 3, 4)), "whole_item": Between(0.0, 1.0)},
-    "sasrec": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
+    "maskgr": {**TRAINING, **SMOOTHING, "layers": Choices((2, 3, 4)), "whole_item": FloatRange(0.0, 1.0)},
+    "sasrec": {**TRAINING, **SMOOTHING, **LAYERS},
     "bert4rec": {
         **TRAINING,
-        **SMOOTHED,
-        "layers": Among((1, 2, 3)),
-        "mask_ratio": Between(0.1, 0.8),
-        "next_item": Between(0.0, 1.0),
+        **SMOOTHING,
+        **LAYERS,
+        "mask_ratio": FloatRange(0.1, 0.8),
+        "next_item": FloatRange(0.0, 1.0),
     },
-    "maskgr-items": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "next_item": Between(0.0, 1.0)},
-    "tiger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
-    "liger": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3))},
-    "dreamrec": {**TRAINING, "layers": Among((1, 2, 3)), "history_dropout": Between(0.0, 0.5)},
+    "maskgr-items": {**TRAINING, **SMOOTHING, **LAYERS, "next_item": FloatRange(0.0, 1.0)},
+    "tiger": {**TRAINING, **SMOOTHING, **LAYERS},
+    "liger": {**TRAINING, **SMOOTHING, **LAYERS},
+    "dreamrec": {**TRAINING, **LAYERS, "history_dropout": FloatRange(0.0, 0.5)},
     "cadirec": {
         **TRAINING,
-        **SMOOTHED,
-        "layers": Among((1, 2, 3)),
-        "contrastive": Between(0.0, 1.0),
-        "denoising": Between(0.0, 1.0),
+        **SMOOTHING,
+        **LAYERS,
+        "contrastive": FloatRange(0.0, 1.0),
+        "denoising": FloatRange(0.0, 1.0),
     },
-    "rpg": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "temperature": Between(0.03, 0.3, log=True)},
-    "diffgrm": {**TRAINING, **SMOOTHED, "layers": Among((1, 2, 3)), "decoder_layers": Among((1, 2, 4))},
+    "rpg": {**TRAINING, **SMOOTHING, **LAYERS, "temperature": FloatRange(0.03, 0.3, log=True)},
+    "diffgrm": {**TRAINING, **SMOOTHING, **LAYERS, "decoder_layers": Choices((1, 2, 4))},
 }

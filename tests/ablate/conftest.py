@@ -12,15 +12,17 @@ from pipelines import artifacts
 from pipelines.ablate import engine
 from pipelines.ablate.grid import GridSettings, cells
 from pipelines.ablate.planning import Inputs, PlannedRun, plan_runs
-from pipelines.ablate.recipe import Recipe, read
+from pipelines.ablate.recipe import Recipe
+from pipelines.ablate.recipe_file import read
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import histories
-from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.evaluate.config import EvalConfig
+from pipelines.evaluate.recommend import Recommendations
 from pipelines.evaluate.report import write_evaluation
 from pipelines.progress import Silent
-from pipelines.train.run import Plan, describe
-from pipelines.workspace import Run, Workspace
+from pipelines.train.plan import Plan
+from pipelines.workspace import FORMAT_VERSION, Run, Workspace
 
 TOML: dict[str, Any] = {
     "title": "Toy",
@@ -62,9 +64,9 @@ class Fakes:
         self.plans: dict[str, Plan] = {}
 
     def train_run(
-        self, workspace: Workspace, plan: Plan, progress: object, *, name: str, resume: bool
+        self, workspace: Workspace, plan: Plan, progress: object, *, name: str, existing: str
     ) -> Run:
-        assert resume
+        assert existing == "resume"
         self.trained.append(name)
         self.plans[name] = plan
         if reason := self.refused(plan):
@@ -72,25 +74,29 @@ class Fakes:
         run = workspace.run(name)
         artifacts.write_json(
             run.config,
-            {**describe(plan), "state": "finished", "seconds": 60.0, "commit": "abc", "machine": "a toy"},
+            {
+                **plan.to_dict(),
+                "format": FORMAT_VERSION,
+                "state": "finished",
+                "seconds": 60.0,
+                "commit": "abc",
+                "machine": "a toy",
+            },
         )
         run.weights.write_text("weights")
         return run
 
-    def evaluate_run(
-        self, workspace: Workspace, run: Run, decoding: Decoding, progress: object, *, split: str
-    ) -> Any:
+    def evaluate_run(self, workspace: Workspace, run: Run, config: EvalConfig, progress: object) -> Any:
+        decoding, split = config.decoding, config.split
         self.evaluated.append((run.name, decoding.name))
         users = histories(load_sequences(workspace.dataset(self.plans[run.name].dataset).sequences), split)
-        found = np.full((len(users), decoding.beams, 1), -1)
-        found[:, self.rank(self.plans[run.name]) - 1] = users.targets
+        items = np.full((len(users), decoding.beams, 1), -1)
+        items[:, self.rank(self.plans[run.name]) - 1] = users.targets
+        none = np.zeros(len(users), np.int32)
         folder = write_evaluation(
             run.evaluation(decoding.name),
             split=users,
-            recommended=found,
-            scores=np.zeros(found.shape[:2]),
-            invalid=np.zeros(len(users), np.int32),
-            duplicates=np.zeros(len(users), np.int32),
+            recommendations=Recommendations(items, np.zeros(items.shape[:2]), none, none),
             config={"split": split, "beams": decoding.beams},
             inputs={"weights": run.weights},
             seconds=6.0,
@@ -106,12 +112,14 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
     return fakes
 
 
-def placed_cells(workspace: Workspace, recipe: Recipe, scale: GridSettings = SMOKE) -> list[PlannedRun]:
-    return plan_runs(cells(recipe, scale), Inputs(workspace, None, True, Silent()), scale.budget, scale.split)
+def plan_all(workspace: Workspace, recipe: Recipe, settings: GridSettings = SMOKE) -> list[PlannedRun]:
+    """Plan all runs of a recipe."""
+    inputs = Inputs(workspace, None, True, Silent())
+    return plan_runs(cells(recipe, settings), inputs, settings.budget, settings.split)
 
 
-def run_grid(workspace: Workspace, recipe: Recipe, scale: GridSettings = SMOKE) -> list[PlannedRun]:
-    """Place and do all cells of a recipe."""
-    planned = placed_cells(workspace, recipe, scale)
-    engine.run_all(workspace, engine.jobs_of(workspace, planned, scale.split), Silent())
+def run_grid(workspace: Workspace, recipe: Recipe, settings: GridSettings = SMOKE) -> list[PlannedRun]:
+    """Plan and do all runs of a recipe."""
+    planned = plan_all(workspace, recipe, settings)
+    engine.run_all(workspace, engine.jobs_of(workspace, planned, settings.split), Silent())
     return planned

@@ -12,25 +12,28 @@ import pytest
 from pipelines import artifacts
 from pipelines.ablate import engine
 from pipelines.ablate.grid import GridSettings, cells
+from pipelines.ablate.job import Job
 from pipelines.ablate.planning import Inputs, plan_runs
-from pipelines.ablate.recipe import Recipe, System, read
+from pipelines.ablate.recipe import Recipe, System
+from pipelines.ablate.recipe_file import read
 from pipelines.ablate.results import collect
+from pipelines.ablate.state import RunResult, run_result
 from pipelines.errors import UserError
 from pipelines.progress import Silent
 from pipelines.train.configure import configure
-from pipelines.train.run import Plan, describe
-from pipelines.workspace import Run, Workspace
-from tests.ablate.conftest import SMOKE, TOML, Fakes, placed_cells, run_grid
+from pipelines.train.plan import Plan
+from pipelines.workspace import FORMAT_VERSION, Run, Workspace
+from tests.ablate.conftest import SMOKE, TOML, Fakes, plan_all, run_grid
 from tests.conftest import ListProgress, write_toy
 
 
 def states(workspace: Workspace, planned: list) -> list[str]:
-    return [engine.run_result(workspace, cell)["state"] for cell in planned]
+    return [run_result(workspace, cell).state for cell in planned]
 
 
 def test_options_of_training_multiply_runs_and_those_of_evaluation_evaluations() -> None:
-    scale = GridSettings("smoke", minutes=2.0, seeds=3, options={"nfe": [1, 2], "layers": [1, 2]})
-    found = cells(Recipe("own", "Own", ["toy"], ["R@5"], [System("maskgr", "maskgr")]), scale)
+    settings = GridSettings("smoke", minutes=2.0, seeds=3, options={"nfe": [1, 2], "layers": [1, 2]})
+    found = cells(Recipe("own", "Own", ["toy"], ["R@5"], [System("maskgr", "maskgr")]), settings)
     assert len(found) == 12
     assert len({(cell.model_settings, cell.train) for cell in found}) == 6
     assert {cell.train.minutes for cell in found} == {2.0}
@@ -73,15 +76,15 @@ def test_what_is_done_is_not_done_again(toy: Workspace, recipe: Recipe, fakes: F
 
 
 def test_runs_are_named_by_plan_and_content(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
-    before = placed_cells(toy, recipe)
-    assert [cell.run for cell in placed_cells(toy, recipe)] == [cell.run for cell in before]
-    longer = placed_cells(toy, recipe, dataclasses.replace(SMOKE, minutes=1.0))
+    before = plan_all(toy, recipe)
+    assert [cell.run for cell in plan_all(toy, recipe)] == [cell.run for cell in before]
+    longer = plan_all(toy, recipe, dataclasses.replace(SMOKE, minutes=1.0))
     assert not {cell.run for cell in longer} & {cell.run for cell in before}
-    other = placed_cells(toy, recipe, dataclasses.replace(SMOKE, options={"beams": [7]}))
+    other = plan_all(toy, recipe, dataclasses.replace(SMOKE, options={"beams": [7]}))
     assert [cell.run for cell in other] == [cell.run for cell in before]
     assert not {cell.key for cell in other} & {cell.key for cell in before}
     write_toy(toy, users=100)  # other sequences under the same name
-    assert not {cell.run for cell in placed_cells(toy, recipe)} & {cell.run for cell in before}
+    assert not {cell.run for cell in plan_all(toy, recipe)} & {cell.run for cell in before}
 
 
 def test_a_cell_that_cannot_be_run_is_marked_and_the_others_run(toy: Workspace, fakes: Fakes) -> None:
@@ -89,7 +92,7 @@ def test_a_cell_that_cannot_be_run_is_marked_and_the_others_run(toy: Workspace, 
     fakes.refused = lambda plan: "sasrec is not for toys" if plan.model == "sasrec" else None
     planned = run_grid(toy, recipe)
     assert states(toy, planned) == ["failed"] * 4 + ["done"] * 2
-    reasons = [engine.run_result(toy, cell).get("reason") for cell in planned]
+    reasons = [run_result(toy, cell).reason for cell in planned]
     assert "No data set 'books'" in reasons[0]
     assert reasons[3] == "sasrec is not for toys"
     fakes.refused = lambda plan: None
@@ -110,8 +113,8 @@ def test_a_fault_costs_its_own_cells_alone(
     planned = run_grid(toy, recipe)
     assert sorted(states(toy, planned)) == ["done", "done", "failed"]
     failed = next(cell for cell in planned if cell.cell.model == "sasrec")
-    log = toy.outcomes / "jobs" / f"{failed.run}.log"
-    assert str(log) in engine.run_result(toy, failed)["reason"]
+    log = toy.run_results / "jobs" / f"{failed.run}.log"
+    assert str(log) in run_result(toy, failed).reason
     assert "ZeroDivisionError: a fault" in log.read_text()
 
 
@@ -142,13 +145,13 @@ def test_a_killed_grid_goes_on_from_the_last_checkpoint(toy: Workspace, progress
             if message.startswith("step 20"):
                 raise SystemExit
 
-    planned = placed_cells(toy, recipe)
+    planned = plan_all(toy, recipe)
     with pytest.raises(SystemExit):
         engine.run_all(toy, engine.jobs_of(toy, planned, "test"), Killed())
     assert states(toy, planned) == ["interrupted"]
     (job,) = engine.jobs_of(toy, planned, "test")
     artifacts.write_json(toy.root / "job.json", job.to_dict())
-    assert engine.Job.read(toy.root / "job.json") == job
+    assert Job.read(toy.root / "job.json") == job
     engine.run_all(toy, [job], progress)
     assert any(
         message.endswith("at step 20.") and message.startswith("Resumed") for message in progress.messages
@@ -173,7 +176,7 @@ def test_steps_take_what_they_took_before(toy: Workspace) -> None:
     """Of runs of other sizes or batches nothing is known; a bound in minutes holds in any case."""
     model_settings, train = configure("sasrec", "smoke", {"steps": 30})
     plan = Plan("toy", None, "sasrec", "smoke", model_settings, train)
-    old = {**describe(plan), "steps": 10, "seconds": 40.0}
+    old = {**plan.to_dict(), "format": FORMAT_VERSION, "steps": 10, "seconds": 40.0}
     others = [
         {**old, "seconds": 1.0, "model_settings": {}},
         {**old, "seconds": 2.0, "train": {"batch_size": 7}},
@@ -205,17 +208,15 @@ def test_nothing_that_can_be_run_is_an_error(recipe: Recipe) -> None:
 def test_processes_that_fail_are_marked_with_where_to_look(
     toy: Workspace, recipe: Recipe, progress: ListProgress
 ) -> None:
-    planned = placed_cells(toy, recipe)
+    planned = plan_all(toy, recipe)
     code = "import sys; print('on', sys.argv[1]); sys.exit(3)"
     engine.run_all(
-        toy, engine.jobs_of(toy, planned, "test"), progress, count=2, command=[sys.executable, "-c", code]
+        toy, engine.jobs_of(toy, planned, "test"), progress, processes=2, command=[sys.executable, "-c", code]
     )
     for cell in planned:
-        log = toy.outcomes / "jobs" / f"{cell.run}.log"
-        assert engine.run_result(toy, cell) == {
-            "state": "failed",
-            "reason": f"It ended with exit code 3, a fault of maskgr; see {log}.",
-        }
+        log = toy.run_results / "jobs" / f"{cell.run}.log"
+        reason = f"It ended with exit code 3, a fault of maskgr; see {log}."
+        assert run_result(toy, cell) == RunResult("failed", reason)
         assert log.read_text() == f"on {log.with_suffix('.json')}\n"
 
 
@@ -227,9 +228,9 @@ def test_ctrl_c_ends_the_processes_and_waits_for_them(toy: Workspace, recipe: Re
                 raise KeyboardInterrupt
 
     code = f"import pathlib, sys; sys.stdin.read(); pathlib.Path({str(tmp_path)!r}, pathlib.Path(sys.argv[1]).stem).touch()"
-    jobs = engine.jobs_of(toy, placed_cells(toy, recipe), "test")
+    jobs = engine.jobs_of(toy, plan_all(toy, recipe), "test")
     with pytest.raises(KeyboardInterrupt):
-        engine.run_all(toy, jobs, Interrupted(), count=2, command=[sys.executable, "-c", code])
+        engine.run_all(toy, jobs, Interrupted(), processes=2, command=[sys.executable, "-c", code])
     assert {path.name for path in tmp_path.glob("toy-*")} == {jobs[0].run, jobs[1].run}
 
 
@@ -239,7 +240,7 @@ def test_dependence_between_digits_is_measured_of_each_run(toy: Workspace, progr
     recipe = Recipe(
         "own", "Own", ["toy"], ["dependence", "joint loss", "R@5"], [System("maskgr", "maskgr", options)]
     )
-    planned = placed_cells(toy, recipe)
+    planned = plan_all(toy, recipe)
     engine.run_all(toy, engine.jobs_of(toy, planned, "test"), progress)
     rows = collect(toy, recipe, planned, "smoke").to_pylist()
     (folder,) = (toy.run(planned[0].run).path / "eval").glob("diagnosis-*")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from pipelines.ablate.grid import GridSettings, cells
-from pipelines.ablate.published import TEXTS, departures, named
-from pipelines.ablate.recipe import System, load, names
+from pipelines.ablate.published import TEXTS, departures, display_name
+from pipelines.ablate.recipe import System
+from pipelines.ablate.recipe_file import load, names
 from pipelines.download.statistics import PAPER
 from pipelines.train.configure import configure
 
@@ -236,17 +237,17 @@ def test_every_row_says_whether_it_is_the_published_model() -> None:
         for budget in ("paper", "small", "smoke"):
             for cell in (cell for cell in cells(recipe, GridSettings(budget)) if cell.model):
                 sids = f"{TEXTS}-{cell.tokenize.num_levels}x256" if cell.tokenize else None
-                said = named(by_name[cell.system], departures(recipe, cell, sids), True)
+                name_shown = display_name(by_name[cell.system], departures(recipe, cell, sids), True)
                 same = "as in the paper" if cell.model in ("maskgr", "maskgr-items") else "as published"
                 assert (
-                    said == f"{cell.system}, {same}"
+                    name_shown == f"{cell.system}, {same}"
                     if budget == "paper"
-                    else said.startswith(f"{cell.system}, ours: ")
+                    else name_shown.startswith(f"{cell.system}, ours: ")
                 )
     small = {
         cell.system: departures(load("table1"), cell) for cell in cells(load("table1"), GridSettings("small"))
     }
-    kinds = "prefix attention, item tokens, joint digits, centroids, item embeddings, repeat bias, whole item 0.9, Muon"
+    kinds = "prefix attention, item tokens, item softmax, centroids, item embeddings, repeat bias, whole item 0.9, Muon"
     assert kinds in (small["MaskGR"] or "")
     assert (small["SASRec"] or "").startswith("softmax loss, label smoothing 0.1, repeat bias, Muon")
 
@@ -301,7 +302,7 @@ def test_texts_of_another_encoder_make_another_row() -> None:
     ],
 )
 def test_a_name_claims_to_be_a_published_model(name: str, model: str, claims: bool) -> None:
-    assert System(name, model).claims == claims
+    assert System(name, model).names_published_model == claims
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/table.md")), ids=lambda path: path.parent.name)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from pipelines.ablate.grid import GridSettings, cells
-from pipelines.ablate.options import checked, label, owner, parsed
-from pipelines.ablate.recipe import BUDGETS, from_dict, load, names, read
+from pipelines.ablate.options import check_values, option_label, parse_values, stage_of
+from pipelines.ablate.recipe import BUDGETS, from_dict
+from pipelines.ablate.recipe_file import load, names, read
 from pipelines.errors import UserError
 from pipelines.train.configure import configure
 from tests.ablate.conftest import TOML
@@ -129,9 +130,9 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
 def test_a_grid_has_a_bounded_number_of_cells() -> None:
     """Said before any of them is made."""
     with pytest.raises(UserError, match="range of 99,999,999 values; a grid takes 10,000 at most"):
-        parsed("nfe", "1..99999999")
-    assert len(parsed("nfe", "1..10000")) == 10_000
-    for scale, count in (
+        parse_values("nfe", "1..99999999")
+    assert len(parse_values("nfe", "1..10000")) == 10_000
+    for settings, count in (
         (GridSettings(seeds=100_000), "4,000,000"),
         (GridSettings(options={"nfe": [*range(1, 1001)]}), r"\d+,000"),
     ):
@@ -139,7 +140,7 @@ def test_a_grid_has_a_bounded_number_of_cells() -> None:
             UserError,
             match=f"This grid has {count} cells; 10,000 at most can be run. Take fewer values, --seeds",
         ):
-            cells(load("table1"), scale)
+            cells(load("table1"), settings)
 
 
 def test_a_system_may_have_options_of_its_own_on_a_data_set_at_a_budget() -> None:
@@ -169,7 +170,7 @@ def test_constrained_beams_have_no_nearest_item() -> None:
         if c.system == "Digits"
     ]
     assert only == [f"Digits · sids {m}{nearest}" for m in (1, 2) for nearest in ("", " · nearest item")]
-    with pytest.raises(UserError, match="--nearest goes with --no-constrained"):
+    with pytest.raises(UserError, match="--nearest needs --no-constrained"):
         cells(read("toy", TOML, "toy.toml"), GridSettings("smoke", options={"nearest": [True]}))
 
 
@@ -196,10 +197,10 @@ def test_a_recipe_without_a_system_for_the_data_sets_is_refused() -> None:
     ],
 )
 def test_lists_as_typed(option: str, text: str, values: list) -> None:
-    found = parsed(option, text)
+    found = parse_values(option, text)
     assert found == values
     assert [*map(type, found)] == [*map(type, values)]
-    assert checked(option, found) == values
+    assert check_values(option, found) == values
 
 
 @pytest.mark.parametrize(
@@ -216,13 +217,18 @@ def test_lists_as_typed(option: str, text: str, values: list) -> None:
 )
 def test_what_is_not_of_the_option_s_type_is_refused(option: str, text: str) -> None:
     with pytest.raises(UserError, match=f"--{option}"):
-        parsed(option, text)
+        parse_values(option, text)
 
 
 def test_each_option_belongs_to_one_stage() -> None:
-    assert [*map(owner, ("sids", "layers", "drop_items", "beams"))] == ["tokenize", "train", "train", "eval"]
+    assert [*map(stage_of, ("sids", "layers", "drop_items", "beams"))] == [
+        "tokenize",
+        "train",
+        "train",
+        "eval",
+    ]
     shown = [
-        label(*pair)
+        option_label(*pair)
         for pair in (
             ("constrained", False),
             ("unmask", "greedy"),

@@ -12,21 +12,22 @@ from matplotlib.colors import to_rgb
 
 from pipelines import artifacts
 from pipelines.ablate import published
-from pipelines.ablate.curves import curves, draw_curves, panels_of
+from pipelines.ablate.curves import collect_curves, draw_curves, panels_of
 from pipelines.ablate.grid import GridSettings
 from pipelines.ablate.plot import INK, STYLES, _lines, draw
-from pipelines.ablate.recipe import Recipe, System, load, names, read
+from pipelines.ablate.recipe import Recipe, System
+from pipelines.ablate.recipe_file import load, names, read
 from pipelines.ablate.report import write_index, write_report
 from pipelines.ablate.results import collect
 from pipelines.ablate.summary import paired_tests, rows_of
 from pipelines.workspace import Workspace
 from tests.ablate.conftest import TOML, Fakes, run_grid
 
-SCALE = GridSettings("smoke", seeds=2)
+SETTINGS = GridSettings("smoke", seeds=2)
 
 
-def found(workspace: Workspace, recipe: Recipe, scale: GridSettings = SCALE) -> pa.Table:
-    return collect(workspace, recipe, run_grid(workspace, recipe, scale), scale.budget)
+def found(workspace: Workspace, recipe: Recipe, settings: GridSettings = SETTINGS) -> pa.Table:
+    return collect(workspace, recipe, run_grid(workspace, recipe, settings), settings.budget)
 
 
 def by_seed(fakes: Fakes) -> None:
@@ -54,7 +55,7 @@ def test_rows_are_tidy(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
 
 def test_mean_deviation_and_difference_from_the_paper(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
     by_seed(fakes)
-    items, one, two = rows_of(recipe, SCALE, found(toy, recipe))
+    items, one, two = rows_of(recipe, SETTINGS, found(toy, recipe))
     assert [row.label for row in (items, one, two)] == ["Items", "Digits · sids 1", "Digits · sids 2"]
     entry = two.entries["R@5"]  # 1 with seed 0, 0 with seed 1
     assert (entry.mean, entry.sd) == (0.5, pytest.approx(0.5**0.5))
@@ -127,7 +128,7 @@ def test_the_best_is_compared_with_the_best_of_another_system(
     table = found(toy, recipe)
     tested = {
         paired_test.metric.label: paired_test
-        for paired_test in paired_tests(toy, rows_of(recipe, SCALE, table), table)
+        for paired_test in paired_tests(toy, rows_of(recipe, SETTINGS, table), table)
     }
     assert tested.keys() == {"R@5", "N@10"}
     paired_test = tested["N@10"]
@@ -149,7 +150,7 @@ def test_the_runner_up_is_one_that_can_be_compared(toy: Workspace, fakes: Fakes)
     for kept, runner_up in ((systems, "third"), (systems[:2], "second")):
         recipe = Recipe("own", "Own", ["toy"], ["N@5"], kept)
         table = found(toy, recipe)
-        (paired_test,) = paired_tests(toy, rows_of(recipe, SCALE, table), table)
+        (paired_test,) = paired_tests(toy, rows_of(recipe, SETTINGS, table), table)
         assert (paired_test.best, paired_test.runner_up) == ("first", runner_up)
         assert (paired_test.p is None) == (runner_up == "second")
 
@@ -161,7 +162,7 @@ def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) ->
     recipe = read(
         "toy", {**TOML, "datasets": ["toy", "<books>"], "system": systems, "paper": paper}, "toy.toml"
     )
-    folder, section = write_report(toy, recipe, SCALE, found(toy, recipe), "maskgr ablate toy")
+    folder, section = write_report(toy, recipe, SETTINGS, found(toy, recipe), "maskgr ablate toy")
     page, text = ((folder / name).read_text(encoding="utf-8") for name in ("report.html", "table.md"))
     assert not re.findall(r"(?:src|href)=\"(?!#|data:)|@import|url\(|<script", page)
     assert "data:image/png;base64," in page
@@ -178,6 +179,7 @@ def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) ->
             assert shown in document
     assert "maskgr, ours: lsa texts, other sizes, other training · sids 2" in page
     assert "| Items | maskgr, ours · sids 1 |" in text  # best and runner-up
+    assert "<td>Items</td><td>maskgr, ours · sids 1</td>" in page
     assert "paper 12.50 (" not in page + text
     assert "<books>" not in page
     assert len(section.problems) == 6
@@ -210,7 +212,7 @@ def test_lines_and_dots_are_drawn_on_a_transparent_ground(
         {"x": "sids", "relative_to": {"sids": 1}, "as": "difference"},
     ):
         drawn = dataclasses.replace(recipe, plot=plot)
-        width, height, kind = size(draw(drawn, rows_of(drawn, SCALE, table)))
+        width, height, kind = size(draw(drawn, rows_of(drawn, SETTINGS, table)))
         assert width > 300
         assert height > 100
         assert kind == with_alpha
@@ -220,7 +222,7 @@ def test_lines_and_dots_are_drawn_on_a_transparent_ground(
 def test_lines_have_ticks_at_what_was_measured(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
     by_seed(fakes)
     drawn = dataclasses.replace(recipe, plot={"x": "sids"})
-    (axes,) = _lines(drawn, rows_of(drawn, SCALE, found(toy, recipe))).axes
+    (axes,) = _lines(drawn, rows_of(drawn, SETTINGS, found(toy, recipe))).axes
     assert axes.get_xticks().tolist() == [1, 2]
 
 
@@ -254,7 +256,7 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
             "value": pa.array(value, pa.float64()),
         }
         artifacts.write(toy.run(run).history, "history", pa.table(columns), config={})
-    points = curves(toy, table).to_pylist()
+    points = collect_curves(toy, table).to_pylist()
     assert len(points) == 6 * 2
     assert [point["label"] for point in points[::4]] == ["Items", "Digits · sids 1", "Digits · sids 2"]
     assert [(point["step"], point["minutes"], point["recall@10"]) for point in points[:4]] == [
@@ -263,21 +265,21 @@ def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe,
         (10, 1.0, 0.1),
         (20, 2.0, 0.21),
     ]
-    decoded = dataclasses.replace(SCALE, options={"beams": [5, 10], "sids": [1]})
-    assert {point["label"] for point in curves(toy, found(toy, recipe, decoded)).to_pylist()} == {
+    decoded = dataclasses.replace(SETTINGS, options={"beams": [5, 10], "sids": [1]})
+    assert {point["label"] for point in collect_curves(toy, found(toy, recipe, decoded)).to_pylist()} == {
         "Digits"
     }  # item models have no sids
-    width, height, _ = size(draw_curves(curves(toy, table), {}))
+    width, height, _ = size(draw_curves(collect_curves(toy, table), {}))
     assert width > height > 300
-    folder, section = write_report(toy, recipe, SCALE, table, "maskgr ablate toy")
+    folder, section = write_report(toy, recipe, SETTINGS, table, "maskgr ablate toy")
     assert (folder / "curves.png").read_bytes() == section.curves
     assert "(curves.png)" in (folder / "table.md").read_text()
-    assert draw_curves(curves(toy, table).slice(0, 1), {}) is None
+    assert draw_curves(collect_curves(toy, table).slice(0, 1), {}) is None
 
 
 def test_a_grid_of_ones_own_names_no_paper(toy: Workspace, fakes: Fakes) -> None:
     recipe = Recipe("own", "Own", ["toy"], ["N@5"], [System("sasrec", "sasrec")])
-    folder, _ = write_report(toy, recipe, SCALE, found(toy, recipe), "maskgr ablate")
+    folder, _ = write_report(toy, recipe, SETTINGS, found(toy, recipe), "maskgr ablate")
     assert "- command: maskgr ablate\n" in (folder / "table.md").read_text()
     assert "- paper:" not in (folder / "table.md").read_text()
 

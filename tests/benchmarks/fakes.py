@@ -1,4 +1,4 @@
-"""A reader whose files end in every way; imported by the processes of `benchmarks.fuzz.pool`."""
+"""A reader with every possible outcome; imported by the processes of `benchmarks.fuzz.pool`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from benchmarks.fuzz.readers import Reader
 from pipelines.errors import UserError
 from pipelines.workspace import Workspace
 
-ENDS = ("accepted", "refused", "fault", "crash", "accepted")
+OUTCOMES = ("accepted", "refused", "fault", "crash", "accepted")
 
 
 def _mutate(rng: Random, data: bytes) -> bytes:
-    """The number of the file, told by the state of its generator."""
-    return b"%d" % next(n for n in range(len(ENDS)) if Random(f"0 fake {n}").getstate() == rng.getstate())
+    """Return the number of the file, which follows from the state of its random generator."""
+    states = (Random(f"0 fake {n}").getstate() for n in range(len(OUTCOMES)))
+    return b"%d" % next(n for n, state in enumerate(states) if state == rng.getstate())
 
 
 def _read(_: Workspace, path: Path) -> None:
-    end = ENDS[int(path.read_bytes())]
-    if end == "refused":
+    outcome = OUTCOMES[int(path.read_bytes())]
+    if outcome == "refused":
         raise UserError("no")
-    if end == "fault":
+    if outcome == "fault":
         raise KeyError("b")
-    if end == "crash":
+    if outcome == "crash":
         os._exit(9)
 
 

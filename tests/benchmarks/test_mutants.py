@@ -1,4 +1,4 @@
-"""Mutants: what is changed and what is not, and a small project whose tests notice all changes of it but one kind."""
+"""Tests of `benchmarks.mutants`: the changes of a file, and a project whose tests notice some of them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from pipelines.decode.number import SIZE, between
 
 def test_between():
     assert SIZE == 3
-    assert between(1, 1) and between(1, 2) and not between(1, 2.5) and not between(1, 0.5) and not between(1, 4)
+    assert between(1, 1) and between(1, 2)
+    assert not between(1, 2.5) and not between(1, 0.5) and not between(1, 4)
     assert between(1, 2, 2.1)
     with pytest.raises(ValueError):
         between(0, 0)
@@ -43,7 +44,7 @@ def test_between():
 def test_as_a_program(maskgr):
     assert False, "left out"
 """
-# Each change as it is shown.
+# Each change as it is printed.
 EXPECTED = [
     "4:13: 3  →  4  in  SIZE: int = 3",
     "4:13: 3  →  6  in  SIZE: int = 3",
@@ -69,7 +70,7 @@ program.main()
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A program of one file, and its tests."""
+    """Return the folder of a program of one file, with its tests."""
     for path, text in {
         "pipelines/__init__.py": "",
         "pipelines/decode/__init__.py": "",
@@ -82,23 +83,23 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_changed(project: Path) -> None:
+def test_the_changes_of_a_file(project: Path) -> None:
     path = "pipelines/decode/number.py"
-    found = mutants(project, path)
-    assert sorted(map(str, found)) == sorted(f"{path}:{change}" for change in EXPECTED)
-    assert {mutant.function for mutant in found} == {None, 9, 15}
-    for mutant in found:
+    result = mutants(project, path)
+    assert sorted(map(str, result)) == sorted(f"{path}:{change}" for change in EXPECTED)
+    assert {mutant.function for mutant in result} == {None, 9, 15}
+    for mutant in result:
         compile(mutated(project, mutant), path, "exec")
 
 
-def test_changes_that_no_test_notices_are_told(project: Path) -> None:
+def test_changes_that_no_test_notices_survive(project: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-c", PROGRAM, "--jobs", "2", "--count", "99"]
-    done = subprocess.run(
+    child = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
-    assert done.returncode == 0, done.stderr
-    *_, last = lines = done.stdout.splitlines()
+    assert child.returncode == 0, child.stderr
+    *_, last = lines = child.stdout.splitlines()
     survived = sorted(line.removeprefix("survived").strip() for line in lines if line.startswith("survived"))
     assert survived == sorted(
         f"pipelines/decode/number.py:{change}" for change in EXPECTED if change.startswith("16:")
@@ -106,10 +107,10 @@ def test_changes_that_no_test_notices_are_told(project: Path) -> None:
     assert last == "9 of 13 killed, 4 survived (30.8%)."
 
 
-def test_without_a_change_the_tests_must_pass(project: Path) -> None:
+def test_tests_that_fail_without_a_change_end_the_program(project: Path) -> None:
     (project / "tests/decode/test_number.py").write_text("def test_it():\n    assert False\n")
     environment = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{ROOT}"}
-    done = subprocess.run(
+    child = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=project,
         env=environment,
@@ -117,5 +118,5 @@ def test_without_a_change_the_tests_must_pass(project: Path) -> None:
         text=True,
         timeout=PATIENCE,
     )
-    assert done.returncode == 1
-    assert "Tests fail without a change" in done.stderr
+    assert child.returncode == 1
+    assert "Tests fail without a change" in child.stderr

@@ -1,4 +1,4 @@
-"""The benchmark reference is right: comparing speed with it is fair only then."""
+"""Tests of `benchmarks.reference`: a comparison of speed is fair only if its results are correct."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tiny(digits: int = 2, codes: int = 4, items: int = 4, **sizes: int) -> Refer
     model = ReferenceModel(
         digits=digits, codes=codes, items=items, **{"width": 16, "layers": 2, "heads": 2, "mlp": 32, **sizes}
     )
-    torch.nn.init.normal_(model.embedding.weight)  # far from uniform: orders are told apart
+    torch.nn.init.normal_(model.embedding.weight)  # far from uniform, so that the orders differ
     torch.nn.init.normal_(model.head.weight)
     return model.eval()
 
@@ -24,7 +24,7 @@ def tiny(digits: int = 2, codes: int = 4, items: int = 4, **sizes: int) -> Refer
 def log_probability(
     model: ReferenceModel, history: list[list[int]], partial: list[int], digit: int, code: int
 ) -> float:
-    """log p(digit = code | history, partial) from one unpadded sequence."""
+    """Return log p(digit = code | history, partial) from one sequence without padding."""
     token = [
         [h * model.codes + c if c >= 0 else model.mask_token for h, c in enumerate(item)]
         for item in [*history, partial]
@@ -35,7 +35,7 @@ def log_probability(
 
 
 def exhaustive(model: ReferenceModel, history: list[list[int]], order: str) -> dict[tuple[int, ...], float]:
-    """The score of every item, revealing digits one by one in the given order."""
+    """Return the score of every item, with its digits unmasked one by one in an order."""
     scores = {}
     for item in itertools.product(range(model.codes), repeat=model.digits):
         partial, total = [-1] * model.digits, 0.0
@@ -62,23 +62,21 @@ def exhaustive(model: ReferenceModel, history: list[list[int]], order: str) -> d
 
 @pytest.mark.parametrize("order", ["left-to-right", "greedy"])
 @pytest.mark.parametrize(("digits", "codes"), [(2, 4), (3, 3)])
-def test_a_beam_as_wide_as_the_catalogue_orders_it_as_exhaustive_scoring_does(
-    order: str, digits: int, codes: int
-) -> None:
+def test_a_beam_as_wide_as_the_catalogue_is_exhaustive(order: str, digits: int, codes: int) -> None:
     model = tiny(digits, codes)
     histories = [[[1] * digits, [0] * digits], [[2, 0, 1][:digits]]]
     batch = torch.full((2, 2, digits), -1)
     batch[0], batch[1, 0] = torch.tensor(histories[0]), torch.tensor(histories[1][0])
-    found, scores = reference_beam_search(model, batch, beams=codes**digits, order=order)
+    codes_found, scores = reference_beam_search(model, batch, beams=codes**digits, order=order)
     for user, history in enumerate(histories):
         expected = exhaustive(model, history, order)
-        assert [tuple(item) for item in found[user].tolist()] == sorted(
+        assert [tuple(item) for item in codes_found[user].tolist()] == sorted(
             expected, key=expected.get, reverse=True
         )
         assert scores[user].tolist() == pytest.approx(sorted(expected.values(), reverse=True), abs=1e-4)
 
 
-def test_one_forward_per_beam_over_padded_sequences() -> None:
+def test_one_forward_pass_per_beam_over_padded_sequences() -> None:
     model = tiny(digits=3, codes=8, items=5)
     shapes = []
     model.register_forward_hook(
@@ -100,14 +98,14 @@ def test_histories_keep_their_most_recent_items() -> None:
     assert torch.equal(model.padded(padded, 3), long[:, -3:])
 
 
-def test_greedy_reveals_the_masked_digit_with_the_widest_margin() -> None:
+def test_greedy_unmasks_the_masked_digit_with_the_widest_margin() -> None:
     probabilities = torch.tensor([[[0.5, 0.4, 0.1], [0.6, 0.2, 0.2], [0.9, 0.1, 0.0]]])
     assert next_digit(probabilities.log(), torch.tensor([[-1, -1, -1]]), "greedy").tolist() == [2]
     assert next_digit(probabilities.log(), torch.tensor([[-1, -1, 0]]), "greedy").tolist() == [1]
     assert next_digit(probabilities.log(), torch.tensor([[-1, -1, 0]]), "left-to-right").tolist() == [0]
 
 
-def test_the_written_out_attention_equals_the_fused_one() -> None:
+def test_the_plain_attention_equals_the_fused_one() -> None:
     attention = tiny(width=16).blocks[0].attention
     x, mask = torch.randn(2, 8, 16), torch.zeros(2, 1, 1, 8)
     mask[1, :, :, 5:] = torch.finfo(torch.float32).min
@@ -120,7 +118,7 @@ def test_the_written_out_attention_equals_the_fused_one() -> None:
     )
 
 
-def test_the_loss_starts_uniform_and_training_learns_a_constant_catalogue() -> None:
+def test_the_loss_starts_uniform_and_training_learns_a_constant_item() -> None:
     torch.manual_seed(0)
     model = ReferenceModel(digits=2, codes=4, items=4, width=16, layers=1, heads=2, mlp=32)
     torch.nn.init.zeros_(model.head.weight)
@@ -133,11 +131,11 @@ def test_the_loss_starts_uniform_and_training_learns_a_constant_catalogue() -> N
     )  # H·V + 2 = 10 equally likely tokens
     assert (
         sum(losses[-10:]) / 10 < 0.5
-    )  # not zero: where all is masked, relative positions cannot tell the digits apart
+    )  # not zero: with all tokens masked, relative positions do not distinguish the digits
     assert reference_beam_search(model, sids[:1, :1], beams=1)[0].tolist() == [[[1, 3]]]
 
 
-def test_the_paper_s_sizes() -> None:
+def test_the_sizes_of_the_paper() -> None:
     model = ReferenceModel()
     assert model.embedding.num_embeddings == model.head.out_features == 1282
     assert model.items * model.digits == 120

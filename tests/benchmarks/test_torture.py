@@ -1,4 +1,4 @@
-"""A handful of the kills and signals of `make torture`."""
+"""A few of the kills and signals of `make torture`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills are POSIX")
-def test_a_training_anew_stands_a_few_kills() -> None:
-    """In a process of its own: it forks, which this one, full of threads, must not."""
+def test_a_repeated_training_survives_a_few_kills() -> None:
+    """The trials run in a process of their own, since a process with threads must not fork."""
     command = [sys.executable, "-m", "benchmarks.torture", "--kills", "2", "--stage", "train --force"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "SIGKILL, train --force" in done.stdout
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    assert "SIGKILL, train --force" in child.stdout

@@ -1,4 +1,4 @@
-"""Beam search word by word, in plain Python: every combination of codes of every beam, and of these the K best."""
+"""Beam search in plain Python: it builds every combination of codes of every beam and keeps the K best."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import numpy as np
 from tests.decode.paths import next_masked
 
 Partial = tuple[int, ...]
-LogProbability = Callable[[Partial, list[int], tuple[int, ...]], np.float32]
+Logits = Callable[[Partial], np.ndarray]  # one partial SID (V where masked) → log-probabilities [S, V]
+TokenLogProb = Callable[[Partial, list[int], tuple[int, ...]], np.float32]
 
 
 def search(
-    logits: Callable[[Partial], np.ndarray],
-    token_log_prob: LogProbability,
+    logits: Logits,
+    token_log_prob: TokenLogProb,
     sids: list[Partial],
     codes: int,
-    split: tuple[int, ...],
+    schedule: tuple[int, ...],
     beams: int,
     *,
     unmask: str,
@@ -26,52 +27,60 @@ def search(
     horizon: int = 1,
     constrained: bool = True,
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """Scores and items (−1 for what is none) of the K best beams, best first; of equal scores the lower items.
+    """Return scores and items (−1 for a part that is no item) of the K best beams, best first.
+
+    Of beams with equal scores the one with lower items comes first.
 
     Args:
-        logits: one partial SID (V where masked) → log-probabilities [S, V].
-        gain: of a partial SID, the digits it reveals and their codes.
-        sids: of the items, in the order of their numbers.
-        split: digits that each evaluation reveals.
+        logits: the model.
+        token_log_prob: log-probability of unmasking digits together: a partial SID, the digits and their
+            codes → a number.
+        sids: semantic IDs in the order of the items' numbers.
+        codes: V.
+        schedule: number of digits that each function evaluation unmasks.
+        beams: K.
+        unmask: order of unmasking.
+        order: permutation of the digits, for the order "random".
+        horizon: k.
+        constrained: if true, beams reach only semantic IDs of the catalogue.
     """
     H = len(sids[0])
     number = {sid: item for item, sid in enumerate(sids)}
-    prefixes = {
-        tuple(c if h in shown else codes for h, c in enumerate(s))
-        for s in sids
-        for r in range(H + 1)
-        for shown in _subsets(H, r)
+    partials = {
+        tuple(code if h in unmasked else codes for h, code in enumerate(sid))
+        for sid in sids
+        for size in range(H + 1)
+        for unmasked in itertools.combinations(range(H), size)
     }
 
     def parts(partial: Partial) -> list[Partial]:
         return [partial[start : start + H] for start in range(0, len(partial), H)]
 
     kept: list[tuple[float, Partial]] = [(np.float32(0), (codes,) * (horizon * H))]
-    for count in split:
-        grown = []
+    for count in schedule:
+        children = []
         for score, partial in kept:
             digits = next_masked(logits(partial), partial, unmask, order, codes)[:count]
             for values in itertools.product(range(codes), repeat=count):
                 child = list(partial)
                 for digit, value in zip(digits, values, strict=True):
                     child[digit] = value
-                if not constrained or all(part in prefixes for part in parts(tuple(child))):
-                    grown.append((score + token_log_prob(partial, digits, values), tuple(child)))
-        kept = sorted(grown, key=lambda entry: -entry[0])[:beams]
-    found = [
+                if not constrained or all(part in partials for part in parts(tuple(child))):
+                    children.append((score + token_log_prob(partial, digits, values), tuple(child)))
+        kept = sorted(children, key=lambda entry: -entry[0])[:beams]
+    ranked = [
         (float(score), tuple(number.get(part, -1) for part in parts(partial))) for score, partial in kept
     ]
     return sorted(
-        found, key=lambda entry: (-entry[0], [item if item >= 0 else len(sids) for item in entry[1]])
+        ranked, key=lambda entry: (-entry[0], [item if item >= 0 else len(sids) for item in entry[1]])
     )
 
 
-def _subsets(digits: int, size: int) -> itertools.combinations:
-    return itertools.combinations(range(digits), size)
+def independent(logits: Logits) -> TokenLogProb:
+    """Return the log-probability of digits that are independent of each other given the visible ones.
 
-
-def apart(logits: Callable[[Partial], np.ndarray]) -> LogProbability:
-    """Digits that are independent of each other given what is visible, added one after another in float32."""
+    The digits' log-probabilities are added one after another in float32.
+    """
 
     def token_log_prob(partial: Partial, digits: list[int], values: tuple[int, ...]) -> np.float32:
         logp = logits(partial)

@@ -1,4 +1,4 @@
-"""The exhaustive scorer against plain Python, and beam search against the exhaustive scorer."""
+"""The exhaustive scorer compared with plain Python, and beam search compared with the exhaustive scorer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_item_has_the_score_of_its_path(unmask: str, digits: int, codes: i
     users, index = torch.arange(2), PartialIndex(sids, codes)
     for T in range(1, digits + 1):
         decoding = Decoding(unmask=unmask, nfe=T, seed=5)
-        found = score_every_item(model, users, index, decoding)
+        result = score_every_item(model, users, index, decoding)
         order = random_order(users, digits, 5).tolist() if unmask == "random" else [None, None]
         for user in range(2):
 
@@ -32,10 +32,10 @@ def test_every_item_has_the_score_of_its_path(unmask: str, digits: int, codes: i
                 return model(torch.tensor(partial).expand(2, 1, -1))[user, 0].numpy()
 
             truth = paths(one, unmask, decoding.unmask_schedule(digits), order[user], digits, codes)
-            np.testing.assert_allclose(found[user], [truth[tuple(sid)] for sid in sids.tolist()], atol=1e-5)
+            np.testing.assert_allclose(result[user], [truth[tuple(sid)] for sid in sids.tolist()], atol=1e-5)
 
 
-def test_competing_digits_leave_no_single_path() -> None:
+def test_an_item_has_many_paths_where_digits_compete() -> None:
     model, sids = TableModel(1, 2, 3), catalogue(4, 2, 3)
     with pytest.raises(ValueError, match="many paths"):
         score_every_item(model, torch.arange(1), PartialIndex(sids, 3), Decoding(unmask="confidence"))
@@ -54,18 +54,18 @@ def test_competing_digits_leave_no_single_path() -> None:
 def test_a_beam_as_wide_as_the_catalogue_is_exact(
     digits: int, codes: int, items: int, spare: int, unmask: str, T: int, seed: int
 ) -> None:
-    """Every order, every T, catalogues that share most of their digits, more beams than items."""
+    """Every order, every T, catalogues whose items share most digits, and more beams than items."""
     sids = catalogue(items, digits, codes, seed)
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=len(sids) + spare, seed=seed)
     model, users = TableModel(3, digits, codes, seed), torch.arange(3)
     index = PartialIndex(sids, codes, decoding.reachable(digits))
-    found = beam_search(model, users, index, decoding)
+    result = beam_search(model, users, index, decoding)
     assert model.evaluations == min(T, digits)
     scores, items_ = score_every_item(model, users, index, decoding).sort(dim=1, descending=True)
-    assert torch.equal(found.items[:, : len(sids), 0], items_)
-    torch.testing.assert_close(found.scores[:, : len(sids)], scores, atol=1e-4, rtol=1e-4)
-    assert (found.items[:, len(sids) :] == -1).all()
-    assert found.scores[:, len(sids) :].isneginf().all()
+    assert torch.equal(result.items[:, : len(sids), 0], items_)
+    torch.testing.assert_close(result.scores[:, : len(sids)], scores, atol=1e-4, rtol=1e-4)
+    assert (result.items[:, len(sids) :] == -1).all()
+    assert result.scores[:, len(sids) :].isneginf().all()
 
 
 def test_one_evaluation_scores_a_large_catalogue_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The partial-SID index against a set of tuples."""
+"""The index of partial SIDs compared with a set of tuples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) ->
     numbers = np.random.default_rng(0).choice(codes**digits, items, replace=False)
     sids = np.stack(np.unravel_index(numbers, (codes,) * digits), axis=1)
     index = PartialIndex(sids, codes)
-    every = torch.tensor(list(itertools.product(range(codes + 1), repeat=digits)))  # V stands for masked
+    every = torch.tensor(list(itertools.product(range(codes + 1), repeat=digits)))  # V is a masked digit
     truth = [
         any(all(p in (codes, s) for p, s in zip(partial, sid, strict=True)) for sid in sids.tolist())
         for partial in every.tolist()
@@ -29,13 +29,13 @@ def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) ->
     assert index.lookup(index.number(full)).tolist() == [of_sid.get(tuple(s), -1) for s in full.tolist()]
 
 
-def test_only_what_an_order_reaches_is_built() -> None:
+def test_only_partial_sids_that_an_order_reaches_are_built() -> None:
     sids = np.unique(np.random.default_rng(0).integers(0, 5, (200, 4)), axis=0)
     every, reached = (
         PartialIndex(sids, 5),
         PartialIndex(sids, 5, Decoding(unmask="left-to-right").reachable(4)),
     )
-    distinct = [len(np.unique(sids[:, :revealed], axis=0)) for revealed in range(5)]
+    distinct = [len(np.unique(sids[:, :unmasked], axis=0)) for unmasked in range(5)]
     assert len(reached.partials) == sum(distinct) < len(every.partials)
     assert reached.bytes < every.bytes
     assert bool(torch.isin(reached.partials, every.partials).all())
@@ -44,7 +44,7 @@ def test_only_what_an_order_reaches_is_built() -> None:
     assert Decoding(unmask="greedy").reachable(4) is Decoding(unmask="random").reachable(4) is None
 
 
-def test_more_digits_than_an_index_takes_are_refused() -> None:
+def test_too_many_digits_for_an_index_are_refused() -> None:
     sids = np.eye(13, dtype=np.int64)
     with pytest.raises(UserError, match="Items of 13 digits have 2\\^13 sets of digits.*left-to-right"):
         PartialIndex(sids, 2)
@@ -57,9 +57,10 @@ def test_more_digits_than_an_index_takes_are_refused() -> None:
 def test_a_number_that_does_not_fit_is_refused() -> None:
     with pytest.raises(
         UserError,
-        match="of 8 digits of 256 codes have more partial SIDs than 64 bits count.*maskgr tokenize --sids",
+        match="of 8 digits of 256 codes have more partial SIDs than a 64-bit number can count.*"
+        "maskgr tokenize --sids",
     ):
         PartialIndex(np.zeros((1, 8), dtype=np.int64), 256)
     assert PartialIndex(np.full((1, 7), 255), 256).lookup(torch.tensor([257**7 // 256 * 255])).tolist() == [
         0
-    ]  # the longest that fit
+    ]  # the largest number of digits that fits

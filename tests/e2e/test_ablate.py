@@ -1,4 +1,4 @@
-"""`maskgr ablate` as a person runs it."""
+"""`maskgr ablate` on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRID = [
 ]
 
 
-def test_a_grid_whose_runs_have_processes_of_their_own(
+def test_a_grid_with_a_process_for_each_run(
     toy: Workspace, maskgr: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = maskgr("ablate", *GRID, "--jobs", 2)

@@ -1,4 +1,4 @@
-"""The program as a person runs it: real processes, what they print, what they leave, how they fail."""
+"""The command line as a subprocess: its output, its files and its errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.workspace import Workspace
 from tests.conftest import PATIENCE, ROOT, write_toy
 
 Maskgr = Callable[..., subprocess.CompletedProcess[str]]
-# The program, but in the midst of one training step it says so and waits to be told to go on.
+# The program, which in one training step creates the file `reached` and waits for the file `go`.
 PAUSING = """
 import sys, time
 from pathlib import Path
@@ -46,44 +46,44 @@ TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
 def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskgr) -> None:
     trained = maskgr(*TRAIN, "--steps", 40, "--name", "first")
     assert trained.returncode == 0, trained.stderr
-    for said in (
+    for text in (
         "Data set: toy",
         "No embeddings of toy yet",
         "Semantic IDs lsa-2x16 of toy must be made",
         "Trained first",
     ):
-        assert said in trained.stderr
+        assert text in trained.stderr
     measured = maskgr("eval", "--unmask", "greedy", "--nfe", 3)
     assert measured.returncode == 0, measured.stderr
     assert "Run: first (the newest" in measured.stderr
     assert re.search(r"Decoded 200 users in .* users/s", measured.stderr)
-    assert "3 evaluations (1+1+1 digits)" in measured.stdout
+    assert "3 function evaluations (1+1+1 digits)" in measured.stdout
 
     folder = toy.run("first").evaluation("greedy-t3-k20-constrained")
     ranks = artifacts.read(folder / "ranks.parquet", "ranks")["rank"].to_pylist()
-    found = {
+    metrics = {
         (r["metric"], r["k"]): r["value"]
         for r in artifacts.read(folder / "metrics.parquet", "metrics").to_pylist()
     }
     for k in (5, 10, 20):
         hits = [r for r in ranks if r is not None and r <= k]
-        assert found["recall", k] == pytest.approx(len(hits) / 200)
-        assert found["ndcg", k] == pytest.approx(sum(1 / math.log2(r + 1) for r in hits) / 200)
+        assert metrics["recall", k] == pytest.approx(len(hits) / 200)
+        assert metrics["ndcg", k] == pytest.approx(sum(1 / math.log2(r + 1) for r in hits) / 200)
         assert f"{100 * len(hits) / 200:.2f}" in measured.stdout
-    assert ("recall", 40) not in found  # 20 beams cannot tell
+    assert ("recall", 40) not in metrics  # there are 20 beams
 
     again = maskgr("eval", "--unmask", "greedy", "--nfe", 3)
     assert "is evaluated already" in again.stderr
     assert again.stdout == measured.stdout
-    seen = toy.require_dataset().sequences
+    sequences = toy.require_dataset().sequences
     done = maskgr("eval", "--exclude-seen")
-    assert "unseen items" in done.stdout
+    assert "seen items excluded" in " ".join(done.stdout.split())  # the title may be wrapped
     kept = artifacts.read(
-        toy.run("first").evaluation("greedy-k20-constrained-unseen") / "recommendations.parquet",
+        toy.run("first").evaluation("greedy-k20-constrained-exclude-seen") / "recommendations.parquet",
         "recommendations",
     )
     for history, items in zip(
-        artifacts.read(seen, "sequences")["items"].to_pylist(), kept["items"].to_pylist(), strict=True
+        artifacts.read(sequences, "sequences")["items"].to_pylist(), kept["items"].to_pylist(), strict=True
     ):
         assert not set(history[:-1]) & set(items)
     for other in (
@@ -114,11 +114,11 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         ([*TRAIN, "--model", "gru"], "--model 'gru' is unknown"),
         (
             [*TRAIN, "--model", "sasrec"],
-            "--model sasrec knows items by number, not by semantic IDs; leave out --sids, --codebook",
+            "--model sasrec identifies items by number, not by semantic IDs; leave out --sids, --codebook",
         ),
         (
             ["train", "--model", "sasrec", "--tokens", "item"],
-            "--tokens means nothing to --model sasrec; it goes with maskgr",
+            "^error: --tokens has no effect on --model sasrec, only on maskgr. Leave it out.$",
         ),
         ([*TRAIN, "--gpus", 4], r"--gpus 4: PyTorch sees 0 GPUs on this machine.*without --gpus"),
         ([*TRAIN, "--width", 15], "--width 15 must be a multiple"),
@@ -147,11 +147,12 @@ def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr, arguments: 
     assert not toy.runs
 
 
-def test_what_files_hold_does_not_command_the_terminal(maskgr: Maskgr, tmp_path: Path) -> None:
+def test_the_contents_of_files_do_not_control_the_terminal(maskgr: Maskgr, tmp_path: Path) -> None:
     title = "\x1b]0;title\x07"
     (tmp_path / f"in{title}.csv").write_text(f"us{title}er,item_id,timestamp\n1,2,3\n")
     (tmp_path / "recipe.toml").write_text(
-        'title = "T\\u001b[2J"\ndatasets = ["toy"]\nmetrics = ["R@5"]\n[[system]]\nname = "S\\u009b31m"\nmodel = "sasrec"\n'
+        'title = "T\\u001b[2J"\ndatasets = ["toy"]\nmetrics = ["R@5"]\n'
+        '[[system]]\nname = "S\\u009b31m"\nmodel = "sasrec"\n'
     )
     failed = maskgr("import", "toy", "--interactions", f"in{title}.csv")
     assert failed.returncode == 2
@@ -161,8 +162,8 @@ def test_what_files_hold_does_not_command_the_terminal(maskgr: Maskgr, tmp_path:
     assert r"T\x1b[2J" in listed.stdout and r"S\x9b31m" in listed.stdout, listed.stderr
     mistyped = maskgr("train", f"--{title}")
     assert mistyped.returncode == 2 and r"\x1b]0;title" in mistyped.stderr
-    for said in (failed, listed, mistyped):
-        assert not {"\x1b", "\x07", "\x9b"} & {*said.stdout, *said.stderr}
+    for process in (failed, listed, mistyped):
+        assert not {"\x1b", "\x07", "\x9b"} & {*process.stdout, *process.stderr}
 
 
 def test_a_model_of_item_ids_needs_no_semantic_ids(toy: Workspace, maskgr: Maskgr) -> None:
@@ -176,7 +177,7 @@ def test_a_model_of_item_ids_needs_no_semantic_ids(toy: Workspace, maskgr: Maskg
     assert "ids" in maskgr("show").stdout
 
 
-def test_no_data_set_says_how_to_get_one(maskgr: Maskgr) -> None:
+def test_the_message_without_a_data_set_says_how_to_get_one(maskgr: Maskgr) -> None:
     failed = maskgr("train")
     assert failed.returncode == 2
     assert "maskgr download beauty" in failed.stderr
@@ -212,7 +213,7 @@ def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, t
     reached, go = tmp_path / "reached", tmp_path / "go"
 
     def start(pause: int, *arguments: object) -> subprocess.Popen[str]:
-        """A process that is in the midst of the step."""
+        """Start a process and return it once it is in the training step `pause`."""
         command = [sys.executable, "-c", PAUSING, str(pause), str(reached), str(go), *map(str, arguments)]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
         while not reached.exists():
@@ -227,9 +228,11 @@ def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, t
     process = start(24, *options)
     process.send_signal(signal.SIGINT)
     go.touch()
-    said = process.communicate(timeout=PATIENCE)[1]
+    output = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130
-    assert "Stopped at step 25; the state is saved. Continue with: maskgr train --resume --name long" in said
+    assert (
+        "Stopped at step 25; the state is saved. Continue with: maskgr train --resume --name long" in output
+    )
     assert (config()["state"], config()["steps"]) == ("interrupted", 25)
     refused = maskgr(*options)
     assert refused.returncode == 2

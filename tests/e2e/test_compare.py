@@ -1,4 +1,4 @@
-"""Runs compared as a person does it."""
+"""Comparison of runs on the command line."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_runs_are_compared_with_the_first(
         }
         assert table[0]["difference"] == pytest.approx((hits[name] - hits["long"]) / 200)
         assert rows[name][0].startswith(f"{100 * hits[name] / 200:.2f} ±")
-        assert hits[name] < hits["long"]  # two steps teach less than sixty
+        assert hits[name] < hits["long"]  # two training steps are fewer than sixty
         for row in table:
             label = f"{'R' if row['metric'] == 'recall' else 'N'}@{row['k']}"
             interval = f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
@@ -62,7 +62,7 @@ def test_runs_are_compared_with_the_first(
 
 
 def cells_of(text: str) -> list[list[str]]:
-    """The body of a printed table."""
+    """Return the cells of the body of a printed table."""
     return [
         [cell.strip() for cell in line.strip("│").split("│")]
         for line in text.splitlines()

@@ -1,4 +1,4 @@
-"""Dense and unified retrieval as a person runs them."""
+"""Dense and unified retrieval on the command line."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]
 
 
 def recommended(toy: Workspace, decoding: str) -> dict[str, list]:
+    """Return the recommendations of the run "dense" by column."""
     return artifacts.read(
         toy.run("dense").evaluation(decoding) / "recommendations.parquet", "recommendations"
     ).to_pydict()
@@ -25,14 +26,14 @@ def recommended(toy: Workspace, decoding: str) -> dict[str, list]:
 def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> None:
     trained = maskgr(*TRAIN, "--steps", 40, "--dense", "--whole-item", 0.5, "--name", "dense")
     assert trained.returncode == 0, trained.stderr
-    for retrieval, said in (
+    for retrieval, description in (
         ("dense", "text embeddings predicted by layer 1 · dense retrieval, 20 of 60 items"),
-        ("unified", "unified retrieval: greedy, 3 evaluations"),
-        ("generative", "16 codes · greedy, 3 evaluations"),
+        ("unified", "unified retrieval: greedy, 3 function evaluations"),
+        ("generative", "16 codes · greedy, 3 function evaluations"),
     ):
         measured = maskgr("eval", "--retrieval", retrieval)
         assert measured.returncode == 0, measured.stderr
-        assert said in measured.stdout
+        assert description in measured.stdout
     assert "retrieval" not in measured.stdout
     names = ("dense-k20", "unified-greedy-k20-constrained", "greedy-k20-constrained")
     dense, unified, generative = (recommended(toy, name) for name in names)
@@ -48,18 +49,24 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
             assert scores == sorted(scores, reverse=True)
         changed += unified["items"][user] != generative["items"][user]
     assert changed > 100
-    sunk = maskgr("eval", "--retrieval", "unified", "--no-constrained", "--beams", 10)
-    assert sunk.returncode == 0, sunk.stderr
+    measured = maskgr("eval", "--retrieval", "unified", "--no-constrained", "--beams", 10)
+    assert measured.returncode == 0, measured.stderr
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"retrieval": "dense", "nfe": 2}, "without beams; leave out --nfe"),
-        ({"retrieval": "dense", "unmask_counts": "1,2"}, "without beams; leave out --unmask-counts"),
+        (
+            {"retrieval": "dense", "nfe": 2},
+            "^--nfe has no effect on --retrieval dense, which scores .* without beams. Leave it out.$",
+        ),
+        (
+            {"retrieval": "dense", "unmask_counts": "1,2"},
+            "^--unmask-counts has no effect on --retrieval dense, .* without beams. Leave it out.$",
+        ),
         (
             {"retrieval": "dense", "guidance": 1.0, "constrained": False},
-            "without beams; leave out --no-constrained, --guidance",
+            "^--no-constrained, --guidance have no effect on --retrieval dense, .* Leave them out.$",
         ),
         (
             {"retrieval": "sparse"},
@@ -67,7 +74,7 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
         ),
     ],
 )
-def test_settings_of_beams_are_refused_without_beams(settings: dict, message: str) -> None:
+def test_dense_retrieval_refuses_settings_of_beams(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Decoding(**settings)
 
@@ -77,5 +84,6 @@ def test_a_mistake_is_one_clear_line(toy: Workspace, maskgr: Maskgr) -> None:
     assert failed.returncode == 2
     assert (
         failed.stderr
-        == "error: --retrieval dense scores every item in one evaluation, without beams; leave out --nfe.\n"
+        == "error: --nfe has no effect on --retrieval dense, which scores every item at once, without beams. "
+        "Leave it out.\n"
     )

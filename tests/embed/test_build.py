@@ -125,7 +125,7 @@ def test_skips_what_is_up_to_date_and_says_why_it_remakes(dataset: Dataset, prog
     build_embeddings(dataset, EmbedConfig(dimensions=3), progress)
     assert "Making embeddings lsa of toy again: its items changed." in progress.messages
     build_embeddings(dataset, EmbedConfig(dimensions=3), progress, force=True)
-    assert "Making embeddings lsa of toy again: as asked." in progress.messages
+    assert "Making embeddings lsa of toy again: as requested." in progress.messages
     assert artifacts.stale(path) is None
 
 

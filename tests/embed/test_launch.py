@@ -230,7 +230,7 @@ def test_the_user_error_is_the_one_to_tell(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Process 2 of 2 was killed, most likely for want of memory"):
+    with pytest.raises(UserError, match="Process 2 of 2 was killed, most likely because the memory"):
         launch._raise({0: failure(1, 6), 1: failure(-9, 5)}, tmp_path, 2)
 
 

@@ -331,7 +331,7 @@ def test_unknown_id(dataset: Dataset, progress: ListProgress, monkeypatch: pytes
             "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
             f"http://127.0.0.1:{hub.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
         )
-        with pytest.raises(UserError, match="is not a valid model identifier.*Check the id") as raised:
+        with pytest.raises(UserError, match="is not a valid model identifier.*Check the ID") as raised:
             build_embeddings(dataset, EmbedConfig(encoder="someone/no-such-encoder"), progress)
         hub.shutdown()
     assert "\n" not in str(raised.value)

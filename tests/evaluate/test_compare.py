@@ -16,16 +16,15 @@ from pipelines.evaluate import compare as compare_module
 from pipelines.evaluate import metrics as metrics_module
 from pipelines.evaluate.compare import (
     PERMUTATIONS,
-    Ranking,
+    check_comparable_runs,
     compare,
     compare_runs,
     differences,
-    read_ranking,
-    refuse_unlike_runs,
     sign_flip_test,
 )
 from pipelines.evaluate.metrics import RESAMPLES, gains_by_rank, metrics_table
-from pipelines.workspace import Workspace
+from pipelines.evaluate.ranking import Ranking, read_ranking
+from pipelines.workspace import FORMAT_VERSION, Workspace
 
 KEYS = [(metric, k) for metric in ("recall", "ndcg") for k in (5, 10)]
 
@@ -236,7 +235,7 @@ def test_p_is_uniform_where_runs_are_alike_and_small_where_not() -> None:
     ("changed", "message"),
     [
         ({"split": "validation"}, "split test against validation"),
-        ({"ranks": np.ones((8, 2), int)}, "items ahead 1 against 2"),
+        ({"ranks": np.ones((8, 2), int)}, "horizon 1 against 2"),
         ({"beams": 20}, "list length 10 against 20"),
         ({"ranks": np.ones(7, int)}, "number of targets 8 against 7"),
         ({"user": np.arange(1, 9)}, "column user differs in 8 of 8 rows"),
@@ -268,12 +267,13 @@ def test_runs_that_cannot_be_alike_are_refused_unevaluated(
 ) -> None:
     runs = [workspace.run(name) for name in ("first", "second")]
     for run, difference in zip(runs, ({}, changed), strict=True):
-        artifacts.write_json(run.config, {"dataset": "toy", "train": {"horizon": 1}, **difference})
+        config = {"format": FORMAT_VERSION, "dataset": "toy", "train": {"horizon": 1}}
+        artifacts.write_json(run.config, {**config, **difference})
     if message is None:
-        refuse_unlike_runs(runs, horizon)
+        check_comparable_runs(runs, horizon)
     else:
         with pytest.raises(UserError, match=f"Runs first and second cannot be compared: {message}"):
-            refuse_unlike_runs(runs, horizon)
+            check_comparable_runs(runs, horizon)
 
 
 def test_lists_too_short_for_any_metric() -> None:

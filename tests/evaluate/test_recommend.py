@@ -1,4 +1,4 @@
-"""Recommendations of untrained models: what a person has seen is left out, the rest moves up; how users are put into batches."""
+"""Recommendations of untrained models without the seen items, and the batches of users."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ HISTORIES = [[3, 7, 1, 4], [5], [20, 21, 20]]
 
 
 @pytest.mark.parametrize("name", ["maskgr", "sasrec"])
-def test_unseen_leaves_out_the_history_alone(name: str) -> None:
+def test_exclude_seen_removes_the_items_of_the_history_alone(name: str) -> None:
+    """Later items move up, and places without an item come last."""
     model, users = build(name), split(HISTORIES, [0, 0, 0])
-    every, exclude_seen = search(model, users, beams=N), search(model, users, beams=N, exclude_seen=True)
+    every, unseen = search(model, users, beams=N), search(model, users, beams=N, exclude_seen=True)
     for row, history in enumerate(HISTORIES):
-        kept = [
-            place for place, item in enumerate(every.items[row, :, 0]) if item >= 0 and item not in history
-        ]
+        kept = [rank for rank, item in enumerate(every.items[row, :, 0]) if item >= 0 and item not in history]
         assert len(kept) == N - len(set(history))  # the beams hold the whole catalogue
-        assert exclude_seen.items[row, :, 0].tolist() == [
+        assert unseen.items[row, :, 0].tolist() == [
             *every.items[row, kept, 0],
             *[-1] * len(set(history)),
         ]
         np.testing.assert_array_equal(
-            exclude_seen.scores[row], [*every.scores[row, kept], *[-np.inf] * len(set(history))]
+            unseen.scores[row], [*every.scores[row, kept], *[-np.inf] * len(set(history))]
         )
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 10_000])
-def test_batches_are_of_one_length_the_longest_first_and_fit(tokens: int) -> None:
-    """So that no batch is padded, and where the memory does not suffice it shows at once."""
+def test_a_batch_has_histories_of_one_length_and_fits(tokens: int) -> None:
+    """No batch has padding. The longest come first, so that a lack of memory shows at once."""
     lengths = np.random.default_rng(0).integers(1, 30, 200)
     users = split([[0] * n for n in lengths], [0] * 200)
     for beams, once in ((1, False), (4, False), (4, True)):
         batches = batch_rows(users, 20, 3, beams, tokens, once, users=30)
         assert sorted(np.concatenate(batches).tolist()) == list(range(200))
-        seen = [np.minimum(lengths[rows], 20) for rows in batches]
-        assert all(len(set(each)) == 1 for each in seen)
-        firsts = [each[0] for each in seen]
+        batch_lengths = [np.minimum(lengths[rows], 20) for rows in batches]
+        assert all(len(set(each)) == 1 for each in batch_lengths)
+        firsts = [each[0] for each in batch_lengths]
         assert firsts == sorted(firsts, reverse=True)
         for rows, items in zip(batches, firsts, strict=True):
             cost = 3 * ((1 if once else beams) * items + beams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipelines.data.splits import Split
 from pipelines.errors import UserError
 from pipelines.evaluate import report
 from pipelines.evaluate.metrics import metrics_table
+from pipelines.evaluate.recommend import Recommendations
 
 FILES = ["metrics.parquet", "ranks.parquet", "recommendations.parquet"]
 
@@ -31,16 +33,20 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     recommended = np.argsort(rng.random((20, 30)), axis=1)[:, :10].astype(np.int32)
     recommended[3] = -1
     recommended[4, 2] = -1
+    scores = -np.sort(rng.random((20, 10)), axis=1).astype(np.float32)
+    invalid = (recommended < 0).sum(axis=1)
     return {
         "split": split,
-        "recommended": recommended[:, :, None],
-        "scores": -np.sort(rng.random((20, 10)), axis=1).astype(np.float32),
-        "invalid": (recommended < 0).sum(axis=1),
-        "duplicates": np.zeros(20, int),
+        "recommendations": Recommendations(recommended[:, :, None], scores, invalid, np.zeros(20, int)),
         "config": {"seed": 1, "beams": 10},
         "inputs": {"weights": source},
         "seconds": 2.5,
     }
+
+
+def changed(arguments: dict[str, Any], **values: np.ndarray) -> dict[str, Any]:
+    """The arguments with other recommendations."""
+    return {**arguments, "recommendations": dataclasses.replace(arguments["recommendations"], **values)}
 
 
 def test_three_files_that_agree(tmp_path: Path, arguments: dict[str, Any]) -> None:
@@ -48,7 +54,7 @@ def test_three_files_that_agree(tmp_path: Path, arguments: dict[str, Any]) -> No
     assert sorted(p.name for p in folder.iterdir()) == FILES
     given = artifacts.read(folder / "recommendations.parquet", "recommendations").to_pylist()
     for row, items, scores in zip(
-        given, arguments["recommended"].squeeze(2), arguments["scores"], strict=True
+        given, arguments["recommendations"].items.squeeze(2), arguments["recommendations"].scores, strict=True
     ):
         assert row["items"] == [
             item if item >= 0 else None for item in items.tolist()
@@ -58,7 +64,7 @@ def test_three_files_that_agree(tmp_path: Path, arguments: dict[str, Any]) -> No
     for rank, target, items in zip(
         ranks["rank"].to_pylist(),
         arguments["split"].first_target,
-        arguments["recommended"].squeeze(2),
+        arguments["recommendations"].items.squeeze(2),
         strict=True,
     ):
         assert (rank is None and target not in items) or items[rank - 1] == target
@@ -80,10 +86,11 @@ def test_metrics_follow_from_recommendations(tmp_path: Path, arguments: dict[str
 
 
 def test_places_without_a_beam_are_left_out(tmp_path: Path, arguments: dict[str, Any]) -> None:
-    arguments["recommended"][5, 7:], arguments["scores"][5, 7:] = -1, -np.inf
+    recommendations = arguments["recommendations"]
+    recommendations.items[5, 7:], recommendations.scores[5, 7:] = -1, -np.inf
     folder = report.write_evaluation(tmp_path / "eval" / "greedy", **arguments)
     row = artifacts.read(folder / "recommendations.parquet", "recommendations").to_pylist()[5]
-    assert row["items"] == arguments["recommended"][5, :7, 0].tolist()
+    assert row["items"] == recommendations.items[5, :7, 0].tolist()
     assert len(row["scores"]) == 7
 
 
@@ -105,7 +112,7 @@ def test_a_second_evaluation_replaces_the_first_whole(tmp_path: Path, arguments:
     folder = tmp_path / "eval" / "greedy"
     report.write_evaluation(folder, **arguments)
     found = arguments["split"].targets[:, None]
-    report.write_evaluation(folder, **{**arguments, "recommended": np.repeat(found, 10, axis=1)})
+    report.write_evaluation(folder, **changed(arguments, items=np.repeat(found, 10, axis=1)))
     assert report.read_metrics(folder)["value"][0].as_py() == 1.0
     assert [p.name for p in folder.parent.iterdir()] == ["greedy"]
     assert sorted(p.name for p in folder.iterdir()) == FILES
@@ -124,7 +131,7 @@ def test_a_failure_leaves_what_was_there(
 
     monkeypatch.setattr(*((Path, "rename") if failure == "rename" else (report, "metrics_table")), refuse)
     with pytest.raises(KeyboardInterrupt if failure == "interrupt" else UserError, match="no space left"):
-        report.write_evaluation(folder, **{**arguments, "invalid": np.zeros(20, int)})
+        report.write_evaluation(folder, **changed(arguments, invalid=np.zeros(20, int)))
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert [p.name for p in folder.parent.iterdir()] == ["greedy"]
 
@@ -132,7 +139,7 @@ def test_a_failure_leaves_what_was_there(
 def test_nothing_appears_where_there_was_nothing(tmp_path: Path, arguments: dict[str, Any]) -> None:
     folder = tmp_path / "eval" / "greedy"
     with pytest.raises(UserError):
-        report.write_evaluation(folder, **{**arguments, "invalid": np.full(20, 11)})
+        report.write_evaluation(folder, **changed(arguments, invalid=np.full(20, 11)))
     assert list(folder.parent.iterdir()) == []
     with pytest.raises(UserError, match="Run `maskgr eval` first"):
         report.read_metrics(folder)

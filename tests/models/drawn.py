@@ -1,4 +1,4 @@
-"""What a model drew to train on, item by item."""
+"""Masked items of the training batches that a model draws."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ import numpy as np
 
 
 def masked_items(items: np.ndarray, weights: np.ndarray) -> Iterator[tuple[list[int], np.ndarray, int]]:
-    """Each item with a masked digit, of [B, n] items: its sequence without padding, the sequence's weights [n, H], its place there."""
+    """Yield each item with a masked digit.
+
+    Args:
+        items: int [B, n], −1 at padding.
+        weights: loss weights of the digits [B, n, H], 0 where a digit is visible.
+
+    Yields:
+        The item's sequence without padding, the weights [n', H] of the sequence, and the item's position.
+    """
     for row, weight in zip(items, weights, strict=True):
-        real = [int(item) for item in row if item >= 0]
-        weight = weight[-len(real) :]
-        for place in np.flatnonzero((weight > 0).any(1)):
-            yield real, weight, int(place)
+        sequence = [int(item) for item in row if item >= 0]
+        weight = weight[-len(sequence) :]
+        for position in np.flatnonzero((weight > 0).any(1)):
+            yield sequence, weight, int(position)

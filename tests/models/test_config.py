@@ -1,10 +1,10 @@
-"""What configurations say of themselves."""
+"""Labels of model configurations."""
 
 from __future__ import annotations
 
 import pytest
 
-from pipelines.models.config import said
+from pipelines.models.config import label
 from pipelines.models.registry import MODELS, model_config
 from pipelines.train.configure import configure
 
@@ -17,11 +17,11 @@ from pipelines.train.configure import configure
             "maskgr",
             {"layers": 2, "width": 64, "dropout": 0.3, "whole_item": 0.0},
             (),
-        ),  # sizes make no other kind
+        ),  # sizes make no other kind of model
         (
             "maskgr",
             {"attention": "prefix", "tokens": "item", "likelihood": "item"},
-            ("prefix attention", "item tokens", "joint digits"),
+            ("prefix attention", "item tokens", "item softmax"),
         ),
         ("maskgr", {"centroids": True, "whole_item": 0.9}, ("centroids", "whole item 0.9")),
         ("maskgr", {"label_smoothing": 0.1, "next_item": 0.8}, ("label smoothing 0.1", "next item 0.8")),
@@ -31,31 +31,31 @@ from pipelines.train.configure import configure
         (
             "dreamrec",
             {"ranking": 1.0, "vector_length": 0.3, "residual": True},
-            ("cross-entropy 1", "vectors 0.3 long", "residual"),
+            ("cross-entropy 1", "vectors of length 0.3", "residual"),
         ),
     ],
 )
-def test_traits_name_what_makes_another_kind_of_model(
+def test_traits_are_the_values_that_make_another_kind_of_model(
     model: str, settings: dict, traits: tuple[str, ...]
 ) -> None:
     assert model_config(model, settings).traits == traits
 
 
-def test_every_choice_of_small_is_named_beside_the_published_settings() -> None:
+def test_the_traits_of_small_are_its_departures_from_the_publication() -> None:
     assert {*configure("maskgr", "small", {})[0].traits} >= {
-        *("prefix attention", "item tokens", "joint digits", "centroids", "item embeddings", "repeat bias"),
+        *("prefix attention", "item tokens", "item softmax", "centroids", "item embeddings", "repeat bias"),
     }
     for model in MODELS:
         published = configure(model, "paper", {})[0]
         assert published.departures(published) == ()
 
 
-def test_values_as_tables_say_them() -> None:
+def test_labels_of_values_in_tables() -> None:
     assert [
-        said("centroids", False),
-        said("optimizer", "muon"),
-        said("sids", 3),
-        said("mask_ratio", 0.2),
+        label("centroids", False),
+        label("optimizer", "muon"),
+        label("sids", 3),
+        label("mask_ratio", 0.2),
     ] == [
         *("no centroids", "Muon", "sids 3", "mask ratio 0.2"),
     ]

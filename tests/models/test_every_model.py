@@ -1,4 +1,4 @@
-"""What every model must pass: it learns a known pattern, a batch is its members, save and load change nothing, no device is waited for."""
+"""Tests that every model must pass."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ TEXT = np.random.default_rng(1).normal(size=(N, 6)).astype(np.float32)
 TINY = {"layers": 1, "width": 32, "heads": 2, "mlp": 64, "dropout": 0.0, "max_items": 6}
 OWN = {
     "maskgr": {"tokens": "item", "next_item": 0.8}
-}  # fewer steps than the paper's needs, which tests/train has
-STEPS = 120  # enough for every model to know what comes next
-
-
+}  # needs fewer steps than the model of the paper, which tests/train trains
+STEPS = 120  # enough for every model to learn the next item
 CATALOGUE = Catalogue.of(SIDS, V, TEXT)
 
 
 def build(name: str, seed: int = 0, catalogue: Catalogue = CATALOGUE, **settings: object) -> Recommender:
+    """Return a small model in evaluation mode."""
     torch.manual_seed(seed)
     return loading.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), catalogue).eval()
 
 
-def split(histories: list[list[int]], following: list[int]) -> Split:
+def split(histories: list[list[int]], targets: list[int]) -> Split:
+    """Return a split with one user for each history and its target."""
     offsets = np.cumsum([0, *map(len, histories)])
     items = np.concatenate(histories).astype(np.int32)
     return Split(
-        items, offsets, np.arange(len(histories), dtype=np.int32), np.array(following, np.int32)[:, None]
+        items, offsets, np.arange(len(histories), dtype=np.int32), np.array(targets, np.int32)[:, None]
     )
 
 
 def search(model: Recommender, users: Split, sids: np.ndarray = SIDS, **decoding: object) -> Recommendations:
+    """Return the recommendations of a model, by default of 5 beams."""
     index = PartialIndex(sids, V) if isinstance(model, DigitModel) else None
-    chosen = resolve_decoding(Decoding(**{"beams": 5, "nfe": model.validation_nfe, **decoding}), model)
-    return recommend(model, users, index, chosen, ListProgress())
+    resolved = resolve_decoding(Decoding(**{"beams": 5, "nfe": model.validation_nfe, **decoding}), model)
+    return recommend(model, users, index, resolved, ListProgress())
 
 
 @pytest.fixture(params=MODELS)
@@ -58,7 +59,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_it_learns_what_comes_next(name: str) -> None:
-    """Item i is followed by item i + 1: after seconds it stands among the first five of thirty for nearly all, and mostly first."""
+    """Item i + 1 follows item i. After seconds of training it is nearly always among the first five of thirty
+    items, and mostly the first.
+    """
     model, rng = build(name), np.random.default_rng(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(STEPS):
@@ -71,16 +74,16 @@ def test_it_learns_what_comes_next(name: str) -> None:
         loss.backward()
         optimizer.step()
     histories = [[(end - 2) % N, (end - 1) % N, end] for end in range(N)]
-    found = search(model, split(histories, [(end + 1) % N for end in range(N)]))
-    ranks = rank_targets(found.items, np.array([[(end + 1) % N] for end in range(N)]))
+    result = search(model, split(histories, [(end + 1) % N for end in range(N)]))
+    ranks = rank_targets(result.items, np.array([[(end + 1) % N] for end in range(N)]))
     assert (ranks > 0).mean() > 0.9
     assert (ranks == 1).mean() > 0.5
 
 
 def test_a_batch_is_its_members(name: str) -> None:
     model = build(name)
-    histories, following = [[3, 7, 1, 4], [5, 2, 9, 4], [8], [20, 21]], [0, 0, 0, 0]
-    together = search(model, split(histories, following))
+    histories = [[3, 7, 1, 4], [5, 2, 9, 4], [8], [20, 21]]
+    together = search(model, split(histories, [0] * 4))
     for row in range(4):
         users = split(histories[row : row + 1], [0])
         alone = search(model, Split(users.items, users.offsets, np.array([row], np.int32), users.targets))
@@ -89,28 +92,30 @@ def test_a_batch_is_its_members(name: str) -> None:
 
 
 def test_scores_are_float32_in_any_precision(name: str) -> None:
-    """Of bfloat16 scores many would tie. Narrow blocks multiply in float32 on a CPU, so that for most models nothing is left to differ."""
+    """Many bfloat16 scores would tie. On a CPU narrow blocks multiply in float32, so that most models give
+    the same scores in both precisions.
+    """
     model, users = build(name), split([[3, 7, 1, 4], [8]], [0, 0])
     whole = search(model, users, beams=N)
     with torch.autocast("cpu", torch.bfloat16):
-        found = search(model.train().eval(), users, beams=N)
-    assert found.scores.dtype == np.float32
-    for scores in found.scores:
+        result = search(model.train().eval(), users, beams=N)
+    assert result.scores.dtype == np.float32
+    for scores in result.scores:
         real = scores[np.isfinite(scores)]
         assert len(set(real.tolist())) == len(real) > 0
-    if name not in ("liger", "dreamrec"):  # whose texts and denoiser are no blocks
-        np.testing.assert_array_equal(found.items, whole.items)
-        np.testing.assert_array_equal(found.scores, whole.scores)
+    if name not in ("liger", "dreamrec"):  # their text heads and denoiser multiply in bfloat16
+        np.testing.assert_array_equal(result.items, whole.items)
+        np.testing.assert_array_equal(result.scores, whole.scores)
 
 
 def test_items_are_numbers_without_meaning(name: str) -> None:
-    """Items in another order, 0 among them: the same losses and the same recommendations."""
+    """Items in another order, item 0 among them, give the same losses and the same recommendations."""
     order = np.random.default_rng(4).permutation(N)  # new number → old number
-    place = np.argsort(order)
+    new_number = np.argsort(order)
     model, other = build(name), build(name, catalogue=Catalogue.of(SIDS[order], V, TEXT[order]))
     weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     for tensor in weights.values():
-        if tensor.dim() and N <= len(tensor) <= N + 1:  # a row for each item, and one for a mask after them
+        if tensor.dim() and N <= len(tensor) <= N + 1:  # a row for each item, and perhaps one for MASK
             tensor[:N] = tensor[:N][order]
     other.load_state_dict(weights)
     rows = np.array(
@@ -118,42 +123,44 @@ def test_items_are_numbers_without_meaning(name: str) -> None:
         np.int32,
     )
     losses = []
-    for each, items in ((model, rows), (other, np.where(rows >= 0, place[rows], -1).astype(np.int32))):
+    for each, items in ((model, rows), (other, np.where(rows >= 0, new_number[rows], -1).astype(np.int32))):
         drawn = each.make_training_batch(items, np.random.default_rng(1))
         torch.manual_seed(0)
         losses.append(each(*drawn, *([np.arange(3)[:, None]] if each.uses_user_ids else [])).item())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     histories = [[3, order[0], 7], [order[0]], [5, 2, 9, order[0]]]
-    found = search(model, split(histories, [0] * 3))
-    again = search(other, split([place[history].tolist() for history in histories], [0] * 3), SIDS[order])
-    np.testing.assert_array_equal(np.where(again.items >= 0, order[again.items], -1), found.items)
-    np.testing.assert_allclose(again.scores, found.scores, rtol=1e-4, atol=1e-5)
+    result = search(model, split(histories, [0] * 3))
+    renumbered = search(
+        other, split([new_number[history].tolist() for history in histories], [0] * 3), SIDS[order]
+    )
+    np.testing.assert_array_equal(np.where(renumbered.items >= 0, order[renumbered.items], -1), result.items)
+    np.testing.assert_allclose(renumbered.scores, result.scores, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("D", "M"), [(32, 64), (64, 96)])
 def test_it_has_the_parameters_of_its_parts(D: int, M: int) -> None:
-    """By hand, D the width and M the MLP's: a matrix, a bias or a norm more or less is another model than the one that was published."""
+    """The number of parameters counted by hand, with width D and MLP width M. A matrix, a bias or a norm more
+    or less is another model than the published one.
+    """
     C, E = H * V, TEXT.shape[1]
-    norm, step, block, look = 2 * D, D * D + D, 4 * D * D + 2 * D * M + M + D + 4 * D, 4 * D * D + 2 * D
-    encoder, decoder = block + norm, block + look + norm
+    norm, step, block, cross = 2 * D, D * D + D, 4 * D * D + 2 * D * M + M + D + 4 * D, 4 * D * D + 2 * D
+    encoder, decoder = block + norm, block + cross + norm
     sasrec, tiger = N * D + encoder, (C + 2) * D + encoder + decoder + C * D
     expected = {
         "maskgr": (C + H + 1) * D + encoder + C * D,
         "sasrec": sasrec,
-        "bert4rec": sasrec + D,  # the mask
+        "bert4rec": sasrec + D,  # MASK
         "maskgr-items": sasrec + D,
         "tiger": tiger,
         "liger": tiger + E * H * D + norm + D * E + 1,
         "dreamrec": sasrec
-        + D
+        + D  # the embedding of no history
         + step
-        + 3 * D * M
-        + M
-        + M * D
-        + D,  # no history; step; what goes into the MLP; what comes out
+        + (3 * D * M + M)  # first layer of the MLP
+        + (M * D + D),  # second layer of the MLP
         "cadirec": sasrec + encoder + step,
         "rpg": C * D + H * D * D + encoder,
-        "diffgrm": (C + H) * D + 2 * H * D + encoder + 4 * (block + look) + norm + C * D,
+        "diffgrm": (C + H) * D + 2 * H * D + encoder + 4 * (block + cross) + norm + C * D,
     }
     assert {
         name: sum(p.numel() for p in build(name, width=D, mlp=M).parameters()) for name in MODELS
@@ -161,8 +168,8 @@ def test_it_has_the_parameters_of_its_parts(D: int, M: int) -> None:
 
 
 def test_no_item_is_found_twice(name: str) -> None:
-    found = search(build(name), split([[3, 7], [5, 2, 9, 4]], [0, 0]), beams=N)
-    for row in found.items[:, :, 0]:
+    result = search(build(name), split([[3, 7], [5, 2, 9, 4]], [0, 0]), beams=N)
+    for row in result.items[:, :, 0]:
         real = row[row >= 0]
         assert len(set(real.tolist())) == len(real)
 
@@ -178,7 +185,7 @@ def test_save_and_load_change_nothing(name: str, tmp_path: Path) -> None:
 
 
 def test_padding_changes_no_loss(name: str) -> None:
-    """Rows of a step may be cut into passes of any width."""
+    """The rows of a step may be cut into forward passes of any length."""
     model = build(name)
     rows = np.array([[-1, -1, 3, 7, 2], [-1, -1, -1, 4, 9]], np.int32)
     drawn = model.make_training_batch(rows, np.random.default_rng(1))
@@ -190,10 +197,11 @@ def test_padding_changes_no_loss(name: str) -> None:
 
 
 def test_a_training_step_asks_its_device_for_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a device that holds no values, whatever would wait for one fails: shapes come from the host alone, forward and backward."""
-    monkeypatch.setattr(
-        torch, "is_autocast_enabled", lambda *_: False
-    )  # PyTorch knows no autocast for such a device
+    """A meta tensor has no values, so that reading one fails: all shapes come from the host, forward and
+    backward.
+    """
+    # PyTorch does not know autocast for the device "meta".
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     model = build(name, dropout=0.1)
     drawn = model.make_training_batch(
         np.array([[-1, -1, 3, 7], [5, 2, 9, 4]], np.int32), np.random.default_rng(1)

@@ -86,7 +86,7 @@ def test_made_again_only_for_a_reason(dataset: Dataset, progress: ListProgress) 
     assert said() == "Making SIDs lsa-2x8 of toy from its embeddings lsa."
     first = read_sids(dataset.sids("lsa-2x8"))
     assert "up to date" in said()
-    assert "again (as asked)" in said(force=True)
+    assert "again (as requested)" in said(force=True)
     assert "its configuration changed (iterations)" in said(
         TokenizeConfig(2, 8, iterations=3), name="lsa-2x8"
     )

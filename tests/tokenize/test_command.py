@@ -53,7 +53,7 @@ def test_mistakes_end_with_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_random_sids_leave_no_energy_to_speak_of(
+def test_random_sids_have_no_relative_quantization_error(
     toy: Workspace, progress: ListProgress, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = toy.dataset("toy")

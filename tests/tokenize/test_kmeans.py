@@ -33,7 +33,7 @@ def test_each_layer_finds_the_clusters_that_the_layer_before_left() -> None:
     assert {tuple(c) for c in found.centroids[0].round(3)} == {tuple(c) for c in COARSE}
     assert same_partition(found.codes[:, 1] == found.codes[0, 1], fine == fine[0])
     total = 24 / 3 * (COARSE**2).sum() + 24 * 9  # coarse · fine cancels within each cluster
-    assert found.error == pytest.approx([24 * 9 / total, 0], abs=1e-6)
+    assert found.relative_error == pytest.approx([24 * 9 / total, 0], abs=1e-6)
 
 
 def test_the_seed_decides_and_more_layers_extend_the_codes() -> None:
@@ -54,11 +54,11 @@ def test_zero_vectors_cluster_without_a_fault() -> None:
     vectors[:10] = np.random.default_rng(3).normal(size=(10, 4))
     found = quantize(vectors, TokenizeConfig(num_levels=3, codebook=8), Silent())
     assert len(np.unique(found.codes[10:], axis=0)) == 1
-    assert quantize(vectors[10:], TokenizeConfig(num_levels=2, codebook=8), Silent()).error == [0, 0]
+    assert quantize(vectors[10:], TokenizeConfig(num_levels=2, codebook=8), Silent()).relative_error == [0, 0]
 
 
 def test_unit_residuals_cluster_directions_layer_by_layer() -> None:
-    """By hand: what a layer leaves is brought to unit length before the next; the energy left counts lengths as they are."""
+    """By hand: residuals are scaled to unit length; the relative quantization error is of unscaled ones."""
     vectors = np.random.default_rng(4).normal(1, 1, (300, 6)).astype(np.float32)
     config = TokenizeConfig(num_levels=3, codebook=8, unit_residuals=True)
     found, before = quantize(vectors, config, Silent()), vectors.copy()
@@ -77,11 +77,13 @@ def test_unit_residuals_cluster_directions_layer_by_layer() -> None:
             nearest == found.codes[:, digit]
         ).mean() > 0.97  # Lloyd's iterations may stop before the last item has moved
         left -= length * centroids[found.codes[:, digit]]
-        assert found.error[digit] == pytest.approx(np.square(left).sum() / np.square(vectors).sum(), rel=0.03)
+        assert found.relative_error[digit] == pytest.approx(
+            np.square(left).sum() / np.square(vectors).sum(), rel=0.03
+        )
     scaled = quantize(
         vectors * np.random.default_rng(5).uniform(1, 9, (300, 1)).astype(np.float32), config, Silent()
     )
     assert (scaled.codes == found.codes).mean() > 0.97  # lengths mean nothing
     assert quantize(
         np.zeros((20, 4), np.float32), TokenizeConfig(num_levels=2, codebook=4, unit_residuals=True), Silent()
-    ).error == [0, 0]
+    ).relative_error == [0, 0]

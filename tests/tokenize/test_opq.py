@@ -24,8 +24,8 @@ def test_the_rotation_is_one_and_finds_what_columns_hide() -> None:
     vectors, config = hidden_product(), TokenizeConfig(2, 8, "opq")
     rotation = learn_rotation(vectors, config)
     assert rotation @ rotation.T == pytest.approx(np.eye(8), abs=1e-5)
-    plain = pq.quantize(vectors, TokenizeConfig(2, 8, "pq"), Silent()).error[-1]
-    assert quantize(vectors, config, Silent()).error[-1] < 0.6 * plain
+    plain = pq.quantize(vectors, TokenizeConfig(2, 8, "pq"), Silent()).relative_error[-1]
+    assert quantize(vectors, config, Silent()).relative_error[-1] < 0.6 * plain
 
 
 def test_the_seed_decides() -> None:
@@ -48,6 +48,6 @@ def test_digits_may_be_many_and_need_not_divide_the_columns() -> None:
     assert [len(np.unique(column)) for column in found.codes.T] == [
         32
     ] * 16  # none of them is about columns of zeros
-    assert found.error[-1] < 0.02
+    assert found.relative_error[-1] < 0.02
     with pytest.raises(UserError, match="--method opq with --sids 19"):
         quantize(vectors, TokenizeConfig(19, 32, "opq"), Silent())

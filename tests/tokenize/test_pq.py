@@ -30,7 +30,9 @@ def test_each_digit_tells_its_own_columns_apart() -> None:
     found = quantize(vectors, TokenizeConfig(2, 2, "pq"), Silent())
     assert same_partition(found.codes[:, 0], left)
     assert same_partition(found.codes[:, 1], right)
-    assert found.error == pytest.approx([0.5, 0.0], abs=0.01)  # each half holds half of the energy
+    assert found.relative_error == pytest.approx(
+        [0.5, 0.0], abs=0.01
+    )  # each half holds half of the sum of squares
     other = vectors.copy()
     other[:, 2:] = 0
     assert np.array_equal(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.tokenize import quality
-from pipelines.tokenize.quality import neighbour_agreement, quality_table
+from pipelines.tokenize.quality import neighbor_agreement, quality_table
 from pipelines.tokenize.quantization import group_equal
 
 
@@ -39,7 +39,7 @@ def agreement_by_brute_force(vectors: np.ndarray, first: np.ndarray, queries: li
     for item in queries:
         distance = np.square(vectors - vectors[item]).sum(axis=1)
         distance[item] = np.inf
-        nearest = np.argsort(distance)[: quality.NEIGHBOURS]
+        nearest = np.argsort(distance)[: quality.NEIGHBORS]
         shares.append(np.mean(first[nearest] == first[item]))
     return float(np.mean(shares))
 
@@ -48,16 +48,16 @@ def test_neighbours_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(101, 6)).astype(np.float32)
     first = rng.integers(0, 3, 101)
-    assert neighbour_agreement(vectors, first) == pytest.approx(
+    assert neighbor_agreement(vectors, first) == pytest.approx(
         agreement_by_brute_force(vectors, first, list(range(101)))
     )
     monkeypatch.setattr(quality, "QUERIES", 11)  # a larger catalogue is sampled evenly, ends included
-    assert neighbour_agreement(vectors, first) == pytest.approx(
+    assert neighbor_agreement(vectors, first) == pytest.approx(
         agreement_by_brute_force(vectors, first, list(range(0, 101, 10)))
     )
 
 
 def test_an_item_is_not_its_own_neighbour_even_among_equal_vectors() -> None:
     vectors = np.zeros((30, 3), np.float32)
-    assert neighbour_agreement(vectors, np.arange(30)) == 0
-    assert neighbour_agreement(vectors, np.zeros(30, np.int64)) == 1
+    assert neighbor_agreement(vectors, np.arange(30)) == 0
+    assert neighbor_agreement(vectors, np.zeros(30, np.int64)) == 1

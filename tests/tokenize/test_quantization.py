@@ -34,8 +34,8 @@ def test_centroids_sum_to_the_vectors_up_to_the_reported_error(
     for digit in range(3):
         rebuilt += found.centroids[digit][found.codes[:, digit]]
         left = np.square(vectors - rebuilt).sum() / np.square(vectors).sum()
-        assert found.error[digit] == pytest.approx(left, rel=1e-4, abs=1e-6)
-    assert found.error == sorted(found.error, reverse=True)
+        assert found.relative_error[digit] == pytest.approx(left, rel=1e-4, abs=1e-6)
+    assert found.relative_error == sorted(found.relative_error, reverse=True)
     assert found.codes.shape == (200, 3)
     assert found.codes.min() >= 0
     assert found.codes.max() < min(codebook, 200)

@@ -15,7 +15,7 @@ def digits(items: int, num_levels: int, codebook: int, seed: int = 0, value: flo
     """Whole SIDs [N, H]."""
     vectors = np.full((items, 4), value, np.float32)
     found = quantize(vectors, TokenizeConfig(num_levels, codebook, "random", seed=seed), Silent())
-    assert found.error is None and found.centroids is None
+    assert found.relative_error is None and found.centroids is None
     return np.column_stack([found.codes, found.last])
 
 

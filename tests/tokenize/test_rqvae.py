@@ -71,8 +71,11 @@ def test_each_digit_leaves_less_and_all_of_them_about_what_kmeans_leaves() -> No
     vectors = curved()
     found = quantize(vectors, SMALL, Silent())
     assert found.codes.shape == (400, 3)
-    assert found.error == sorted(found.error, reverse=True)
-    assert found.error[-1] < 1.2 * kmeans.quantize(vectors, TokenizeConfig(3, 8), Silent()).error[-1]
+    assert found.relative_error == sorted(found.relative_error, reverse=True)
+    assert (
+        found.relative_error[-1]
+        < 1.2 * kmeans.quantize(vectors, TokenizeConfig(3, 8), Silent()).relative_error[-1]
+    )
     assert all(len(np.unique(column)) >= 7 for column in found.codes.T)
 
 
@@ -116,5 +119,5 @@ def test_seed_decides_and_scale_does_not() -> None:
 )
 def test_vectors_that_hardly_differ(vectors: np.ndarray) -> None:
     found = quantize(vectors.astype(np.float32), TokenizeConfig(2, 4, "rqvae", steps=3), Silent())
-    assert np.isfinite(found.error).all()
+    assert np.isfinite(found.relative_error).all()
     assert found.codes.max() < min(4, len(vectors))

@@ -11,7 +11,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.train.config import TrainConfig
-from pipelines.train.run import Plan
+from pipelines.train.plan import Plan
 from pipelines.workspace import Workspace
 
 SIZES = MaskGRConfig(layers=1, width=32, heads=2, mlp=64, dropout=0.1, max_items=8)

@@ -16,7 +16,8 @@ from pipelines.errors import UserError
 from pipelines.evaluate.run import evaluate_run
 from pipelines.train import loop
 from pipelines.train import run as training
-from pipelines.train.run import train_run, unfinished
+from pipelines.train.existing import find_unfinished
+from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan
@@ -62,14 +63,14 @@ def test_a_finished_run_outlives_a_killed_training_anew(
     with monkeypatch.context() as patch:
         patch.setattr(
             *{
-                "start": (training._Session, "announce", die),
+                "start": (training, "announce", die),
                 "step": (loop.Trainer, "_step", interrupted),
                 "description": (training, "install", die),
                 "move": (training, "install", begun),
             }[moment]
         )
         with pytest.raises(Killed):
-            train_run(toy, plan(sids, seed=1), progress, name="run", force=True)
+            train_run(toy, plan(sids, seed=1), progress, name="run", existing="replace")
     assert contents(trained) == before
     assert evaluate_run(toy, trained, Decoding(beams=5), progress).metrics.num_rows
     place = Workspace.find(toy.root)
@@ -77,13 +78,13 @@ def test_a_finished_run_outlives_a_killed_training_anew(
         assert train_run(place, plan(sids), progress, name="run") == trained
         assert (
             progress.messages[-1]
-            == "A training anew was interrupted. Continue it with: maskgr train --resume --name run"
+            == "A new training was interrupted. Continue it with: maskgr train --resume --name run"
         )
-        run, found = unfinished(place, None)
+        run, found = find_unfinished(place, None)
         assert (run.name, found) == ("run", plan(sids, seed=1))
-        train_run(place, found, progress, name=run.name, resume=True)
+        train_run(place, found, progress, name=run.name, existing="resume")
     if moment == "start":
-        train_run(place, plan(sids, seed=1), progress, name="run", force=True)
+        train_run(place, plan(sids, seed=1), progress, name="run", existing="replace")
     assert json.loads(trained.config.read_text())["train"]["seed"] == 1
     assert sorted(path.name for path in (toy.root / "runs").iterdir()) == ["run", "whole"]
     one, two = load_file(whole.weights), load_file(trained.weights)
@@ -98,7 +99,7 @@ def test_a_finished_run_names_its_weights(
     other = train_run(toy, plan(sids, seed=1), progress, name="other")
     trained.weights.write_bytes(other.weights.read_bytes())
     with pytest.raises(
-        UserError, match=r"model.safetensors are not the weights that .*config.json tells of.*train --force"
+        UserError, match=r"model.safetensors are not the weights that .*config.json records.*train --force"
     ):
         evaluate_run(toy, trained, Decoding(beams=5), progress)
     trained.weights.unlink()
@@ -112,10 +113,10 @@ def test_an_interrupted_training_anew_is_the_newest_to_resume(
     toy: Workspace, sids: str, trained: Run, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
-        unfinished(toy, None)
+        find_unfinished(toy, None)
     monkeypatch.setattr(loop.Trainer, "_step", die)
-    for name, force in (("other", False), ("run", True)):
+    for name, existing in (("other", "keep"), ("run", "replace")):
         with pytest.raises(Killed):
-            train_run(toy, plan(sids), progress, name=name, force=force)
-    assert unfinished(toy, None)[0] == trained.anew
-    assert unfinished(toy, "other")[0].name == "other"
+            train_run(toy, plan(sids), progress, name=name, existing=existing)
+    assert find_unfinished(toy, None)[0] == trained.anew
+    assert find_unfinished(toy, "other")[0].name == "other"

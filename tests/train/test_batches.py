@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.data.sequences import Sequences
-from pipelines.train.batches import Batches, cut, drop_random_items
+from pipelines.train.batches import Batches, drop_random_items, split_step
 
 LENGTHS = np.array([1, 3, 5, 5, 12, 40])
 SEQUENCES = Sequences(np.arange(LENGTHS.sum(), dtype=np.int32), np.concatenate([[0], np.cumsum(LENGTHS)]))
@@ -24,10 +24,10 @@ def epoch(batches: Batches, number: int) -> list[list[int]]:
 
 def test_an_epoch_holds_short_sequences_once_and_windows_of_long_ones() -> None:
     batches = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0)
-    assert batches.windows == 1 + 1 + 1 + 1 + 3 + 8
+    assert batches.windows_per_epoch == 1 + 1 + 1 + 1 + 3 + 8
     for number in range(3):
         rows = epoch(batches, number)
-        assert len(rows) == batches.windows
+        assert len(rows) == batches.windows_per_epoch
         short = sorted(row for row in rows if row[0] < LENGTHS[:4].sum())
         assert short == [list(range(0, 1)), list(range(1, 4)), list(range(4, 9)), list(range(9, 14))]
         assert all(
@@ -38,7 +38,7 @@ def test_an_epoch_holds_short_sequences_once_and_windows_of_long_ones() -> None:
 
 
 def test_the_last_items_alone_train_where_they_are_asked_for() -> None:
-    batches = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0, last=True)
+    batches = Batches(SEQUENCES, batch_size=3, max_items=5, seed=0, last_only=True)
     ends = [*SEQUENCES.offsets[1:].tolist()]
     for number in range(2):
         assert sorted(epoch(batches, number)) == [
@@ -69,7 +69,7 @@ def test_a_step_does_not_depend_on_where_training_began() -> None:
 @pytest.mark.parametrize("micro", [1, 7, 30, 10_000])
 def test_a_cut_loses_nothing_and_keeps_to_its_size(micro: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 25, 100)
-    pieces = cut(lengths, micro)
+    pieces = split_step(lengths, micro)
     assert sorted(np.concatenate(pieces).tolist()) == list(range(100))
     assert all(lengths[piece].sum() <= 1.5 * micro + 2 * lengths.max() for piece in pieces)
     ordered = lengths[np.concatenate(pieces)]

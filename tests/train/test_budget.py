@@ -14,17 +14,18 @@ from pipelines.errors import UserError
 from pipelines.train import loop, pace
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
-from pipelines.train.pace import Pace, spoken
-from pipelines.train.run import Plan, train_run
+from pipelines.train.pace import Pace, format_duration
+from pipelines.train.plan import Plan
+from pipelines.train.run import train_run
+from pipelines.train.schedule import learning_rate
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan
 
 
 def rate(used: float, **changes: object) -> float:
-    trainer = object.__new__(loop.Trainer)
-    trainer.config = TrainConfig(steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2, **changes)
-    return trainer.rate(used)
+    config = TrainConfig(steps=100, learning_rate=1.0, warmup=0.1, final_rate=0.2, **changes)
+    return learning_rate(config, used)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -53,7 +54,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def values(monkeypatch: pytest.MonkeyPatch, *recalls: float) -> None:
     """What validations will find, one after another."""
     found = iter(recalls)
-    monkeypatch.setattr("pipelines.train.run._Session.validate", lambda self: next(found))
+    monkeypatch.setattr("pipelines.train.validation.Validator.recall", lambda self: next(found))
 
 
 def config_of(run: Run) -> dict:
@@ -102,7 +103,7 @@ def test_the_minutes_hold_the_last_validation(
 ) -> None:
     """Of a minute whose validations take ten seconds each, training leaves as many for the last."""
     monkeypatch.setattr(
-        "pipelines.train.run._Session.validate",
+        "pipelines.train.validation.Validator.recall",
         lambda self: 0.1 * min(loop.time.monotonic() for _ in range(10)),
     )
     run = train_run(toy, plan(sids, steps=None, minutes=1.0, validations=2), progress)
@@ -205,4 +206,4 @@ def test_the_first_steps_tell_the_time() -> None:
     ],
 )
 def test_a_time_is_spoken_in_its_largest_unit(seconds: float, words: str) -> None:
-    assert spoken(seconds) == words
+    assert format_duration(seconds) == words

@@ -11,7 +11,7 @@ from maskgr_cli.app import app
 from pipelines.defaults import ensure_sids
 from pipelines.errors import UserError
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.train.run import Plan
+from pipelines.train.plan import Plan
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 
@@ -57,7 +57,7 @@ def test_they_are_made_by_the_method_asked_for_or_taken_by_name(toy: Workspace, 
     [
         (
             [*SMALL, "--method", "pq", "--embedding", "lsa"],
-            "--semantic-ids names semantic IDs that are made already; leave out --sids, --codebook, --method, --embedding.",
+            "--semantic-ids names semantic IDs that exist already; leave out --sids, --codebook, --method, --embedding.",
         ),
         (["--method", "kmeans"], "leave out --method."),  # typed, though it is the default
         (["--resume"], "--resume takes its settings from the run; leave out --preset, --semantic-ids."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 import subprocess
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines import artifacts
-from pipelines.ablate.engine import Job, work
+from pipelines.ablate.engine import run_job
+from pipelines.ablate.job import Job
 from pipelines.decode.config import Decoding
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.run import evaluate_run
@@ -23,8 +25,9 @@ from pipelines.models.registry import MODELS, model_config
 from pipelines.train import loop
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
-from pipelines.train.run import train_run, unfinished
-from pipelines.train.spaces import Among
+from pipelines.train.existing import find_unfinished
+from pipelines.train.run import train_run
+from pipelines.train.spaces import Choices
 from pipelines.train.tune import best_values, tune
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -109,14 +112,14 @@ def test_it_stops_and_keeps_the_last_good_weights(
     monkeypatch.undo()
     assert evaluate_run(toy, run, Decoding(beams=10), progress).metrics.num_rows
     for again in (
-        lambda: unfinished(toy, "run"),
-        lambda: train_run(toy, plan(sids, grad_clip=clip), progress, name="run", resume=True),
+        lambda: find_unfinished(toy, "run"),
+        lambda: train_run(toy, plan(sids, grad_clip=clip), progress, name="run", existing="resume"),
     ):
         with pytest.raises(UserError, match="diverged at step 8, and would again. Lower --learning-rate"):
             again()
     with pytest.raises(UserError, match="every run in .* is finished or diverged"):
-        unfinished(toy, None)
-    assert state_of(train_run(toy, plan(sids), progress, name="run", force=True))["state"] == "finished"
+        find_unfinished(toy, None)
+    assert state_of(train_run(toy, plan(sids), progress, name="run", existing="replace"))["state"] == "finished"
 
 
 def test_a_stop_between_the_fault_and_its_notice_saves_nothing(
@@ -124,7 +127,7 @@ def test_a_stop_between_the_fault_and_its_notice_saves_nothing(
 ) -> None:
     def fault(trainer: loop.Trainer) -> None:
         nan_loss(trainer)
-        loop.signal.raise_signal(loop.signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     break_at(monkeypatch, 2, fault)
     with pytest.raises(
@@ -163,13 +166,13 @@ def test_a_study_goes_on_and_a_grid_notes_why(
     break_at(monkeypatch, 1, nan_loss)
     looks = iter([0.0, 0.0, 1e9])  # one trial begins in the study's time, a second does not
     monkeypatch.setattr("pipelines.train.tune.time", SimpleNamespace(monotonic=lambda: next(looks)))
-    path = tune(toy, lambda values: plan(sids, **values), {"layers": Among((1, 2))}, "study", 1, progress)
+    path = tune(toy, lambda values: plan(sids, **values), {"layers": Choices((1, 2))}, "study", 1, progress)
     assert {row["state"] for row in artifacts.read(path, "trials").to_pylist()} == {"fail"}
     with pytest.raises(UserError, match="no finished trial"):
         best_values(path)
     monkeypatch.undo()
     break_at(monkeypatch, 1, nan_loss)
-    work(toy, Job("cell", plan(sids), "test", {"key": (Decoding(beams=10), False)}), progress)
+    run_job(toy, Job("cell", plan(sids), "test", {"key": (Decoding(beams=10), False)}), progress)
     assert (
         "cell diverged: the loss or its gradient is not finite at step 2"
         in artifacts.read_json(toy.run_result("key"))["reason"]

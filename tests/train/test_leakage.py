@@ -19,8 +19,9 @@ from pipelines import artifacts
 from pipelines.models.registry import MODELS, model_config
 from pipelines.train import loop, tune
 from pipelines.train.config import TrainConfig
-from pipelines.train.run import Plan, train_run
-from pipelines.train.spaces import Among, Between
+from pipelines.train.plan import Plan
+from pipelines.train.run import train_run
+from pipelines.train.spaces import Choices, FloatRange
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress, write_toy
 from tests.train.conftest import write_sids
@@ -151,9 +152,9 @@ def test_a_search_for_hyperparameters_sees_no_test_item(
 ) -> None:
     """Its trials and their results are the same where the last items are others; not where those before them are."""
     space = {
-        "dropout": Between(0.0, 0.8),
-        "layers": Among((1, 2)),
-        "learning_rate": Between(1e-4, 1e-1, log=True),
+        "dropout": FloatRange(0.0, 0.8),
+        "layers": Choices((1, 2)),
+        "learning_rate": FloatRange(1e-4, 1e-1, log=True),
     }
 
     def configured(values: dict[str, Any]) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +21,14 @@ from pipelines.data.splits import training
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.run import evaluate_run
+from pipelines.formats import FORMAT_VERSION
 from pipelines.models import loading
 from pipelines.models.loading import load_run
 from pipelines.train import loop
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
-from pipelines.train.run import describe, train_run, unfinished
+from pipelines.train.existing import find_unfinished
+from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan, write_sids
@@ -71,7 +74,7 @@ def test_a_resumed_run_is_one_that_never_stopped(
 
     def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[float, int]:
         if number == 6:
-            loop.signal.raise_signal(loop.signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return step(self, number, *rest)
 
     with monkeypatch.context() as patch:
@@ -82,9 +85,9 @@ def test_a_resumed_run_is_one_that_never_stopped(
     assert json.loads(halves.config.read_text())["state"] == "interrupted"
     with pytest.raises(UserError, match="--resume"):
         train_run(toy, plan(sids, optimizer=optimizer), progress, name="halves")
-    run, found = unfinished(toy, None)
+    run, found = find_unfinished(toy, None)
     assert (run.name, found) == ("halves", plan(sids, optimizer=optimizer))
-    train_run(toy, found, progress, name=run.name, resume=True)
+    train_run(toy, found, progress, name=run.name, existing="resume")
     assert "Resumed halves at step 7." in progress.messages
     one, two = losses(whole), losses(halves)
     assert list(one) == list(two) == list(range(1, 13))
@@ -122,8 +125,10 @@ def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(
     long, run = write_sids(toy, "long", digits=21, codes=7), toy.run("kept")
     run.path.mkdir(parents=True)
     run.weights.write_bytes(b"of an earlier training")
-    with pytest.raises(UserError, match="of 21 digits of 7 codes have more partial SIDs than 64 bits count"):
-        train_run(toy, plan(long), progress, name=run.name, force=True)
+    with pytest.raises(
+        UserError, match="of 21 digits of 7 codes have more partial SIDs than a 64-bit number can count"
+    ):
+        train_run(toy, plan(long), progress, name=run.name, existing="replace")
     assert run.weights.read_bytes() == b"of an earlier training"
 
 
@@ -191,19 +196,19 @@ def test_what_does_not_fit_is_refused_and_kept(
     train_run(toy, plan(sids), progress, name="run")
     assert "is trained already" in progress.messages[-1]
     with pytest.raises(UserError, match="nothing to resume: run run is finished"):
-        unfinished(toy, "run")
+        find_unfinished(toy, "run")
     with pytest.raises(UserError, match="--nfe 4 is more than the 3 digits"):
         evaluate_run(toy, run, Decoding(nfe=4), progress)
     run.state.write_bytes(b"not a checkpoint")
     config = json.loads(run.config.read_text())
     artifacts.write_json(run.config, {**config, "state": "interrupted"})
     with pytest.raises(UserError, match="state.safetensors is not a readable training state of this run"):
-        train_run(toy, plan(sids), progress, name="run", resume=True)
+        train_run(toy, plan(sids), progress, name="run", existing="resume")
     spoilt = bytearray(before[run.state])
     spoilt[-1] ^= 1  # of a tensor
     run.state.write_bytes(spoilt)
     with pytest.raises(UserError, match="its content is not what was written"):
-        train_run(toy, plan(sids), progress, name="run", resume=True)
+        train_run(toy, plan(sids), progress, name="run", existing="resume")
     for file in (run.state, run.config):
         file.write_bytes(before[file])
     assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
@@ -271,7 +276,8 @@ def test_a_spoilt_config_is_one_line(toy: Workspace, sids: str, case: str) -> No
     inputs = {name: {"path": str(path), "sha256": artifacts.digest(path)} for name, path in sources.items()}
     run = toy.run("run")
     artifacts.write_json(
-        run.config, {**describe(plan(sids)), "state": "running", "inputs": inputs, key: value}
+        run.config,
+        {"format": FORMAT_VERSION, **plan(sids).to_dict(), "state": "running", "inputs": inputs, key: value},
     )
     with pytest.raises(UserError, match=message):
-        unfinished(toy, "run") if key == "train" else load_run(toy, run, torch.device("cpu"))
+        find_unfinished(toy, "run") if key == "train" else load_run(toy, run, torch.device("cpu"))

@@ -10,21 +10,23 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.formats import FORMAT_VERSION
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.models.registry import MODELS
 from pipelines.train import tune as tuning
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
-from pipelines.train.run import Plan, train_run
-from pipelines.train.spaces import SPACES, Among, Between
+from pipelines.train.plan import Plan
+from pipelines.train.run import train_run
+from pipelines.train.spaces import SPACES, Choices, FloatRange
 from pipelines.train.tune import best_values, open_study, space_of, tune
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 
 SPACE = {
-    "dropout": Between(0.0, 0.8),
-    "layers": Among((1, 2, 3)),
-    "learning_rate": Between(1e-4, 1e-1, log=True),
+    "dropout": FloatRange(0.0, 0.8),
+    "layers": Choices((1, 2, 3)),
+    "learning_rate": FloatRange(1e-4, 1e-1, log=True),
 }
 
 
@@ -40,7 +42,7 @@ class Trainer:
         self.fail_at = fail_at
 
     def __call__(
-        self, workspace: Workspace, plan: Plan, progress: object, *, name: str, force: bool, should_prune: Any
+        self, workspace: Workspace, plan: Plan, progress: object, *, name: str, existing: str, should_prune: Any
     ) -> None:
         self.plans.append(plan)
         if self.fail_at == len(self.plans):
@@ -51,7 +53,8 @@ class Trainer:
             if should_prune(done, final * done / 3):
                 break
         artifacts.write_json(
-            workspace.run(name).config, {"best": {"recall@10": final * done / 3, "step": done}}
+            workspace.run(name).config,
+            {"format": FORMAT_VERSION, "best": {"recall@10": final * done / 3, "step": done}},
         )
 
 
@@ -131,7 +134,7 @@ def test_it_goes_on_where_it_stopped(
     assert len(trials) == 3 + len(again.plans)
     assert again.plans[0] != plan_of({})
     with pytest.raises(UserError, match="study with other settings"):
-        tune(workspace, plan_of, {"dropout": Between(0.0, 0.5)}, "study", 1, ListProgress())
+        tune(workspace, plan_of, {"dropout": FloatRange(0.0, 0.5)}, "study", 1, ListProgress())
 
 
 def test_values_that_do_not_go_together_are_a_failed_trial(
@@ -154,7 +157,7 @@ def test_every_space_is_of_options_that_the_model_has(model: str) -> None:
     model_settings, schedule = configure(model, "small", {})
     for option, where in SPACES[model].items():
         value = getattr(model_settings if hasattr(model_settings, option) else schedule, option)
-        assert value in where.values if isinstance(where, Among) else where.low <= value <= where.high
+        assert value in where.values if isinstance(where, Choices) else where.low <= value <= where.high
     assert space_of(model, {"dropout"}).keys() == SPACES[model].keys() - {"dropout"}
     with pytest.raises(UserError, match="leave one of"):
         space_of(model, set(SPACES[model]))

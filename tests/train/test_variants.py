@@ -84,7 +84,7 @@ def test_joint_digits_learn_in_any_order_and_number_of_evaluations(
 def test_joint_digits_of_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) -> None:
     run = train_run(
         toy,
-        plan(sids, next=2, next_item=0.8, tokens="item", likelihood="item", **{**LEARNS, "steps": 250}),
+        plan(sids, horizon=2, next_item=0.8, tokens="item", likelihood="item", **{**LEARNS, "steps": 250}),
         progress,
     )
     for T in (1, 6):
@@ -92,7 +92,7 @@ def test_joint_digits_of_several_items_ahead(toy: Workspace, sids: str, progress
 
 
 def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) -> None:
-    run = train_run(toy, plan(sids, next=2, next_item=0.8, **LEARNS), progress)
+    run = train_run(toy, plan(sids, horizon=2, next_item=0.8, **LEARNS), progress)
     sequences = artifacts.read(toy.require_dataset().sequences, "sequences")["items"].to_pylist()
     for T in (2, 6):
         found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, horizon=2)
@@ -150,7 +150,7 @@ def test_plans_that_contradict_themselves_are_refused(changes: dict, message: st
 
 def test_users_with_too_few_items_are_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:
     with pytest.raises(UserError, match="--horizon 4 needs 9 items of every user, and 200 users have fewer"):
-        train_run(toy, plan(sids, next=4), progress)
+        train_run(toy, plan(sids, horizon=4), progress)
 
 
 def test_guidance_remasking_and_the_approximate_cache(

@@ -1,4 +1,4 @@
-"""Options of the models over item ids. Light to import: the command line makes options of it."""
+"""Configurations of the models over item ids. Light to import: the command line makes options of them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any, ClassVar
 
 from pipelines.errors import UserError
 from pipelines.models.config import (
-    HISTORY_DROPOUT,
-    NEGATIVES,
-    NEXT_ITEM,
-    REPEAT_BIAS,
-    SMOOTHING,
     TEMPERATURE,
     ModelConfig,
+    history_dropout_option,
+    label_smoothing_option,
+    negatives_option,
+    next_item_option,
+    repeat_bias_option,
 )
-from pipelines.options import PART, SHARE, WEIGHT, check_number, option
+from pipelines.options import GIVEN, PART, SHARE, WEIGHT, check_number, option
 
 SASREC_LOSSES = ("softmax", "gbce", "bce")
 NOISE_SCHEDULES = ("linear", "cosine", "sqrt")
 NOISE_SCHEDULE = option(
-    f"How Gaussian noise grows with the steps: {', '.join(NOISE_SCHEDULES)}.", choices=NOISE_SCHEDULES
+    f"Schedule of the Gaussian noise: {', '.join(NOISE_SCHEDULES)}.", choices=NOISE_SCHEDULES
 )
 TIMESTEPS = (1, 100_000)
 
 
 @dataclass(frozen=True)
 class SASRecConfig(ModelConfig):
-    """A causal transformer over item ids (Kang and McAuley 2018, arXiv 1808.09781).
+    """Configuration of SASRec (Kang and McAuley 2018, arXiv 1808.09781).
 
     Raises:
-        UserError: as `ModelConfig`; a number of negatives that does not go with the loss.
+        UserError: see `ModelConfig`; `--loss gbce` without negatives.
     """
 
     name: ClassVar[str] = "sasrec"
@@ -40,128 +40,103 @@ class SASRecConfig(ModelConfig):
     loss: str = field(
         default="softmax",
         metadata=option(
-            "softmax over the catalogue, gbce (binary, many negatives, corrected), or bce (binary, one, as published).",
+            "Loss: softmax over the catalogue, gbce (binary, calibrated for its many negatives), or bce "
+            "(binary with one negative, as published).",
             choices=SASREC_LOSSES,
         ),
     )
-    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
-    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
-    negatives: int = field(default=0, metadata=NEGATIVES)
+    label_smoothing: float = field(default=0.0, metadata=label_smoothing_option({"loss": ("softmax",)}))
+    repeat_bias: bool = field(
+        default=False, metadata=repeat_bias_option({"loss": ("softmax",), "negatives": (0,)})
+    )
+    negatives: int = field(default=0, metadata=negatives_option({"loss": ("softmax", "gbce")}))
     calibration: float = field(
-        default=0.75, metadata=option("t of gBCE: 0 leaves its bias alone, 1 takes all of it away.", *SHARE)
+        default=0.75, metadata=option("Calibration t of gbce: 0 for none, 1 for full calibration.", *SHARE)
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_repeat_bias()
-        if self.loss != "softmax" and self.repeat_bias:
-            raise UserError(
-                f"--repeat-bias goes with --loss softmax, not with --loss {self.loss}. Take --no-repeat-bias."
-            )
-        if self.loss != "softmax" and self.label_smoothing:
-            raise UserError(
-                f"--label-smoothing goes with --loss softmax, not with --loss {self.loss}. Leave it out."
-            )
         if self.loss == "gbce" and not self.negatives:
-            raise UserError("--loss gbce needs --negatives; the authors take 256.")
-        if self.loss == "bce" and self.negatives:
-            raise UserError(
-                "--loss bce takes one negative, as published; leave out --negatives or take --loss gbce."
-            )
+            raise UserError("--loss gbce needs --negatives; the authors use 256.")
 
 
 @dataclass(frozen=True)
 class ClozeConfig(ModelConfig):
-    """What models that fill in masked item ids share.
+    """Configuration that the models of masked item ids share."""
 
-    Raises:
-        UserError: as `ModelConfig`; negatives with a repeat bias.
-    """
-
-    label_smoothing: float = field(default=0.0, metadata=SMOOTHING)
-    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
-    negatives: int = field(default=0, metadata=NEGATIVES)
-    next_item: float = field(default=0.0, metadata=NEXT_ITEM)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_repeat_bias()
+    label_smoothing: float = field(default=0.0, metadata=label_smoothing_option())
+    repeat_bias: bool = field(default=False, metadata=repeat_bias_option({"negatives": (0,)}))
+    negatives: int = field(default=0, metadata=negatives_option())
+    next_item: float = field(default=0.0, metadata=next_item_option())
 
 
 @dataclass(frozen=True)
 class BERT4RecConfig(ClozeConfig):
-    """A bidirectional transformer over item ids, cloze at a fixed masking ratio (Sun et al. 2019, arXiv 1904.06690)."""
+    """Configuration of BERT4Rec (Sun et al. 2019, arXiv 1904.06690)."""
 
     name: ClassVar[str] = "bert4rec"
     implementation: ClassVar[str] = "pipelines.models.item_models.bert4rec:BERT4Rec"
 
     mask_ratio: float = field(
-        default=0.2, metadata=option("Share ρ of items that the cloze masks.", 0.001, 1.0)
+        default=0.2, metadata=option("Share ρ of the items that is masked.", 0.001, 1.0)
     )
 
 
 @dataclass(frozen=True)
 class MaskGRItemsConfig(ClozeConfig):
-    """MaskGR over item ids instead of semantic IDs: every masking rate t ~ U(0, 1] (table 2)."""
+    """Configuration of MaskGR over item ids instead of semantic IDs (arXiv 2511.23021, table 2)."""
 
     name: ClassVar[str] = "maskgr-items"
-    implementation: ClassVar[str] = "pipelines.models.item_models.bert4rec:MaskGRItems"
+    implementation: ClassVar[str] = "pipelines.models.item_models.maskgr_items:MaskGRItems"
 
 
 @dataclass(frozen=True)
 class DiffusionConfig(ModelConfig):
-    """What models that add Gaussian noise to item embeddings share."""
+    """Configuration that the models with Gaussian diffusion of item embeddings share."""
 
-    timesteps: int = field(default=1000, metadata=option("Steps T of the Gaussian noise.", *TIMESTEPS))
+    timesteps: int = field(
+        default=1000, metadata=option("Number of steps of the Gaussian diffusion.", *TIMESTEPS)
+    )
     noise_schedule: str = field(default="linear", metadata=NOISE_SCHEDULE)
 
 
 @dataclass(frozen=True)
 class DreamRecConfig(DiffusionConfig):
-    """Guided diffusion of the next item's embedding (Yang et al. 2023, arXiv 2310.20453).
-
-    Raises:
-        UserError: as `ModelConfig`; a repeat bias without a ranking.
-    """
+    """Configuration of DreamRec (Yang et al. 2023, arXiv 2310.20453)."""
 
     name: ClassVar[str] = "dreamrec"
     implementation: ClassVar[str] = "pipelines.models.item_models.dreamrec:DreamRec"
 
-    history_dropout: float = field(default=0.1, metadata=HISTORY_DROPOUT)
+    history_dropout: float = field(default=0.1, metadata=history_dropout_option())
     ranking: float = field(
         default=0.0,
         metadata=option(
-            "Weight of a cross-entropy over the catalogue on the predicted embedding; 0: none, as published.",
+            "Weight of a cross-entropy over the catalogue, beside the squared error; 0: none, as published.",
             *WEIGHT,
         ),
     )
     vector_length: float = field(
         default=0.0,
         metadata=option(
-            "Length of items' vectors, where noise has √width; 0: as they are learnt from there, as published.",
+            "Length of item vectors, where noise has √width; 0: learned, as published.",
             *WEIGHT,
         ),
     )
     residual: bool = field(
         default=False,
-        metadata=option("Add the guidance to the MLP's prediction, scaled to the vectors' length."),
+        metadata=option(
+            "Add the guidance, scaled to the length of the vectors, to the prediction of the MLP."
+        ),
     )
-    repeat_bias: bool = field(default=False, metadata=REPEAT_BIAS)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.repeat_bias and not self.ranking:
-            raise UserError(
-                "--repeat-bias is learnt by the cross-entropy of --ranking. Give it a weight, or take --no-repeat-bias."
-            )
+    repeat_bias: bool = field(default=False, metadata=repeat_bias_option({"ranking": GIVEN}))
 
 
 @dataclass(frozen=True)
 class CaDiRecConfig(SASRecConfig, DiffusionConfig):
-    """SASRec with a contrast of views that diffusion makes (Cui et al. 2024, arXiv 2405.09369).
+    """Configuration of CaDiRec (Cui et al. 2024, arXiv 2405.09369).
 
     Raises:
-        UserError: as `SASRecConfig`; more steps of the reverse process than of the noise.
+        UserError: see `SASRecConfig`; more steps of the reverse process than of the diffusion.
     """
 
     name: ClassVar[str] = "cadirec"
@@ -171,7 +146,7 @@ class CaDiRecConfig(SASRecConfig, DiffusionConfig):
     replaced: float = field(
         default=0.1,
         metadata=option(
-            "Share of a sequence's items that a view replaces, and that the diffusion learns.", *PART
+            "Share of a sequence's items that a view replaces, and that the diffusion loss noises.", *PART
         ),
     )
     sampling_steps: int = field(
@@ -181,9 +156,7 @@ class CaDiRecConfig(SASRecConfig, DiffusionConfig):
     denoising: float = field(default=0.2, metadata=option("Weight of the diffusion loss.", *WEIGHT))
     temperature: float = field(
         default=1.0,
-        metadata=option(
-            "What products of representations are divided by in the contrastive loss.", *TEMPERATURE
-        ),
+        metadata=option("Temperature of the contrastive loss, the divisor of dot products.", *TEMPERATURE),
     )
 
     def __post_init__(self) -> None:

@@ -1,12 +1,16 @@
 """DreamRec: the next item's embedding by guided diffusion (Yang et al. 2023, arXiv 2310.20453).
 
-A causal transformer makes a guidance c of the history, an MLP f predicts the clean embedding x_0 of the next item from its noised
-x_t, the step t and c, and items are ranked by their product with the embedding that the reverse process ends at. Training takes the
-guidance away from a share of the examples, so that the reverse process can lean on it: it then takes (1 + w) f(x_t, c, t) −
-w f(x_t, ∅, t) for x_0 (Ho and Salimans 2022, arXiv 2207.12598), with `eval --guidance w`.
+A causal transformer encodes the history as a guidance c. An MLP f predicts the clean embedding x_0 of the
+next item from its noisy embedding x_t, the step t and c. Items are ranked by their dot product with the
+embedding at the end of the reverse process. Training drops the guidance of a share of the examples, so that
+the reverse process can use classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): with `eval
+--guidance w` it takes (1 + w) f(x_t, c, t) − w f(x_t, ∅, t) as x_0.
 
-Against the paper: every item of a sequence is a target, in one pass; the transformer is SASRec's of this package. As published the
-loss is the squared error alone; `--ranking`, `--vector-length`, `--residual` and `--repeat-bias` are ours, and what makes it strong.
+Differences to the paper: every item of a sequence is a target, in one pass; the transformer is SASRec's of
+this package. The published loss is the squared error alone; `--ranking`, `--vector-length`, `--residual` and
+`--repeat-bias` are ours, and make the model strong.
+
+Shapes: B sequences or users, n items of each, R targets, N items of the catalogue, D width.
 """
 
 from __future__ import annotations
@@ -17,43 +21,64 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
-from pipelines.models.base import products
+from pipelines.models.base import Sampling, products
 from pipelines.models.item_models.config import DreamRecConfig
 from pipelines.models.item_models.sasrec import CausalItems
-from pipelines.models.objectives.gaussian import Diffusion, StepEmbedding, of_length, user_noise
+from pipelines.models.objectives.gaussian import Diffusion, StepEmbedding, user_noise, with_length
 from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.masking import stratified_steps
-from pipelines.models.objectives.repeat_bias import Held, held_by, with_repeats
+from pipelines.models.objectives.repeat_bias import RepeatBias
 
 
 class VectorDenoiser(nn.Module):
-    """f: an MLP with one hidden layer over noisy vector, guidance and step side by side; with `residual`, plus the guidance."""
+    """f: an MLP with one hidden layer over the noisy vector, the guidance and the step, side by side."""
 
     def __init__(self, width: int, hidden: int, scale: float, residual: bool) -> None:
+        """
+        Args:
+            width: D.
+            hidden: hidden width.
+            scale: factor of the prediction.
+            residual: if true, the guidance is added to the prediction.
+        """
         super().__init__()
-        self.scale, self.residual, self.step = scale, residual, StepEmbedding(width)
-        self.of_noisy, self.of_guidance, self.of_step = (
-            nn.Linear(width, hidden, bias=first) for first in (True, False, False)
-        )
+        self.scale, self.residual, self.step_embedding = scale, residual, StepEmbedding(width)
+        self.of_noisy = nn.Linear(width, hidden)
+        self.of_guidance = nn.Linear(width, hidden, bias=False)
+        self.of_step = nn.Linear(width, hidden, bias=False)
         self.out = nn.Linear(hidden, width)
 
-    def forward(self, noisy: Tensor, guidance: Tensor, t: Tensor) -> Tensor:
-        """x_t [R, D], c [R or 1, D] and t [R or 1] → the expected x_0 [R, D]."""
-        hidden = self.of_noisy(noisy) + self.of_guidance(guidance) + self.of_step(self.step(t))
-        found = self.out(F.gelu(hidden)).float()
-        return self.scale * (found + guidance if self.residual else found)
+    def forward(self, noisy: Tensor, guidance: Tensor, steps: Tensor) -> Tensor:
+        """Predict clean vectors.
+
+        Args:
+            noisy: x_t, [R, D].
+            guidance: c, [R or 1, D].
+            steps: t, [R or 1].
+
+        Returns:
+            The expected x_0, float32 [R, D].
+        """
+        hidden = self.of_noisy(noisy) + self.of_guidance(guidance) + self.of_step(self.step_embedding(steps))
+        predicted = self.out(F.gelu(hidden)).float()
+        return self.scale * (predicted + guidance if self.residual else predicted)
 
 
 class DreamRec(CausalItems):
-    """Scores of items are products of their vectors with the one generated for the user."""
+    """Guided diffusion of the vector of the next item.
 
+    The score of an item is the dot product of its vector with the vector that is generated for the user.
+    """
+
+    config: DreamRecConfig
     decoding_options = frozenset({"nfe", "guidance", "seed"})
 
     def __init__(self, config: DreamRecConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
         if not config.vector_length:
             nn.init.normal_(self.embedding.weight)
-        self.length = config.vector_length or config.width**0.5  # of items' vectors, as it is or begins
+        # Length of item vectors; without the option, their length before training.
+        self.length = config.vector_length or config.width**0.5
         self.diffusion = Diffusion(config.noise_schedule, config.timesteps)
         self.denoiser = VectorDenoiser(
             config.width, config.mlp, self.length / config.width**0.5, config.residual
@@ -63,68 +88,77 @@ class DreamRec(CausalItems):
 
     @property
     def validation_nfe(self) -> int:
+        """Number of function evaluations of a validation."""
         return min(20, self.config.timesteps)
 
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:
-        """As SASRec; and for each target its step t and whether its guidance is taken away, [B, n] each."""
-        items, weights = super().make_training_batch(items, rng, horizon)
-        t = np.zeros(items.shape, np.int64)
-        t[weights > 0] = stratified_steps(int(weights.sum()), self.config.timesteps, rng)
-        return items, weights, t, rng.random(items.shape) < self.config.history_dropout
+        """Draw a training batch.
 
-    def forward(self, items: np.ndarray, weights: np.ndarray, t: np.ndarray, forgotten: np.ndarray) -> Tensor:
-        """Weighted sum of the squared errors of the predicted vectors, and with `--ranking` of cross-entropies; arguments as drawn."""
-        places, weight, target, t, forgotten = self.asked(weights, items.astype(np.int64), t, forgotten)
-        guidance = torch.where(forgotten[:, None], self.unconditional, self.before(items, places))
+        Returns:
+            The items [B, n]; loss weights [B, n], 1 for every item that has an item before it; the step of
+            each target, int64 [B, n]; bool [B, n], True where the guidance of a target is dropped.
+        """
+        items, weights = super().make_training_batch(items, rng, horizon)
+        steps = np.zeros(items.shape, np.int64)
+        steps[weights > 0] = stratified_steps(int(weights.sum()), self.config.timesteps, rng)
+        return items, weights, steps, rng.random(items.shape) < self.config.history_dropout
+
+    def forward(
+        self, items: np.ndarray, weights: np.ndarray, steps: np.ndarray, dropped: np.ndarray
+    ) -> Tensor:
+        """Compute the weighted sum of the losses of the targets; arguments from `make_training_batch`.
+
+        The loss is the squared error of the predicted vector; with `--ranking` a cross-entropy is added.
+        """
+        positions, weight, target, step, unguided = self.targets(
+            weights, items.astype(np.int64), steps, dropped
+        )
+        unguided = unguided[:, None]  # [R, 1]
+        guidance = torch.where(unguided, self.unconditional, self.states_before(items, positions))
         clean = self.vectors(self.embedding(target))  # [R, D]
-        predicted = self.denoiser(self.diffusion.noised(clean, t), guidance, t)
+        predicted = self.denoiser(self.diffusion.add_noise(clean, step), guidance, step)
         loss = (predicted - clean).square().sum(1) @ weight / self.length**2
         if not self.config.ranking:
             return loss
-        held = None
+        repeat_bias = None
         if self.repeat_bias is not None:
-            held = Held(self.history(items, places).masked_fill(forgotten[:, None], -1), self.repeat_bias)
+            history = self.histories_before(items, positions).masked_fill(unguided, -1)  # [R, n − 1]
+            repeat_bias = RepeatBias(history, self.repeat_bias)
         vectors = self.vectors(self.embedding.weight)
         return loss + self.config.ranking * softmax_loss(
-            self.as_states(predicted), vectors, target, weight, held=held
+            self.as_states(predicted), vectors, target, weight, repeat_bias=repeat_bias
         )
 
-    def scores(
-        self, history: Tensor, users: Tensor, nfe: int | None = None, guidance: float = 0.0, seed: int = 0
-    ) -> Tensor:
-        """As `ItemRanker`.
-
-        Args:
-            nfe: steps at which the reverse process predicts, all T by default; with guidance each takes f twice.
-            guidance: w.
-            seed: of the noise.
+    def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
+        """Score all items; see `ItemRanker.scores`. With guidance, a function evaluation runs f twice.
 
         Raises:
-            UserError: nfe is more than T.
+            UserError: more function evaluations than steps.
         """
-        given = self.last_states(history, history >= 0)
+        w, guidance = sampling.guidance, self.last_states(history, history >= 0)
 
-        def predict(x: Tensor, t: int) -> Tensor:
-            step = torch.full((1,), t, device=x.device)
-            expected = self.denoiser(x, given, step)
-            return (
-                (1 + guidance) * expected - guidance * self.denoiser(x, self.unconditional, step)
-                if guidance
-                else expected
-            )
+        def predict(x: Tensor, step: int) -> Tensor:
+            steps = torch.full((1,), step, device=x.device)
+            clean = self.denoiser(x, guidance, steps)
+            return (1 + w) * clean - w * self.denoiser(x, self.unconditional, steps) if w else clean
 
-        oracle = self.diffusion.generate(
-            predict, lambda step: user_noise(users, self.config.width, (seed, step)), nfe
-        )  # [B, D]
-        scores = products(self.as_states(oracle), self.vectors(self.embedding.weight))
-        return with_repeats(scores, held_by(history, self.repeat_bias))
+        def noise(step: int) -> Tensor:
+            return user_noise(users, self.config.width, (sampling.seed, step))
+
+        generated = self.diffusion.generate(predict, noise, sampling.nfe)  # [B, D]
+        scores = products(self.as_states(generated), self.vectors(self.embedding.weight))
+        repeat_bias = RepeatBias.of(history, self.repeat_bias)
+        return scores if repeat_bias is None else repeat_bias.add_to(scores)
 
     def as_states(self, vectors: Tensor) -> Tensor:
-        """Vectors [R, D] so long that their products with items' are √D × their cosines, where they have the items' length."""
+        """Scale vectors [R, D] for dot products with item vectors.
+
+        The dot product of a vector of the items' length with an item vector is then √D × their cosine.
+        """
         return vectors * (self.config.width**0.5 / self.length**2)
 
     def vectors(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [R, D] as they are noised and ranked by."""
-        return of_length(embeddings, self.length) if self.config.vector_length else embeddings
+        """Return the item vectors of embeddings [R, D]; with `--vector-length` all have that length."""
+        return with_length(embeddings, self.length) if self.config.vector_length else embeddings

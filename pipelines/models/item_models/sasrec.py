@@ -1,8 +1,11 @@
 """SASRec: a causal transformer over item ids (Kang and McAuley 2018, arXiv 1808.09781).
 
-Every item of a sequence is predicted from those before it, in one pass. Input and output share the item embeddings. Against the
-paper: rotary positions in place of learnt ones, GELU in place of ReLU, and by default a softmax over the whole catalogue in place of
-binary cross-entropy with one negative (`--loss bce`), which is what makes the model strong.
+Every item of a sequence is predicted from the items before it, in one pass. Input and output share the item
+embeddings. Differences to the paper: rotary positions instead of learned positions, GELU instead of ReLU, and
+by default a softmax over the whole catalogue instead of binary cross-entropy with one negative (`--loss
+bce`), which makes the model strong.
+
+Shapes: B sequences, n items of each, N items of the catalogue, D width, M packed tokens.
 """
 
 from __future__ import annotations
@@ -12,17 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.data.catalogue import Catalogue
-from pipelines.models.base import products
+from pipelines.models.base import Sampling, products
 from pipelines.models.causal import Causal
 from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.objectives.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
-from pipelines.models.objectives.repeat_bias import Held, held_by, with_repeats
+from pipelines.models.objectives.repeat_bias import RepeatBias
 
 
 class CausalItems(Causal):
-    """One with an embedding for each item."""
+    """A causal model with an embedding for each item."""
 
     def __init__(self, config: ModelConfig, catalogue: Catalogue) -> None:
         super().__init__()
@@ -32,11 +35,17 @@ class CausalItems(Causal):
         self.encoder = Encoder(config)
 
     def embed(self, items: Tensor) -> Tensor:
+        """Embed items [M]: [M, D]."""
         return self.embedding(items)
 
 
 class SASRec(CausalItems):
-    """Scores of items are products of their embeddings with the state after the last item of the history."""
+    """Causal transformer over item ids.
+
+    The score of an item is the dot product of its embedding with the state at the last item of the history.
+    """
+
+    config: SASRecConfig
 
     def __init__(self, config: SASRecConfig, catalogue: Catalogue) -> None:
         super().__init__(config, catalogue)
@@ -45,15 +54,20 @@ class SASRec(CausalItems):
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:
-        """The items [B, n], 1 for every item that has one before it [B, n], and for `--loss bce` a negative for each [B, n]."""
-        drawn = super().make_training_batch(items, rng, horizon)
-        return (*drawn, strangers(items, self.items, rng)) if self.config.loss == "bce" else drawn
+        """Draw a training batch.
+
+        Returns:
+            The items [B, n]; loss weights [B, n], 1 for every item that has an item before it; with `--loss
+            bce` a negative for each item, int64 [B, n].
+        """
+        batch = super().make_training_batch(items, rng, horizon)
+        return (*batch, sample_negatives(items, self.items, rng)) if self.config.loss == "bce" else batch
 
     def forward(self, items: np.ndarray, weights: np.ndarray, *negative: np.ndarray) -> Tensor:
-        """Weighted sum of the losses of the items that have one before them; arguments as `make_training_batch` made them."""
+        """Compute the weighted sum of the losses of the targets; arguments from `make_training_batch`."""
         config = self.config
-        places, weight, target, *other = self.asked(weights, items.astype(np.int64), *negative)
-        states = self.before(items, places)
+        positions, weight, target, *other = self.targets(weights, items.astype(np.int64), *negative)
+        states = self.states_before(items, positions)  # [R, D]
         if config.loss == "bce":
             return bce_loss(states, self.embedding(target), self.embedding(other[0]), weight)
         if config.loss == "gbce":
@@ -64,20 +78,35 @@ class SASRec(CausalItems):
             return sampled_loss(
                 states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing
             )
-        held = None if self.repeat_bias is None else Held(self.history(items, places), self.repeat_bias)
-        return softmax_loss(states, self.embedding.weight, target, weight, config.label_smoothing, held)
+        repeat_bias = None
+        if self.repeat_bias is not None:
+            repeat_bias = RepeatBias(self.histories_before(items, positions), self.repeat_bias)
+        return softmax_loss(
+            states, self.embedding.weight, target, weight, config.label_smoothing, repeat_bias
+        )
 
-    def scores(self, history: Tensor, users: Tensor) -> Tensor:
+    def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
+        """Score all items; see `ItemRanker.scores`."""
         scores = products(self.last_states(history, history >= 0), self.embedding.weight)
-        return with_repeats(scores, held_by(history, self.repeat_bias))
+        repeat_bias = RepeatBias.of(history, self.repeat_bias)
+        return scores if repeat_bias is None else repeat_bias.add_to(scores)
 
 
-def strangers(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:
-    """An item drawn evenly for each of `items` [B, n], none that stands in the row as long as the catalogue has others; int64 [B, n]."""
-    drawn = rng.integers(0, N, items.shape)
-    for _ in range(100):  # a row that holds the whole catalogue has no stranger
-        known = (drawn[:, :, None] == items[:, None, :]).any(2)
+def sample_negatives(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a negative for each item, uniformly from the items that are not in its sequence.
+
+    Args:
+        items: int [B, n], −1 at padding.
+        N: number of items of the catalogue.
+        rng: source of randomness.
+
+    Returns:
+        int64 [B, n]. If a sequence holds the whole catalogue, its negatives are items of the sequence.
+    """
+    negatives = rng.integers(0, N, items.shape)
+    for _ in range(100):  # bounded, because a sequence that holds the whole catalogue has no negatives
+        known = (negatives[:, :, None] == items[:, None, :]).any(2)
         if not known.any():
             break
-        drawn[known] = rng.integers(0, N, int(known.sum()))
-    return drawn
+        negatives[known] = rng.integers(0, N, int(known.sum()))
+    return negatives

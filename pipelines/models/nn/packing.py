@@ -1,6 +1,8 @@
-"""Where the real tokens of padded rows lie, and who sees whom.
+"""Packed tokens: the real tokens of padded rows side by side, and the attention masks of the rows.
 
-Shapes: B sequences, L tokens in a row with its padding, T real tokens in all.
+Only attention works on padded rows; everything else runs on packed tokens alone.
+
+Shapes: B sequences, L padded row length, M packed tokens.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ALIKE = 0.7  # of the longest row's length: how short the shortest of a group may be
+# Rows share a group as long as the shortest of them has this share of the longest row's tokens.
+MIN_LENGTH_RATIO = 0.7
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device, without waiting for the device."""
+    """Copy a tensor of the host to a device without waiting for the device."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -22,37 +25,38 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Rows:
-    """T real tokens that lie in B rows of L.
+    """M real tokens in B padded rows of length L.
 
     Attributes:
         rows: B.
         length: L.
-        where: int64 [T], flat index into B·L of each real token; None where there is no padding.
+        indices: int64 [M], flat index into B·L of each real token; None if there is no padding.
     """
 
     rows: int
     length: int
-    where: Tensor | None
+    indices: Tensor | None
 
     def pack(self, x: Tensor) -> Tensor:
-        """[B, L, ...] → [T, ...]."""
-        x = x.flatten(0, 1)
-        return x if self.where is None else x.index_select(0, self.where)
+        """Return the real tokens of padded rows: [B, L, ...] → [M, ...]."""
+        x = x.flatten(0, 1)  # [B·L, ...]
+        return x if self.indices is None else x.index_select(0, self.indices)
 
     def pad(self, x: Tensor) -> Tensor:
-        """[T, ...] → [B, L, ...], zero at padding."""
-        if self.where is not None:
-            x = x.new_zeros((self.rows * self.length, *x.shape[1:])).index_copy(0, self.where, x)
+        """Return packed tokens as padded rows, zero at padding: [M, ...] → [B, L, ...]."""
+        if self.indices is not None:
+            x = x.new_zeros((self.rows * self.length, *x.shape[1:])).index_copy(0, self.indices, x)
         return x.unflatten(0, (self.rows, self.length))
 
 
 @dataclass(frozen=True)
 class Group(Rows):
-    """Rows of like length, whose tokens come one after another, and who sees whom among them.
+    """Neighboring rows of similar length, with their attention mask.
 
     Attributes:
-        tokens: T.
-        mask: bool, [B or 1, 1, L or 1, L], False where a query (third) must not see a key (last); None where all see all.
+        tokens: M, the number of real tokens of the group.
+        mask: attention mask, bool [B or 1, 1, L or 1, L], False where a query (third dimension) must not see
+            a key (last dimension); None if every token sees all others.
     """
 
     tokens: int
@@ -61,12 +65,12 @@ class Group(Rows):
 
 @dataclass(frozen=True)
 class Layout(Rows):
-    """Where the tokens of a forward pass lie. Only attention needs rows; all else runs on the real tokens alone.
+    """Positions and attention masks of the packed tokens of one forward pass.
 
     Attributes:
-        real: bool [B, L], False at padding; None where there is none.
-        position: int64 [T], the position of each token in its row.
-        groups: the rows in groups of like length, for attention: each is padded to its own longest row.
+        real: padding mask, bool [B, L], False at padding; None if there is no padding.
+        position: int64 [M], position id of each packed token.
+        groups: consecutive groups of rows; attention pads each group to its own longest row.
     """
 
     real: Tensor | None
@@ -74,92 +78,117 @@ class Layout(Rows):
     groups: tuple[Group, ...]
 
     @staticmethod
-    def whole(rows: int, length: int, device: torch.device) -> Layout:
-        """Rows without padding; each token sees all of its row."""
+    def unpadded(rows: int, length: int, device: torch.device) -> Layout:
+        """Return the layout of rows without padding, in which each token sees all tokens of its row."""
         group = Group(rows, length, None, rows * length, None)
         return Layout(rows, length, None, None, torch.arange(length, device=device).repeat(rows), (group,))
 
     @staticmethod
-    def of(real: Tensor, device: torch.device | None = None) -> Layout:
-        """Tokens [B, L] that are real where `real` is True; each sees all real ones.
+    def bidirectional(real: Tensor, device: torch.device | None = None) -> Layout:
+        """Return the layout in which each token sees all real tokens of its row.
 
         Args:
-            real: on the host where a GPU shall not be waited for: how many tokens are real decides shapes.
-            device: of the layout; None takes that of `real`.
+            real: padding mask, bool [B, L], False at padding. The number of real tokens decides shapes, so a
+                padding mask on the GPU makes the host wait for the GPU; one on the host does not.
+            device: device of the layout; None for the device of `real`.
         """
-        return Layout._of(real, torch.arange(real.shape[1]), None, device)
+        return Layout._build(real, torch.arange(real.shape[1]), None, device)
 
     @staticmethod
-    def causal(real: Tensor, H: int, device: torch.device | None = None) -> Layout:
-        """Items of H tokens each, [B, L]; a token sees the items before its own, and its own."""
+    def causal(real: Tensor, tokens_per_item: int, device: torch.device | None = None) -> Layout:
+        """Return the layout in which a token sees the items before its own item, and its own item.
+
+        Args:
+            real: padding mask [B, L], as for `bidirectional`.
+            tokens_per_item: P.
+            device: device of the layout; None for the device of `real`.
+        """
         position = torch.arange(real.shape[1])
-        item = position // H
-        return Layout._of(real, position, item[:, None] >= item, device)
+        item = position // tokens_per_item
+        return Layout._build(real, position, item[:, None] >= item, device)
 
     @staticmethod
-    def two_streams(real: Tensor, H: int, device: torch.device | None = None) -> Layout:
-        """Items of H tokens each, clean and then noisy: rows of 2·L tokens for `real` [B, L].
+    def two_streams(real: Tensor, tokens_per_item: int, device: torch.device | None = None) -> Layout:
+        """Return the layout of two streams in a row of 2·L tokens: clean items, then the same items masked.
 
-        Tokens of either stream see the clean items before their own, and their own item in their own stream, so that
-        each noisy item is predicted from a clean past and no clean item sees what follows it.
+        A token of either stream sees the clean items before its own item, and its own item in its own stream.
+        Each noisy item is therefore predicted from a clean past, and no clean item sees a later item.
+
+        Args:
+            real: padding mask [B, L] of one stream, as for `bidirectional`.
+            tokens_per_item: P.
+            device: device of the layout; None for the device of `real`.
         """
         L = real.shape[1]
         position = torch.arange(L).repeat(2)
-        item, clean = position // H, torch.arange(2 * L) < L
-        before = clean & (item[:, None] > item)
-        own = (item[:, None] == item) & (clean[:, None] == clean)
-        return Layout._of(real.repeat(1, 2), position, before | own, device)
+        item, clean = position // tokens_per_item, torch.arange(2 * L) < L
+        past = clean & (item[:, None] > item)  # [2·L, 2·L]
+        same_item = (item[:, None] == item) & (clean[:, None] == clean)  # [2·L, 2·L]
+        return Layout._build(real.repeat(1, 2), position, past | same_item, device)
 
     @staticmethod
-    def _of(real: Tensor, position: Tensor, sees: Tensor | None, device: torch.device | None) -> Layout:
-        """A layout from who is real [B, L], at which position a column is [L] and which it sees [L, L] (None: all); both on the host."""
+    def _build(real: Tensor, position: Tensor, mask: Tensor | None, device: torch.device | None) -> Layout:
+        """Build the layout from a padding mask [B, L], position ids [L] and an attention mask [L, L].
+
+        Position ids and attention mask are on the host. Without an attention mask, every token
+        sees all others.
+        """
         device = device or real.device
         groups = tuple(
-            _group(real[rows][:, columns], sees if sees is None else sees[columns][:, columns], device)
-            for rows, columns in _alike(real)
+            _group(real[rows][:, columns], None if mask is None else mask[columns][:, columns], device)
+            for rows, columns in _rows_and_columns(real)
         )
+        rows, length = real.shape
         position = to_device(position, device)
         if bool(real.all()):
-            return Layout(*real.shape, None, None, position.repeat(len(real)), groups)
-        where = _places(real, device)
-        return Layout(*real.shape, where, to_device(real, device), position[where % real.shape[1]], groups)
+            return Layout(rows, length, None, None, position.repeat(rows), groups)
+        indices = _flat_indices(real, device)
+        return Layout(rows, length, indices, to_device(real, device), position[indices % length], groups)
 
     def index(self, position: Tensor) -> Tensor:
-        """Flat indices into B·L of real tokens → indices into T."""
-        return position if self.where is None else torch.searchsorted(self.where, position)
+        """Convert flat indices into B·L of real tokens to indices into the M packed tokens."""
+        return position if self.indices is None else torch.searchsorted(self.indices, position)
 
 
-def _alike(real: Tensor) -> list[tuple[slice, Tensor | slice]]:
-    """Cut rows [B, L] into groups of like length: the rows of each and its columns, those that are not padding in all of its rows.
+def _rows_and_columns(real: Tensor) -> list[tuple[slice, Tensor | slice]]:
+    """Return the rows of each group, and the columns in which not all of these rows are padding.
 
-    A group ends where all rows that follow are shorter than `ALIKE` of its longest, so that rows sorted by length, longest first, as
-    training has them, leave little padding; others leave what they must. Rows without tokens are left out. On a device that would
-    be waited for all rows are one group.
+    A group ends where all later rows are shorter than `MIN_LENGTH_RATIO` times its longest row. Rows that are
+    sorted by length, longest first, as in training, therefore leave little padding. Rows without real tokens
+    at the end belong to no group. If the padding mask is not on the host, all rows form one group, because
+    more groups would make the host wait for the device.
+
+    Args:
+        real: padding mask, bool [B, L].
     """
+    everything: list[tuple[slice, Tensor | slice]] = [(slice(None), slice(None))]
     if real.device.type != "cpu":
-        return [(slice(None), slice(None))]
-    longest = real.sum(1).flip(0).cummax(0).values.flip(0)  # of a row and all that follow
-    groups, first = [], 0
+        return everything
+    longest = real.sum(1).flip(0).cummax(0).values.flip(0)  # [B], the longest of a row and all later rows
+    groups: list[tuple[slice, Tensor | slice]] = []
+    first = 0
     while first < len(real) and longest[first]:
-        rows = slice(first, int((longest >= ALIKE * longest[first]).sum()))
+        rows = slice(first, int((longest >= MIN_LENGTH_RATIO * longest[first]).sum()))
         groups.append((rows, real[rows].any(0).nonzero().squeeze(1)))
         first = rows.stop
-    return groups or [(slice(None), slice(None))]
+    return groups or everything
 
 
-def _group(real: Tensor, sees: Tensor | None, device: torch.device) -> Group:
-    """Rows [B, L], the keys that each column sees [L, L]."""
-    whole = bool(real.all())
-    where, seen = None if whole else _places(real, device), sees if sees is None else to_device(sees, device)
-    if whole:
-        mask = seen if seen is None else seen[None, None]
-    else:
-        mask = to_device(real, device)[:, None, None, :]
-        if seen is not None:  # padding sees itself, so that no row of the softmax is empty
-            mask = mask & seen | torch.eye(len(seen), dtype=torch.bool, device=device)
-    return Group(*real.shape, where, real.numel() if where is None else len(where), mask)
+def _group(real: Tensor, mask: Tensor | None, device: torch.device) -> Group:
+    """Return the group of rows with a padding mask [B, L] and an attention mask [L, L]."""
+    rows, length = real.shape
+    mask = None if mask is None else to_device(mask, device)
+    if bool(real.all()):
+        return Group(rows, length, None, rows * length, None if mask is None else mask[None, None])
+    indices = _flat_indices(real, device)
+    keys = to_device(real, device)[:, None, None, :]  # [B, 1, 1, L]
+    if mask is None:
+        return Group(rows, length, indices, len(indices), keys)
+    # A padding token sees itself, so that no row of the softmax is empty.
+    mask = keys & mask | torch.eye(length, dtype=torch.bool, device=device)  # [B, 1, L, L]
+    return Group(rows, length, indices, len(indices), mask)
 
 
-def _places(real: Tensor, device: torch.device) -> Tensor:
-    """Flat indices [T] of what is real."""
+def _flat_indices(real: Tensor, device: torch.device) -> Tensor:
+    """Return the flat indices of real tokens: bool [B, L] → int64 [M]."""
     return to_device(real.flatten().nonzero().squeeze(1), device)

@@ -1,6 +1,8 @@
-"""Gaussian diffusion of vectors: noise schedules, the forward process, and a reverse process that predicts x_0.
+"""Gaussian diffusion of vectors: noise schedules, the forward process, the reverse process.
 
-Shapes: R vectors, D width, T steps. Step 0 is the clean vector, step T all but noise.
+Steps run from 0, the clean vector, to `timesteps`, almost pure noise.
+
+Shapes: B users, R vectors, D width.
 """
 
 from __future__ import annotations
@@ -15,55 +17,90 @@ from torch.nn import functional as F
 
 from pipelines.errors import UserError
 
-LARGEST_BETA = 0.999  # Nichol and Dhariwal 2021, section 3.2
+MAX_BETA = 0.999  # Nichol and Dhariwal 2021, section 3.2
 
 
-def alpha_bars(schedule: str, T: int) -> Tensor:
-    """ᾱ_0 = 1 … ᾱ_T, the share of a vector's variance that is left after each step, float64 [T + 1].
+def alpha_bars(schedule: str, timesteps: int) -> Tensor:
+    """Return ᾱ of all steps: the share of a vector's variance that remains after each step, from ᾱ_0 = 1.
+
+    - "linear": β from 0.0001 to 0.02 at 1,000 timesteps, multiplied by 1,000 / timesteps at other numbers of
+      timesteps (Ho et al. 2020, arXiv 2006.11239).
+    - "cosine": ᾱ ∝ cos²((step/timesteps + 0.008) / 1.008 · π/2) (Nichol and Dhariwal 2021, arXiv 2102.09672,
+      equation 17).
+    - "sqrt": ᾱ ∝ 1 − √(step/timesteps + 0.0001) (Li et al. 2022, arXiv 2205.14217, appendix A).
 
     Args:
-        schedule: "linear": β from 0.0001 to 0.02 at T = 1,000 (Ho et al. 2020, arXiv 2006.11239), times 1,000 / T elsewhere;
-            "cosine": ᾱ ∝ cos²((t/T + 0.008) / 1.008 · π/2) (Nichol and Dhariwal 2021, arXiv 2102.09672, equation 17);
-            "sqrt": ᾱ ∝ 1 − √(t/T + 0.0001) (Li et al. 2022, arXiv 2205.14217, appendix A).
+        schedule: one of the three.
+        timesteps: number of steps.
+
+    Returns:
+        float64 [timesteps + 1].
     """
-    part = torch.arange(T + 1, dtype=torch.float64) / T
     if schedule == "linear":
-        beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * 1000 / T
+        beta = torch.linspace(1e-4, 0.02, timesteps, dtype=torch.float64) * 1000 / timesteps
     else:
-        left = (
-            torch.cos((part + 0.008) / 1.008 * math.pi / 2) ** 2
-            if schedule == "cosine"
-            else 1 - torch.sqrt(part + 1e-4)
-        )
-        beta = 1 - left[1:] / left[:-1]
-    return torch.cat((torch.ones(1, dtype=torch.float64), (1 - beta.clamp(max=LARGEST_BETA)).cumprod(0)))
+        time = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps  # 0 to 1
+        if schedule == "cosine":
+            curve = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
+        else:
+            curve = 1 - torch.sqrt(time + 1e-4)
+        beta = 1 - curve[1:] / curve[:-1]
+    return torch.cat((torch.ones(1, dtype=torch.float64), (1 - beta.clamp(max=MAX_BETA)).cumprod(0)))
 
 
-def strided(T: int, evaluations: int | None) -> list[int]:
-    """The steps at which a reverse process with so many evaluations looks: from T down to 1, evenly; None for all.
+def strided_steps(timesteps: int, evaluations: int | None) -> list[int]:
+    """Return the steps of a reverse process: evenly spaced, from `timesteps` down to 1.
+
+    Args:
+        timesteps: number of steps of the diffusion.
+        evaluations: number of function evaluations; None for one per step.
 
     Raises:
         UserError: more evaluations than steps.
     """
-    S = evaluations or T
-    if S > T:
-        raise UserError(f"--nfe {S} is more than the {T:,} steps of the diffusion; use 1 to {T}.")
-    return [T - i * (T - 1) // (S - 1) for i in range(S)] if S > 1 else [T]
+    count = evaluations or timesteps
+    if count > timesteps:
+        raise UserError(
+            f"--nfe {count} is more than the {timesteps:,} steps of the diffusion; use 1 to {timesteps}."
+        )
+    if count == 1:
+        return [timesteps]
+    return [timesteps - i * (timesteps - 1) // (count - 1) for i in range(count)]
 
 
 class Diffusion(nn.Module):
-    """q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), and its reversal from predictions of x_0."""
+    """The forward process q(x_t | x_0) = N(√ᾱ_t x_0, (1 − ᾱ_t) I), and its reversal by predictions of x_0.
 
-    def __init__(self, schedule: str, T: int) -> None:
+    Attributes:
+        timesteps: number of steps.
+    """
+
+    alpha_bars: Tensor  # float32 [timesteps + 1]
+
+    def __init__(self, schedule: str, timesteps: int) -> None:
+        """
+        Args:
+            schedule: noise schedule, see `alpha_bars`.
+            timesteps: number of steps.
+        """
         super().__init__()
-        bars = alpha_bars(schedule, T)
-        self.steps, self._bars = T, bars.tolist()
-        self.register_buffer("bars", bars.float(), persistent=False)  # [T + 1]
+        bars = alpha_bars(schedule, timesteps)
+        self.timesteps = timesteps
+        self._alpha_bars: list[float] = bars.tolist()  # float64
+        self.register_buffer("alpha_bars", bars.float(), persistent=False)
 
-    def noised(self, clean: Tensor, t: Tensor) -> Tensor:
-        """x_t of vectors [R, D] at steps t, int64 [R]."""
-        left = self.bars[t][:, None]
-        return left.sqrt() * clean + (1 - left).sqrt() * torch.randn_like(clean)
+    def add_noise(self, clean: Tensor, steps: Tensor) -> Tensor:
+        """Draw the noisy vectors x_t of clean vectors.
+
+        Args:
+            clean: x_0, [R, D].
+            steps: int64 [R], the step t of each vector.
+
+        Returns:
+            [R, D].
+        """
+        kept = self.alpha_bars[steps][:, None]  # [R, 1]
+        return kept.sqrt() * clean + (1 - kept).sqrt() * torch.randn_like(clean)
 
     def generate(
         self,
@@ -71,64 +108,78 @@ class Diffusion(nn.Module):
         noise: Callable[[int], Tensor],
         evaluations: int | None = None,
     ) -> Tensor:
-        """A clean vector for each of R, from noise: x_T to x_0 by draws from q(x_s | x_t, x_0) with the x_0 predicted at t.
+        """Generate R clean vectors from noise.
 
-        With all T evaluations s = t − 1 and this is the reverse process of Ho et al. 2020 (equation 7, variance β̃_t); with fewer,
-        steps between are left out (Song et al. 2021, arXiv 2010.02502, section 4.2, with the variance of equation 16, η = 1).
+        Each step draws x_s from q(x_s | x_t, x_0), s < t, with the x_0 that is predicted from x_t. With one
+        evaluation per step this is the reverse process of Ho et al. 2020 (equation 7, variance β̃_t). With
+        fewer evaluations it skips steps (Song et al. 2021, arXiv 2010.02502, section 4.2, with the variance
+        of equation 16, η = 1).
 
         Args:
-            predict: x_t [R, D] and t to the expected x_0 [R, D].
-            noise: standard normal numbers [R, D] for a step.
-            evaluations: of `predict`; None for T.
+            predict: function from x_t [R, D] and the step t to the expected x_0 [R, D].
+            noise: function from a step to standard normal numbers [R, D].
+            evaluations: number of calls of `predict`; None for one per step.
+
+        Returns:
+            [R, D].
+
+        Raises:
+            UserError: more evaluations than steps.
         """
-        x = noise(self.steps)
-        for t, s in pairwise((*strided(self.steps, evaluations), 0)):
-            to_clean, to_noisy, deviation = self.posterior(t, s)
-            x = to_clean * predict(x, t).float() + to_noisy * x
-            if s:
-                x = x + deviation * noise(s)
+        x = noise(self.timesteps)
+        for step, earlier in pairwise((*strided_steps(self.timesteps, evaluations), 0)):
+            clean_factor, noisy_factor, deviation = self.posterior(step, earlier)
+            x = clean_factor * predict(x, step).float() + noisy_factor * x
+            if earlier:
+                x = x + deviation * noise(earlier)
         return x
 
-    def posterior(self, t: int, s: int) -> tuple[float, float, float]:
-        """q(x_s | x_t, x_0) for s < t: what x_0 and x_t count in its mean, and its standard deviation."""
-        now, then = self._bars[t], self._bars[s]
-        kept = now / then
+    def posterior(self, step: int, earlier: int) -> tuple[float, float, float]:
+        """Return the factors of x_0 and x_t in the mean of q(x_s | x_t, x_0), and its standard deviation.
+
+        Args:
+            step: t.
+            earlier: s < t.
+        """
+        bar, earlier_bar = self._alpha_bars[step], self._alpha_bars[earlier]
+        kept = bar / earlier_bar
         return (
-            math.sqrt(then) * (1 - kept) / (1 - now),
-            math.sqrt(kept) * (1 - then) / (1 - now),
-            math.sqrt((1 - kept) * (1 - then) / (1 - now)),
+            math.sqrt(earlier_bar) * (1 - kept) / (1 - bar),
+            math.sqrt(kept) * (1 - earlier_bar) / (1 - bar),
+            math.sqrt((1 - kept) * (1 - earlier_bar) / (1 - bar)),
         )
 
 
 class StepEmbedding(nn.Module):
-    """Steps as vectors: sinusoids (Vaswani et al. 2017, section 3.5), and a linear map of these."""
+    """Embedding of steps: sinusoids (Vaswani et al. 2017, arXiv 1706.03762, section 3.5) and a linear map."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width, self.out = width, nn.Linear(width, width)
 
-    def forward(self, t: Tensor) -> Tensor:
-        """t [R] → [R, D]."""
-        frequency = 10000.0 ** (
-            -torch.arange(0, self.width, 2, device=t.device, dtype=torch.float32) / self.width
-        )
-        angle = t.float()[:, None] * frequency
+    def forward(self, steps: Tensor) -> Tensor:
+        """Embed steps: [R] → [R, D]."""
+        exponent = torch.arange(0, self.width, 2, device=steps.device, dtype=torch.float32) / self.width
+        angle = steps.float()[:, None] * 10000.0**-exponent  # [R, D/2]
         return self.out(torch.cat((angle.sin(), angle.cos()), dim=1))
 
 
-def of_length(vectors: Tensor, length: float) -> Tensor:
-    """Vectors [R, D] at the same length: how loud they are against noise of length √D is then no longer learnt."""
+def with_length(vectors: Tensor, length: float) -> Tensor:
+    """Scale vectors [R, D] to one length.
+
+    Their length relative to that of noise, √D, is then fixed instead of learned.
+    """
     return length * F.normalize(vectors.float(), dim=1)
 
 
 def user_noise(users: Tensor, width: int, seed: Sequence[int]) -> Tensor:
-    """Standard normal numbers for each user; the same for a user in any batch.
+    """Return standard normal numbers that are the same for a user in any batch.
 
-    A number is a hash of the user, the seed and its place (the finaliser of SplitMix64, Steele et al. 2014), halved into the two
-    uniform numbers that the Box-Muller transform takes.
+    Each number is a hash of the user id, the seed and its column (the finalizer of SplitMix64, Steele et al.
+    2014). The two halves of a hash are the uniform numbers of the Box-Muller transform.
 
     Args:
-        users: int64 [B].
+        users: user ids, int64 [B].
         width: D.
         seed: any integers.
 
@@ -137,16 +188,16 @@ def user_noise(users: Tensor, width: int, seed: Sequence[int]) -> Tensor:
     """
     key = torch.zeros((), dtype=torch.int64, device=users.device)
     for part in seed:
-        key = _mixed(key + part)
-    places = torch.arange(-(-width // 2), device=users.device)
-    bits = _mixed(_mixed(key + users)[:, None] + places)  # [B, D/2]
+        key = _hash(key + part)
+    columns = torch.arange(-(-width // 2), device=users.device)
+    bits = _hash(_hash(key + users)[:, None] + columns)  # [B, D/2]
     radius = ((((bits >> 32) & 0xFFFFFFFF).float() + 0.5) / 2**32).log().mul(-2).sqrt()
     angle = (bits & 0xFFFFFFFF).float() * (2 * math.pi / 2**32)
     return torch.cat((radius * angle.cos(), radius * angle.sin()), dim=1)[:, :width]
 
 
-def _mixed(z: Tensor) -> Tensor:
-    """A bijection of int64 that leaves no pattern of the input; integers wrap."""
+def _hash(z: Tensor) -> Tensor:
+    """Hash int64 numbers by a bijection; integers overflow on purpose."""
     z = (z + 1) * -0x61C8864680B583EB
     z = (z ^ ((z >> 30) & (1 << 34) - 1)) * -0x40A7B892E31B1A47
     z = (z ^ ((z >> 27) & (1 << 37) - 1)) * -0x6B2FB644ECCEEE15

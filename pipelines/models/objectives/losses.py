@@ -1,6 +1,9 @@
-"""Losses over the items of a catalogue, given states that should have a large product with the true item's vector; and of views.
+"""Losses over the items of a catalogue, and between views of sequences.
 
-Shapes: R states, N items, D width. All return a float32 scalar: the weighted sum over the states.
+A state should have a large dot product, the logit, with the vector of its true item. Every loss is a float32
+scalar: the weighted sum over the states.
+
+Shapes: R states, N items, D width, Q items of a lookup.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.models.objectives.repeat_bias import Held, with_repeats
+from pipelines.models.objectives.repeat_bias import RepeatBias
 
 
 def softmax_loss(
@@ -20,26 +23,31 @@ def softmax_loss(
     items: Tensor,
     weights: Tensor,
     smoothing: float = 0.0,
-    held: Held | None = None,
+    repeat_bias: RepeatBias | None = None,
 ) -> Tensor:
-    """Cross-entropy of a softmax over the whole catalogue.
+    """Compute the cross-entropy of a softmax over the whole catalogue.
 
     Args:
         states: [R, D].
         vectors: [N, D].
-        items: int64 [R], the true ones.
-        weights: [R].
-        smoothing: share of the target that is spread over all items (Szegedy et al. 2016).
-        held: what the states' histories hold.
+        items: true items, int64 [R].
+        weights: loss weights [R].
+        smoothing: label smoothing, the share of the target that is spread over all items (Szegedy et al.
+            2016, arXiv 1512.00567).
+        repeat_bias: repeat bias of the states' histories; None for none.
     """
-    loss = F.cross_entropy(with_repeats((states @ vectors.T).float(), held), items, reduction="none")
-    if (
-        smoothing
-    ):  # the mean score of a catalogue is the score of its mean vector: no further pass over R·N scores
-        own, mean = ((states * w).sum(1, dtype=torch.float32) for w in (vectors[items], vectors.mean(0)))
-        if held:
-            own, mean = own + held.bias * held.times(items), mean + held.bias * held.total / len(vectors)
-        loss = loss + smoothing * (own - mean)
+    logits = (states @ vectors.T).float()  # [R, N]
+    if repeat_bias is not None:
+        logits = repeat_bias.add_to(logits)
+    loss = F.cross_entropy(logits, items, reduction="none")
+    if smoothing:
+        # The mean logit over a catalogue is the logit of its mean vector: no pass over R·N logits.
+        true = (states * vectors[items]).sum(1, dtype=torch.float32)  # [R]
+        mean = (states * vectors.mean(0)).sum(1, dtype=torch.float32)  # [R]
+        if repeat_bias is not None:
+            true = true + repeat_bias.of_items(items)
+            mean = mean + repeat_bias.mean(len(vectors))
+        loss = loss + smoothing * (true - mean)
     return loss @ weights
 
 
@@ -52,21 +60,26 @@ def sampled_loss(
     negatives: int,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """`softmax_loss` for catalogues that are too large to compare every state with every item.
+    """Compute a sampled softmax loss, for catalogues that are too large for `softmax_loss`.
 
-    The true item is compared with `negatives` items drawn evenly, the same for all states: the sum over the N − 1 other
-    items is estimated without bias by that over the drawn ones, scaled up.
+    Negative items are drawn uniformly, the same for all states. The sum over the N − 1 other items is
+    estimated without bias by the sum over the negatives, scaled up.
 
     Args:
-        vectors: of items [Q] → [Q, D].
-        smoothing: as there; the mean over all items is estimated by that over the drawn ones.
+        states: [R, D].
+        vectors: function from items [Q] to their vectors [Q, D].
+        N: number of items.
+        items: true items, int64 [R].
+        weights: loss weights [R].
+        negatives: number of negatives.
+        smoothing: label smoothing, see `softmax_loss`; the mean over all items is estimated by the mean over
+            the negatives.
     """
-    own, others, hits = _against_drawn(states, vectors, N, items, negatives)
-    scale = torch.log(
-        (N - 1) / (negatives - hits.sum(1)).clamp(min=1)
-    )  # of how many of the others each one stands
-    logits = torch.cat((own[:, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
-    expected = (1 - smoothing) * own + smoothing * others.mean(1)
+    true, others, hits = _sampled_logits(states, vectors, N, items, negatives)
+    # Each negative stands for (N − 1) / (negatives that are not the true item) items.
+    scale = torch.log((N - 1) / (negatives - hits.sum(1)).clamp(min=1))  # [R]
+    logits = torch.cat((true[:, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
+    expected = (1 - smoothing) * true + smoothing * others.mean(1)
     return (logits.logsumexp(1) - expected) @ weights
 
 
@@ -79,56 +92,74 @@ def gbce_loss(
     negatives: int,
     calibration: float,
 ) -> Tensor:
-    """Generalised binary cross-entropy (gSASRec, Petrov and Macdonald 2023, arXiv 2308.07192, section 5).
+    """Compute the generalized binary cross-entropy of gSASRec.
 
-    −(β log σ(s⁺) + Σ log(1 − σ(s⁻))) / (k + 1) with β = α (t (1 − 1/α) + 1/α) and the sampling rate α = k / (N − 1): with
-    t = 1 the scores are those of all negatives, with t = 0 it is plain binary cross-entropy. The k negatives are the same
-    for all states, and a negative that is the true item is left out.
+    Source: Petrov and Macdonald 2023, arXiv 2308.07192, section 5.
+
+    −(β log σ(s⁺) + Σ log(1 − σ(s⁻))) / (k + 1) with k negatives, β = α (t (1 − 1/α) + 1/α) and the sampling
+    rate α = k / (N − 1). At t = 1 the logits are calibrated as with all negatives; at t = 0 it is plain
+    binary cross-entropy. The negatives are the same for all states. A negative that is the true item is left
+    out.
 
     Args:
+        states: [R, D].
+        vectors: function from items [Q] to their vectors [Q, D].
+        N: number of items.
+        items: true items, int64 [R].
+        weights: loss weights [R].
+        negatives: k.
         calibration: t.
     """
     alpha = negatives / (N - 1)
     beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
-    own, others, hits = _against_drawn(states, vectors, N, items, negatives)
-    against = F.logsigmoid(-others).masked_fill(hits, 0.0).sum(1)
-    return -(beta * F.logsigmoid(own) + against) / (negatives + 1) @ weights
+    true, others, hits = _sampled_logits(states, vectors, N, items, negatives)
+    log_rejections = F.logsigmoid(-others).masked_fill(hits, 0.0).sum(1)  # [R]
+    return -(beta * F.logsigmoid(true) + log_rejections) / (negatives + 1) @ weights
 
 
 def bce_loss(states: Tensor, positive: Tensor, negative: Tensor, weights: Tensor) -> Tensor:
-    """Binary cross-entropy with one negative a state (Kang and McAuley 2018, arXiv 1808.09781, equation 7).
+    """Compute the binary cross-entropy with one negative per state.
+
+    Source: Kang and McAuley 2018, arXiv 1808.09781, equation 7.
 
     Args:
-        positive: vectors of the true items, [R, D].
-        negative: vectors of the negative ones, [R, D].
+        states: [R, D].
+        positive: vectors of the true items [R, D].
+        negative: vectors of the negatives [R, D].
+        weights: loss weights [R].
     """
-    own, other = ((states * vectors).sum(1).float() for vectors in (positive, negative))
-    return -(F.logsigmoid(own) + F.logsigmoid(-other)) @ weights
+    true, other = ((states * vectors).sum(1).float() for vectors in (positive, negative))
+    return -(F.logsigmoid(true) + F.logsigmoid(-other)) @ weights
 
 
 def contrastive_loss(first: Tensor, second: Tensor, weights: Tensor, temperature: float) -> Tensor:
-    """InfoNCE between two views of R sequences: each view should have a larger product with its twin than with all other views.
+    """Compute InfoNCE between two views of R sequences: a view should resemble its twin most.
 
-    As Chen et al. 2020 (arXiv 2002.05709, equation 1) with products for cosines: the mean over both directions, against the
-    2·(R − 1) views of the other sequences.
+    As Chen et al. 2020 (arXiv 2002.05709, equation 1), with dot products instead of cosines: the mean over
+    both directions, against the 2·(R − 1) views of the other sequences.
 
     Args:
-        first: [R, D].
-        second: [R, D].
-        weights: of the sequences, [R].
-        temperature: what products are divided by.
+        first: first views [R, D].
+        second: second views [R, D].
+        weights: weights of the sequences [R].
+        temperature: divisor of the dot products.
     """
-    views = torch.cat((first, second))
-    alike = (views @ views.T).float() / temperature  # [2R, 2R]
-    alike.fill_diagonal_(-torch.inf)
-    twin = torch.arange(len(views), device=views.device).roll(len(first))
-    return F.cross_entropy(alike, twin, reduction="none") @ weights.repeat(2) / 2
+    views = torch.cat((first, second))  # [2·R, D]
+    similarity = (views @ views.T).float() / temperature  # [2·R, 2·R]
+    similarity.fill_diagonal_(-torch.inf)
+    twin = torch.arange(len(views), device=views.device).roll(len(first))  # [2·R]
+    return F.cross_entropy(similarity, twin, reduction="none") @ weights.repeat(2) / 2
 
 
-def _against_drawn(
+def _sampled_logits(
     states: Tensor, vectors: Callable[[Tensor], Tensor], N: int, items: Tensor, negatives: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of the true items [R], of items drawn evenly [R, negatives], and where a drawn one is the true one."""
+    """Draw negatives uniformly.
+
+    Returns:
+        Logits of the true items [R]; logits of the negatives [R, negatives]; bool [R, negatives], True where
+        a negative is the true item.
+    """
     drawn = torch.randint(N, (negatives,), device=states.device)
-    own = (states * vectors(items)).sum(1).float()
-    return own, (states @ vectors(drawn).T).float(), items[:, None] == drawn
+    true = (states * vectors(items)).sum(1).float()
+    return true, (states @ vectors(drawn).T).float(), items[:, None] == drawn

@@ -1,10 +1,12 @@
-"""Whether people take again what they have: a learnt number, added to the score of an item for each time that its history holds it.
+"""Repeat bias: adds a learned scalar × (number of times the item occurs in the history) to the item's logit.
 
-Output vectors are input vectors in models over items, so that what has just been seen scores high by itself, and a transformer must
-learn from attention alone to take that back where nobody takes anything twice (or how much of it to keep where people do). One
-number says it for all items; RepeatNet (Ren et al. 2019, arXiv 1812.02646) gives repeats a decoder of their own.
+In models over items the output vectors are the input vectors. An item of the history therefore has a high
+logit by itself. Where users take no item twice, a transformer would have to learn from attention alone to
+lower this logit; where users do take items again, it would have to learn how much of the logit to keep. One
+scalar, the same for all items, does both. RepeatNet (Ren et al. 2019, arXiv 1812.02646) instead has a decoder
+of its own for repeated items.
 
-Shapes: R states, n items of a history, N items.
+Shapes: B sequences, R states, n items of a history, N items.
 """
 
 from __future__ import annotations
@@ -16,45 +18,50 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
-    """What the histories of R states hold.
+class RepeatBias:
+    """Repeat bias of R histories.
+
+    It adds a learned scalar × (number of times the item occurs in the history) to the item's logit.
 
     Attributes:
-        items: int64 [R, n], −1: none.
-        bias: float32 [1], the learnt number.
+        history: int64 [R, n], the history of each state, −1 for none.
+        scale: float32 [1], the learned scalar.
     """
 
-    items: Tensor
-    bias: Tensor
+    history: Tensor
+    scale: Tensor
 
-    def added(self, scores: Tensor) -> Tensor:
-        """Float32 scores [R, N] with the bias where an item is held, as often as it is; changes `scores`."""
-        return scores.scatter_add_(1, self.items.clamp(min=0), (self.items >= 0) * self.bias)
+    @classmethod
+    def of(cls, history: Tensor, scale: Tensor | None) -> RepeatBias | None:
+        """Return the repeat bias of histories [R, n]; None if the model has no `scale`."""
+        return None if scale is None else cls(history, scale)
 
-    def times(self, items: Tensor) -> Tensor:
-        """How often each state's history holds an item [R], int64 [R]."""
-        return (self.items == items[:, None]).sum(1)
+    def add_to(self, logits: Tensor) -> Tensor:
+        """Add the bias to float32 logits [R, N] in place, and return them."""
+        return logits.scatter_add_(1, self.history.clamp(min=0), (self.history >= 0) * self.scale)
 
-    @property
-    def total(self) -> Tensor:
-        """How many items each history holds, int64 [R]."""
-        return (self.items >= 0).sum(1)
+    def of_items(self, items: Tensor) -> Tensor:
+        """Return the bias of one item per row: items int64 [R] → float32 [R]."""
+        return self.scale * (self.history == items[:, None]).sum(1)
 
-    def of(self, rows: Tensor) -> Held:
-        """Of some of the states [R'] alone."""
-        return Held(self.items[rows], self.bias)
+    def mean(self, N: int) -> Tensor:
+        """Return the mean bias over a catalogue of N items, for each row: float32 [R]."""
+        return self.scale * (self.history >= 0).sum(1) / N
 
-
-def held_by(items: Tensor, bias: Tensor | None) -> Held | None:
-    """What histories [R, n] hold; None where no bias is learnt."""
-    return None if bias is None else Held(items, bias)
-
-
-def with_repeats(scores: Tensor, held: Held | None) -> Tensor:
-    """Float32 scores [R, N] with the bias of what is held, if any; may change `scores`."""
-    return held.added(scores) if held else scores
+    def select(self, rows: Tensor) -> RepeatBias:
+        """Return the bias of some of the rows, by their indices int64 [R'] or a mask bool [R]."""
+        return RepeatBias(self.history[rows], self.scale)
 
 
 def items_before(items: Tensor, rows: Tensor, ends: Tensor) -> Tensor:
-    """The first `ends` [R] items of some `rows` [R] of sequences [B, n], int64 [R, n], −1 after them."""
+    """Return the first items of some sequences.
+
+    Args:
+        items: [B, n], the sequences.
+        rows: int64 [R], a sequence for each result.
+        ends: int64 [R], the number of items to keep.
+
+    Returns:
+        int64 [R, n], −1 after the kept items.
+    """
     return items[rows].long().masked_fill(torch.arange(items.shape[1]) >= ends[:, None], -1)

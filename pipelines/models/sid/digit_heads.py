@@ -1,19 +1,29 @@
-"""Digits independent of each other given what is visible, as in the paper: each masked one has a softmax over its V codes.
+"""Heads of digits that are independent of each other given what is visible, as in the paper: a softmax over V
+codes each.
 
-Shapes: M states, Q masked digits, R tokens, H digits an item, P tokens an item, V codes, N items, D width.
+Shapes: H digits per item, P tokens per item, V codes per digit, D width, R states, Q masked digits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.models.denoiser import Denoiser, IndependentDigits
+from pipelines.models.nn.packing import to_device
 from pipelines.models.nn.precision import in_float32
+from pipelines.models.sid.embedding import SidEmbedding
+from pipelines.models.sid.masked_batch import MaskedBatch
 
 
 class DigitHeads(nn.Module):
-    """For each digit a linear map from states to logits, in float32 in any precision: of bfloat16 logits many tie."""
+    """A linear map from states to logits for each digit.
+
+    The maps run in float32 in any precision: of bfloat16 logits many tie.
+    """
 
     def __init__(self, digits: int, width: int, codes: int, smoothing: float = 0.0) -> None:
         """
@@ -21,48 +31,82 @@ class DigitHeads(nn.Module):
             digits: H.
             width: D.
             codes: V.
-            smoothing: share of a target that the loss spreads over all codes (Szegedy et al. 2016).
+            smoothing: label smoothing, the share of a target that is spread over all codes (Szegedy et al.
+                2016).
         """
         super().__init__()
         self.smoothing = smoothing
         self.weight = nn.Parameter(torch.randn(digits, width, codes) * width**-0.5)  # [H, D, V]
 
     def loss(self, states: Tensor, codes: Tensor, weights: Tensor, counts: list[int]) -> Tensor:
-        """Weighted sum of the masked digits' cross-entropies, one matrix product a digit.
+        """Compute the weighted sum of the masked digits' cross-entropies, with one matrix product per digit.
 
         Args:
-            states: [Q, D], those of the first digit first, then those of the second, …
-            codes: the true ones, [Q].
+            states: [Q, D], those of the first digit first, then those of the second, and so on.
+            codes: true codes, int64 [Q].
             weights: [Q].
-            counts: how many there are of each of the H digits.
+            counts: number of states of each of the H digits.
+
+        Returns:
+            A float32 scalar.
         """
         loss = states.new_zeros((), dtype=torch.float32)
         parts = (part.split(counts) for part in (states, codes, weights))
         for digit, (z, code, weight) in enumerate(zip(*parts, strict=True)):
-            loss = (
-                loss
-                + F.cross_entropy(
-                    self.logits(z, digit), code, reduction="none", label_smoothing=self.smoothing
-                )
-                @ weight
-            )
+            logits = self.logits(z, digit)
+            losses = F.cross_entropy(logits, code, reduction="none", label_smoothing=self.smoothing)
+            loss = loss + losses @ weight
         return loss
 
     def logits(self, states: Tensor, digit: int) -> Tensor:
-        """States [..., D] → float32 logits of one digit, [..., V]."""
+        """Return the logits of one digit, float32 [..., V], from states [..., D]."""
         with in_float32(states.device):
             return states.float() @ self.weight[digit]
 
     def forward(self, states: Tensor) -> Tensor:
-        """States [R, P, D] of items → float32 log-probabilities [R, H, V]."""
-        rows = states.expand(-1, len(self.weight), -1)  # an item's only state serves all its digits
+        """Return log-probabilities of all digits, float32 [R, H, V], from the states of items [R, P, D]."""
+        rows = states.expand(
+            -1, len(self.weight), -1
+        )  # [R, H, D]; the one state of an item token serves all its digits
         with in_float32(states.device):
             return torch.einsum("rhd,hdv->rhv", rows.float(), self.weight).log_softmax(-1)
 
 
-def of_items(logp: Tensor, sids: Tensor) -> Tensor:
-    """Log-probabilities [B, H, V] of digits → those of the items with these semantic IDs [N, H], their sums: float32 [B, N]."""
-    found = logp[:, 0].index_select(1, sids[:, 0])
-    for h in range(1, sids.shape[1]):
-        found += logp[:, h].index_select(1, sids[:, h])
-    return found
+class PerDigitObjective:
+    """Masked digits are independent of each other given the visible ones, as in the paper (equation 3)."""
+
+    validation_nfe: int | None = None
+
+    def __init__(self, heads: DigitHeads, embedding: SidEmbedding) -> None:
+        """
+        Args:
+            heads: of the model.
+            embedding: of the model; it holds the semantic IDs.
+        """
+        self._heads, self._embedding = heads, embedding
+
+    def weights_changed(self) -> None:
+        """Do nothing: no result of earlier weights is kept."""
+
+    def loss(self, hidden: Tensor, batch: MaskedBatch) -> Tensor:
+        """Compute the weighted sum of the masked digits' cross-entropies (equation 3); see `Objective`."""
+        H, P = batch.masked.shape[1], batch.tokens_per_item
+        digit, item = batch.masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
+        token = torch.searchsorted(batch.tokens, item * P + digit // (H // P))  # [Q], into M
+        states = hidden.index_select(0, to_device(token, batch.device))
+        truth = self._embedding.sids[batch.items_on_device].flatten()  # [B·n·H]
+        codes = truth[to_device(item * H + digit, batch.device)]
+        weights = to_device(batch.weights[item, digit], batch.device)
+        return self._heads.loss(states, codes, weights, batch.masked.sum(0).tolist())
+
+    def denoiser(self, states: Callable[[Tensor], Tensor], history: Tensor) -> Denoiser:
+        """Return the denoiser; see `Objective`."""
+        H = self._embedding.digits
+
+        def log_probs(codes: Tensor) -> Tensor:
+            B, K, S = codes.shape
+            hidden = states(codes)  # [B, K, k·P, D]
+            rows = hidden.unflatten(2, (S // H, -1)).flatten(0, 2)  # [B·K·k, P, D]
+            return self._heads(rows).view(B, K, S, -1)
+
+        return IndependentDigits(log_probs)

@@ -1,33 +1,113 @@
-"""The digits of an item taken together: a distribution over the items that agree with what is revealed.
+"""The item softmax: the masked digits of an item have one joint distribution, over the items that agree with
+the visible digits.
 
-The paper's denoiser takes masked digits as independent, each a softmax over its V codes, so that most of its probability lies on
-semantic IDs that no item has, and what ties an item's digits together must be learnt by the network. Here a state z gives every
-item i the energy z · w_i, and the items that agree with the revealed digits share all probability:
+The denoiser of the paper takes masked digits as independent, each with a softmax over its V codes. Most of
+the probability then lies on semantic IDs that no item has, and the network must learn what ties an item's
+digits together. With the item softmax a state z gives every item i the logit z · w_i, and the items that
+agree with the visible digits share all probability:
 
-    p(i | z, revealed) = exp(z · w_i) / Σ_j exp(z · w_j), over the items j that agree.
+    p(i | z, visible digits) = exp(z · w_i) / Σ_j exp(z · w_j), over the items j that agree.
 
-w_i is the sum of the item's digit embeddings, so that an energy is a sum of digit logits, plus what else the item brings. A masked
-digit's probabilities are sums over items, in any order: with nothing revealed they are those of a softmax over the catalogue.
+w_i is the sum of the item's digit embeddings, so that the logit is a sum of digit logits, plus the item's
+other embeddings. The probability of a code is a sum over items, in any order of unmasking. With all digits
+masked the distribution is a softmax over the catalogue.
 
-Shapes: B users, K beams, S digits in all, H digits an item, k items, V codes, N items, D width, R states, Q pairs of state and item.
-"""
+Shapes: B users, K beams, k items predicted together, H digits per item, S = k·H digits, V codes per digit, N
+items, D width, R states, Q pairs of a state and an item."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.data.candidates import CandidateIndex
+from pipelines.models.denoiser import Agreeing, Denoiser
 from pipelines.models.nn.packing import to_device
 from pipelines.models.nn.precision import in_float32
 from pipelines.models.objectives.losses import sampled_loss, softmax_loss
-from pipelines.models.objectives.repeat_bias import Held, with_repeats
+from pipelines.models.objectives.repeat_bias import RepeatBias, items_before
+from pipelines.models.sid.embedding import SidEmbedding
+from pipelines.models.sid.masked_batch import MaskedBatch
 
-PAIRS = 1 << 16  # energies computed at once, where they are computed one by one
-DENSE = 16  # a matrix product over all items pays where one in so many agrees
+PAIRS = 1 << 16  # logits computed at once, where they are computed pair by pair
+DENSE = 16  # a matrix product over all items pays where one item in so many agrees
+
+
+class HasItemVectors(Protocol):
+    """The model that an item softmax belongs to.
+
+    Attributes:
+        embedding: embedding of the digits; it holds the semantic IDs.
+        repeat_bias: scale of the repeat bias, float32 [1]; None if there is no bias.
+    """
+
+    embedding: SidEmbedding
+    repeat_bias: nn.Parameter | None
+
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """Return w of items [Q], or of all items: [Q, D] or [N, D]."""
+        ...
+
+
+class ItemSoftmaxObjective:
+    """Objective of the item softmax; a token is an item."""
+
+    validation_nfe: int | None = 1  # one function evaluation ranks the whole catalogue exactly
+
+    def __init__(self, model: HasItemVectors, negatives: int, smoothing: float) -> None:
+        """
+        Args:
+            model: the model.
+            negatives: number of items that a fully masked item is compared with in training; 0 for the whole
+                catalogue.
+            smoothing: label smoothing of fully masked items.
+        """
+        self._model, self._negatives, self._smoothing = model, negatives, smoothing
+        self._vectors: Tensor | None = None  # of all items, while the weights stay as they are
+
+    @cached_property
+    def _candidates(self) -> CandidateIndex:
+        return CandidateIndex(self._model.embedding.sids, self._model.embedding.codes)
+
+    def weights_changed(self) -> None:
+        """Forget the item vectors that were computed from earlier weights."""
+        self._vectors = None
+
+    def loss(self, hidden: Tensor, batch: MaskedBatch) -> Tensor:
+        """Compute the weighted sum of −log p(item); an item weighs what its digits weigh together. See
+        `Objective`.
+        """
+        tokens, n, model = batch.tokens, batch.items.shape[1], self._model
+        items = batch.items_on_device.flatten()[to_device(tokens, batch.device)]  # [R]
+        weights = to_device(batch.weights[tokens].sum(1), batch.device)  # [R]
+        masked = batch.masked[tokens]  # [R, H]
+        if self._negatives:
+            return sampled_item_softmax_loss(
+                *(hidden, model.item_vectors, self._candidates, items, masked, weights),
+                negatives=self._negatives,
+                smoothing=self._smoothing,
+            )
+        repeat_bias = None
+        if model.repeat_bias is not None:
+            history = items_before(batch.items, tokens // n, tokens % n)  # [R, n]
+            repeat_bias = RepeatBias(to_device(history, batch.device), model.repeat_bias)
+        return item_softmax_loss(
+            *(hidden, model.item_vectors(), model.embedding.sids, items, masked, weights),
+            smoothing=self._smoothing,
+            repeat_bias=repeat_bias,
+        )
+
+    def denoiser(self, states: Callable[[Tensor], Tensor], history: Tensor) -> Denoiser:
+        """Return the denoiser; see `Objective`."""
+        if self._vectors is None:
+            self._vectors = self._model.item_vectors().float()
+        repeat_bias = RepeatBias.of(history, self._model.repeat_bias)
+        return ItemSoftmax(states, self._vectors, self._candidates, repeat_bias)
 
 
 def item_softmax_loss(
@@ -37,30 +117,38 @@ def item_softmax_loss(
     items: Tensor,
     masked: Tensor,
     weights: Tensor,
+    *,
     smoothing: float = 0.0,
-    held: Held | None = None,
+    repeat_bias: RepeatBias | None = None,
 ) -> Tensor:
-    """Weighted sum of −log p(item | state, revealed digits). Compares every state with every item.
+    """Compute the weighted sum of −log p(item | state, visible digits), comparing every state with every
+    item.
 
     Args:
         states: [R, D].
         vectors: w, [N, D].
-        sids: [N, H].
-        items: int64 [R], the true ones.
-        masked: bool [R, H], on the host; the other digits of the true item are revealed.
+        sids: int64 [N, H].
+        items: true items, int64 [R].
+        masked: bool [R, H], on the host; the other digits of the true item are visible.
         weights: [R].
-        smoothing: share of a fully masked item's target that is spread over all items (Szegedy et al. 2016). Changes what is
-            estimated, towards an even distribution.
-        held: what the states' histories hold.
+        smoothing: share of a fully masked item's target that is spread over all items (Szegedy et al. 2016).
+            Smoothing changes what is estimated, towards a uniform distribution.
+        repeat_bias: of the states' histories.
+
+    Returns:
+        A float32 scalar.
     """
-    whole = masked.all(1)
-    rows = whole.nonzero().squeeze(1)
+    fully = masked.all(1)
+    full = to_device(fully.nonzero().squeeze(1), states.device)
+    bias = repeat_bias.select(full) if repeat_bias else None
+    loss = softmax_loss(states[full], vectors, items[full], weights[full], smoothing, bias)
+    rows = (~fully).nonzero().squeeze(1)
     part = to_device(rows, states.device)
-    loss = softmax_loss(states[part], vectors, items[part], weights[part], smoothing, held and held.of(part))
-    rows = (~whole).nonzero().squeeze(1)
-    part = to_device(rows, states.device)
-    logits = with_repeats((states[part] @ vectors.T).float(), held and held.of(part))  # [R', N]
-    logits.masked_fill_(~agree(sids, sids[items[part]], to_device(masked[rows], states.device)), -torch.inf)
+    logits = (states[part] @ vectors.T).float()  # [R', N]
+    if repeat_bias:
+        logits = repeat_bias.select(part).add_to(logits)
+    agreeing = agree(sids, sids[items[part]], to_device(masked[rows], states.device))  # [R', N]
+    logits = logits.masked_fill_(~agreeing, -torch.inf)
     return loss + F.cross_entropy(logits, items[part], reduction="none") @ weights[part]
 
 
@@ -71,59 +159,70 @@ def sampled_item_softmax_loss(
     items: Tensor,
     masked: Tensor,
     weights: Tensor,
+    *,
     negatives: int,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """`item_softmax_loss` for catalogues that are too large to compare every state with every item.
+    """Compute `item_softmax_loss` for catalogues that are too large to compare every state with every item.
 
-    Fully masked items are compared with `negatives` items drawn evenly (`losses.sampled_loss`). Partly masked items are compared with
-    all that agree, which are few; how many they are must be known to the host, which waits for a GPU here.
+    Fully masked items are compared with items drawn uniformly (`losses.sampled_loss`). Partly masked items
+    are compared with all items that agree, which are few; the host must know their number and waits for a GPU
+    here.
 
     Args:
         states: [R, D].
-        vectors: w of items [Q] → [Q, D].
-        members: of the catalogue.
-        items: int64 [R], the true ones.
+        vectors: a function from items [Q] to w, [Q, D].
+        candidates: candidate index of the catalogue.
+        items: true items, int64 [R].
         masked: bool [R, H], on the host.
         weights: [R].
-        negatives: how many are drawn.
-        smoothing: as in `item_softmax_loss`; the mean over all items is estimated by that over the drawn ones.
+        negatives: number of items drawn.
+        smoothing: as in `item_softmax_loss`; the mean over the drawn items estimates the mean over all items.
+
+    Returns:
+        A float32 scalar.
     """
-    whole = masked.all(1)
-    part = to_device(whole.nonzero().squeeze(1), states.device)
-    loss = sampled_loss(
-        states[part], vectors, len(candidates.sids), items[part], weights[part], negatives, smoothing
-    )
-    rows = (~whole).nonzero().squeeze(1)
-    if len(rows):
-        part = to_device(rows, states.device)
-        own = (states[part] * vectors(items[part])).sum(1).float()  # [R'], the true items' energies
-        codes = torch.where(
-            to_device(masked[rows], states.device), candidates.codes, candidates.sids[items[part]]
-        )
-        row, item = candidates.pairs(codes)  # [Q]
-        logit = (states[part][row] * vectors(item)).sum(1).float()
-        largest = (
-            logit.detach().new_full((len(part),), -torch.inf).scatter_reduce_(0, row, logit.detach(), "amax")
-        )
-        total = torch.zeros_like(largest).index_add(0, row, (logit - largest[row]).exp())
-        loss = loss + (total.log() + largest - own) @ weights[part]
-    return loss
+    fully = masked.all(1)
+    full = to_device(fully.nonzero().squeeze(1), states.device)
+    N = len(candidates.sids)
+    loss = sampled_loss(states[full], vectors, N, items[full], weights[full], negatives, smoothing)
+    rows = (~fully).nonzero().squeeze(1)
+    if not len(rows):
+        return loss
+    part = to_device(rows, states.device)
+    true = (states[part] * vectors(items[part])).sum(1).float()  # [R'], logits of the true items
+    hidden = to_device(masked[rows], states.device)
+    codes = torch.where(hidden, candidates.codes, candidates.sids[items[part]])  # [R', H]
+    row, item = candidates.pairs(codes)  # [Q]
+    logits = (states[part][row] * vectors(item)).sum(1).float()  # [Q]
+    lowest = logits.detach().new_full((len(part),), -torch.inf)
+    largest = lowest.scatter_reduce_(0, row, logits.detach(), "amax")  # [R']
+    total = torch.zeros_like(largest).index_add(0, row, (logits - largest[row]).exp())
+    return loss + (total.log() + largest - true) @ weights[part]
 
 
-def agree(sids: Tensor, revealed: Tensor, masked: Tensor) -> Tensor:
-    """Which of the items [N, H] have the codes `revealed` [R, H] where these are not `masked` [R, H]: bool [R, N]."""
-    same = torch.ones((len(revealed), len(sids)), dtype=torch.bool, device=sids.device)
-    for column, code, hidden in zip(sids.T.contiguous(), revealed.T, masked.T, strict=True):
+def agree(sids: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+    """Find the items that agree with partial semantic IDs.
+
+    Args:
+        sids: of the catalogue, int64 [N, H].
+        visible: codes, int64 [R, H].
+        masked: bool [R, H], where the codes do not count.
+
+    Returns:
+        bool [R, N].
+    """
+    same = torch.ones((len(visible), len(sids)), dtype=torch.bool, device=sids.device)
+    for column, code, hidden in zip(sids.T.contiguous(), visible.T, masked.T, strict=True):
         same &= hidden[:, None] | (code[:, None] == column)
     return same
 
 
 class ItemSoftmax:
-    """What a model with joint digits expects: codes [B, K, S], V where masked, → log-probabilities [B, K, S, V] of each masked digit.
+    """Denoiser of the item softmax.
 
-    −inf where no item agrees, and 0 at the digits of a partial SID that no item has. Items that come at the same time (k > 1) are
-    independent of each other given what is visible.
+    The log-probabilities are −inf where no item agrees, and 0 at the digits of a partial semantic ID that no
+    item has. Items that are predicted together (k > 1) are independent of each other given what is visible.
     """
 
     def __init__(
@@ -131,97 +230,102 @@ class ItemSoftmax:
         states: Callable[[Tensor], Tensor],
         vectors: Tensor,
         candidates: CandidateIndex,
-        held: Held | None = None,
+        repeat_bias: RepeatBias | None = None,
     ) -> None:
         """
         Args:
-            states: the model: codes [B, K, S] → states [B, K, k, D].
+            states: the transformer: codes [B, K, S] → states [B, K, k, D].
             vectors: w, float32 [N, D].
-            members: of the catalogue.
-            held: what the users' histories hold, of B states.
+            candidates: candidate index of the catalogue.
+            repeat_bias: of the users' histories [B, n].
         """
         self.states, self.vectors, self.candidates = states, vectors, candidates
-        self.shift = held and held.added(vectors.new_zeros(len(held.items), len(vectors)))  # [B, N]
-        self._last: Tensor | None = None
+        self._bias: Tensor | None = None  # [B, N], added to the logits
+        if repeat_bias:
+            self._bias = repeat_bias.add_to(vectors.new_zeros(len(repeat_bias.history), len(vectors)))
+        self._last: Tensor | None = None  # states of the last function evaluation, [B, K, k, D]
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """Ask the model."""
         self._last = self.states(codes).float()
         return self._marginals(self._last, codes)
 
-    def again(self, codes: Tensor, origin: Tensor) -> Tensor:
-        """What was expected when the model was last asked, given further digits.
-
-        Args:
-            codes: [B, K', S].
-            origin: [B, K'], which of the beams of that time each of these comes from.
-        """
-        assert self._last is not None
+    def refine(self, codes: Tensor, origin: Tensor) -> Tensor:
+        assert self._last is not None, "no function evaluation to refine"
         states = self._last.gather(1, origin[:, :, None, None].expand(-1, -1, *self._last.shape[2:]))
         return self._marginals(states, codes)
 
-    def agreeing(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The items that agree with the codes [B, K, S] of which the model was last asked, and their probabilities.
+    def agreeing(self, codes: Tensor) -> Agreeing:
+        assert self._last is not None, "no function evaluation to take items from"
+        H = self.candidates.sids.shape[1]
+        return self._probabilities(self._last.flatten(0, 2), codes.reshape(-1, H))[0]
 
-        Returns:
-            int64 [Q] rows of B·K·k, sorted within each, int64 [Q] items, float32 [Q].
+    def score_items(self, codes: Tensor, sids: Tensor) -> Callable[[slice], Tensor]:
+        logits = self._logits(self.states(codes).float().flatten(0, 2))  # [B, N]
+        logp = (logits if self._bias is None else logits + self._bias).log_softmax(-1)
+        return lambda part: logp[:, part]
+
+    def guided(self, unconditional: ItemSoftmax, weight: float) -> ItemSoftmax:
+        """See `Denoiser`: logits are linear in the states and in the repeat bias, so both are extrapolated
+        alike.
         """
-        assert self._last is not None
-        row, item, share, _ = self._shares(
-            self._last.flatten(0, 2), codes.reshape(-1, self.candidates.sids.shape[1])
-        )
-        return row, item, share
 
-    def items(self, codes: Tensor) -> Tensor:
-        """Log-probabilities [B, N] of every item, with nothing revealed in `codes` [B, 1, H]."""
-        logits = self._logits(self.states(codes).float().flatten(0, 2))
-        return (logits if self.shift is None else logits + self.shift).log_softmax(-1)
+        def states(codes: Tensor) -> Tensor:
+            return (1 + weight) * self.states(codes) - weight * unconditional.states(codes)
+
+        guided = ItemSoftmax(states, self.vectors, self.candidates)
+        if self._bias is not None and unconditional._bias is not None:
+            guided._bias = (1 + weight) * self._bias - weight * unconditional._bias
+        return guided
 
     def _logits(self, states: Tensor) -> Tensor:
-        """[R, D] → float32 [R, N]."""
+        """Return the logits of all items, float32 [R, N], from states [R, D]."""
         with in_float32(states.device):
             return states @ self.vectors.T
 
     def _marginals(self, states: Tensor, codes: Tensor) -> Tensor:
-        """Sums over the items that agree: states [B, K, k, D] and codes [B, K, S] → log-probabilities [B, K, S, V]."""
-        H, V, shape = self.candidates.sids.shape[1], self.candidates.codes, codes.shape
-        row, item, share, empty = self._shares(states.flatten(0, 2), codes.reshape(-1, H))
+        """Sum over the items that agree: states [B, K, k, D] and codes [B, K, S] → log-probabilities [B, K,
+        S, V].
+        """
+        H, V = self.candidates.sids.shape[1], self.candidates.codes
+        agreeing, empty = self._probabilities(states.flatten(0, 2), codes.reshape(-1, H))
         R = len(empty)
-        place = self.candidates.columns[item] + (row * (H * V))[:, None]  # [Q, H]
-        mass = share.new_zeros(R * H * V).index_add_(
-            0, place.flatten(), share[:, None].expand(-1, H).flatten()
-        )
-        none = mass == 0  # most of them, and the logarithm of 0 is five times as slow as others on a CPU
+        cell = (
+            self.candidates.columns[agreeing.items] + (agreeing.rows * (H * V))[:, None]
+        )  # [Q, H], into R·H·V
+        share = agreeing.probabilities[:, None].expand(-1, H).flatten()
+        mass = share.new_zeros(R * H * V).index_add_(0, cell.flatten(), share)
+        none = mass == 0  # most of them; on a CPU the logarithm of 0 takes five times as long as others
         logp = mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf).view(R, H, V)
         logp[empty] = 0.0
-        return logp.view(*shape, V)
+        return logp.view(*codes.shape, V)
 
-    def _shares(self, states: Tensor, codes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pairs of a state [R, D] and an item that agrees with its codes [R, H]: rows, items, probabilities; and which states have none."""
+    def _probabilities(self, states: Tensor, codes: Tensor) -> tuple[Agreeing, Tensor]:
+        """Return the items that agree with the codes [R, H] of states [R, D]; and the states with none, bool
+        [R].
+        """
         R = len(codes)
         row, item = self.candidates.pairs(codes)  # [Q]
-        logit = self._logits_of(states, row, item)
-        if self.shift is not None:
-            logit += self.shift[row // (R // len(self.shift)), item]
-        largest = logit.new_full((R,), -torch.inf).scatter_reduce_(0, row, logit, "amax")
-        share = (logit - largest[row]).exp_()
+        logits = self._logits_of(states, row, item)
+        if self._bias is not None:
+            logits += self._bias[row // (R // len(self._bias)), item]
+        largest = logits.new_full((R,), -torch.inf).scatter_reduce_(0, row, logits, "amax")
+        share = (logits - largest[row]).exp_()
         share /= share.new_zeros(R).index_add_(0, row, share)[row]
-        return row, item, share, largest == -torch.inf
+        return Agreeing(row, item, share), largest == -torch.inf
 
     def _logits_of(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
-        """The energies [Q] of pairs of state and item: from those of all items for states that many agree with, else one by one."""
+        """Return the logits of pairs of state and item, [Q].
+
+        States that many items agree with take them from the logits of all items; the others compute them pair
+        by pair."""
         pairs = torch.bincount(row, minlength=len(states))
         many = pairs * DENSE > len(self.vectors)
         if bool(many.all()):
             return self._logits(states)[row, item]
-        logits = self._logits(states[many]).flatten()  # [R'·N]
-        place = (many.cumsum(0) - 1) * len(self.vectors)  # of a state's first energy
-        found, apart = states.new_empty(len(row)), many[row]
-        found[apart] = logits[(place[row] + item)[apart]]
-        few = (~apart).nonzero().squeeze(1).split(PAIRS)
-        for part in few:
-            found[part] = (states[row[part]] * self.vectors[item[part]]).sum(1)
-        return found
-
-
-Denoiser = Callable[[Tensor], Tensor] | ItemSoftmax  # codes [B, K, S], V where masked → float32 [B, K, S, V]
+        tabulated = self._logits(states[many]).flatten()  # [R'·N]
+        first = (many.cumsum(0) - 1) * len(self.vectors)  # position of a state's first logit
+        logits, dense = states.new_empty(len(row)), many[row]
+        logits[dense] = tabulated[(first[row] + item)[dense]]
+        for part in (~dense).nonzero().squeeze(1).split(PAIRS):
+            logits[part] = (states[row[part]] * self.vectors[item[part]]).sum(1)
+        return logits

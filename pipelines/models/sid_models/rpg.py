@@ -1,19 +1,21 @@
-"""RPG: all digits of the next item's semantic ID at once, however many there are (Hou et al. 2025, arXiv 2506.05781).
+"""RPG: all digits of the next item at once, however many there are (Hou et al. 2025, arXiv 2506.05781).
 
-A token is an item: the mean of its H digit embeddings, so that long semantic IDs cost nothing in attention. A causal transformer reads
-the history; from the state s after an item each digit h of the next one is predicted by itself, with a projection g_h of its own and
-the embeddings that digits enter with:
+A token is an item: the mean of its H digit embeddings, so that long semantic IDs cost nothing in attention. A
+causal transformer reads the history. From the state s after an item each digit h of the next item is
+predicted independently, with a projection g_h of its own and the embeddings with which digits enter:
 
-    p(c | s) = softmax_c(cos(g_h(s), e_hc) / τ), and the loss of an item is −Σ_h log p(c_h | s): multi-token prediction (section 2.2.1).
+    p(c | s) = softmax_c(cos(g_h(s), e_hc) / τ); the loss of an item is −Σ_h log p(c_h | s): multi-token
+    prediction (section 2.2.1).
 
-The paper finds items by a walk over a graph of similar ones, which looks at a part of the catalogue. Here every item is scored, by the
-sum of its digits' log-probabilities: what that walk approximates, affordable for catalogues of this size.
+The paper finds items by a walk over a graph of similar items, which looks at a part of the catalogue. Here
+every item is scored by the sum of its digits' log-probabilities, which that walk approximates and which is
+affordable for catalogues of this size.
 
-Written from the abstract and from accounts of the paper, which leave these open: g_h(s) = s + SiLU(W_h s), with W_h zero at first;
-products are cosines, without which τ means little.
+Written from the abstract and from accounts of the paper, which leave these choices open: g_h(s) = s +
+SiLU(W_h s), with W_h zero at first; products are cosines, without which τ would mean little.
 
-Shapes: B users, n items of a history, H digits an item, V codes, N items, D width, T real items, R states.
-"""
+Shapes: B users, n items of a history, H digits per item, V codes per digit, N items, D width, M packed items,
+R states."""
 
 from __future__ import annotations
 
@@ -23,39 +25,36 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
+from pipelines.models.base import Sampling, ignore_buffers
 from pipelines.models.causal import Causal
+from pipelines.models.denoiser import item_log_probs
 from pipelines.models.nn.precision import in_float32
 from pipelines.models.nn.transformer import Encoder
-from pipelines.models.sid.digit_heads import of_items
+from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid_models.config import RPGConfig
 
 
 class RPG(Causal):
     """Scores of items are sums of the log-probabilities of their digits."""
 
+    config: RPGConfig
+
     def __init__(self, config: RPGConfig, catalogue: Catalogue) -> None:
         super().__init__()
         self.config, self.items, self.codes = config, catalogue.items, catalogue.codes
-        self.digits = H = catalogue.sids.shape[1]
-        self.register_buffer(
-            "sids", torch.as_tensor(catalogue.sids, dtype=torch.int64), persistent=False
-        )  # [N, H]
-        self.register_buffer(
-            "offsets", torch.arange(H) * self.codes, persistent=False
-        )  # code c of digit h is number h·V + c
-        self.embedding = nn.Embedding(H * self.codes, config.width)
-        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
+        sids = catalogue.require_sids()
+        self.digits = sids.shape[1]
+        self.embedding = SidEmbedding(sids, self.codes, config.width)
+        self.embedding.initialize()
         self.encoder = Encoder(config)
-        self.projection = nn.Parameter(torch.zeros(H, config.width, config.width))  # W
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_buffers()
-        ]  # the same data in all processes
+        self.projection = nn.Parameter(torch.zeros(self.digits, config.width, config.width))  # W
+        ignore_buffers(self)
 
     def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
-        """Weighted sum over the items that have one before them of −Σ_h log p(c_h | s); arguments as `make_training_batch` made them."""
-        places, weight, target = self.asked(weights, items.astype(np.int64))
-        logits = self.logits(self.before(items, places))  # [H, R, V]
-        codes = self.sids[target].T  # [H, R]
+        """Compute the weighted sum of −Σ_h log p(c_h | s) over the items that have an item before them."""
+        places, weight, target = self.targets(weights, items.astype(np.int64))
+        logits = self.logits(self.states_before(items, places))  # [H, R, V]
+        codes = self.embedding.sids[target].T  # [H, R]
         losses = F.cross_entropy(
             logits.flatten(0, 1),
             codes.flatten(),
@@ -65,16 +64,18 @@ class RPG(Causal):
         return losses.view(codes.shape).sum(0) @ weight
 
     def embed(self, items: Tensor) -> Tensor:
-        """Items [T] → [T, D]."""
-        return F.embedding_bag(self.sids[items] + self.offsets, self.embedding.weight, mode="mean")
+        """Embed items [M]: [M, D]."""
+        return F.embedding_bag(self.embedding.item_tokens(items), self.embedding.weight, mode="mean")
 
     def logits(self, states: Tensor) -> Tensor:
-        """States [R, D] → float32 [H, R, V]."""
-        expected = F.normalize(states + F.silu(states @ self.projection), dim=2)  # [H, R, D]
+        """Return the logits of all digits, float32 [H, R, V], from states [R, D]."""
+        predicted = F.normalize(states + F.silu(states @ self.projection), dim=2)  # [H, R, D]
         codes = F.normalize(self.embedding.weight, dim=1).unflatten(0, (self.digits, self.codes))  # [H, V, D]
-        return (expected @ codes.transpose(1, 2)).float() / self.config.temperature
+        return (predicted @ codes.transpose(1, 2)).float() / self.config.temperature
 
-    def scores(self, history: Tensor, users: Tensor) -> Tensor:
+    def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
+        """Score all items; see `ItemRanker.scores`."""
         states = self.last_states(history, history >= 0)
         with in_float32(history.device):  # cosines over τ: in bfloat16 many items would tie
-            return of_items(self.logits(states.float()).log_softmax(-1).transpose(0, 1), self.sids)
+            logp = self.logits(states.float()).log_softmax(-1).transpose(0, 1)  # [B, H, V]
+            return item_log_probs(logp, self.embedding.sids)

@@ -1,155 +1,182 @@
-"""TIGER: an encoder–decoder that spells the next items' semantic IDs digit by digit (Rajput et al. 2023, arXiv 2305.05065).
+"""TIGER: an encoder–decoder that generates the next items' semantic IDs digit by digit (Rajput et al. 2023,
+arXiv 2305.05065).
 
-A token is a digit. The encoder reads the digits of a history, each seeing all; the decoder predicts every digit from the history and the
-digits before it. So a history is encoded once for each of its targets: what a decoder sees of a history depends on where the history
-ends, and no pass over a whole sequence stands for its prefixes.
+A token is a digit. The encoder reads the digits of a history, each of which sees all others; the decoder
+predicts every digit from the history and the digits before it. A history is therefore encoded once for each
+of its targets: what a decoder sees of a history depends on where the history ends, and no pass over a whole
+sequence stands for its prefixes.
 
-Against the paper: the blocks are those of all models here (LayerNorm, rotary positions, GELU) in place of T5's (RMSNorm, relative position
-buckets, ReLU), heads share the width (6 heads of 64 make it 384), each digit's logits come from a map of its own to its V codes, and the
-user's token, where there is one, ends the history instead of beginning it.
+Differences from the paper: the blocks are those of all models here (LayerNorm, rotary positions, GELU) in
+place of T5's (RMSNorm, relative position buckets, ReLU); heads share the width (6 heads of 64 make it 384);
+each digit has a head of its own for its V codes; the token of the user, where there is one, ends the history
+instead of beginning it.
 
-Vocabulary: H·V digit codes (code c of digit h is number h·V + c), the end of a history, the start of what follows, and user tokens.
+Special tokens: the end of a history, the start of what follows, and user tokens.
 
-Shapes: B users, n items of a history, K beams, k items that follow, H digits an item, S = k·H, V codes, N items, D width, T real tokens.
-"""
+Shapes: B users, n items of a history, K beams, k horizon, H digits per item, S = k·H, V codes per digit, N
+items, D width, M packed tokens."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
-from pipelines.models.base import DigitModel
+from pipelines.models.base import DigitModel, ignore_buffers
+from pipelines.models.denoiser import Denoiser, IndependentDigits
 from pipelines.models.nn.decoder import Decoder, Memory
 from pipelines.models.nn.packing import Layout, to_device
-from pipelines.models.nn.transformer import Encoder, KeysValues
+from pipelines.models.nn.layers import KeysValues
+from pipelines.models.nn.transformer import Encoder
 from pipelines.models.sid.digit_heads import DigitHeads
-from pipelines.models.sid.item_softmax import Denoiser
+from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid_models.config import TIGERConfig
 
 
 class TIGER(DigitModel):
-    """Digits from left to right, one an evaluation."""
+    """Autoregressive generation of digits from left to right, one per function evaluation."""
 
+    config: TIGERConfig
     orders = ("left-to-right",)
     decoding_options = frozenset({"unmask", "constrained", "nearest"})
 
     def __init__(self, config: TIGERConfig, catalogue: Catalogue) -> None:
         super().__init__()
         self.config, self.items, self.codes = config, catalogue.items, catalogue.codes
-        self.digits = self.tokens_per_item = H = catalogue.sids.shape[1]
-        numbers = torch.as_tensor(catalogue.sids, dtype=torch.int64) + torch.arange(H) * self.codes
-        self.register_buffer(
-            "item_digits", F.pad(numbers, (0, 0, 0, 1)), persistent=False
-        )  # [N + 1, H]; item −1 is never embedded
-        self.end = H * self.codes
-        self.embedding = nn.Embedding(H * self.codes + 2 + config.user_tokens, config.width)
-        nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
-        self.heads = DigitHeads(H, config.width, self.codes, config.label_smoothing)
+        sids = catalogue.require_sids()
+        self.digits = self.tokens_per_item = sids.shape[1]
+        self.embedding = SidEmbedding(sids, self.codes, config.width, specials=2 + config.user_tokens)
+        self.embedding.initialize()
+        self.end = self.embedding.first_special
+        self.start_token = self.end + 1
+        self.first_user = self.end + 2
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.heads = DigitHeads(self.digits, config.width, self.codes, config.label_smoothing)
         self.uses_user_ids = config.user_tokens > 0
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_buffers()
-        ]  # the same data in all processes
+        ignore_buffers(self)
 
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:
-        """The items [B, n], and 1 for each digit of the last `horizon` of them, float32 [B, n, H]."""
+        """Return the items [B, n], and weight 1 for each digit of the last `horizon` items, float32 [B, n,
+        H].
+        """
         weights = np.zeros((*items.shape, self.digits), np.float32)
         weights[:, -horizon:] = (items[:, -horizon:] >= 0)[:, :, None]
         return items, weights
 
     def forward(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> Tensor:
-        """Weighted sum of the cross-entropies of the targets' digits, each given the history and the digits before it."""
-        return self._digit_loss(*self._taught(items, weights, users))
+        """Compute the weighted sum of the cross-entropies of the targets' digits, given the history and the
+        digits before them.
+        """
+        return self._digit_loss(*self._teacher_forced(items, weights, users))
 
-    def _taught(
-        self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None
+    def _teacher_forced(
+        self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """States [B, S, D] of the targets' digits given those before, the targets [B, k] and what their digits count, [B, k, H]."""
-        device, k = self.item_digits.device, int((np.asarray(weights) > 0).any((0, 2)).sum())
-        items, weights = torch.as_tensor(items), torch.as_tensor(weights)
-        history, following = items[:, :-k], to_device(items[:, -k:], device).long()
-        users = to_device(torch.as_tensor(users[:, 0]), device) if self.uses_user_ids else None
-        memory = self.encode(to_device(history, device).long(), history >= 0, users)
-        before = F.pad(self.item_digits[following].flatten(1)[:, :-1], (1, 0), value=self.end + 1)  # [B, S]
-        return self.decoder(self.embedding(before), memory), following, to_device(weights[:, -k:], device)
+        """Run the decoder over the true digits.
 
-    def _digit_loss(self, states: Tensor, following: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sum of cross-entropies; digits of the same place in an item lie side by side."""
-        codes = self.item_digits[following] % self.codes  # [B, k, H]
-        codes, weights = (part.flatten(0, 1).T.flatten() for part in (codes, weights))  # [H·B·k]
+        Returns:
+            States [B, S, D] that predict the targets' digits; the targets, int64 [B, k]; weights of their
+            digits [B, k, H].
+        """
+        device = self.embedding.weight.device
+        k = int((np.asarray(weights) > 0).any((0, 2)).sum())
+        sequences = torch.as_tensor(items)
+        history, targets = sequences[:, :-k], to_device(sequences[:, -k:], device).long()
+        ids = None
+        if self.uses_user_ids:
+            assert users is not None, "a model with user tokens needs user ids"
+            ids = to_device(torch.as_tensor(users[:, 0]), device)
+        memory = self.encode(to_device(history, device).long(), history >= 0, ids)
+        digits = self.embedding.item_tokens(targets).flatten(1)  # [B, S]
+        before = F.pad(digits[:, :-1], (1, 0), value=self.start_token)
+        states = self.decoder(self.embedding(before), memory)
+        return states, targets, to_device(torch.as_tensor(weights)[:, -k:], device)
+
+    def _digit_loss(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Compute the weighted sum of cross-entropies; arguments as `_teacher_forced` returns them."""
+        codes = self.embedding.sids[targets].flatten(0, 1).T.flatten()  # [H·B·k], grouped by digit
         by_digit = states.view(-1, self.digits, states.shape[2]).transpose(0, 1).flatten(0, 1)  # [H·B·k, D]
-        return self.heads.loss(by_digit, codes, weights, [following.numel()] * self.digits)
+        return self.heads.loss(
+            by_digit, codes, weights.flatten(0, 1).T.flatten(), [targets.numel()] * self.digits
+        )
 
     def encode(self, history: Tensor, real: Tensor, users: Tensor | None = None) -> Memory:
-        """What the decoder sees of histories.
+        """Encode histories for the decoder.
 
         Args:
             history: int64 [B, n], −1 at padding.
-            real: bool [B, n], where there is no padding; on the host where a GPU shall not be waited for.
-            users: int64 [B], where users have tokens.
+            real: padding mask, bool [B, n], False at padding; on the host where a GPU must not be waited for.
+            users: user ids, int64 [B], where users have tokens.
         """
-        tokens = F.pad(self.item_digits[history].flatten(1), (0, 1), value=self.end)  # [B, n·H + 1]
+        tokens = F.pad(self.embedding.item_tokens(history).flatten(1), (0, 1), value=self.end)  # [B, n·H + 1]
         if self.uses_user_ids:
-            tokens[:, -1] = self.end + 2 + users % self.config.user_tokens
-        layout = Layout.of(
-            F.pad(real.repeat_interleave(self.digits, dim=1), (0, 1), value=True), history.device
-        )
-        x = self._enter(layout.pack(tokens), history, layout)
+            assert users is not None, "a model with user tokens needs user ids"
+            tokens[:, -1] = self.first_user + users % self.config.user_tokens
+        mask = F.pad(real.repeat_interleave(self.digits, dim=1), (0, 1), value=True)
+        layout = Layout.bidirectional(mask, history.device)
+        x = self._embed(layout.pack(tokens), history, layout)  # [M, D]
         return self.decoder.prefill(self.encoder(x, layout, torch.arange(len(x), device=x.device)), layout)
 
-    def _enter(self, tokens: Tensor, history: Tensor, layout: Layout) -> Tensor:
-        """Real tokens [T] of histories [B, n], embedded: [T, D]."""
-        return self.embedding(tokens)
+    def _embed(self, tokens: Tensor, history: Tensor, layout: Layout) -> Tensor:
+        """Embed the packed tokens [M] of histories [B, n]: [M, D]."""
+        embedded: Tensor = self.embedding(tokens)
+        return embedded
 
-    def denoiser(self, history: Tensor, users: Tensor | None = None) -> Denoiser:
-        """See `Continuations`."""
-        return Continuations(self, self.encode(history, history >= 0, users))
+    def denoiser(
+        self, history: Tensor, users: Tensor | None = None, *, approximate: bool = False
+    ) -> Denoiser:
+        return NextDigit(self, self.encode(history, history >= 0, users))
 
 
-class Continuations:
-    """What is expected after histories: codes [B, K, S], V where masked → log-probabilities [B, K, S, V] of each beam's next digit.
+class NextDigit(IndependentDigits):
+    """Denoiser that knows the next digit of each beam alone: its log-probabilities stand at every digit.
 
-    The next digit's stand at every place. All beams have revealed the same number of digits, from the left. Each call goes on from the
-    last one: a beam takes over the keys and values of the beam that it continues, and so costs one token.
-    """
+    All beams have unmasked the same number of digits, from the left. A function evaluation continues the last
+    one: a beam takes over the keys and values of the beam that it continues, and so costs one token."""
 
     def __init__(self, model: TIGER, memory: Memory) -> None:
-        self.model, self.memory = model, memory
-        self._last: tuple[Tensor, list[KeysValues]] | None = (
-            None  # codes [B, K, S], and the past of their beams
+        super().__init__(self._next_digit)
+        self._model, self._memory = model, memory
+        self._cache: tuple[Tensor, list[KeysValues]] | None = (
+            None  # codes [B, K, S], and their keys and values
         )
 
-    def __call__(self, codes: Tensor) -> Tensor:
-        """Ask the model."""
-        (B, K, S), model = codes.shape, self.model
-        revealed = int((codes[0, 0] < model.codes).sum())
-        place = (revealed - 1) % model.digits
-        if revealed:
-            past, tokens = self._past(codes, revealed), codes[:, :, revealed - 1] + place * model.codes
+    def _next_digit(self, codes: Tensor) -> Tensor:
+        """Return the log-probabilities of the next digit of codes [B, K, S]: float32 [B, K, S, V]."""
+        (B, K, S), model = codes.shape, self._model
+        unmasked = int((codes[0, 0] < model.codes).sum())
+        if unmasked:
+            past = self._past(codes, unmasked)
+            tokens = codes[:, :, unmasked - 1] + model.embedding.offsets[(unmasked - 1) % model.digits]
         else:
-            past, tokens = self.memory.nothing(B * K), torch.full_like(codes[:, :, 0], model.end + 1)
-        states, past = model.decoder.step(model.embedding(tokens), self.memory, past)
-        self._last = codes, past
-        expected = model.heads.logits(states, revealed % model.digits).log_softmax(-1)  # [B, K, V]
-        return expected[:, :, None].expand(-1, -1, S, -1)
+            past = self._memory.empty_cache(B * K)
+            tokens = torch.full_like(codes[:, :, 0], model.start_token)
+        states, past = model.decoder.decode_step(model.embedding(tokens), self._memory, past)
+        self._cache = codes, past
+        logp = model.heads.logits(states, unmasked % model.digits).log_softmax(-1)  # [B, K, V]
+        return logp[:, :, None].expand(-1, -1, S, -1)
 
-    def _past(self, codes: Tensor, revealed: int) -> list[KeysValues]:
-        """That of the beams which `codes` [B, K, S] continue by one digit; where they were not asked for last, they are now."""
+    def _past(self, codes: Tensor, unmasked: int) -> list[KeysValues]:
+        """Return the keys and values of the beams that `codes` [B, K, S] continue by one digit; compute them
+        where they are not cached.
+        """
         before = codes.clone()
-        before[:, :, revealed - 1 :] = self.model.codes
-        same = self._same(before)
-        if same is None or not same.any(2).all():
-            self(before)
-            same = self._same(before)
-        B, _, wide = same.shape  # [B, K, K']
+        before[:, :, unmasked - 1 :] = self._model.codes
+        if self._cache is None or not self._same(before, self._cache[0]).any(2).all():
+            self._next_digit(before)
+        assert self._cache is not None
+        cached, past = self._cache
+        same = self._same(before, cached)  # [B, K, K']
+        B, _, wide = same.shape
         rows = same.byte().argmax(2) + torch.arange(0, B * wide, wide, device=codes.device)[:, None]
-        return [tuple(part.index_select(0, rows.flatten()) for part in pair) for pair in self._last[1]]
+        return [(k.index_select(0, rows.flatten()), v.index_select(0, rows.flatten())) for k, v in past]
 
-    def _same(self, codes: Tensor) -> Tensor | None:
-        """Which of the beams [B, K'] asked for last are which of `codes` [B, K, S], bool [B, K, K']; None at first."""
-        return None if self._last is None else (codes[:, :, None] == self._last[0][:, None]).all(3)
+    @staticmethod
+    def _same(codes: Tensor, cached: Tensor) -> Tensor:
+        """Compare beams [B, K, S] with cached beams [B, K', S]: bool [B, K, K']."""
+        return (codes[:, :, None] == cached[:, None]).all(3)

@@ -1,4 +1,4 @@
-"""Gaussian diffusion: schedules against their closed forms, the forward process's moments, reverse processes with a known end."""
+"""Gaussian diffusion: schedules, the moments of the forward process, reverse processes with a known end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import torch
 
 from pipelines.errors import UserError
 from pipelines.models.item_models.config import NOISE_SCHEDULES
-from pipelines.models.objectives.gaussian import Diffusion, alpha_bars, of_length, strided, user_noise
+from pipelines.models.objectives.gaussian import (
+    Diffusion,
+    alpha_bars,
+    strided_steps,
+    user_noise,
+    with_length,
+)
 
 
 def test_schedules_are_their_closed_forms() -> None:
@@ -39,7 +45,7 @@ def test_moments_of_the_forward_process() -> None:
     torch.manual_seed(0)
     diffusion, clean = Diffusion("cosine", 100), torch.tensor([[3.0, -1.0]])
     for t in (1, 40, 100):
-        x = diffusion.noised(clean.expand(50_000, 2), torch.full((50_000,), t))
+        x = diffusion.add_noise(clean.expand(50_000, 2), torch.full((50_000,), t))
         left = float(alpha_bars("cosine", 100)[t])
         torch.testing.assert_close(x.mean(0), left**0.5 * clean[0], atol=0.02, rtol=0)
         torch.testing.assert_close(x.var(0), torch.full((2,), 1 - left), atol=0.02, rtol=0)
@@ -83,7 +89,7 @@ def test_the_reverse_process_draws_from_what_it_learnt() -> None:
 
 @pytest.mark.parametrize("S", [2, 3, 20, 999, 1000])
 def test_strided_steps_hold_both_ends(S: int) -> None:
-    steps = strided(1000, S)
+    steps = strided_steps(1000, S)
     assert (steps[0], steps[-1], len(set(steps))) == (1000, 1, S)
     gaps = {a - b for a, b in zip(steps, steps[1:], strict=False)}
     assert min(gaps) >= 1
@@ -91,14 +97,14 @@ def test_strided_steps_hold_both_ends(S: int) -> None:
 
 
 def test_how_many_evaluations() -> None:
-    assert strided(1000, None) == list(range(1000, 0, -1))
-    assert strided(1000, 1) == [1000]
+    assert strided_steps(1000, None) == list(range(1000, 0, -1))
+    assert strided_steps(1000, 1) == [1000]
     with pytest.raises(UserError, match="--nfe 51 is more than the 50 steps of the diffusion; use 1 to 50"):
-        strided(50, 51)
+        strided_steps(50, 51)
 
 
 def test_vectors_of_one_length() -> None:
-    vectors = of_length(torch.randn(5, 8), 0.3)
+    vectors = with_length(torch.randn(5, 8), 0.3)
     torch.testing.assert_close(vectors.norm(dim=1), torch.full((5,), 0.3))
 
 
@@ -122,7 +128,7 @@ def test_noise_belongs_to_user_seed_and_step() -> None:
 
 
 def test_noise_is_a_published_hash_of_user_seed_and_place() -> None:
-    """SplitMix64 on Python's integers: its first numbers from seed 0 are known, and a user's noise is made of such."""
+    """SplitMix64 on Python's integers: its first numbers from seed 0 are published."""
 
     def mixed(z: int) -> int:
         z = (z + 1) * 0x9E3779B97F4A7C15 % 2**64

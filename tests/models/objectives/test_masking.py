@@ -1,23 +1,25 @@
-"""The forward process: every rate equally likely, every token masked at its sequence's rate, weights unbiased."""
+"""The masks of training: uniform masking rates, unbiased weights; next-item examples; steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from pipelines.models.objectives.masking import (
-    chosen_items,
+    choose_items,
     cut_to_next_item,
+    sample_item_masks,
     sample_masks,
     stratified_steps,
 )
 
 
 def draws(B: int, n: int, H: int, seeds: int) -> np.ndarray:
+    """Return the weights of some seeds, [seeds, B, n, H]."""
     real = np.ones((B, n, H), bool)
-    return np.stack([sample_masks(real, np.random.default_rng(s)) for s in range(seeds)])  # [seeds, B, n, H]
+    return np.stack([sample_masks(real, np.random.default_rng(s))[1] for s in range(seeds)])
 
 
-def test_a_masked_digit_counts_what_its_rate_would_on_average() -> None:
+def test_the_weight_of_a_masked_digit_is_its_expected_inverse_rate() -> None:
     """n = 6 eligible digits: sampled E[1/t | k masked] is (n + 1) / k, and that is the weight."""
     rng = np.random.default_rng(0)
     t = 1 - rng.random(1_000_000)
@@ -48,9 +50,9 @@ def test_rates_are_stratified_over_the_batch() -> None:
 
 
 def test_whole_items_are_masked_together_and_stay_unbiased() -> None:
-    """β of the sequences mask all digits of an item or none; (n + 1) / k then counts items, and E[weight] stays 1."""
+    """A share β of the sequences masks whole items; (n + 1) / k then counts items, and E[weight] stays 1."""
     real = np.ones((4, 3, 2), bool)
-    weights = np.stack([sample_masks(real, np.random.default_rng(s), 0.6) for s in range(20_000)])
+    weights = np.stack([sample_masks(real, np.random.default_rng(s), 0.6)[1] for s in range(20_000)])
     assert np.allclose(weights.mean(0), 1, atol=0.06)
     masked = (weights > 0).sum(3)  # [seeds, B, n] digits of each item
     together = (masked != 1).all(2)
@@ -59,14 +61,33 @@ def test_whole_items_are_masked_together_and_stay_unbiased() -> None:
         chosen = weights[some & ((masked == 2).sum(2) == k)]
         counts = np.unique(chosen[chosen > 0])
         assert np.allclose(counts, [7 / (2 * k), 4 / k])  # digits that met by chance, and whole items
-    alone = np.stack([sample_masks(real, np.random.default_rng(s), 1.0) for s in range(500)])
+    alone = np.stack([sample_masks(real, np.random.default_rng(s), 1.0)[1] for s in range(500)])
     assert ((alone > 0).sum(3) != 1).all()
+
+
+def test_each_item_draws_its_own_rate_and_stays_unbiased() -> None:
+    items = np.tile([[-1, 5, 6], [7, 8, 9]], (2000, 1))
+    masked, weights = sample_item_masks(items, 2, np.random.default_rng(0))
+    assert masked.dtype == bool
+    assert np.array_equal(masked, weights > 0)
+    assert not masked[items < 0].any()
+    counts = masked[items >= 0].sum(1)
+    assert np.allclose(np.bincount(counts) / len(counts), 1 / 3, atol=0.02)  # uniform over 0, 1 and 2 digits
+    assert np.allclose(weights[items >= 0].mean(0), 1, atol=0.03)
+
+
+def test_a_share_of_the_items_is_fully_masked() -> None:
+    masked, weights = sample_item_masks(np.arange(9000)[None], 2, np.random.default_rng(0), whole_item=0.6)
+    full = masked.all(2)
+    assert abs(full.mean() - (0.6 + 0.4 / 3)) < 0.02
+    assert np.allclose(weights.mean((0, 1)), 1, atol=0.03)
 
 
 def test_padding_is_never_masked() -> None:
     real = np.zeros((32, 6, 3), bool)
     real[:, 3:] = True
-    weights = sample_masks(real, np.random.default_rng(0))
+    masked, weights = sample_masks(real, np.random.default_rng(0))
+    assert np.array_equal(masked, weights > 0)
     assert not weights[:, :3].any()
     assert weights[:, 3:].any()
 
@@ -100,7 +121,7 @@ def test_next_item_examples_are_prefixes_whose_last_item_alone_may_be_masked() -
 
 def test_a_share_of_the_items_and_at_least_one() -> None:
     eligible = np.random.default_rng(0).random((4000, 6)) < 0.5
-    chosen = chosen_items(eligible, 0.1, np.random.default_rng(1))
+    chosen = choose_items(eligible, 0.1, np.random.default_rng(1))
     assert not (chosen & ~eligible).any()
     n = eligible.sum(1)
     assert ((chosen.sum(1) >= 1) == (n >= 1)).all()

@@ -1,8 +1,10 @@
-"""Joint digits against sums over the catalogue written out, and what must hold of any distribution over items."""
+"""The item softmax compared with sums over the catalogue written out, and properties of any distribution over
+items."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -16,15 +18,13 @@ from pipelines.data.splits import Split
 from pipelines.decode.beam import beam_search
 from pipelines.decode.config import CONFIDENCE, ORDERS, Decoding
 from pipelines.decode.exhaustive import score_every_item
-from pipelines.decode.guidance import guided
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate import recommend as recommending
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import loading
-from pipelines.models.objectives.losses import softmax_loss
-from pipelines.models.objectives.repeat_bias import Held
-from pipelines.models.sid import item_softmax as joint
+from pipelines.models.denoiser import Denoiser
+from pipelines.models.sid import item_softmax
 from pipelines.models.sid.item_softmax import ItemSoftmax, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid_models.config import ATTENTION, MaskGRConfig
 from pipelines.models.sid_models.maskgr import MaskGR
@@ -50,7 +50,11 @@ HISTORIES = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
 
 
 class TableStates:
-    """States [B, K, 1, D] that depend on every revealed digit, from random tables."""
+    """States [B, K, 1, D] from random tables, which depend on every unmasked digit.
+
+    Attributes:
+        evaluations: number of function evaluations so far.
+    """
 
     def __init__(self, users: int, digits: int, codes: int, seed: int = 0) -> None:
         self.tables = torch.randn(users, digits, codes + 1, 8, generator=torch.Generator().manual_seed(seed))
@@ -62,11 +66,24 @@ class TableStates:
         return self.tables[user, torch.arange(codes.shape[2]), codes].sum(2, keepdim=True).tanh()
 
 
-def table_joint(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
+def table_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
+    """Return an item softmax with random item vectors and states from tables."""
     vectors = torch.randn(len(sids), 8, generator=torch.Generator().manual_seed(seed + 1))
     return ItemSoftmax(
         TableStates(users, sids.shape[1], codes, seed), vectors, CandidateIndex(torch.as_tensor(sids), codes)
     )
+
+
+def blind_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
+    """Return an item softmax whose states depend on the user alone."""
+    denoiser = table_softmax(users, sids, codes, seed)
+    denoiser.states.tables[:, :, :] = denoiser.states.tables[:, :1, :1]
+    return denoiser
+
+
+def item_scores(denoiser: Denoiser) -> torch.Tensor:
+    """Return the log-probabilities of all items for two users, [2, N]."""
+    return denoiser.score_items(torch.full((2, 1, H), V), torch.as_tensor(SIDS))(slice(None))
 
 
 @pytest.fixture(params=ATTENTION)
@@ -76,14 +93,14 @@ def model(request: pytest.FixtureRequest) -> MaskGR:
 
 
 def agreeing(partial: np.ndarray, sids: np.ndarray, codes: int) -> list[int]:
-    """The items that have the codes of a partial SID where it has any."""
+    """Return the items that have the codes of a partial SID at its unmasked digits."""
     return [
         i for i, sid in enumerate(sids) if all(p in (codes, c) for p, c in zip(partial, sid, strict=True))
     ]
 
 
 def vectors_by_hand(model: MaskGR) -> torch.Tensor:
-    """Per item: the sum of its digits' embeddings, and its own."""
+    """Return w of all items: the sum of the digits' embeddings plus the item's embedding, [N, D]."""
     digits = model.embedding.weight[torch.as_tensor(SIDS) + torch.arange(H) * V].sum(1)
     return digits + model.item_embedding.weight[:-1]
 
@@ -93,9 +110,9 @@ def test_a_digit_has_the_probability_of_the_items_that_agree(model: MaskGR) -> N
     codes = torch.tensor([[[V, V, V], [*SIDS[9, :2], V], [V, SIDS[4, 1], V], list(SIDS[2])]]).expand(
         2, -1, -1
     )
-    expected = model.denoiser(HISTORIES)
-    logp = expected(codes)
-    states, w = expected.states(codes)[:, :, 0], vectors_by_hand(model)
+    denoiser = model.denoiser(HISTORIES)
+    logp = denoiser(codes)
+    states, w = denoiser.states(codes)[:, :, 0], vectors_by_hand(model)
     for user in range(2):
         for beam in range(4):
             items = agreeing(codes[user, beam].numpy(), SIDS, V)
@@ -107,27 +124,25 @@ def test_a_digit_has_the_probability_of_the_items_that_agree(model: MaskGR) -> N
 
 @torch.no_grad()
 def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> None:
-    """Weighted by the mean of its digits' weights, fully masked or not."""
+    """An item's loss is weighted by the sum of its digits' weights, for fully and partly masked items."""
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
-    expected, w, whole = 0.0, vectors_by_hand(model), []
-    for real, weight, place in masked_items(items, weights):
-        item = real[place]
-        masked = np.where(
-            weight > 0, H * V + np.arange(H), SIDS[real] + np.arange(H) * V
-        )  # digits as the model numbers them
-        if model.prefix:
-            partial = torch.as_tensor(np.where(weight[place] > 0, V, SIDS[item]))
-            state = model.denoiser(torch.tensor([real[:place]], dtype=torch.int64)).states(
-                partial[None, None]
-            )[0, 0, 0]
+    expected, w, fully = 0.0, vectors_by_hand(model), []
+    for sequence, weight, position in masked_items(items, weights):
+        item = sequence[position]
+        partial = np.where(weight[position] > 0, V, SIDS[item])
+        if model.encodes_once:
+            denoiser = model.denoiser(torch.tensor([sequence[:position]], dtype=torch.int64))
+            state = denoiser.states(torch.as_tensor(partial)[None, None])[0, 0, 0]
         else:
-            shown = torch.tensor([[-1 if (wt > 0).any() else i for i, wt in zip(real, weight, strict=True)]])
-            state = model.hidden(torch.as_tensor(masked)[None], shown, len(real))[0, place]
-        alike = agreeing(np.where(weight[place] > 0, V, SIDS[item]), SIDS, V)
-        whole.append(len(alike) == N)
-        expected -= weight[place].sum() * (w[alike] @ state).log_softmax(0)[alike.index(item)].item()
-    assert any(whole)
-    assert not all(whole)
+            tokens = np.where(weight > 0, H * V + np.arange(H), SIDS[sequence] + np.arange(H) * V)  # [n, H]
+            masked = (weight > 0).any(1)
+            visible = torch.tensor([[-1 if m else i for i, m in zip(sequence, masked, strict=True)]])
+            state = model.hidden(torch.as_tensor(tokens)[None], visible, len(sequence))[0, position]
+        agree = agreeing(partial, SIDS, V)
+        fully.append(len(agree) == N)
+        expected -= weight[position].sum() * (w[agree] @ state).log_softmax(0)[agree.index(item)].item()
+    assert any(fully)
+    assert not all(fully)
     assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -144,13 +159,15 @@ def test_the_loss_is_that_of_the_item_among_those_that_agree(model: MaskGR) -> N
 def test_probabilities_of_all_items_add_up_to_one_and_the_beam_finds_them(
     digits: int, codes: int, items: int, spare: int, unmask: str, T: int, seed: int
 ) -> None:
-    """Every order, every T: no probability leaves the catalogue, and a beam as wide as the catalogue is exhaustive."""
+    """For every order and every T the items share all probability, and a search with as many beams as items
+    is exhaustive.
+    """
     sids = catalogue(items, digits, codes, seed)
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=len(sids) + spare, seed=seed)
-    expected, users, index = table_joint(3, sids, codes, seed), torch.arange(3), PartialIndex(sids, codes)
-    found = beam_search(expected, users, index, decoding)
-    assert expected.states.evaluations == min(T, digits)
-    scores, items_ = score_every_item(expected, users, index, decoding).sort(dim=1, descending=True)
+    denoiser, users, index = table_softmax(3, sids, codes, seed), torch.arange(3), PartialIndex(sids, codes)
+    found = beam_search(denoiser, users, index, decoding)
+    assert denoiser.states.evaluations == min(T, digits)
+    scores, items_ = score_every_item(denoiser, users, index, decoding).sort(dim=1, descending=True)
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(3), atol=1e-4, rtol=1e-4)
     assert torch.equal(found.items[:, : len(sids), 0], items_)
     torch.testing.assert_close(found.scores[:, : len(sids)], scores, atol=1e-4, rtol=1e-4)
@@ -158,47 +175,134 @@ def test_probabilities_of_all_items_add_up_to_one_and_the_beam_finds_them(
 
 
 @pytest.mark.parametrize("unmask", ORDERS)
-def test_states_that_see_no_digits_make_order_and_evaluations_irrelevant(unmask: str) -> None:
-    expected = table_joint(2, SIDS, V)
-    expected.states.tables[:, :, :] = expected.states.tables[:, :1, :1]
+def test_order_and_evaluations_do_not_matter_where_states_see_no_digits(unmask: str) -> None:
+    denoiser = blind_softmax(2, SIDS, V)
     users, index = torch.arange(2), PartialIndex(SIDS, V)
     scores = [
-        score_every_item(expected, users, index, Decoding(unmask=unmask, nfe=T)) for T in range(1, H + 1)
+        score_every_item(denoiser, users, index, Decoding(unmask=unmask, nfe=T)) for T in range(1, H + 1)
     ]
     for other in scores:
-        torch.testing.assert_close(other, expected.items(torch.full((2, 1, H), V)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(other, item_scores(denoiser), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("T", [2, 3])
-def test_competing_digits_that_are_joint_follow_from_each_other(T: int) -> None:
-    """Where states see no digits, all ways to an item have its own probability, also where an evaluation reveals several digits."""
-    expected = table_joint(2, SIDS, V)
-    expected.states.tables[:, :, :] = expected.states.tables[:, :1, :1]
+def test_competing_digits_of_an_item_softmax_condition_on_each_other(T: int) -> None:
+    """Where states see no digits, every path to an item has the item's probability, also where an evaluation
+    unmasks several digits.
+    """
+    denoiser = blind_softmax(2, SIDS, V)
     found = beam_search(
-        expected,
+        denoiser,
         torch.arange(2),
         PartialIndex(SIDS, V),
         Decoding(unmask=CONFIDENCE, nfe=T, beams=(V + 1) ** H),
     )
-    scores, items = expected.items(torch.full((2, 1, H), V)).sort(dim=1, descending=True)
+    scores, items = item_scores(denoiser).sort(dim=1, descending=True)
     assert torch.equal(found.items[:, :N, 0], items)
     torch.testing.assert_close(found.scores[:, :N], scores, atol=1e-5, rtol=1e-5)
 
 
-def test_energies_of_many_pairs_are_those_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, codes = table_joint(2, SIDS, V), torch.tensor([[[V, SIDS[4, 1], V], [0, V, V]]] * 2)
-    whole = expected(codes)
-    monkeypatch.setattr(joint, "PAIRS", 3)
-    assert torch.equal(expected(codes), whole)
+@torch.no_grad()
+def test_refining_equals_a_new_evaluation_where_states_see_no_digits() -> None:
+    """Beams of the last evaluation are copied, and then unmask a digit."""
+    codes = torch.tensor([[[V, V, V], [*SIDS[9, :2], V], [V, SIDS[4, 1], V]]] * 2)  # [2, 3, H]
+    denoiser = blind_softmax(2, SIDS, V)
+    logp = denoiser(codes)
+    same = torch.arange(3).expand(2, -1)
+    torch.testing.assert_close(denoiser.refine(codes, same), logp, atol=1e-6, rtol=1e-6)
+    origin = torch.tensor([[2, 0, 0, 1], [0, 2, 1, 0]])
+    later = codes.gather(1, origin[..., None].expand(-1, -1, H)).clone()  # [2, 4, H]
+    later[:, :, 2] = torch.tensor([SIDS[9, 2], SIDS[4, 2]])[:, None]
+    refined = denoiser.refine(later, origin)
+    torch.testing.assert_close(refined, blind_softmax(2, SIDS, V)(later), atol=1e-6, rtol=1e-6)
+    assert denoiser.states.evaluations == 1
 
 
-def test_guidance_weighs_the_items() -> None:
-    """p(item | history)^(1 + w) / p(item)^w, normalised over the items."""
-    one, other = table_joint(2, SIDS, V, 1), table_joint(2, SIDS, V, 2)
+@torch.no_grad()
+def test_refining_keeps_the_states_of_the_beam_that_each_beam_descends_from() -> None:
+    """The items that agree with the new codes share all probability, by the logits of the old states."""
+    denoiser = table_softmax(2, SIDS, V)
+    codes = torch.tensor([[[V, V, V], [V, SIDS[4, 1], V]]] * 2)  # [2, 2, H]
+    denoiser(codes)
+    states = denoiser.states(codes)[:, :, 0]  # [2, 2, D]
+    origin, later = torch.tensor([[1, 0], [0, 1]]), torch.tensor([[[V, *SIDS[4, 1:]]] * 2] * 2)
+    refined = denoiser.refine(later, origin)
+    items = agreeing(later[0, 0].numpy(), SIDS, V)
+    for user, beam in itertools.product(range(2), range(2)):
+        share = (denoiser.vectors[items] @ states[user, origin[user, beam]]).softmax(0)
+        mass = torch.zeros(V).index_add_(0, torch.as_tensor(SIDS[items, 0]), share)
+        torch.testing.assert_close(refined[user, beam, 0].exp(), mass, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_agreeing_items_are_those_of_the_last_evaluation() -> None:
+    denoiser = table_softmax(2, SIDS, V)
+    codes = torch.tensor([[[V, V, V], [V, SIDS[4, 1], V]]] * 2)  # [2, 2, H]
+    denoiser(codes)
+    pairs, states = denoiser.agreeing(codes), denoiser.states(codes).flatten(0, 2)  # [4, D]
+    for row, partial in enumerate(codes.flatten(0, 1).numpy()):
+        items = agreeing(partial, SIDS, V)
+        order = pairs.items[pairs.rows == row].argsort()
+        assert pairs.items[pairs.rows == row][order].tolist() == items
+        share = (denoiser.vectors[items] @ states[row]).softmax(0)
+        torch.testing.assert_close(pairs.probabilities[pairs.rows == row][order], share, atol=1e-6, rtol=1e-5)
+
+
+def test_logits_pair_by_pair_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    denoiser, codes = table_softmax(2, SIDS, V), torch.tensor([[[V, SIDS[4, 1], V], [0, V, V]]] * 2)
+    whole = denoiser(codes)
+    monkeypatch.setattr(item_softmax, "PAIRS", 3)
+    assert torch.equal(denoiser(codes), whole)
+
+
+def test_guidance_extrapolates_the_items_logits() -> None:
+    """The guided distribution is p(item | history)^(1 + w) / p(item)^w, normalized over the items."""
+    one, other = table_softmax(2, SIDS, V, 1), table_softmax(2, SIDS, V, 2)
     other = ItemSoftmax(other.states, one.vectors, one.candidates)
-    nothing = torch.full((2, 1, H), V)
-    both = (1.5 * one.items(nothing) - 0.5 * other.items(nothing)).log_softmax(1)
-    torch.testing.assert_close(guided(one, other, 0.5).items(nothing), both, atol=1e-5, rtol=1e-5)
+    both = (1.5 * item_scores(one) - 0.5 * item_scores(other)).log_softmax(1)
+    torch.testing.assert_close(item_scores(one.guided(other, 0.5)), both, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("guidance", [0.0, 0.7])
+def test_guidance_keeps_the_repeat_bias(guidance: float) -> None:
+    """The guided distribution is that of (1 + w) · logits with the history − w · logits without it, where the
+    logits include the repeat bias.
+    """
+    settings = {"attention": "prefix", "repeat_bias": True, "history_dropout": 0.1}
+    torch.manual_seed(0)
+    model = loading.build(dataclasses.replace(SIZES, **settings), Catalogue.of(SIDS, V)).eval()
+    model.repeat_bias.fill_(-1.7)
+    histories = torch.tensor([[-1, 7, 3, 7], [5, 2, 9, 4]])  # the first history has an item twice
+    masked = torch.full((2, 1, H), V)
+    conditional, unconditional = model.denoiser(histories), model.denoiser(histories[:, :0])
+    w = vectors_by_hand(model)
+    with_history = conditional.states(masked)[:, 0, 0] @ w.T  # [B, N]
+    for user, items in enumerate(histories.tolist()):
+        for item in items:
+            if item >= 0:
+                with_history[user, item] += -1.7
+    without = unconditional.states(masked)[:, 0, 0] @ w.T  # [B, N]
+    expected = ((1 + guidance) * with_history - guidance * without).log_softmax(1)
+    guided = conditional.guided(unconditional, guidance)
+    torch.testing.assert_close(item_scores(guided), expected, atol=1e-5, rtol=1e-5)
+    digit = torch.zeros(2, V).index_add_(1, torch.as_tensor(SIDS[:, 1]), expected.exp())
+    torch.testing.assert_close(guided(masked)[:, 0, 1].exp(), digit, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(item_scores(conditional), with_history.log_softmax(1), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_recommendations_with_guidance_keep_the_repeat_bias() -> None:
+    """A large negative bias puts the items of the history last, under guidance too."""
+    settings = {"attention": "prefix", "repeat_bias": True, "history_dropout": 0.1}
+    torch.manual_seed(0)
+    model = loading.build(dataclasses.replace(SIZES, **settings), Catalogue.of(SIDS, V)).eval()
+    model.repeat_bias.fill_(-50.0)
+    split = Split(np.array([3, 7, 5]), np.array([0, 3]), np.arange(1), np.ones((1, 1), np.int32))
+    for nfe in (1, H):
+        decoding = Decoding(beams=N, nfe=nfe, guidance=1.0)
+        items = recommend(model, split, PartialIndex(SIDS, V), decoding, ListProgress()).items[0, :, 0]
+        assert {*items[-3:].tolist()} == {3, 7, 5}
 
 
 def test_users_of_a_large_catalogue_are_decoded_a_few_at_a_time(
@@ -218,17 +322,16 @@ def test_users_of_a_large_catalogue_are_decoded_a_few_at_a_time(
 
 
 @torch.no_grad()
-def test_what_was_computed_from_the_weights_is_forgotten_in_training(model: MaskGR) -> None:
-    codes = torch.full((2, 1, H), V)
-    before = model.denoiser(HISTORIES).items(codes)
+def test_training_mode_forgets_the_item_vectors(model: MaskGR) -> None:
+    before = item_scores(model.denoiser(HISTORIES))
     model.train()
     model.item_embedding.weight[3, 0] += 5
     model.eval()
-    assert not torch.allclose(model.denoiser(HISTORIES).items(codes), before)
+    assert not torch.allclose(item_scores(model.denoiser(HISTORIES)), before)
 
 
-def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
-    """Padding brings nothing, whatever is learnt."""
+def test_the_embedding_of_padding_stays_zero(model: MaskGR) -> None:
+    """Padding contributes nothing, and has no gradient."""
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(0))
     model(items, weights).backward()
     assert not model.item_embedding.weight[-1].any()
@@ -238,7 +341,9 @@ def test_no_item_at_all_stays_zero(model: MaskGR) -> None:
 def both_losses(
     items: list[int], masked: torch.Tensor, negatives: int, smoothing: float = 0.1
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(loss and gradients of states and vectors in a row) of the whole catalogue and of a sample."""
+    """Return the loss over the whole catalogue and over a sample, each with the gradients of states and
+    vectors.
+    """
     generator, found = torch.Generator().manual_seed(5), []
     states, vectors = torch.randn(len(items), 8, generator=generator), torch.randn(N, 8, generator=generator)
     weights, true, sids = (
@@ -251,97 +356,84 @@ def both_losses(
         z, w = states.clone().requires_grad_(), vectors.clone().requires_grad_()
         if sampled:
             loss = sampled_item_softmax_loss(
-                z,
-                lambda chosen, w=w: w[chosen],
-                CandidateIndex(sids, V),
-                true,
-                masked,
-                weights,
-                negatives,
-                smoothing,
+                *(z, lambda chosen, w=w: w[chosen], CandidateIndex(sids, V), true, masked, weights),
+                negatives=negatives,
+                smoothing=smoothing,
             )
         else:
-            loss = item_softmax_loss(z, w, sids, true, masked, weights, smoothing)
+            loss = item_softmax_loss(z, w, sids, true, masked, weights, smoothing=smoothing)
         loss.backward()
         found.append(torch.cat((loss.detach()[None], z.grad.flatten(), w.grad.flatten())))
     return found[0], found[1]
 
 
-def test_a_sampled_loss_is_exact_where_a_digit_is_known() -> None:
+def test_a_sampled_loss_is_exact_where_a_digit_is_visible() -> None:
     masked = torch.tensor([[True, False, True], [False, False, True], [False, False, False]])
     whole, sample = both_losses([3, 7, 3], masked, negatives=1)
     torch.testing.assert_close(sample, whole, atol=1e-5, rtol=1e-5)
 
 
-def test_a_sampled_loss_nears_that_of_the_whole_catalogue() -> None:
-    """The drawn items stand for all others, however few they are among the drawn; the true item never stands for another."""
+def test_a_sampled_loss_approaches_that_of_the_whole_catalogue() -> None:
+    """The negatives represent all other items; the true item never represents another item."""
     whole, sample = both_losses([3, 7, 9], torch.ones(3, H, dtype=torch.bool), negatives=400_000)
     torch.testing.assert_close(sample, whole, atol=1e-2, rtol=1e-2)
     assert not torch.equal(sample, whole)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_smoothing_spreads_a_whole_target_over_the_catalogue(smoothing: float) -> None:
-    """−Σ_j q_j log p_j with q_j = ε/N, and 1 − ε more for the true item; a partly masked item keeps its whole target."""
+def test_smoothing_spreads_the_target_of_a_fully_masked_item_over_the_catalogue(smoothing: float) -> None:
+    """The loss is −Σ_j q_j log p_j with q_j = ε/N, plus 1 − ε for the true item; the target of a partly
+    masked item is not smoothed.
+    """
     states, vectors, true = torch.randn(2, 8), torch.randn(N, 8), torch.tensor([4, 9])
     masked = torch.tensor([[True] * H, [True, True, False]])
     logp = (vectors @ states[0]).log_softmax(0)
     expected = -(1 - smoothing) * logp[4] - smoothing * logp.mean()
     agree = [i for i in range(N) if SIDS[i, 2] == SIDS[9, 2]]
     expected -= (vectors[agree] @ states[1]).log_softmax(0)[agree.index(9)]
-    found = item_softmax_loss(states, vectors, torch.as_tensor(SIDS), true, masked, torch.ones(2), smoothing)
-    torch.testing.assert_close(found, expected)
-
-
-def test_smoothing_counts_what_histories_hold() -> None:
-    """The score of an item has the repeat bias as often as the item is held, in the true item's part and in the mean over all."""
-    z, w, true, weights = torch.randn(3, 8), torch.randn(N, 8), torch.tensor([4, 9, 4]), torch.rand(3)
-    held = Held(torch.tensor([[4, 7, 4], [-1, -1, 3], [-1, -1, -1]]), torch.tensor([-1.5]))
-    scores = z @ w.T
-    for row, items in enumerate(held.items.tolist()):
-        for item in (i for i in items if i >= 0):
-            scores[row, item] -= 1.5
-    expected = (
-        torch.nn.functional.cross_entropy(scores, true, reduction="none", label_smoothing=0.3) @ weights
+    loss = item_softmax_loss(
+        *(states, vectors, torch.as_tensor(SIDS), true, masked, torch.ones(2)), smoothing=smoothing
     )
-    torch.testing.assert_close(softmax_loss(z, w, true, weights, 0.3, held), expected)
+    torch.testing.assert_close(loss, expected)
 
 
-def test_with_two_items_a_sample_is_the_catalogue() -> None:
-    """Whichever way the draws fall, those that are the other item stand for it alone."""
+def test_with_two_items_a_sample_equals_the_catalogue() -> None:
+    """However often the other item is drawn, its negatives represent it alone."""
     sids, true = torch.tensor([[0], [1]]), torch.tensor([0, 1, 1])
     states, vectors, masked = torch.randn(3, 4), torch.randn(2, 4), torch.ones(3, 1, dtype=torch.bool)
     sample = sampled_item_softmax_loss(
-        states, lambda chosen: vectors[chosen], CandidateIndex(sids, 2), true, masked, torch.ones(3), 50
+        *(states, lambda chosen: vectors[chosen], CandidateIndex(sids, 2), true, masked, torch.ones(3)),
+        negatives=50,
     )
     torch.testing.assert_close(sample, item_softmax_loss(states, vectors, sids, true, masked, torch.ones(3)))
 
 
 def test_a_model_learns_from_a_sample(model: MaskGR) -> None:
-    """The option reaches the loss, and the loss every parameter that the whole catalogue's does."""
+    """The sampled loss is close to that over the whole catalogue, and every parameter has a gradient."""
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
     expected = model(items, weights).item()
-    few = loading.build(dataclasses.replace(model.config, negatives=20_000), Catalogue.of(SIDS, V))
-    few.load_state_dict(model.state_dict())
+    sampled = loading.build(dataclasses.replace(model.config, negatives=20_000), Catalogue.of(SIDS, V))
+    sampled.load_state_dict(model.state_dict())
     torch.manual_seed(0)
-    loss = few(items, weights)
+    loss = sampled(items, weights)
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=1e-2)
     assert loss.item() != expected
-    assert all(p.grad is not None for p in few.parameters())
-    for wrong in ({"negatives": -1}, {"negatives": 5, "likelihood": "digit"}):
-        with pytest.raises(
-            UserError, match="--negatives is -1; it must be between|--negatives goes with --likelihood item"
-        ):
-            dataclasses.replace(model.config, **wrong)
+    assert all(p.grad is not None for p in sampled.parameters())
+    with pytest.raises(UserError, match="--negatives is -1; it must be between"):
+        dataclasses.replace(model.config, negatives=-1)
+    message = "^--negatives 5 needs --likelihood item; with --likelihood digit leave it out.$"
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(model.config, negatives=5, likelihood="digit")
 
 
-def test_what_needs_item_tokens_says_so() -> None:
-    for option, instead in (
-        ({"likelihood": "item"}, "--likelihood digit"),
-        ({"item_embeddings": True}, "--no-item-embeddings"),
+def test_options_that_need_item_tokens_are_refused_without_them() -> None:
+    for option, flag in (
+        ({"likelihood": "item"}, "--likelihood item"),
+        ({"item_embeddings": True}, "--item-embeddings"),
     ):
-        with pytest.raises(UserError, match=f"goes with --tokens item; with --tokens digit take {instead}"):
+        message = f"^{flag} needs --tokens item; with --tokens digit leave it out.$"
+        with pytest.raises(UserError, match=message):
             MaskGRConfig(**option)
     with pytest.raises(UserError, match="--likelihood 'both' is unknown"):
         MaskGRConfig(likelihood="both")

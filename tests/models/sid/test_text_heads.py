@@ -1,4 +1,4 @@
-"""Dense and unified retrieval against their formulas written out plainly."""
+"""Dense and unified retrieval compared with their formulas written out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.data.splits import Split
 from pipelines.decode import dense as decoding_dense
 from pipelines.decode.beam import Beams
 from pipelines.decode.config import Decoding
-from pipelines.decode.dense import dense_search, reranked
+from pipelines.decode.dense import dense_search, rerank
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.recommend import Recommendations, recommend
@@ -41,7 +41,7 @@ EXACT = {"atol": 2e-6, "rtol": 1e-5}
 
 def build(attention: str = "full", seed: int = 0, **sizes: object) -> MaskGR:
     torch.manual_seed(seed)
-    given = {
+    settings = {
         "layers": 3,
         "width": D,
         "heads": 2,
@@ -52,7 +52,7 @@ def build(attention: str = "full", seed: int = 0, **sizes: object) -> MaskGR:
         "dense_layer": 2,
         **sizes,
     }
-    return loading.build(MaskGRConfig(attention=attention, **given), Catalogue.of(SIDS, V, TEXT)).eval()
+    return loading.build(MaskGRConfig(attention=attention, **settings), Catalogue.of(SIDS, V, TEXT)).eval()
 
 
 @pytest.fixture(params=itertools.product(ATTENTION, TOKENS), ids="-".join)
@@ -62,19 +62,25 @@ def model(request: pytest.FixtureRequest) -> MaskGR:
 
 
 def by_hand(model: MaskGR, items: list[int], masked: np.ndarray) -> tuple[Tensor, Tensor]:
-    """States after η layers and at the end, [n, P, D] each, of one sequence whose digits are masked where `masked` [n, H] says so."""
+    """Return the states of one sequence after η layers and after the last layer, [n, P, D] each.
+
+    Args:
+        model: the model.
+        items: the sequence.
+        masked: mask of the digits, bool [n, H].
+    """
     rows, P = [], model.tokens_per_item
     for item, hidden in zip(items, masked, strict=True):
         digits = [model.embedding.weight[H * V + h if hidden[h] else h * V + SIDS[item, h]] for h in range(H)]
-        own = torch.stack(digits).view(P, H // P, D).sum(1)
+        x = torch.stack(digits).view(P, H // P, D).sum(1)
         if not hidden.any() and TEXT[item].any():
             unit = torch.as_tensor(TEXT[item] / np.linalg.norm(TEXT[item]))
-            own = own + (unit @ model.dense.enter).view(P, D)
-        if model.prefix and hidden.any() and rows:
-            own = own + model.previous.weight @ rows[-1].sum(0)
-        rows.append(own)
+            x = x + (unit @ model.dense.enter).view(P, D)
+        if model.encodes_once and hidden.any() and rows:
+            x = x + model.attention.previous.weight @ rows[-1].sum(0)
+        rows.append(x)
     x, real = torch.cat(rows), torch.ones(1, len(rows) * P, dtype=torch.bool)
-    layout, states = Layout.causal(real, P) if model.prefix else Layout.of(real), []
+    layout, states = Layout.causal(real, P) if model.encodes_once else Layout.bidirectional(real), []
     position = model.encoder._rotary(layout.position, x)
     for block in model.encoder.blocks:
         x = block.transform(block.attend(x, layout, position)[0])
@@ -85,7 +91,7 @@ def by_hand(model: MaskGR, items: list[int], masked: np.ndarray) -> tuple[Tensor
 
 
 def query_by_hand(model: MaskGR, states: Tensor) -> Tensor:
-    """g_θ of one item's states [P, D], times the learnt sharpness: [E]."""
+    """Return g_θ of one item's states [P, D], times the learned sharpness: [E]."""
     dense = model.dense
     normed = torch.cat(
         [torch.nn.functional.layer_norm(state, (D,), dense.norm.weight, dense.norm.bias) for state in states]
@@ -96,6 +102,7 @@ def query_by_hand(model: MaskGR, states: Tensor) -> Tensor:
 
 
 def units() -> np.ndarray:
+    """Return the text embeddings, scaled to unit length."""
     return TEXT / np.maximum(np.linalg.norm(TEXT, axis=1, keepdims=True), 1e-12)
 
 
@@ -103,31 +110,35 @@ def units() -> np.ndarray:
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer: int) -> None:
-    """Equation 3 over its normaliser, plus the mean over fully masked items of −log softmax over all N texts."""
+    """The loss is equation 3, normalized, plus the mean over fully masked items of −log softmax over all N
+    texts.
+    """
     model = build(attention, dense_layer=layer, tokens=tokens, whole_item=0.5)
-    items, weights, whole = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
+    items, weights, fully = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
     digits, dense = 0.0, []
-    for real, weight, place in masked_items(items, weights):
-        item = real[place]
+    for sequence, weight, position in masked_items(items, weights):
+        item = sequence[position]
         masked = weight > 0
-        if model.prefix:  # its past is clean, and nothing follows
-            masked = np.concatenate((np.zeros((place, H), bool), masked[place : place + 1]))
-        middle, last = by_hand(model, real[: len(masked)], masked)
-        for h in np.flatnonzero(weight[place]):
-            logp = (last[place, h % last.shape[1]] @ model.heads.weight[h]).log_softmax(-1)
-            digits -= float(weight[place, h]) * logp[SIDS[item, h]].item()
-        if weight[place].all():
-            logits = torch.as_tensor(units()) @ query_by_hand(model, middle[place])
+        if model.encodes_once:  # the items before are visible, and the items after are not seen
+            masked = np.concatenate((np.zeros((position, H), bool), masked[position : position + 1]))
+        middle, last = by_hand(model, sequence[: len(masked)], masked)
+        for h in np.flatnonzero(weight[position]):
+            logp = (last[position, h % last.shape[1]] @ model.heads.weight[h]).log_softmax(-1)
+            digits -= float(weight[position, h]) * logp[SIDS[item, h]].item()
+        if weight[position].all():
+            logits = torch.as_tensor(units()) @ query_by_hand(model, middle[position])
             dense.append(-logits.log_softmax(-1)[item].item())
     assert len(dense) > 1
-    assert ((whole > 0) == (weights > 0).all(2)).all()
+    assert ((fully > 0) == (weights > 0).all(2)).all()
     expected = digits / weights.sum() + np.mean(dense)
-    got = model(items, weights, whole) / weights.sum()
-    assert got.item() == pytest.approx(expected, rel=1e-5)
+    loss = model(items, weights, fully) / weights.sum()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_text_of_a_partly_masked_item_cannot_be_seen(model: MaskGR) -> None:
-    """With any digit of an item masked its text changes nothing; the text of the visible item before it does."""
+    """If any digit of an item is masked, its text changes nothing; the text of the visible item before it
+    does.
+    """
     items, weights, none = torch.tensor([[5, 2, 9]]), torch.zeros(1, 3, H), torch.zeros(1, 3)
     weights[0, 2, 1] = 1.0
     before = model(items, weights, none).item()
@@ -137,8 +148,8 @@ def test_the_text_of_a_partly_masked_item_cannot_be_seen(model: MaskGR) -> None:
     assert abs(model(items, weights, none).item() - before) > 1e-4
 
 
-def test_a_history_brings_its_text_to_the_decoder(model: MaskGR) -> None:
-    """Its beams bring none: the item that is decoded is unknown, whatever is revealed of it."""
+def test_decoding_sees_the_texts_of_the_history_alone(model: MaskGR) -> None:
+    """Beams have no text: the item that is decoded is unknown, whatever digits are unmasked."""
     sids = torch.tensor([[[V, V, V], [*SIDS[9, :2], V], [V, SIDS[9, 1], V]]])
     logp = model.denoiser(torch.tensor([[5, 2]]))(sids)[0]  # [K, H, V]
     for beam, sid in zip(logp, sids[0], strict=True):
@@ -152,19 +163,19 @@ def test_a_history_brings_its_text_to_the_decoder(model: MaskGR) -> None:
 
 
 def test_dense_retrieval_is_every_dot_product_sorted(model: MaskGR, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding_dense, "CELLS", N)  # a user at a time
+    monkeypatch.setattr(decoding_dense, "CELLS", N)  # one user at a time
     query = model.dense_query(HISTORIES)
     for K in (4, N, N + 5):
-        found = dense_search(query, model.dense.text, K)
+        result = dense_search(query, model.dense.text, K)
         for row, history in enumerate([[3, BARE], [5, 2, 9, 4]]):
             masked = np.arange(len(history) + 1)[:, None].repeat(H, 1) == len(history)
             states, _ = by_hand(model, [*history, 0], masked)
             scores = units() @ query_by_hand(model, states[-1]).detach().numpy()
             order = np.argsort(-scores)[:K]
-            assert found.items[row, :, 0].tolist() == order.tolist()
-            np.testing.assert_allclose(found.scores[row], scores[order], rtol=1e-4, atol=1e-5)
+            assert result.items[row, :, 0].tolist() == order.tolist()
+            np.testing.assert_allclose(result.scores[row], scores[order], rtol=1e-4, atol=1e-5)
             assert scores[BARE] == 0
-        assert (found.invalid == 0).all()
+        assert (result.invalid == 0).all()
 
 
 def test_a_batch_is_its_members(model: MaskGR) -> None:
@@ -175,23 +186,23 @@ def test_a_batch_is_its_members(model: MaskGR) -> None:
         torch.testing.assert_close(
             model.denoiser(torch.tensor([history]))(codes[row : row + 1])[0], logp[row], **EXACT
         )
-    nobody = model.dense_query(HISTORIES[:, :0])
-    assert nobody.isfinite().all()
-    torch.testing.assert_close(nobody[0], nobody[1])
+    empty = model.dense_query(HISTORIES[:, :0])
+    assert empty.isfinite().all()
+    torch.testing.assert_close(empty[0], empty[1])
 
 
-def test_an_extended_cache_holds_the_text_too() -> None:
+def test_an_extended_cache_includes_the_text() -> None:
     model = build("prefix")
     cache = model.extend(model.prefill(HISTORIES[:, :3]), HISTORIES[:, 3])
     codes = torch.full((2, 1, H), V)
     torch.testing.assert_close(
-        model.expecting(partial(model.states_after, cache), HISTORIES)(codes),
+        model.objective.denoiser(partial(model.states_after, cache), HISTORIES)(codes),
         model.denoiser(HISTORIES)(codes),
         **EXACT,
     )
 
 
-def test_save_and_load_change_nothing_and_leave_the_text_out(model: MaskGR, tmp_path: Path) -> None:
+def test_save_and_load_change_nothing_and_store_no_text(model: MaskGR, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     loading.save(model, path)
     other = build(model.config.attention, seed=9, tokens=model.config.tokens)
@@ -238,29 +249,29 @@ def test_unified_retrieval_orders_the_same_beams_by_their_dense_scores(
     assert (unified.invalid > 0).any() != constrained
 
 
-def test_where_there_is_no_beam_there_is_none_afterwards() -> None:
+def test_reranking_adds_no_beam() -> None:
     items, scores = torch.tensor([[[4], [-1], [-1], [2]]]), torch.tensor([[-1.0, -2.0, -torch.inf, -3.0]])
     text = torch.eye(6)
-    found = reranked(Beams(items, scores, torch.ones(1)), torch.tensor([[0.0, 0, 2, 0, -9, 0]]), text)
-    assert found.items[0, :, 0].tolist() == [2, 4, -1, -1]
-    assert found.scores[0, :2].tolist() == [2, -9]
-    assert found.invalid.tolist() == [1]
-    assert found.duplicates.tolist() == [1]
+    result = rerank(Beams(items, scores, torch.ones(1)), torch.tensor([[0.0, 0, 2, 0, -9, 0]]), text)
+    assert result.items[0, :, 0].tolist() == [2, 4, -1, -1]
+    assert result.scores[0, :2].tolist() == [2, -9]
+    assert result.invalid.tolist() == [1]
+    assert result.duplicates.tolist() == [1]
 
 
-def test_an_item_without_text_is_learnt_and_ranked_like_others(model: MaskGR) -> None:
-    items, weights, whole = torch.tensor([[5, BARE]]), torch.zeros(1, 2, H), torch.tensor([[0.0, 1.0]])
+def test_an_item_without_text_is_trained_and_ranked_like_others(model: MaskGR) -> None:
+    items, weights, fully = torch.tensor([[5, BARE]]), torch.zeros(1, 2, H), torch.tensor([[0.0, 1.0]])
     weights[0, 1] = 1.0
-    loss = model(items, weights, whole)
+    loss = model(items, weights, fully)
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    found = dense_search(model.dense_query(HISTORIES), model.dense.text, N)
-    assert (found.scores[found.items[:, :, 0] == BARE] == 0).all()
+    result = dense_search(model.dense_query(HISTORIES), model.dense.text, N)
+    assert (result.scores[result.items[:, :, 0] == BARE] == 0).all()
 
 
-def test_the_projection_has_the_paper_s_widths() -> None:
-    """Section 4.6: one hidden layer of 256, weights of rank 32."""
+def test_the_projection_has_the_widths_of_the_paper() -> None:
+    """The paper (section 4.6) has one hidden layer of width 256, and weights of rank 32."""
     assert [tuple(p.shape) for p in build().dense.leave.parameters()] == [
         (32, H * D),
         (256, 32),
@@ -271,46 +282,52 @@ def test_the_projection_has_the_paper_s_widths() -> None:
     ]
 
 
-def test_whole_items_are_masked_together_by_default(model: MaskGR) -> None:
+def test_a_share_of_the_items_is_masked_fully_by_default(model: MaskGR) -> None:
     items = np.tile(np.arange(6), (4000, 1))
-    _, weights, whole = model.make_training_batch(items, np.random.default_rng(0))
+    _, weights, fully = model.make_training_batch(items, np.random.default_rng(0))
     masked = (weights > 0).sum(2)  # [B, n]
     assert weights.mean() == pytest.approx(1, abs=0.05)
-    if (
-        model.prefix
-    ):  # β is of items, that are masked then; the others mask any number of digits, each equally often
+    if model.encodes_once:
+        # A share β of the items is masked fully; the others mask any number of digits, equally often each.
         assert ((masked == H).mean(), (masked == 0).mean()) == pytest.approx(
             (0.2 + 0.8 / (H + 1), 0.8 / (H + 1)), abs=0.02
         )
     else:
         together = ((masked == H) | (masked == 0)).all(1) & (masked > 0).any(1) & (masked == 0).any(1)
-        assert together.mean() == pytest.approx(
-            0.2 * 5 / 7, abs=0.03
-        )  # k of 6 items, each number equally likely
-    assert whole[masked == H].sum() == pytest.approx(weights.sum(), rel=1e-3)
-    assert (whole[masked < H] == 0).all()
+        # A share β of the sequences masks items fully; 0 to 6 of their items, each number equally likely.
+        assert together.mean() == pytest.approx(0.2 * 5 / 7, abs=0.03)
+    assert fully[masked == H].sum() == pytest.approx(weights.sum(), rel=1e-3)
+    assert (fully[masked < H] == 0).all()
     plain = build(model.config.attention, dense=False, dense_layer=None)
     assert len(plain.make_training_batch(items, np.random.default_rng(0))) == 2
 
 
-@pytest.mark.parametrize(("layers", "asked", "taken"), [(8, None, 4), (1, None, 1), (3, None, 1), (3, 3, 3)])
-def test_half_of_the_layers_unless_said(layers: int, asked: int | None, taken: int) -> None:
-    assert MaskGRConfig(layers=layers, dense=True, dense_layer=asked).dense_depth == taken
-    model = build(layers=layers, dense_layer=asked)
-    items, weights, whole = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
-    assert model(items, weights, whole).isfinite()
+@pytest.mark.parametrize(("layers", "layer", "depth"), [(8, None, 4), (1, None, 1), (3, None, 1), (3, 3, 3)])
+def test_the_dense_layer_is_half_of_the_layers_by_default(layers: int, layer: int | None, depth: int) -> None:
+    assert MaskGRConfig(layers=layers, dense=True, dense_layer=layer).dense_depth == depth
+    model = build(layers=layers, dense_layer=layer)
+    items, weights, fully = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
+    assert model(items, weights, fully).isfinite()
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dense_layer": 2}, {"dense": True, "dense_layer": 9}, {"dense": True, "dense_layer": 0}]
+    ("wrong", "message"),
+    [
+        ({"dense_layer": 2}, "--dense-layer 2 needs --dense; with --no-dense leave it out."),
+        (
+            {"dense": True, "dense_layer": 9},
+            r"--dense-layer 9 must lie between 1 and --layers \(8\)\.",
+        ),
+        ({"dense": True, "dense_layer": 0}, "--dense-layer is 0; it must be between 1 and 256."),
+    ],
 )
-def test_a_layer_that_is_not_there_is_refused(wrong: dict) -> None:
-    with pytest.raises(UserError, match="--dense-layer is"):
+def test_a_dense_layer_that_does_not_exist_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}$"):
         MaskGRConfig(**wrong)
 
 
 @pytest.mark.parametrize(
-    ("idle", "named"),
+    ("settings", "flags"),
     [
         ({"nfe": 2}, "--nfe"),
         ({"unmask_counts": "1,2"}, "--unmask-counts"),
@@ -319,14 +336,14 @@ def test_a_layer_that_is_not_there_is_refused(wrong: dict) -> None:
         ({"unmask": "random", "approximate": True}, "--unmask, --approximate"),
     ],
 )
-def test_settings_of_beams_are_refused_where_there_are_none(idle: dict, named: str) -> None:
-    with pytest.raises(UserError, match=f"leave out {named}"):
-        Decoding(retrieval="dense", **idle)
-    Decoding(retrieval="unified", **idle)
+def test_dense_retrieval_refuses_settings_of_beams(settings: dict, flags: str) -> None:
+    with pytest.raises(UserError, match=f"^{flags} ha(s|ve) no effect on --retrieval dense, which scores"):
+        Decoding(retrieval="dense", **settings)
+    Decoding(retrieval="unified", **settings)
 
 
-def test_the_name_tells_the_retrieval() -> None:
-    assert Decoding(retrieval="dense", exclude_seen=True).name == "dense-k20-unseen"
+def test_the_name_of_a_decoding_begins_with_the_retrieval() -> None:
+    assert Decoding(retrieval="dense", exclude_seen=True).name == "dense-k20-exclude-seen"
     assert Decoding(retrieval="unified").name == "unified-greedy-k20-constrained"
     assert Decoding().name == "greedy-k20-constrained"
     with pytest.raises(UserError, match="'sparse' is unknown; choose generative, ranking, dense, unified"):

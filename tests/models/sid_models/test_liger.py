@@ -1,4 +1,4 @@
-"""LIGER: its two losses written out, its query, and cold items that join unified retrieval once each."""
+"""LIGER: its two losses written out, its query, and cold items, which unified retrieval adds once each."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.capabilities import resolve_decoding
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import loading
@@ -61,12 +62,15 @@ def search(model: LIGER, cold: list[int] | None, **decoding: object) -> Recommen
 
 
 def test_the_loss_is_that_of_digits_and_of_cosines() -> None:
-    """Over the step's summed weights: a mean over digits and a mean over targets; with every item drawn, nearly what all items give."""
+    """Divided by the sum of the weights, the loss is a mean over digits plus a mean over targets. With many
+    negatives the sampled loss is close to that of all items.
+    """
     model = build()
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(0))
     units = F.normalize(torch.as_tensor(TEXT))
     cosines = (
-        F.normalize(model.dense.leave(model.dense.norm(model._taught(items, weights)[0][:, 0]))) @ units.T
+        F.normalize(model.dense.leave(model.dense.norm(model._teacher_forced(items, weights, None)[0][:, 0])))
+        @ units.T
     )
     dense = F.cross_entropy(cosines / 0.07, torch.tensor([BARE, 4]))
     digits = TIGER.forward(model, items, weights) / weights.sum()
@@ -75,12 +79,12 @@ def test_the_loss_is_that_of_digits_and_of_cosines() -> None:
     assert sampled.item() == pytest.approx((digits + dense).item(), rel=0.03)
 
 
-def test_the_query_is_what_training_taught_and_texts_of_the_history_matter() -> None:
+def test_the_query_is_that_of_training_and_the_history_s_texts_have_an_effect() -> None:
     model = build()
     items, weights = model.make_training_batch(np.array([[5, 2, 9, 4, 1]]), np.random.default_rng(0))
     query = model.dense_query(HISTORIES[1:])
     torch.testing.assert_close(
-        query, model.dense.query(model._taught(items, weights)[0][:, 0]), atol=2e-6, rtol=1e-5
+        query, model.dense.query(model._teacher_forced(items, weights, None)[0][:, 0]), atol=2e-6, rtol=1e-5
     )
     logp = model.denoiser(HISTORIES[1:])(torch.full((1, 1, H), V))
     model.dense.text[9] = -model.dense.text[9]
@@ -89,23 +93,25 @@ def test_the_query_is_what_training_taught_and_texts_of_the_history_matter() -> 
 
 
 def test_a_cold_item_is_found_by_unified_retrieval_only() -> None:
-    """An item that nobody took, whose text is what the model expects of the first user."""
+    """The text of the cold item is the one that the model predicts for the first user."""
     model = build()
     generative = search(model, None, retrieval="generative", beams=5)
     cold = next(i for i in range(10, N) if i not in generative.items)
     model.dense.text[cold] = F.normalize(model.dense_query(HISTORIES))[0].detach()
     assert cold not in search(model, [cold], retrieval="generative", beams=5).items
     assert cold not in search(model, [], retrieval="unified", beams=5).items
-    found = search(model, [cold], retrieval="unified", beams=5)
-    assert found.items[0, 0] == [cold]
+    result = search(model, [cold], retrieval="unified", beams=5)
+    assert result.items[0, 0] == [cold]
     assert (
-        found.items[0, 1:].tolist() == search(model, [], retrieval="unified", beams=5).items[0, :4].tolist()
+        result.items[0, 1:].tolist() == search(model, [], retrieval="unified", beams=5).items[0, :4].tolist()
     )
 
 
 @pytest.mark.parametrize("constrained", [True, False])
-def test_no_item_comes_twice(constrained: bool) -> None:
-    """Where all items are cold, unified retrieval is dense retrieval, whatever the beams found; they do not come again."""
+def test_no_item_occurs_twice(constrained: bool) -> None:
+    """If all items are cold, unified retrieval is dense retrieval, and the items of the beams do not occur
+    again.
+    """
     model = build()
     for beams in (4, N):
         unified = search(model, list(range(N)), retrieval="unified", beams=beams, constrained=constrained)
@@ -114,11 +120,11 @@ def test_no_item_comes_twice(constrained: bool) -> None:
         np.testing.assert_allclose(unified.scores, dense.scores, atol=1e-4)
 
 
-def test_cold_is_what_no_training_has() -> None:
+def test_warm_items_are_those_of_the_training_interactions() -> None:
     sequences = Sequences(np.array([0, 1, 2, 3, 4, 4, 1, 5, 6, 7], np.int32), np.array([0, 5, 10]))
     for split in ("validation", "test"):
-        assert histories(sequences, split).trained.tolist() == [0, 1, 2, 4, 5]
-        assert histories(sequences, split, 2).sample(1, 0).trained.tolist() == [0, 4]
+        assert histories(sequences, split).warm_items.tolist() == [0, 1, 2, 4, 5]
+        assert histories(sequences, split, 2).sample(1, 0).warm_items.tolist() == [0, 4]
 
 
 def test_from_a_data_set_to_its_tables(
@@ -128,13 +134,12 @@ def test_from_a_data_set_to_its_tables(
     done = maskgr("train", "--model", "liger", "--preset", "smoke", *sizes, "--steps", 20, "--validations", 1)
     assert done.returncode == 0, done.stderr
     assert "unified-left-to-right-k10-constrained" in done.stderr
-    for retrieval, said in (
-        (None, "unified retrieval: left-to-right, 3 evaluations (1+1+1 digits)"),
+    for retrieval, description in (
+        (None, "unified retrieval: left-to-right, 3 function evaluations (1+1+1 digits)"),
         ("dense", "text embeddings predicted by the decoder's first state · dense retrieval, 20 of 60 items"),
-        ("generative", "16 codes · left-to-right, 3 evaluations"),
+        ("generative", "16 codes · left-to-right, 3 function evaluations"),
     ):
-        assert (
-            said in evaluate_run(toy, toy.require_run(), Decoding(retrieval=retrieval), progress).description
-        )
-    with pytest.raises(UserError, match="--horizon 2 means nothing to --model liger"):
+        config = EvalConfig(Decoding(retrieval=retrieval))
+        assert description in evaluate_run(toy, toy.require_run(), config, progress).description
+    with pytest.raises(UserError, match="--horizon 2 has no effect on --model liger, which recommends one"):
         LIGERConfig().check_horizon(2)

@@ -1,4 +1,4 @@
-"""MaskGR against its formulas written out plainly, and the test that every model passes."""
+"""MaskGR compared with its formulas written out."""
 
 from __future__ import annotations
 
@@ -29,29 +29,30 @@ def model(request: pytest.FixtureRequest) -> MaskGR:
 
 
 def test_the_loss_is_equation_3_written_out(model: MaskGR) -> None:
-    """Per sequence, per masked digit: −log softmax over that digit's V codes at its own state, or its item's, times 1/t."""
+    """The loss sums, over sequences and masked digits, −log softmax over the digit's V codes times 1/t. The
+    logits are those of the digit's state, or of its item's state.
+    """
     items = np.array([[-1, -1, 3, 7], [5, 2, 9, 4]])
     items, weights = model.make_training_batch(items, np.random.default_rng(1))
     expected = 0.0
     for row, weight in zip(items, weights, strict=True):
-        real = [i for i in row if i >= 0]
-        weight = weight[-len(real) :]  # [n, H]
-        digits = [
+        sequence = [i for i in row if i >= 0]
+        weight = weight[-len(sequence) :]  # [n, H]
+        tokens = [
             [H * V + h if weight[i, h] else h * V + SIDS[item, h] for h in range(H)]
-            for i, item in enumerate(real)
+            for i, item in enumerate(sequence)
         ]
-        states = model.hidden(torch.tensor([digits]), torch.tensor([real]), len(real)).view(
-            len(real), -1, 16
-        )  # [n, P, D]
+        hidden = model.hidden(torch.tensor([tokens]), torch.tensor([sequence]), len(sequence))
+        states = hidden.view(len(sequence), -1, 16)  # [n, P, D]
         for i, h in np.argwhere(weight > 0):
             logp = (states[i, h % states.shape[1]] @ model.heads.weight[h]).log_softmax(-1)
-            expected -= float(weight[i, h]) * logp[SIDS[real[i], h]].item()
+            expected -= float(weight[i, h]) * logp[SIDS[sequence[i], h]].item()
     assert (weights[0, :2] == 0).all()
     assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_smoothing_spreads_a_digits_target_over_its_codes() -> None:
-    """−Σ_c q_c log p_c with q_c = ε/V, and 1 − ε more for the true code."""
+    """The loss is −Σ_c q_c log p_c with q_c = ε/V, plus 1 − ε for the true code."""
     heads = DigitHeads(2, 16, V, smoothing=0.3)
     states, codes, weights = torch.randn(3, 16), torch.tensor([1, 0, 2]), torch.tensor([1.0, 2.0, 0.5])
     expected = 0.0
@@ -61,14 +62,13 @@ def test_smoothing_spreads_a_digits_target_over_its_codes() -> None:
     torch.testing.assert_close(heads.loss(states, codes, weights, [2, 1]), expected)
 
 
-def test_what_is_masked_cannot_be_seen(model: MaskGR) -> None:
-    """Changing a masked digit's true code changes the targets only: hidden states depend on visible tokens."""
+def test_log_probabilities_are_normalized_and_depend_on_unmasked_digits(model: MaskGR) -> None:
     history = torch.tensor([[1, 2, 3]])
     codes = torch.full((1, 1, H), V)
     base = model.denoiser(history)(codes)
-    revealed = codes.clone()
-    revealed[..., 1] = 4
-    assert not torch.allclose(model.denoiser(history)(revealed), base)
+    unmasked = codes.clone()
+    unmasked[..., 1] = 4
+    assert not torch.allclose(model.denoiser(history)(unmasked), base)
     assert base.shape == (1, 1, H, V)
     torch.testing.assert_close(base.exp().sum(-1), torch.ones(1, 1, H))
 
@@ -97,7 +97,7 @@ def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> 
         loading.load(model, tmp_path / "none.safetensors")
     with pytest.raises(UserError, match="'gru' is unknown"):
         model_config("gru", {})
-    with pytest.raises(UserError, match="--loss means nothing to --model maskgr; it goes with sasrec"):
+    with pytest.raises(UserError, match="^--loss has no effect on --model maskgr, only on sasrec"):
         model_config("maskgr", {"loss": "bce"})
 
 
@@ -113,7 +113,7 @@ def test_weights_of_another_shape_are_refused(model: MaskGR, tmp_path: Path) -> 
         {"max_items": 0},
     ],
 )
-def test_impossible_sizes_are_refused(wrong: dict) -> None:
+def test_sizes_out_of_bounds_are_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="--"):
         MaskGRConfig(**wrong)
 
@@ -121,13 +121,14 @@ def test_impossible_sizes_are_refused(wrong: dict) -> None:
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("attention", ATTENTION)
-def test_a_training_step_asks_its_device_for_nothing(
+def test_a_training_step_does_not_wait_for_its_device(
     attention: str, likelihood: str, dense: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a device that holds no values, whatever would wait for one fails: shapes come from the host alone, forward and backward."""
-    monkeypatch.setattr(
-        torch, "is_autocast_enabled", lambda *_: False
-    )  # PyTorch knows no autocast for such a device
+    """A meta tensor has no values, so that reading one fails: all shapes come from the host, forward and
+    backward.
+    """
+    # PyTorch does not know autocast for the device "meta".
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
     text = np.random.default_rng(0).normal(size=(len(SIDS), 5))
     config = dataclasses.replace(
         SIZES,

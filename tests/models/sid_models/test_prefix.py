@@ -1,4 +1,4 @@
-"""Prefix attention: what sees what, two streams against the cache, and the cache against encoding anew."""
+"""Prefix attention: two streams compared with the cache, and the cache compared with encoding anew."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 
 from pipelines.data.catalogue import Catalogue
 from pipelines.models import loading
-from pipelines.models.nn.packing import Layout
 from pipelines.models.objectives.masking import drop_histories
 from pipelines.models.sid_models.config import ATTENTION, TOKENS, MaskGRConfig
 from pipelines.models.sid_models.maskgr import MaskGR
@@ -34,45 +33,31 @@ def model(request: pytest.FixtureRequest) -> MaskGR:
     return build(tokens=request.param)
 
 
-def some_codes(beams: int = 5) -> torch.Tensor:
+def random_codes(beams: int = 5) -> torch.Tensor:
+    """Return random codes with masked digits, [2, K, H]."""
     return torch.randint(0, V + 1, (2, beams, H), generator=torch.Generator().manual_seed(0))
 
 
-def test_who_sees_whom_in_two_streams() -> None:
-    """n = 3 items of H = 2 tokens, clean and noisy; the first row lacks its first item."""
-    real = torch.tensor([[False] * 2 + [True] * 4, [True] * 6])
-    layout = Layout.two_streams(real, 2)
-    assert layout.position.tolist() == [*range(2, 6), *range(2, 6), *range(6), *range(6)]
-    (group,) = layout.groups
-    for row in range(2):
-        for query in (q for q in range(12) if real[row, q % 6]):
-            for key in range(12):
-                item, other, noisy = query % 6 // 2, key % 6 // 2, key >= 6
-                past = not noisy and other < item and bool(real[row, key % 6])
-                own = other == item and noisy == (query >= 6)
-                assert bool(group.mask[row, 0, query, key]) == (past or own)
-    (causal,) = Layout.causal(real, 2).groups
-    assert torch.equal(causal.mask, group.mask[:, :, :6, :6])
-
-
 def test_the_two_streams_and_the_cache_agree(model: MaskGR) -> None:
-    """Every item of a sequence, predicted in one pass, as the decoder predicts it from the items before."""
+    """Training predicts every item of a sequence in one pass, as decoding predicts it from the items before
+    it.
+    """
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(2))
     expected = 0.0
     for row, weight in zip(items, weights, strict=True):
-        for place in range(len(row)):
-            if row[place] < 0:
-                assert not weight[place].any()
+        for position in range(len(row)):
+            if row[position] < 0:
+                assert not weight[position].any()
                 continue
-            past = torch.as_tensor(row[:place][row[:place] >= 0])[None]
-            masked = torch.as_tensor(weight[place] > 0)
-            sid = torch.as_tensor(SIDS[row[place]])
-            logp = model.denoiser(past)(torch.where(masked, V, sid)[None, None])[0, 0]  # [H, V]
-            expected -= (logp[torch.arange(H), sid] * torch.as_tensor(weight[place])).sum().item()
+            history = torch.as_tensor(row[:position][row[:position] >= 0])[None]
+            masked = torch.as_tensor(weight[position] > 0)
+            sid = torch.as_tensor(SIDS[row[position]])
+            logp = model.denoiser(history)(torch.where(masked, V, sid)[None, None])[0, 0]  # [H, V]
+            expected -= (logp[torch.arange(H), sid] * torch.as_tensor(weight[position])).sum().item()
     assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_each_item_draws_its_own_rate(model: MaskGR) -> None:
+def test_each_item_has_its_own_masking_rate(model: MaskGR) -> None:
     items = np.tile(np.arange(6), (500, 1))
     _, weights = model.make_training_batch(items, np.random.default_rng(0))
     masked = weights > 0
@@ -84,11 +69,11 @@ def test_each_item_draws_its_own_rate(model: MaskGR) -> None:
     )
 
 
-def test_a_batch_with_padding_is_its_members(model: MaskGR) -> None:
-    both = model.denoiser(HISTORIES)(some_codes())
+def test_a_batch_with_padding_equals_its_members(model: MaskGR) -> None:
+    both = model.denoiser(HISTORIES)(random_codes())
     for row, history in enumerate([[3, 7], [5, 2, 9, 4]]):
         for beam in range(5):
-            alone = model.denoiser(torch.tensor([history]))(some_codes()[row : row + 1, beam : beam + 1])
+            alone = model.denoiser(torch.tensor([history]))(random_codes()[row : row + 1, beam : beam + 1])
             torch.testing.assert_close(alone[0, 0], both[row, beam], **EXACT)
 
 
@@ -96,19 +81,19 @@ def test_a_batch_with_padding_is_its_members(model: MaskGR) -> None:
 def test_an_extended_cache_is_the_longer_history_encoded(model: MaskGR, padded: bool) -> None:
     histories = HISTORIES if padded else HISTORIES[:, 2:]
     cache = model.prefill(histories[:, :3] if padded else histories[:, :1])
-    for place in range(3 if padded else 1, histories.shape[1]):
-        cache = model.extend(cache, histories[:, place])
+    for position in range(3 if padded else 1, histories.shape[1]):
+        cache = model.extend(cache, histories[:, position])
     assert cache.length == histories.shape[1] * model.tokens_per_item
     torch.testing.assert_close(
-        model.expecting(partial(model.states_after, cache), histories)(some_codes()),
-        model.denoiser(histories)(some_codes()),
+        model.objective.denoiser(partial(model.states_after, cache), histories)(random_codes()),
+        model.denoiser(histories)(random_codes()),
         **EXACT,
     )
 
 
 def test_an_item_sees_nothing_that_follows_it(model: MaskGR) -> None:
     first, second = model.prefill(torch.tensor([[5, 2, 9]])), model.prefill(torch.tensor([[5, 2, 4]]))
-    for (k, v), (other_k, other_v) in zip(first.past, second.past, strict=True):
+    for (k, v), (other_k, other_v) in zip(first.keys_values, second.keys_values, strict=True):
         for a, b in ((k, other_k), (v, other_v)):
             before = 2 * model.tokens_per_item
             torch.testing.assert_close(a[:, :, :before], b[:, :, :before], **EXACT)
@@ -116,39 +101,37 @@ def test_an_item_sees_nothing_that_follows_it(model: MaskGR) -> None:
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
-def test_encoding_once_is_another_thing_with_full_attention(tokens: str) -> None:
-    """Named approximate for a reason; with no layers between them to carry the masks it would be exact."""
+def test_encoding_once_is_approximate_with_full_attention(tokens: str) -> None:
+    """The states of the history would depend on the masked digits after it."""
     model = build("full", tokens)
     exact, approximate = (
-        model.denoiser(HISTORIES, approximate)(some_codes()) for approximate in (False, True)
+        model.denoiser(HISTORIES, approximate=approximate)(random_codes()) for approximate in (False, True)
     )
     assert not torch.allclose(exact, approximate, atol=1e-3)
     assert (exact.exp() - approximate.exp()).abs().mean() < 0.1
     torch.testing.assert_close(approximate.exp().sum(-1), torch.ones(2, 5, H))
-    alone = model.denoiser(torch.tensor([[3, 7]]), True)(some_codes()[:1])
+    alone = model.denoiser(torch.tensor([[3, 7]]), approximate=True)(random_codes()[:1])
     torch.testing.assert_close(alone[0], approximate[0], **EXACT)
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
-def test_no_history_at_all_can_be_asked(tokens: str) -> None:
+def test_a_history_may_be_empty(tokens: str) -> None:
     for attention in ATTENTION:
         model = build(attention, tokens)
-        nothing = torch.empty(2, 0, dtype=torch.int64)
-        nobody = model.denoiser(HISTORIES[:, :0])(some_codes())
-        alone = model.expecting(partial(model.states, nothing), nothing)(some_codes())
-        torch.testing.assert_close(nobody, alone, **EXACT)
+        empty = torch.empty(2, 0, dtype=torch.int64)
+        log_probs = model.denoiser(HISTORIES[:, :0])(random_codes())
+        full = model.objective.denoiser(partial(model.states, empty), empty)(random_codes())
+        torch.testing.assert_close(log_probs, full, **EXACT)
 
 
-def test_a_forgotten_history_leaves_any_item_alone() -> None:
+def test_a_dropped_history_leaves_one_item_of_the_sequence() -> None:
     items = np.array([[-1, -1, 1, 2, 3], [4, 5, 6, 7, 8], [-1, -1, -1, -1, 9]])
-    left = np.stack([drop_histories(items, 0.5, np.random.default_rng(seed)) for seed in range(2000)])
-    forgotten = (left[:, :, :-1] < 0).all(2)  # [seeds, B]
-    assert forgotten[:, :2].mean() == pytest.approx(0.5, abs=0.03)
+    kept = np.stack([drop_histories(items, 0.5, np.random.default_rng(seed)) for seed in range(2000)])
+    dropped = (kept[:, :, :-1] < 0).all(2)  # [seeds, B]
+    assert dropped[:, :2].mean() == pytest.approx(0.5, abs=0.03)
     for row, real in enumerate(([1, 2, 3], [4, 5, 6, 7, 8])):
-        last = left[forgotten[:, row], row, -1]
+        last = kept[dropped[:, row], row, -1]
         assert set(last) == set(real)
-        assert np.array_equal(
-            left[~forgotten[:, row], row], np.tile(items[row], ((~forgotten[:, row]).sum(), 1))
-        )
-    assert (left[:, 2] == items[2]).all()
+        assert np.array_equal(kept[~dropped[:, row], row], np.tile(items[row], ((~dropped[:, row]).sum(), 1)))
+    assert (kept[:, 2] == items[2]).all()
     assert drop_histories(items, 0.0, np.random.default_rng(0)) is items

@@ -1,4 +1,6 @@
-"""RPG: what an item is made of, the loss of all digits at once, and the score of every item, against plain sums."""
+"""RPG: its item embeddings, the loss of all digits at once, and the score of every item, compared with plain
+sums.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ SIZES = {"layers": 1, "width": 16, "heads": 2, "mlp": 32, "dropout": 0.0, "tempe
 
 
 def build(sids: np.ndarray, codes: int, **sizes: float) -> RPG:
-    """A model whose projections do something."""
+    """Return a model with projections that are not zero."""
     torch.manual_seed(0)
     model = RPG(RPGConfig(**{**SIZES, **sizes}), Catalogue.of(sids, codes)).eval()
     torch.nn.init.normal_(model.projection)
@@ -23,7 +25,9 @@ def build(sids: np.ndarray, codes: int, **sizes: float) -> RPG:
 
 
 def residual(items: int = 40) -> np.ndarray:
-    """Four digits and one that tells items apart, as `maskgr tokenize` makes them: the last is nearly always 0."""
+    """Return SIDs of four digits and a deduplication digit, which is nearly always 0, as of `maskgr
+    tokenize`.
+    """
     sids = np.random.default_rng(0).integers(0, 6, (items, 5))
     sids[:, 4] = 0
     sids[1] = sids[0]
@@ -32,27 +36,27 @@ def residual(items: int = 40) -> np.ndarray:
 
 
 def state(model: RPG, history: list[int]) -> torch.Tensor:
-    """The state after a history, alone in its batch."""
+    """Return the state after a history, alone in its batch."""
     items = torch.tensor([history])
     return model.states(items, items >= 0, torch.tensor([len(history) - 1]))[0]
 
 
 def by_hand(model: RPG, state: torch.Tensor, temperature: float) -> np.ndarray:
-    """Log-probabilities [H, V] of the digits after a state, digit by digit and code by code."""
+    """Return the log-probabilities [H, V] of a state, computed digit by digit and code by code."""
     H, V = model.digits, model.codes
     table, s = model.embedding.weight.detach().double().numpy(), state.detach().double().numpy()
-    found = np.zeros((H, V))
+    logp = np.zeros((H, V))
     for h in range(H):
-        turned = s @ model.projection[h].detach().double().numpy()
-        expected = s + turned / (1 + np.exp(-turned))  # g_h(s)
+        projected = s @ model.projection[h].detach().double().numpy()
+        predicted = s + projected / (1 + np.exp(-projected))  # g_h(s)
         for c in range(V):
             code = table[h * V + c]
-            found[h, c] = expected @ code / np.linalg.norm(expected) / np.linalg.norm(code) / temperature
-        found[h] -= np.log(np.exp(found[h]).sum())
-    return found
+            logp[h, c] = predicted @ code / np.linalg.norm(predicted) / np.linalg.norm(code) / temperature
+        logp[h] -= np.log(np.exp(logp[h]).sum())
+    return logp
 
 
-def test_an_item_enters_as_the_mean_of_its_digits() -> None:
+def test_an_item_is_embedded_as_the_mean_of_its_digits() -> None:
     sids = residual()
     model = build(sids, 6)
     rows = [[6 * h + int(c) for h, c in enumerate(sids[item])] for item in (3, 1)]
@@ -69,11 +73,11 @@ def test_the_loss_is_that_of_all_digits_of_every_next_item(temperature: float) -
     assert weights.tolist() == [[0, 0, 1, 1], [0, 1, 1, 1]]
     weights[1, 2] = 0.5
     truth = 0.0
-    for row, counts in zip(items.tolist(), weights.tolist(), strict=True):
-        for place, count in enumerate(counts):
-            if count:
-                logp = by_hand(model, state(model, [i for i in row[:place] if i >= 0]), temperature)
-                truth -= count * sum(logp[h, c] for h, c in enumerate(sids[row[place]]))
+    for row, of_row in zip(items.tolist(), weights.tolist(), strict=True):
+        for position, weight in enumerate(of_row):
+            if weight:
+                logp = by_hand(model, state(model, [i for i in row[:position] if i >= 0]), temperature)
+                truth -= weight * sum(logp[h, c] for h, c in enumerate(sids[row[position]]))
     assert model(items, weights).item() == pytest.approx(truth, rel=1e-5)
 
 
@@ -90,16 +94,16 @@ def test_label_smoothing_spreads_each_digit_over_its_codes() -> None:
 
 @pytest.mark.parametrize("digits", [5, 32])
 def test_the_score_of_an_item_is_the_sum_of_its_digits(digits: int) -> None:
-    """Residual digits, and long random ones of 256 codes, whose number would not fit 64 bits."""
+    """Residual digits, and 32 random digits of 256 codes, which do not fit into a 64-bit number."""
     sids, codes = (
         (residual(), 6) if digits == 5 else (np.random.default_rng(1).integers(0, 256, (50, 32)), 256)
     )
     model = build(sids, codes)
     history = torch.tensor([[-1, 4, 7], [2, 9, 31]])
     with torch.inference_mode():
-        found = model.scores(history, torch.arange(2))
-    assert found.dtype == torch.float32
-    for row, scores in zip(history.tolist(), found, strict=True):
+        result = model.scores(history, torch.arange(2))
+    assert result.dtype == torch.float32
+    for row, scores in zip(history.tolist(), result, strict=True):
         logp = by_hand(model, state(model, [i for i in row if i >= 0]), 0.2)
         truth = [sum(logp[h, c] for h, c in enumerate(sid)) for sid in sids]
         np.testing.assert_allclose(scores, truth, rtol=1e-4)

@@ -1,4 +1,6 @@
-"""TIGER: one pass over all digits against one digit at a time, kept keys and values against none, beams against every item."""
+"""TIGER: one pass over all digits compared with one digit at a time, the cache compared with none, and beams
+compared with every item.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.splits import Split
@@ -17,15 +18,16 @@ from pipelines.decode.exhaustive import score_every_item, walk
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.capabilities import resolve_decoding
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.recommend import recommend
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models import loading
-from pipelines.models.nn.packing import Layout
 from pipelines.models.sid_models.config import TIGERConfig
 from pipelines.models.sid_models.tiger import TIGER
 from pipelines.train.config import TrainConfig
-from pipelines.train.run import Plan, train_run
+from pipelines.train.plan import Plan
+from pipelines.train.run import train_run
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import write_sids
@@ -34,6 +36,7 @@ N, H, V, D = 20, 3, 5, 16
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
 HISTORIES = torch.tensor([[-1, -1, 3, 7], [5, 2, 9, 4]])
 LEFT = Decoding(unmask="left-to-right", beams=N)
+FREE = Decoding(unmask="left-to-right", beams=V**H, constrained=False)
 EXACT = {"atol": 2e-6, "rtol": 1e-5}
 
 
@@ -48,26 +51,11 @@ def model() -> TIGER:
     return build()
 
 
-def test_a_block_that_looks_at_states_is_the_formula(model: TIGER) -> None:
-    """x + W softmax(q k / √d) v over the real states of its own row."""
-    block, x, states = model.decoder.blocks[0], torch.randn(2, 3, D), torch.randn(7, D)
-    real = torch.tensor([[False, True, True, True], [True] * 4])
-    layout = Layout.of(real)
-    got = block.cross_attend(x, block.memory_kv(states, layout), layout.real[:, None, None, :])
-    for row, own in enumerate((states[:3], states[3:])):
-        normed = F.layer_norm(x[row], (D,), block.cross_norm.weight, block.cross_norm.bias)
-        q, k, v = normed @ block.cross_q.weight.T, *(own @ block.cross_kv.weight.T).chunk(2, dim=1)
-        heads = []
-        for head in (slice(0, 8), slice(8, 16)):
-            heads.append((q[:, head] @ k[:, head].T / 8**0.5).softmax(1) @ v[:, head])
-        torch.testing.assert_close(
-            got[row], x[row] + torch.cat(heads, dim=1) @ block.cross_out.weight.T, **EXACT
-        )
-
-
 @pytest.mark.parametrize("horizon", [1, 2])
 def test_the_loss_is_that_of_one_digit_at_a_time(model: TIGER, horizon: int) -> None:
-    """All digits in one pass, of histories of unlike length, against the walk to the target through the decoder."""
+    """The loss of all digits in one pass, for histories of different lengths, equals that of the walk to the
+    target.
+    """
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(0), horizon)
     assert weights.sum() == 2 * horizon * H
     expected = 0.0
@@ -80,44 +68,46 @@ def test_the_loss_is_that_of_one_digit_at_a_time(model: TIGER, horizon: int) -> 
     assert model(items, weights).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_history_is_seen_whole_and_a_digit_not_by_those_before(model: TIGER) -> None:
-    """Everything in the history changes the first digit's state; later digits change only later states."""
+def test_digits_see_the_whole_history_and_the_digits_before_them(model: TIGER) -> None:
+    """Every item of the history changes the first digit's state; a digit changes only the states after it."""
     weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(0))[1]
-    states = model._taught(HISTORIES, weights)[0]
-    for place in range(3):
+    states = model._teacher_forced(HISTORIES, weights, None)[0]
+    for position in range(3):
         other = HISTORIES.clone()
-        other[1, place] = 11
-        assert (model._taught(other, weights)[0][1, 0] - states[1, 0]).abs().max() > 1e-5
-    model.item_digits[4, 1] += 1  # the second digit of the second row's target
-    changed = (model._taught(HISTORIES, weights)[0] - states).abs().amax(2)
+        other[1, position] = 11
+        assert (model._teacher_forced(other, weights, None)[0][1, 0] - states[1, 0]).abs().max() > 1e-5
+    model.embedding.sids[4, 1] += 1  # the second digit of the second row's target
+    changed = (model._teacher_forced(HISTORIES, weights, None)[0] - states).abs().amax(2)
     assert (changed[1, :2] == 0).all()
     assert changed[1, 2] > 1e-5
     assert (changed[0] == 0).all()
 
 
-def test_kept_keys_and_values_change_nothing(model: TIGER) -> None:
-    """Beams that part, end and come in another order, against a model asked for the first time; also where a call goes on from none."""
-    draws, kept = np.random.default_rng(0), model.denoiser(HISTORIES)
+def test_the_cache_changes_no_result(model: TIGER) -> None:
+    """Beams branch, end and change their order; a new denoiser gives the same results. The last call
+    continues no beam of the cache.
+    """
+    rng, cached = np.random.default_rng(0), model.denoiser(HISTORIES)
     codes = torch.full((2, 1, 2 * H), V)
-    for revealed in range(2 * H):
+    for unmasked in range(2 * H):
         fresh = model.denoiser(HISTORIES)(codes)
-        torch.testing.assert_close(kept(codes)[:, :, revealed], fresh[:, :, revealed], **EXACT)
-        rows = torch.as_tensor(draws.integers(0, codes.shape[1], (2, 6)))[..., None].expand(-1, -1, 2 * H)
+        torch.testing.assert_close(cached(codes)[:, :, unmasked], fresh[:, :, unmasked], **EXACT)
+        rows = torch.as_tensor(rng.integers(0, codes.shape[1], (2, 6)))[..., None].expand(-1, -1, 2 * H)
         codes = codes.gather(1, rows)
-        codes[:, :, revealed] = torch.as_tensor(draws.integers(0, V, (2, 6)))
+        codes[:, :, unmasked] = torch.as_tensor(rng.integers(0, V, (2, 6)))
     codes[:, :, 2:] = V
-    codes[:, :, :2] = (codes[:, :, :2] + 1) % V  # no continuation of what it was last asked
-    torch.testing.assert_close(kept(codes)[:, :, 2], model.denoiser(HISTORIES)(codes)[:, :, 2], **EXACT)
+    codes[:, :, :2] = (codes[:, :, :2] + 1) % V  # continues no cached beam
+    torch.testing.assert_close(cached(codes)[:, :, 2], model.denoiser(HISTORIES)(codes)[:, :, 2], **EXACT)
 
 
-def test_beams_are_exact_and_cost_a_token_each(model: TIGER, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beams_are_exact_and_cost_one_token_each(model: TIGER, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, ...]] = []
-    encode, step = model.encoder.forward, model.decoder.step
+    encode, step = model.encoder.forward, model.decoder.decode_step
     monkeypatch.setattr(
         model.encoder, "forward", lambda x, *more: calls.append(tuple(x.shape)) or encode(x, *more)
     )
     monkeypatch.setattr(
-        model.decoder, "step", lambda x, *more: calls.append(tuple(x.shape)) or step(x, *more)
+        model.decoder, "decode_step", lambda x, *more: calls.append(tuple(x.shape)) or step(x, *more)
     )
     index, users = PartialIndex(SIDS, V), torch.arange(2)
     found = beam_search(model.denoiser(HISTORIES), users, index, LEFT)
@@ -128,15 +118,11 @@ def test_beams_are_exact_and_cost_a_token_each(model: TIGER, monkeypatch: pytest
     assert torch.equal(found.items[:, :, 0], items)
     torch.testing.assert_close(found.scores, scores, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
-        torch.ones(2), beam_search(model.denoiser(HISTORIES), users, index, free()).scores.exp().sum(1)
+        torch.ones(2), beam_search(model.denoiser(HISTORIES), users, index, FREE).scores.exp().sum(1)
     )
 
 
-def free() -> Decoding:
-    return Decoding(unmask="left-to-right", beams=V**H, constrained=False)
-
-
-def test_two_items_ahead_against_every_pair(model: TIGER) -> None:
+def test_two_items_together_against_every_pair(model: TIGER) -> None:
     users, pairs = torch.arange(2), torch.tensor(list(itertools.product(range(N), repeat=2)))  # [N², 2]
     found = beam_search(
         model.denoiser(HISTORIES),
@@ -152,7 +138,9 @@ def test_two_items_ahead_against_every_pair(model: TIGER) -> None:
 
 
 def test_a_user_has_a_token() -> None:
-    """Of four tokens users 1 and 5 share one; it changes what is expected, and training knows whose example it is."""
+    """With four user tokens, users 1 and 5 share one; the token changes the scores, and training has the same
+    token.
+    """
     model = build(user_tokens=4)
     split = Split(np.tile([5, 2, 9], 3), np.arange(0, 12, 3), np.array([1, 5, 2]), np.array([[4], [4], [4]]))
     found = recommend(model, split, PartialIndex(SIDS, V), LEFT, ListProgress()).scores
@@ -173,25 +161,25 @@ def test_a_user_has_a_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("settings", "message"),
     [
-        ({"unmask": "greedy"}, "--unmask greedy: --model tiger reveals digits left-to-right only"),
-        ({"nfe": 2}, "--nfe means nothing to --model tiger"),
-        ({"remask": 1}, "--remask means nothing to --model tiger"),
+        ({"unmask": "greedy"}, "--unmask greedy: --model tiger unmasks digits left-to-right only"),
+        ({"nfe": 2}, "^--nfe has no effect on this run of --model tiger. Leave it out.$"),
+        ({"remask": 1}, "^--remask has no effect on this run of --model tiger. Leave it out.$"),
         (
             {"retrieval": "dense"},
-            "--retrieval dense is nothing this run can do. Its --model tiger knows generative",
+            "--retrieval dense: this run of --model tiger supports generative alone.",
         ),
     ],
 )
-def test_what_it_cannot_decode_is_refused(model: TIGER, asked: dict, message: str) -> None:
+def test_settings_that_it_does_not_support_are_refused(model: TIGER, settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        resolve_decoding(Decoding(**asked), model)
+        resolve_decoding(Decoding(**settings), model)
     assert resolve_decoding(Decoding(), model).order == "left-to-right"
 
 
-def test_two_items_ahead_are_learnt(toy: Workspace, progress: ListProgress) -> None:
-    """Item i is followed by items i + 1 and i + 2, of 60; every prefix of a sequence is an example."""
+def test_two_items_together_are_learned(toy: Workspace, progress: ListProgress) -> None:
+    """Items i + 1 and i + 2 follow item i, of 60 items; every prefix of a sequence is an example."""
     sizes = TIGERConfig(layers=1, width=32, heads=2, mlp=64, dropout=0.0, max_items=3)
     schedule = TrainConfig(
         steps=150,
@@ -200,23 +188,24 @@ def test_two_items_ahead_are_learnt(toy: Workspace, progress: ListProgress) -> N
         learning_rate=0.02,
         validations=1,
         precision="fp32",
-        next=2,
+        horizon=2,
     )
     run = train_run(toy, Plan("toy", write_sids(toy), "tiger", "test", sizes, schedule), progress)
     assert any("200 users, 400 sequences and 7 steps an epoch" in line for line in progress.messages)
-    found = evaluate_run(toy, run, Decoding(beams=10), progress, precision="fp32")
-    assert found.folder.name == "next2-left-to-right-k10-constrained"
-    assert (
-        next(row["value"] for row in found.metrics.to_pylist() if (row["metric"], row["k"]) == ("recall", 5))
-        > 0.6
-    )  # by chance 5 of 60
-    with pytest.raises(UserError, match="--diagnose reveals digits in any order, which --model tiger cannot"):
-        diagnose_run(toy, run, Decoding(), progress)
+    config = EvalConfig(Decoding(beams=10), precision="fp32")
+    evaluation = evaluate_run(toy, run, config, progress)
+    assert evaluation.folder.name == "next2-left-to-right-k10-constrained"
+    metrics = {(row["metric"], row["k"]): row["value"] for row in evaluation.metrics.to_pylist()}
+    assert metrics["recall", 5] > 0.6  # by chance 5 of 60
+    with pytest.raises(UserError, match="--diagnose unmasks digits in any order, which --model tiger cannot"):
+        diagnose_run(toy, run, EvalConfig(), progress)
 
 
 @torch.no_grad()
 def test_beams_that_are_no_item_may_become_the_nearest(model: TIGER) -> None:
-    """Unconstrained, most of the first beams are no item; then each is one, and none twice."""
+    """Without a constraint most of the first beams are no item; with --nearest each is an item, and none
+    occurs twice.
+    """
     users, index = (
         Split(HISTORIES[1].numpy(), np.array([0, 4]), np.zeros(1, np.int32), np.zeros((1, 1), np.int32)),
         PartialIndex(SIDS, V),

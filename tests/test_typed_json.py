@@ -1,4 +1,4 @@
-"""JSON held against a shape: what fits passes, what does not is named with its place."""
+"""JSON checked against type hints: a value that matches passes, one that does not is named with its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import pytest
 
-from pipelines import shapes
+from pipelines import typed_json
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class File(TypedDict, total=False):
     ],
 )
 def test_what_fits(text: str, hint: Any) -> None:
-    shapes.parse(text.encode(), hint)
+    typed_json.parse(text.encode(), hint)
 
 
 @pytest.mark.parametrize(
@@ -57,24 +57,24 @@ def test_what_fits(text: str, hint: Any) -> None:
         ('{"sizes": {"width": 1, "height": 2}}', File, r"sizes\.height is unknown"),
         ('{"sizes": {"width": 1, "names": ["a", null]}}', File, r"sizes\.names\[1\] is None, expected text"),
         ('{"pairs": {"a": [1]}}', File, r"pairs\.a has 1 entries, expected 2"),
-        ('{"a": 1, "a": 2}', Any, "'a' stands twice"),
-        ("[NaN]", Any, r"\[0\] is nan, which is no finite number"),
-        ("1e999", Any, "it is inf, which is no finite number"),
-        ("18446744073709551616", Any, "no finite number of 64 bits"),
+        ('{"a": 1, "a": 2}', Any, "'a' occurs twice"),
+        ("[NaN]", Any, r"\[0\] is nan, which is not a finite 64-bit number"),
+        ("1e999", Any, "it is inf, which is not a finite 64-bit number"),
+        ("18446744073709551616", Any, "not a finite 64-bit number"),
         (r'{"a": "\ud800"}', Any, "a holds .*, which is not Unicode text"),
         (r'{"\u0000": 1}', Any, "which is not Unicode text"),
     ],
 )
 def test_what_does_not_fit_is_named(text: str, hint: Any, message: str) -> None:
-    with pytest.raises(shapes.Misfit, match=message):
-        shapes.parse(text, hint)
+    with pytest.raises(typed_json.Mismatch, match=message):
+        typed_json.parse(text, hint)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"[" * 40 + b"]" * 40, "nests more than 32 deep"),
-        (b"[" * 100_000, "nests too deep"),
+        (b"[" * 40 + b"]" * 40, "nested more than 32 levels deep"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"a": ', "Expecting value"),
         (b"\xff\xfe", "utf-8"),
         (b"9" * 5000, "digits"),
@@ -82,4 +82,4 @@ def test_what_does_not_fit_is_named(text: str, hint: Any, message: str) -> None:
 )
 def test_what_is_no_json(text: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        shapes.parse(text)
+        typed_json.parse(text)

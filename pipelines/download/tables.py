@@ -1,0 +1,23 @@
+"""Tables of interactions and items, as read from the files of a data set."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+
+class Tables(NamedTuple):
+    """Content of the files of a data set.
+
+    Attributes:
+        interactions: user_id and item_id (text), timestamp or position (numbers), optionally rating; rows in
+            file order.
+        items: item_id (distinct texts) and the text columns; it may have no rows.
+        text_columns: columns of `items` that make the text, in the order in which they are joined; lists are
+            joined by commas.
+    """
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    text_columns: list[str]

@@ -1,0 +1,52 @@
+"""The settings of an evaluation. Light to import: the command line makes options of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pipelines.decode.config import Decoding
+from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS
+from pipelines.options import check, option
+
+SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What an evaluation decodes, and how; scores are float32 in any precision.
+
+    Raises:
+        UserError: a value is out of its bounds or unknown.
+    """
+
+    decoding: Decoding = field(default_factory=Decoding)
+    split: str = field(
+        default="test",
+        metadata=option(
+            "Split: users' last items (test) or those before (validation). [default: test]", choices=SPLITS
+        ),
+    )
+    horizon: int | None = field(
+        default=None,
+        metadata=option("Number of items to recommend together. [default: that of the training]", *HORIZON),
+    )
+    tokens: int | None = field(
+        default=None,
+        metadata=option(
+            "Largest number of tokens in one forward pass; bounds the memory, changes no result. [default: "
+            "8,192 on a CPU, "
+            "65,536 on a GPU]",
+            *PASS_TOKENS,
+        ),
+    )
+    precision: str = field(
+        default="auto",
+        metadata=option(
+            "Precision of matrix products: fp32, bf16, or auto: bf16 where the hardware has it. [default: "
+            "auto]",
+            choices=PRECISIONS,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)

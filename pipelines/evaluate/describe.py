@@ -1,0 +1,49 @@
+"""Descriptions of evaluations, in a line."""
+
+from __future__ import annotations
+
+from pipelines.decode.config import Decoding
+from pipelines.models.base import DigitModel
+from pipelines.models.loading import TrainedRun
+
+
+def describe(trained: TrainedRun, decoding: Decoding) -> str:
+    """Describe data set, model and decoding, with the number of digits that each evaluation unmasks."""
+    model, dataset = trained.model, trained.dataset.name
+    traits = "".join(f" · {trait}" for trait in model.config.traits)
+    excluded = ", seen items excluded" if decoding.exclude_seen else ""
+    size = f"{decoding.beams} of {trained.catalogue.items:,} items"
+    if decoding.retrieval == "ranking" or not isinstance(model, DigitModel):
+        steps = f", {_evaluations(decoding.nfe)}" if decoding.nfe else ""
+        return f"{dataset}{traits} · {size}{steps}{_guidance(decoding)}{excluded}"
+    if decoding.retrieval == "dense":
+        predicted = f"text embeddings predicted by {model.config.dense_from}"
+        return f"{dataset} · {predicted} · dense retrieval, {size}{excluded}"
+    horizon = trained.horizon
+    items = f" · {horizon} items ahead, average session recall" if horizon > 1 else ""
+    digits = f"{model.digits} digits of {model.codes} codes"
+    return f"{dataset}{items}{traits} · {digits} · {_beams(decoding, horizon * model.digits)}{excluded}"
+
+
+def _beams(decoding: Decoding, digits: int) -> str:
+    """Describe a beam search over so many digits."""
+    schedule = decoding.unmask_schedule(digits)
+    unmasked = f"{'+'.join(map(str, schedule))} digits"
+    unmasked += f", then {decoding.remask} remasked" if decoding.remask else ""
+    parts = [
+        f"{decoding.order}, {_evaluations(len(schedule) + decoding.remask)} ({unmasked})",
+        f"{decoding.beams} beams",
+        "constrained" if decoding.constrained else "unconstrained",
+        *["then the nearest items"] * decoding.nearest,
+    ]
+    text = ", ".join(parts) + _guidance(decoding)
+    text += ", histories encoded once (approximate)" if decoding.approximate else ""
+    return f"unified retrieval: {text}" if decoding.retrieval == "unified" else text
+
+
+def _evaluations(count: int) -> str:
+    return f"{count} function evaluation{'s' * (count > 1)}"
+
+
+def _guidance(decoding: Decoding) -> str:
+    return f", guidance {decoding.guidance:g}" if decoding.guidance else ""

@@ -1,0 +1,118 @@
+"""Content and format version of workspace.json and of a run's config.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pipelines import __version__
+from pipelines.errors import UserError
+from pipelines.options import shown
+
+FORMAT_VERSION = 2  # of both files; earlier formats have no number
+
+
+class WorkspaceConfig(TypedDict, total=False):
+    """Content of workspace.json."""
+
+    format: int
+    dataset: str
+
+
+class Source(TypedDict):
+    """Path of a file that something was made from, and the sha256 of its content."""
+
+    path: str
+    sha256: str
+
+
+Best = TypedDict("Best", {"step": int, "recall@10": float})
+
+
+class RunConfig(TypedDict, total=False):
+    """Content of a run's config.json: the plan of the run, and its state and results so far."""
+
+    format: int
+    dataset: str
+    sids: str | None
+    model: str
+    preset: str
+    model_settings: dict[str, Any]
+    train: dict[str, Any]
+    created: str
+    state: str
+    inputs: dict[str, Source]
+    version: str
+    commit: str | None
+    machine: str
+    processes: int
+    steps: int
+    seconds: float
+    best: Best | None
+    weights: str | None
+
+
+class UnsupportedFormat(UserError):
+    """A run's config.json of another format than `FORMAT_VERSION`.
+
+    Attributes:
+        found: format of the file in words, e.g. "format 1" or "no format".
+    """
+
+    def __init__(self, path: Path, run: str, values: Mapping[str, Any]) -> None:
+        """
+        Args:
+            path: path of the file.
+            run: name of the run.
+            values: content of the file.
+        """
+        self.found = f"format {shown(values['format'])}" if "format" in values else "no format"
+        version = values.get("version")
+        writer = f" and was written by maskgr {version}" if isinstance(version, str) else ""
+        super().__init__(
+            f"{path} has {self.found}{writer}; maskgr {__version__} reads format {FORMAT_VERSION} only. "
+            f"Train the run again: `maskgr train --force --name {run}`, with the options of the run."
+        )
+
+
+def read_run_config(path: Path, run: str) -> RunConfig:
+    """Read a run's config.json.
+
+    Args:
+        path: path of the file.
+        run: name of the run.
+
+    Raises:
+        UnsupportedFormat: the file has another format than `FORMAT_VERSION`.
+        UserError: the file is missing or damaged.
+    """
+    from pipelines import artifacts  # loads pyarrow, which `maskgr --help` does not need
+
+    advice = "Remove its folder and train the run again."
+    values = artifacts.read_json(path, advice=advice)
+    if values.get("format") != FORMAT_VERSION:
+        raise UnsupportedFormat(path, run, values)
+    config: RunConfig = artifacts.read_json(path, RunConfig, advice)
+    return config
+
+
+def refuse_newer_format(path: Path) -> None:
+    """Refuse a workspace.json of a newer format.
+
+    A file that is missing or damaged passes: the code that needs it reports it.
+
+    Raises:
+        UserError: the format is newer than `FORMAT_VERSION`.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return
+    number = values.get("format") if isinstance(values, dict) else None
+    if type(number) is int and number > FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format {shown(number)}; maskgr {__version__} reads formats up to {FORMAT_VERSION}. "
+            "Install a newer maskgr, or name another folder with --workspace."
+        )

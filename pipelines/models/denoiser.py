@@ -1,0 +1,158 @@
+"""The denoiser: the contract between a model over semantic IDs and the search that decodes with it.
+
+Shapes: B users, K beams, k items predicted together, H digits per item, S = k·H digits, V codes per digit, N
+items, Q pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Agreeing(NamedTuple):
+    """Pairs of a row of B·K·k beams' items and a catalogue item that agrees with the row's unmasked digits.
+
+    Attributes:
+        rows: int64 [Q].
+        items: int64 [Q].
+        probabilities: float32 [Q]; those of a row sum to 1.
+    """
+
+    rows: Tensor
+    items: Tensor
+    probabilities: Tensor
+
+
+class Denoiser(Protocol):
+    """A model conditioned on the histories of B users, as decoding calls it.
+
+    Codes are int64 [B, K, S], V where a digit is masked. Log-probabilities are float32 [B, K, S, V]; at
+    unmasked digits their values have no meaning."""
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Run one function evaluation: codes [B, K, S] → log-probabilities [B, K, S, V]."""
+        ...
+
+    def refine(self, codes: Tensor, origin: Tensor) -> Tensor:
+        """Return the log-probabilities of the last function evaluation, given digits unmasked since then.
+
+        Args:
+            codes: int64 [B, K', S].
+            origin: int64 [B, K'], the beam of the last function evaluation that each beam descends from.
+
+        Returns:
+            float32 [B, K', S, V].
+        """
+        ...
+
+    def agreeing(self, codes: Tensor) -> Agreeing | None:
+        """Return the distribution over items of the last function evaluation; None where digits are
+        independent.
+
+        Args:
+            codes: int64 [B, K, S], those of the last function evaluation.
+        """
+        ...
+
+    def score_items(self, codes: Tensor, sids: Tensor) -> Callable[[slice], Tensor]:
+        """Run one function evaluation that scores the whole catalogue (k = 1).
+
+        Args:
+            codes: int64 [B, 1, H], all masked.
+            sids: int64 [N, H], the catalogue.
+
+        Returns:
+            A function from a slice of the catalogue to the log-probabilities of its items, float32 [B, items].
+        """
+        ...
+
+    def guided(self, unconditional: Self, weight: float) -> Denoiser:
+        """Return the denoiser of classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598).
+
+        It computes p(code | history)^(1 + w) / p(code)^w, normalized, as Schiff et al. 2024 (arXiv
+        2412.10193, equation 8) do for discrete diffusion.
+
+        Args:
+            unconditional: the same model, conditioned on empty histories.
+            weight: w.
+        """
+        ...
+
+
+class IndependentDigits:
+    """Denoiser of a model whose masked digits are independent of each other given the visible ones, as in the
+    paper.
+    """
+
+    def __init__(self, log_probs: Callable[[Tensor], Tensor]) -> None:
+        """
+        Args:
+            log_probs: the model: codes [B, K, S] → log-probabilities [B, K, S, V].
+        """
+        self._log_probs = log_probs
+        self._last: Tensor | None = None  # log-probabilities of the last function evaluation
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        self._last = self._log_probs(codes)
+        return self._last
+
+    def refine(self, codes: Tensor, origin: Tensor) -> Tensor:
+        assert self._last is not None, "no function evaluation to refine"
+        return self._last.gather(1, origin[..., None, None].expand(-1, -1, *self._last.shape[2:]))
+
+    def agreeing(self, codes: Tensor) -> Agreeing | None:
+        return None
+
+    def score_items(self, codes: Tensor, sids: Tensor) -> Callable[[slice], Tensor]:
+        logp = self(codes)[:, 0]  # [B, H, V]
+        return lambda part: item_log_probs(logp, sids[part])
+
+    def guided(self, unconditional: IndependentDigits, weight: float) -> IndependentDigits:
+        def log_probs(codes: Tensor) -> Tensor:
+            return ((1 + weight) * self(codes) - weight * unconditional(codes)).log_softmax(-1)
+
+        return IndependentDigits(log_probs)
+
+
+def item_log_probs(logp: Tensor, sids: Tensor) -> Tensor:
+    """Sum the log-probabilities of items' digits.
+
+    Args:
+        logp: of independent digits, float32 [B, H, V].
+        sids: int64 [N, H].
+
+    Returns:
+        float32 [B, N].
+    """
+    total = logp[:, 0].index_select(1, sids[:, 0])
+    for h in range(1, sids.shape[1]):
+        total += logp[:, h].index_select(1, sids[:, h])
+    return total
+
+
+class DenseRetriever(Protocol):
+    """A model that predicts the text embedding of the next item (paper, section 3.3).
+
+    Attributes:
+        text: text embeddings of the catalogue, float32 [N, E]; zero for an item without text.
+    """
+
+    @property
+    def text(self) -> Tensor: ...
+
+    def dense_query(self, history: Tensor, users: Tensor) -> Tensor:
+        """Predict the next item's text embedding.
+
+        Args:
+            history: int64 [B, n], −1 at padding.
+            users: int64 [B].
+
+        Returns:
+            float32 [B, E], to be multiplied with `text`.
+        """
+        ...

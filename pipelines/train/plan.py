@@ -1,0 +1,73 @@
+"""Plan of a training run: the settings that decide its result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines import typed_json
+from pipelines.errors import UserError
+from pipelines.models.config import ModelConfig
+from pipelines.models.registry import model_config
+from pipelines.train.config import TrainConfig
+from pipelines.workspace import RunConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings that decide the result of a training run.
+
+    Attributes:
+        dataset: name of the data set.
+        sids: name of the semantic IDs; None for a model that identifies items by their number.
+        model: name of the model.
+        preset: name of the preset that the settings are based on.
+        model_settings: hyperparameters of the model.
+        train: hyperparameters of training.
+
+    Raises:
+        UserError: The hyperparameters of the model and of training exclude each other.
+    """
+
+    dataset: str
+    sids: str | None
+    model: str
+    preset: str
+    model_settings: ModelConfig
+    train: TrainConfig
+
+    def __post_init__(self) -> None:
+        self.model_settings.check_horizon(self.train.horizon)
+        if self.train.windows == "last" and self.model_settings.examples == "prefixes":
+            raise UserError(
+                f"--windows last means nothing to --model {self.model}, where each item ends a window. "
+                "Leave it out."
+            )
+
+    @property
+    def name(self) -> str:
+        """Default name of the run: data set, model, preset, and a digest of all settings."""
+        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.dataset[:64]}-{self.model}-{self.preset}-{digest[:6]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @staticmethod
+    def from_dict(config: RunConfig) -> Plan:
+        """Return the plan that `to_dict` made JSON values of; further keys are ignored.
+
+        Raises:
+            KeyError, Mismatch: A value is missing or has another type.
+            UserError: A value is refused.
+        """
+        typed_json.check(config["train"], TrainConfig, "train")
+        model_settings = model_config(config["model"], config["model_settings"])
+        train = TrainConfig(**config["train"])
+        return Plan(
+            config["dataset"], config["sids"], config["model"], config["preset"], model_settings, train
+        )

@@ -1,0 +1,109 @@
+"""Files of a run in training: config.json, history, checkpoint and best weights."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipelines import __version__, artifacts
+from pipelines.models import loading
+from pipelines.train import checkpoint
+from pipelines.train.loop import Trainer
+from pipelines.train.plan import Plan
+from pipelines.workspace import FORMAT_VERSION, Run
+
+
+class RunWriter:
+    """Writer of the files of one run. Only the main process writes; the other processes wait for it."""
+
+    def __init__(self, run: Run, plan: Plan, inputs: dict[str, Path], trainer: Trainer) -> None:
+        """
+        Args:
+            run: run whose files are written.
+            plan: plan of the run.
+            inputs: artifacts that the training reads, by name.
+            trainer: trainer of the run.
+        """
+        self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
+        self._started = time.monotonic()
+        self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    def save(self, is_best: bool) -> None:
+        """Write checkpoint, history and configuration.
+
+        Args:
+            is_best: if true, the weights are the best so far and are written too.
+        """
+        if self.trainer.accelerator.is_main_process:
+            if is_best:
+                loading.save(self.trainer.unwrapped_model, self.run.weights)
+            checkpoint.save(self.trainer, self.run.state)
+            self._write_history()
+            self.write_config("running")
+        self.trainer.accelerator.wait_for_everyone()
+
+    def save_diverged(self) -> None:
+        """Write history and configuration of a training that diverged.
+
+        Weights and checkpoint stay those of the last `save`.
+        """
+        if self.trainer.accelerator.is_main_process:
+            self._write_history()
+            self.write_config("diverged")
+        self.trainer.accelerator.wait_for_everyone()
+
+    def delete_earlier(self) -> None:
+        """Delete the files of an earlier training in the same folder."""
+        if self.trainer.accelerator.is_main_process:
+            for file in (self.run.config, self.run.state, self.run.weights, self.run.history):
+                file.unlink(missing_ok=True)
+
+    def write_config(self, state: str) -> None:
+        """Write config.json.
+
+        Args:
+            state: "running", "interrupted", "finished" or "diverged".
+        """
+        if not self.trainer.accelerator.is_main_process:
+            return
+        trained = self.trainer.state
+        best = {"step": trained.best_step, "recall@10": trained.best} if trained.best >= 0 else None
+        config = {
+            "format": FORMAT_VERSION,
+            **self.plan.to_dict(),
+            "created": self._created,
+            "state": state,
+            "inputs": {
+                name: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)}
+                for name, path in self.inputs.items()
+            },
+            "version": __version__,
+            "commit": artifacts.commit(),
+            "machine": artifacts.machine(),
+            "processes": self.trainer.accelerator.num_processes,
+            "steps": trained.step,
+            "seconds": round(trained.seconds, 1),
+            "best": best,
+            "weights": artifacts.digest(self.run.weights) if state == "finished" else None,
+        }
+        artifacts.write_json(self.run.config, config)
+
+    def _write_history(self) -> None:
+        """Write history.parquet if the history has an entry."""
+        if not self.trainer.state.history:
+            return
+        step, measure, value = zip(*self.trainer.state.history, strict=True)
+        table = pa.table(
+            {"step": pa.array(step, pa.int64()), "measure": measure, "value": pa.array(value, pa.float64())}
+        )
+        artifacts.write(
+            self.run.history,
+            "history",
+            table,
+            config=self.plan.to_dict(),
+            inputs=self.inputs,
+            started=self._started,
+        )

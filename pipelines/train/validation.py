@@ -1,0 +1,52 @@
+"""Validation during training: Recall@10 of the model on the validation targets of users."""
+
+from __future__ import annotations
+
+from pipelines.data.catalogue import Catalogue
+from pipelines.data.sequences import Sequences
+from pipelines.data.splits import histories
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.capabilities import resolve_decoding
+from pipelines.evaluate.metrics import rank_targets
+from pipelines.evaluate.recommend import recommend
+from pipelines.models.base import DigitModel
+from pipelines.processes import Processes
+from pipelines.progress import Silent
+from pipelines.train.loop import Trainer
+
+
+class Validator:
+    """Validation of a model in training.
+
+    Attributes:
+        all_users: number of users of the data set.
+        split: histories and targets of the users that validation uses: all users, or a random sample.
+        decoding: decoding of the recommendations.
+    """
+
+    def __init__(self, trainer: Trainer, sequences: Sequences, catalogue: Catalogue) -> None:
+        config, model = trainer.config, trainer.unwrapped_model
+        everyone = histories(sequences, "validation", config.horizon)
+        self.all_users = len(everyone)
+        self.split = everyone.sample(config.validation_users or len(everyone), config.seed)
+        nfe = model.validation_nfe if config.horizon == 1 else None
+        self.decoding = resolve_decoding(Decoding(beams=config.validation_beams, nfe=nfe), model)
+        self._trainer = trainer
+        self._index = (
+            PartialIndex(catalogue.require_sids(), catalogue.codes) if isinstance(model, DigitModel) else None
+        )
+
+    def recall(self) -> float:
+        """Compute Recall@10, a fraction, with the work shared by all processes."""
+        with self._trainer.accelerator.autocast():
+            recommendations = recommend(
+                self._trainer.unwrapped_model,
+                self.split,
+                self._index,
+                self.decoding,
+                Silent(),
+                processes=Processes.started(),
+            )
+        ranks = rank_targets(recommendations.items[:, :10], self.split.targets)
+        return float((ranks > 0).mean())
