@@ -44,7 +44,7 @@ def training_steps(trainer: Trainer) -> Callable[[], int]:
 
     def work() -> int:
         step, windows, rows = next(steps)
-        trainer._step(step, windows, rows)
+        trainer.training_step(step, windows, rows)
         return len(rows)
 
     return work

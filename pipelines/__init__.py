@@ -1,4 +1,4 @@
-"""What maskgr does: a catalogue and a log of interactions become a trained, measured recommender.
+"""The stages of maskgr: a catalogue and a log of interactions become a trained, measured recommender.
 
 Data flows down the list of rooms: download → embed → tokenize → train → evaluate. A stage reads and writes
 artifacts (`pipelines.artifacts`), and never imports another stage's insides, `maskgr_cli`, Typer or Rich.

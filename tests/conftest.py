@@ -1,4 +1,6 @@
-"""What many tests need: a workspace with a small catalogue, a progress listener that is a list, the CLI as a subprocess."""
+"""What many tests need: a workspace with a small catalogue, a progress listener that is a list, the CLI as a
+subprocess.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Tests do many small products: on a busy machine two threads that wait for each other took ten times as long as one.
+# Tests do many small products: on a busy machine two threads that wait for each other took ten times as long
+# as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -49,7 +52,9 @@ class ListProgress:
 
 @pytest.fixture(autouse=True)
 def signals_as_at_start() -> Iterator[None]:
-    """Ctrl-C raises and SIGTERM ends, whatever the shell that started the tests ignores, or a test that ran the program here left."""
+    """Ctrl-C raises and SIGTERM ends, whatever the shell that started the tests ignores, or a test that ran
+    the program here left.
+    """
     hook = sys.unraisablehook
     handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
     for number, handler in handlers.items():

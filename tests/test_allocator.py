@@ -27,7 +27,8 @@ from maskgr_cli.allocator import keep_freed_memory
 {setting}
 import torch
 kept = torch.ones(1 << 26)
-print(next(line.split()[1] for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if line.startswith("AnonHugePages")))
+lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("AnonHugePages")))
 """
 OFFERED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -272,8 +272,11 @@ def test_columns_that_are_no_matrix(column: pa.Array, message: str) -> None:
 
 
 def test_provenance_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name and by the instructions that decide how fast a training is; elsewhere by what the system tells."""
-    listed = "processor\t: 0\nmodel name\t: Fast CPU\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
+    """The name, and the instructions that decide how fast training is; elsewhere what the system reports."""
+    listed = (
+        "processor\t: 0\nmodel name\t: Fast CPU\nflags\t\t: fpu avx2 avx512f avx512_bf16\n\n"
+        "processor\t: 1\nmodel name\t: Other\n"
+    )
     for text, expected in (
         (listed, "Fast CPU, avx2, avx512f, avx512_bf16"),
         ("Processor : 0", "Some processor"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UserError, reading, hidden_panics
+from pipelines.errors import UserError, hidden_panics, reading
 
 
 class PanicException(BaseException):

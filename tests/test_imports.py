@@ -49,7 +49,7 @@ INTERFACE = {"maskgr_cli", "typer", "click", "rich", "argparse"}
 
 
 def imports(file: Path) -> set[str]:
-    """All that a file imports, at its top and inside functions, as dotted names of modules or their members."""
+    """Return everything that a file imports, at its top and inside functions, as dotted names."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -110,7 +110,10 @@ def test_training_and_evaluation_need_no_stage_before_them(file: Path) -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    code = "import json, sys, maskgr_cli.app; print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    code = (
+        "import json, sys, maskgr_cli.app; "
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert not HEAVY & set(json.loads(done.stdout))
 

@@ -152,12 +152,12 @@ def count_waits(attention: str, tokens: str, likelihood: str, device: torch.devi
     trainer = Trainer(model, Batches(training(sequences()), 64, 12, 0), config, start_accelerate("auto"))
     steps = trainer.batches.steps(0)
     for _ in range(3):
-        trainer._step(*next(steps))
+        trainer.training_step(*next(steps))
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            trainer._step(*next(steps))
+            trainer.training_step(*next(steps))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     waits = [f"{w.filename}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]

@@ -19,7 +19,7 @@ WITH_DENSE = ("retrieval", "beams", "exclude_seen", "seed")  # settings that hav
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the next items are found: by their digits (paper, sections 3.2 and 4.5), by text embeddings, or by
+    """Settings of decoding: next items by their digits (paper, sections 3.2 and 4.5), text embeddings, or
     both (3.3).
 
     A field that is None is the model's own choice; `evaluate.capabilities.resolve_decoding` fills it in.

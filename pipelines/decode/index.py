@@ -32,6 +32,7 @@ class PartialIndex:
         numbers: sorted numbers of the semantic IDs, int64 [N].
         items: item of each of `numbers`, int64 [N].
         partials: sorted numbers of the distinct partial SIDs, int64 [partials].
+        used_codes: codes that some item has at each digit, bool [H, V].
         seconds: time that building the index took.
     """
 
@@ -53,6 +54,8 @@ class PartialIndex:
         self.sids = torch.as_tensor(sids, dtype=torch.int64)  # [N, H]
         self.numbers, self.items = (self.sids * self.place_values).sum(1).sort()
         self.partials = self._partials(every_subset(self.digits) if subsets is None else subsets)
+        self.used_codes = torch.zeros((self.digits, codes), dtype=torch.bool)  # [H, V]
+        self.used_codes[torch.arange(self.digits), self.sids] = True
         self._combinations: dict[int, tuple[Tensor, Tensor]] = {}
         self.seconds = time.monotonic() - started
 
@@ -66,7 +69,7 @@ class PartialIndex:
         if device != self.sids.device:
             self._combinations.clear()
             self.__dict__.pop("candidates", None)
-        for name in ("place_values", "sids", "numbers", "items", "partials"):
+        for name in ("place_values", "sids", "numbers", "items", "partials", "used_codes"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 

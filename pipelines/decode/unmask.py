@@ -50,7 +50,10 @@ def unmask_digits(
         return unmask_item_softmax(denoiser, agreeing, digits, state, index, decoding)
     if digits.shape[2] > 1 and decoding.constrained and logp.shape[2] > index.digits:
         return unmask_several_items(logp, digits, state, index, decoding.beams)
-    unmasking = Unmasking(digits, logp.gather(2, digits[..., None].expand(-1, -1, -1, logp.shape[3])))
+    digit_logp = logp.gather(2, digits[..., None].expand(-1, -1, -1, logp.shape[3]))  # [B, K, R, V]
+    if digits.shape[2] > 1 and decoding.constrained:  # tightens the upper bounds, and changes no result
+        digit_logp = digit_logp.masked_fill_(~index.used_codes[digits % index.digits], -torch.inf)
+    unmasking = Unmasking(digits, digit_logp)
     best, pruned_bound = unmask_by_upper_bound(unmasking, state, index, decoding, merge)
     if decoding.constrained:
         inexact = (pruned_bound > best.scores[:, -1]).nonzero().squeeze(1)

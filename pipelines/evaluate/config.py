@@ -13,7 +13,7 @@ SPLITS = ("test", "validation")
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What an evaluation decodes, and how; scores are float32 in any precision.
+    """Settings of an evaluation; scores are float32 in any precision.
 
     Raises:
         UserError: a value is out of its bounds or unknown.

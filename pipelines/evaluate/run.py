@@ -117,7 +117,7 @@ def _resolved(
 
 def _name(config: EvalConfig, horizon: int) -> str:
     """Return the name of an evaluation's folder, e.g. "validation-greedy-k20-constrained"."""
-    prefixes = [config.split] * (config.split != "test") + [f"next{horizon}"] * (horizon > 1)
+    prefixes = [config.split] * (config.split != "test") + [f"horizon{horizon}"] * (horizon > 1)
     return "-".join((*prefixes, config.decoding.name))
 
 

@@ -22,8 +22,9 @@ from pipelines.models.nn.precision import in_float32
 class Recommender(nn.Module):
     """A model of item histories.
 
-    Histories are [B, n] item numbers in time order, padded on the left with −1. `forward` takes some rows of the arrays
-    that `make_training_batch` returns, and computes the weighted sum of their losses, a float32 scalar.
+    Histories are [B, n] item numbers in time order, padded on the left with −1. `forward` takes some rows of
+    the arrays that `make_training_batch` returns, and computes the weighted sum of their losses, a float32
+    scalar.
 
     Attributes:
         config: configuration of the model.

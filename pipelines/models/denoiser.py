@@ -67,7 +67,8 @@ class Denoiser(Protocol):
             sids: int64 [N, H], the catalogue.
 
         Returns:
-            A function from a slice of the catalogue to the log-probabilities of its items, float32 [B, items].
+            A function from a slice of the catalogue to the log-probabilities of its items, float32 [B,
+            items].
         """
         ...
 

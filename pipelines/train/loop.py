@@ -105,7 +105,7 @@ class Trainer:
         pace = Pace(self.config)
         with progress.task("Training", total=progress_total) as task, stop_signals() as received:
             for step, windows, rows in self.batches.steps(self.state.step):
-                loss, tokens = self._step(step, windows, rows)
+                loss, tokens = self.training_step(step, windows, rows)
                 losses.append(loss)
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
                 self._count_seconds()
@@ -126,7 +126,7 @@ class Trainer:
                     checkpoint(False)
                     return False
                 if validation_is_due:
-                    is_best = self._validate(validate)
+                    is_best = self.validate(validate)
                     self._count_seconds()
                     checkpoint(is_best)
                     progress.say(self.state.summary(self.budget_fraction))
@@ -134,7 +134,7 @@ class Trainer:
                         return True
         return True
 
-    def _step(self, step: int, windows: Windows, rows: np.ndarray) -> tuple[Tensor, int]:
+    def training_step(self, step: int, windows: Windows, rows: np.ndarray) -> tuple[Tensor, int]:
         """Do one optimizer step.
 
         Args:
@@ -208,11 +208,11 @@ class Trainer:
             total = total + loss.detach()
         return total
 
-    def _validate(self, validate: Callable[[], float]) -> bool:
-        """Validate, and return True if the model is the best so far."""
+    def validate(self, measure_recall: Callable[[], float]) -> bool:
+        """Measure Recall@10 on the validation users, and return True if it is the best so far."""
         started = time.monotonic()
         state = self.state
-        recall = validate()
+        recall = measure_recall()
         state.validated = max(state.validated + 1, int(self.budget_fraction * self.config.validations))
         state.history.append((state.step, "recall@10", recall))
         self.accelerator.log({"recall@10": recall}, step=state.step)

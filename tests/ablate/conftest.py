@@ -54,7 +54,9 @@ def recipe() -> Recipe:
 
 
 class Fakes:
-    """Stands for training and evaluation; what was asked for, in order. A user's target is found at rank `rank(run's plan)`."""
+    """Stands for training and evaluation; what was asked for, in order. A user's target is found at rank
+    `rank(run's plan)`.
+    """
 
     def __init__(self) -> None:
         self.trained: list[str] = []

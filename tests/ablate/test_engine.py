@@ -227,7 +227,10 @@ def test_ctrl_c_ends_the_processes_and_waits_for_them(toy: Workspace, recipe: Re
             if len(self.messages) == 2:
                 raise KeyboardInterrupt
 
-    code = f"import pathlib, sys; sys.stdin.read(); pathlib.Path({str(tmp_path)!r}, pathlib.Path(sys.argv[1]).stem).touch()"
+    code = (
+        f"import pathlib, sys; sys.stdin.read(); "
+        f"pathlib.Path({str(tmp_path)!r}, pathlib.Path(sys.argv[1]).stem).touch()"
+    )
     jobs = engine.jobs_of(toy, plan_all(toy, recipe), "test")
     with pytest.raises(KeyboardInterrupt):
         engine.run_all(toy, jobs, Interrupted(), processes=2, command=[sys.executable, "-c", code])

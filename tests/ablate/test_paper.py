@@ -1,4 +1,6 @@
-"""Recipes and table6.json against the tables of the paper (arXiv 2511.23021), typed from it: each figure, its place, and no other."""
+"""Recipes and table6.json against the tables of the paper (arXiv 2511.23021), typed from it: each figure, its
+place, and no other.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,9 @@ SOURCES = {  # what a recipe's source must name
 
 
 def test_the_transcription_is_at_one_with_itself() -> None:
-    """What several tables say is the same, and MaskGR's gains over the best other are those that table 1 prints."""
+    """What several tables say is the same, and MaskGR's gains over the best other are those that table 1
+    prints.
+    """
     for table in (TABLE_2, TABLE_3, TABLE_4, TABLE_5):
         name = {TABLE_3: "4", TABLE_4: "greedy"}.get(table, "MaskGR")
         assert typed(table, FOUR)[name] == typed(TABLE_2, FOUR)["MaskGR"]
@@ -196,7 +200,9 @@ def test_at_the_budget_paper_recipes_change_of_the_presets_what_the_publications
 
 
 def decodings(name: str, budget: str, model: str) -> set[tuple[bool, bool]]:
-    """Whether beams are constrained, and become the nearest item, in the cells of a model that search by beams."""
+    """Whether beams are constrained, and become the nearest item, in the cells of a model that search by
+    beams.
+    """
     found = [
         cell
         for cell in cells(load(name), GridSettings(budget))
@@ -206,7 +212,9 @@ def decodings(name: str, budget: str, model: str) -> set[tuple[bool, bool]]:
 
 
 def test_what_becomes_of_a_beam_that_is_no_item() -> None:
-    """Free, nearest and constrained beams side by side; where there is one row, at the budget paper the nearest item."""
+    """Free, nearest and constrained beams side by side; where there is one row, at the budget paper the
+    nearest item.
+    """
     free, nearest, constrained = (False, False), (False, True), (True, False)
     for name in ("table1", "table3", "table4", "figure2"):
         assert decodings(name, "paper", "maskgr") == {free, nearest, constrained}
@@ -222,7 +230,9 @@ def test_what_becomes_of_a_beam_that_is_no_item() -> None:
 
 
 def test_other_decoding_at_the_budget_paper() -> None:
-    """Ten beams as in the authors' released code but where the paper says or asks otherwise; DreamRec's guidance."""
+    """Ten beams as in the authors' released code but where the paper says or asks otherwise; DreamRec's
+    guidance.
+    """
     for name in EXPECTED:
         found = [cell for cell in cells(load(name), GridSettings("paper")) if cell.decoding]
         assert {cell.decoding.beams for cell in found} <= {{"table5": 20, "figure2": 40}.get(name, 10)}
@@ -247,7 +257,10 @@ def test_every_row_says_whether_it_is_the_published_model() -> None:
     small = {
         cell.system: departures(load("table1"), cell) for cell in cells(load("table1"), GridSettings("small"))
     }
-    kinds = "prefix attention, item tokens, item softmax, centroids, item embeddings, repeat bias, whole item 0.9, Muon"
+    kinds = (
+        "prefix attention, item tokens, item softmax, centroids, item embeddings, repeat bias, "
+        "whole item 0.9, Muon"
+    )
     assert kinds in (small["MaskGR"] or "")
     assert (small["SASRec"] or "").startswith("softmax loss, label smoothing 0.1, repeat bias, Muon")
 

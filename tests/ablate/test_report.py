@@ -67,7 +67,9 @@ def test_mean_deviation_and_difference_from_the_paper(toy: Workspace, recipe: Re
 def test_only_the_paper_s_own_model_differs_from_the_paper(
     toy: Workspace, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the budget paper what knows items by number is as published; digits of other texts than the paper's are not."""
+    """At the budget paper what knows items by number is as published; digits of other texts than the paper's
+    are not.
+    """
     systems = [
         {"name": "SASRec", "model": "sasrec"},
         {**TOML["system"][1], "name": "MaskGR", "constrained": [True, False]},
@@ -141,7 +143,7 @@ def test_the_best_is_compared_with_the_best_of_another_system(
 
 
 def test_the_runner_up_is_one_that_can_be_compared(toy: Workspace, fakes: Fakes) -> None:
-    """Lists of another length than the best's are passed over; where there are no others, there is no test."""
+    """Rows with lists of another length than the best row's are skipped; without others there is no test."""
     named = {"sasrec": "first", "maskgr-items": "second", "bert4rec": "third"}
     fakes.rank = lambda plan: 1 + [*named].index(plan.model)
     systems = [
@@ -240,7 +242,9 @@ def test_every_colour_is_readable_on_white_and_on_black() -> None:
 
 
 def test_curves_are_the_validations_of_every_run(toy: Workspace, recipe: Recipe, fakes: Fakes) -> None:
-    """One evaluation a run: a label of its own. Two: the system's name, since a training knows nothing of how it is decoded."""
+    """One evaluation a run: a label of its own. Two: the system's name, since a training knows nothing of how
+    it is decoded.
+    """
     table = found(toy, recipe)
     for place, run in enumerate(dict.fromkeys(table["run"].to_pylist())):
         history = [
@@ -296,7 +300,9 @@ def points(labels: list[tuple[str, str]]) -> pa.Table:
 
 
 def test_many_labels_have_a_panel_each() -> None:
-    """As many as there are styles share one. Of more, each is over its system's first, and that over the first of all."""
+    """As many as there are styles share one. Of more, each is over its system's first, and that over the
+    first of all.
+    """
     few = points([("A", f"A {n}") for n in range(len(STYLES))])
     assert [(title, [*lines]) for title, lines in panels_of(few)] == [
         ("toy", [f"A {n}" for n in range(len(STYLES))])

@@ -146,13 +146,13 @@ def test_waits_in_a_step_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     kind = ("prefix", "item", "item")
     assert agreement.count_waits(*kind, CPU).passed
     assert modes == ["warn", "default"]
-    step = agreement.Trainer._step
+    step = agreement.Trainer.training_step
 
     def waiting(self: agreement.Trainer, *arguments: object) -> object:
         agreement.warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
         return step(self, *arguments)
 
-    monkeypatch.setattr(agreement.Trainer, "_step", waiting)
+    monkeypatch.setattr(agreement.Trainer, "training_step", waiting)
     check = agreement.count_waits(*kind, CPU)
     assert (check.off, check.passed) == (1, False)
     assert "agreement.py" in check.detail

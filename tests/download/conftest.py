@@ -80,7 +80,9 @@ USERS, ITEMS = 8, 8  # everyone has all items: a 5-core as it is
 
 
 def amazon_files() -> dict[str, bytes]:
-    """Reviews as JSON, metadata as Python literals, as the 2014 files are; two extra rows that the 5-core drops."""
+    """Reviews as JSON, metadata as Python literals, as the 2014 files are; two extra rows that the 5-core
+    drops.
+    """
     reviews = [
         {
             "reviewerID": f"U{u}",

@@ -1,4 +1,6 @@
-"""Public data sets from a local server, a folder and an archive: what arrives, what is refused, what stays intact."""
+"""Public data sets from a local server, a folder and an archive: what arrives, what is refused, what stays
+intact.
+"""
 
 from __future__ import annotations
 

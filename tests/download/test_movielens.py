@@ -55,7 +55,8 @@ def test_both_editions_of_100k_say_the_same(tmp_path: Path) -> None:
     copied = archive(
         tmp_path / "b.whl",
         {
-            f"{RECBOLE}.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n",
+            f"{RECBOLE}.inter": "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+            "196\t242\t3\t881250949\n",
             f"{RECBOLE}.item": "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
             "242\tKolya\t1996\tComedy Drama\n",
         },

@@ -27,7 +27,7 @@ from pathlib import Path
 from maskgr_cli.app import main
 from pipelines.train.loop import Trainer
 
-step, pause, reached, go = Trainer._step, int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+step, pause, reached, go = Trainer.training_step, int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 del sys.argv[1:4]
 
 def pausing(self, number, *rest):
@@ -37,7 +37,7 @@ def pausing(self, number, *rest):
             time.sleep(0.01)
     return step(self, number, *rest)
 
-Trainer._step = pausing
+Trainer.training_step = pausing
 main()
 """
 TRAIN = ["train", "--preset", "smoke", "--sids", 2, "--codebook", 16]

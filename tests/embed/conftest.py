@@ -68,7 +68,9 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole T5, decoder and head included, as flan-t5-xxl lies on the hub: 16 wide, gated GELU, untied head."""
+    """A whole T5, decoder and head included, as flan-t5-xxl lies on the hub: 16 wide, gated GELU, untied
+    head.
+    """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 

@@ -39,7 +39,8 @@ def deadly(self, texts):
     return encode(self, texts)
 
 transformer.Encoder.encode = deadly
-build_embeddings(Workspace(Path(sys.argv[1])).dataset("toy"), EmbedConfig(encoder=sys.argv[2], batch_size=4), Silent())
+dataset = Workspace(Path(sys.argv[1])).dataset("toy")
+build_embeddings(dataset, EmbedConfig(encoder=sys.argv[2], batch_size=4), Silent())
 """
 
 

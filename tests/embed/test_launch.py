@@ -139,13 +139,15 @@ def test_processes_end_with_the_one_that_started_them(dataset: Dataset, bert: Pa
             999,
             4,
             64,
-            "--processes 999: this machine has 4 cores and 64 GiB of memory; a process takes a core .* Use 4 or fewer",
+            "--processes 999: this machine has 4 cores and 64 GiB of memory; a process takes a core .* Use "
+            "4 or fewer",
         ),
         (
             4,
             64,
             1,
-            "--processes 4: this machine has 64 cores and 1 GiB of memory; a process takes .* 0.5 GiB or more. Use 2 or fewer",
+            "--processes 4: this machine has 64 cores and 1 GiB of memory; a process takes .* 0.5 GiB or "
+            "more. Use 2 or fewer",
         ),
         (3, 1, 64, "--processes 3: this machine has 1 core and"),
         (2, 1, 64, None),
@@ -169,11 +171,13 @@ def test_more_processes_than_the_machine_holds(
         (0, "--gpus 4: PyTorch sees 0 GPUs on this machine. Run without --gpus to use the CPU."),
         (
             1,
-            "--gpus 4: PyTorch sees 1 GPU on this machine. Run with --gpus 1, or without --gpus to use the CPU.",
+            "--gpus 4: PyTorch sees 1 GPU on this machine. Run with --gpus 1, or without --gpus to use the "
+            "CPU.",
         ),
         (
             2,
-            "--gpus 4: PyTorch sees 2 GPUs on this machine. Run with --gpus 2, or without --gpus to use the CPU.",
+            "--gpus 4: PyTorch sees 2 GPUs on this machine. Run with --gpus 2, or without --gpus to use the "
+            "CPU.",
         ),
     ],
 )

@@ -37,7 +37,9 @@ def test_texts_about_the_same_thing_are_nearest(dataset: Dataset, progress: List
 
 
 def test_full_width_keeps_all_inner_products(progress: ListProgress) -> None:
-    """With as many dimensions as texts the SVD loses nothing: U Σ has the Gram matrix of the TF-IDF rows, whose diagonal is 1."""
+    """With as many dimensions as texts the SVD loses nothing: U Σ has the Gram matrix of the TF-IDF rows,
+    whose diagonal is 1.
+    """
     texts = ["red soap", "red soap", "blue soap", "oil"]
     values = lsa.encode(texts, 4, 0, progress)
     expected_dot = values[0] @ values[2]
@@ -46,7 +48,8 @@ def test_full_width_keeps_all_inner_products(progress: ListProgress) -> None:
         [[1, 1, expected_dot, 0], [1, 1, expected_dot, 0], [expected_dot] * 2 + [1, 0], [0, 0, 0, 1]],
         atol=1e-5,
     )
-    # Smoothed idf = ln((1 + n) / (1 + df)) + 1 with n = 4; terms red, soap, "red soap" against blue, soap, "blue soap".
+    # Smoothed idf = ln((1 + n) / (1 + df)) + 1 with n = 4; terms red, soap, "red soap" against blue, soap,
+    # "blue soap".
     idf = {df: np.log(5 / (1 + df)) + 1 for df in (1, 2, 3)}
     red, blue = np.hypot(np.hypot(idf[2], idf[3]), idf[2]), np.hypot(np.hypot(idf[1], idf[3]), idf[1])
     assert expected_dot == pytest.approx(idf[3] ** 2 / (red * blue), rel=1e-5)

@@ -1,4 +1,6 @@
-"""Hugging Face encoders from local folders: pooling, order, truncation, the encoder half, and what is refused."""
+"""Hugging Face encoders from local folders: pooling, order, truncation, the encoder half, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ def test_mean_pool_by_hand() -> None:
 
 
 def one_by_one(folder: Path, max_length: int) -> np.ndarray:
-    """The oracle: each text alone, no padding, through the whole model's encoder; plain mean over its tokens."""
+    """Encode each text alone, without padding, and return the plain mean over its tokens: the oracle."""
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
@@ -274,7 +276,9 @@ def test_refuses_what_is_not_finite(
 
 
 def test_placement_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One GPU where the weights fit; all of them for one process where they do not; a clear error for many processes."""
+    """One GPU where the weights fit; all of them for one process where they do not; a clear error for many
+    processes.
+    """
     from transformers import AutoModelForTextEncoding, T5Config
 
     config = T5Config(vocab_size=1000, d_model=64, d_kv=8, d_ff=128, num_layers=2, num_heads=2)

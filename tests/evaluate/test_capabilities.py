@@ -98,5 +98,9 @@ def test_a_ranker_is_trained_and_measured_without_semantic_ids(
     values = {(r["metric"], r["k"]): r["value"] for r in evaluation.metrics.to_pylist()}
     assert values["recall", 5] > 0.8
     assert values["invalid_rate", None] == 0
+    evaluate_run(toy, run, config, progress, among=True)
+    assert progress.messages[-1].startswith(f"{run.name} is evaluated already")
+    evaluate_run(toy, run, config, progress, among=True, force=True)
+    assert progress.messages[-1].startswith("Decoded 200 users in")
     with pytest.raises(UserError, match="--nfe has no effect on this run of --model sasrec"):
         evaluate_run(toy, run, config, progress)

@@ -141,7 +141,9 @@ def test_ranks_table_by_hand() -> None:
 
 
 def test_two_items_ahead_by_hand() -> None:
-    """Each place has a ranking of its own, with repeats where beams share an item; a user's recall is the mean over places."""
+    """Each place has a ranking of its own, with repeats where beams share an item; a user's recall is the
+    mean over places.
+    """
     users, targets = np.array([4, 8], np.int32), np.array([[3, 6], [0, 1]], np.int32)
     split = Split(np.array([1, 2], np.int32), np.array([0, 1, 2]), users, targets)
     beams = np.array(

@@ -31,7 +31,8 @@ def test_by_hand() -> None:
         training(sequences), histories(sequences, "test"), n_items=5, k=3, exclude_seen=True
     )
     assert found.tolist() == [[1, 3, -1], [4, -1, -1]]
-    # The held-out items are not counted: 4 stands behind 3, though it is the most frequent of the two targets.
+    # The held-out items are not counted: 4 stands behind 3, though it is the most frequent of the two
+    # targets.
     found = popularity.recommend_popular(
         training(sequences), histories(sequences, "validation"), n_items=5, k=3, exclude_seen=True
     )

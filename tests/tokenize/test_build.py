@@ -165,7 +165,8 @@ EQUAL = np.ones((60, 4), np.float32)
 TOO_MANY = {
     "zero": (
         0 * EQUAL,
-        "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or more",
+        "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or "
+        "more",
     ),
     "equal": (EQUAL, "60 items .* embeddings are equal: give them distinct texts"),
     "close": (

@@ -13,7 +13,9 @@ from pipelines.tokenize.opq import learn_rotation, quantize
 
 
 def hidden_product(width: int = 8) -> np.ndarray:
-    """Columns that vary less and less in a product of clusters, rotated so that no columns are clustered: float32 [600, 8]."""
+    """Columns that vary less and less in a product of clusters, rotated so that no columns are clustered:
+    float32 [600, 8].
+    """
     rng = np.random.default_rng(3)
     halves = [rng.normal(size=(8, width // 2))[rng.integers(0, 8, 600)] for _ in range(2)]
     turn = np.linalg.qr(np.eye(width) + 0.3 * rng.normal(size=(width, width)))[0]

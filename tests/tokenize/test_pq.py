@@ -13,7 +13,9 @@ from tests.tokenize.test_quantization import same_partition
 
 
 def product(items: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vectors whose first two columns are near one of two points, and the last two too, independently; and which."""
+    """Vectors whose first two columns are near one of two points, and the last two too, independently; and
+    which.
+    """
     rng = np.random.default_rng(0)
     left, right = rng.integers(0, 2, (2, items))
     points = np.array([[5, 0], [-5, 0]])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.train import loop
 from pipelines.train import run as training
@@ -49,9 +50,11 @@ def test_a_finished_run_outlives_a_killed_training_anew(
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    """Until the new training is finished the old one is evaluated; then the new one, which `--resume` brings to its end."""
+    """Until the new training is finished the old one is evaluated; then the new one, which `--resume` brings
+    to its end.
+    """
     whole, before = train_run(toy, plan(sids, seed=1), progress, name="whole"), contents(trained)
-    step = loop.Trainer._step
+    step = loop.Trainer.training_step
 
     def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[torch.Tensor, int]:
         return die() if number == 10 else step(self, number, *rest)
@@ -64,7 +67,7 @@ def test_a_finished_run_outlives_a_killed_training_anew(
         patch.setattr(
             *{
                 "start": (training, "announce", die),
-                "step": (loop.Trainer, "_step", interrupted),
+                "step": (loop.Trainer, "training_step", interrupted),
                 "description": (training, "install", die),
                 "move": (training, "install", begun),
             }[moment]
@@ -72,7 +75,7 @@ def test_a_finished_run_outlives_a_killed_training_anew(
         with pytest.raises(Killed):
             train_run(toy, plan(sids, seed=1), progress, name="run", existing="replace")
     assert contents(trained) == before
-    assert evaluate_run(toy, trained, Decoding(beams=5), progress).metrics.num_rows
+    assert evaluate_run(toy, trained, EvalConfig(Decoding(beams=5)), progress).metrics.num_rows
     place = Workspace.find(toy.root)
     if moment in ("step", "description"):
         assert train_run(place, plan(sids), progress, name="run") == trained
@@ -101,7 +104,7 @@ def test_a_finished_run_names_its_weights(
     with pytest.raises(
         UserError, match=r"model.safetensors are not the weights that .*config.json records.*train --force"
     ):
-        evaluate_run(toy, trained, Decoding(beams=5), progress)
+        evaluate_run(toy, trained, EvalConfig(Decoding(beams=5)), progress)
     trained.weights.unlink()
     with pytest.raises(
         UserError, match=r"model.safetensors does not exist, though the run is finished.*--force"
@@ -114,7 +117,7 @@ def test_an_interrupted_training_anew_is_the_newest_to_resume(
 ) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
         find_unfinished(toy, None)
-    monkeypatch.setattr(loop.Trainer, "_step", die)
+    monkeypatch.setattr(loop.Trainer, "training_step", die)
     for name, existing in (("other", "keep"), ("run", "replace")):
         with pytest.raises(Killed):
             train_run(toy, plan(sids), progress, name=name, existing=existing)

@@ -1,4 +1,6 @@
-"""When a training ends, how its learning rate fits that, and what a person is told of time. The clock is made up."""
+"""When a training ends, how its learning rate fits that, and what a person is told of time. The clock is made
+up.
+"""
 
 from __future__ import annotations
 
@@ -89,12 +91,14 @@ def test_minutes_bound_the_steps(
     )  # of a clock that counts looks, not all of which a last validation foresees
     assert rates(run)[-1] < 0.01 * max(rates(run))
     of = " of 5,000" if steps else ""
-    said = f"Validation was still rising when --minutes 1 ended the training at step {found['steps']}{of}: give it more time."
-    assert said in progress.messages
+    message = (
+        "Validation was still rising when --minutes 1 ended the training at step "
+        f"{found['steps']}{of}: give it more time."
+    )
+    assert message in progress.messages
     if steps:
         assert any(
-            " of 5,000 steps fit into --minutes 1 on this machine (" in message
-            for message in progress.messages
+            " of 5,000 steps fit into --minutes 1 on this machine (" in line for line in progress.messages
         )
 
 

@@ -57,7 +57,8 @@ def test_they_are_made_by_the_method_asked_for_or_taken_by_name(toy: Workspace, 
     [
         (
             [*SMALL, "--method", "pq", "--embedding", "lsa"],
-            "--semantic-ids names semantic IDs that exist already; leave out --sids, --codebook, --method, --embedding.",
+            "--semantic-ids names semantic IDs that exist already; leave out --sids, --codebook, --method, "
+            "--embedding.",
         ),
         (["--method", "kmeans"], "leave out --method."),  # typed, though it is the default
         (["--resume"], "--resume takes its settings from the run; leave out --preset, --semantic-ids."),

@@ -1,4 +1,6 @@
-"""Training with dense retrieval from artifacts to artifacts: it learns, and knows which embeddings it was trained on."""
+"""Training with dense retrieval from artifacts to artifacts: it learns, and knows which embeddings it was
+trained on.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.tokenize.build import build_sids
 from pipelines.tokenize.config import TokenizeConfig
@@ -70,13 +73,15 @@ def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProg
         progress,
     )
     for retrieval in ("dense", "unified"):
-        found = evaluate_run(toy, run, Decoding(beams=10, retrieval=retrieval), progress, precision="fp32")
+        found = evaluate_run(
+            toy, run, EvalConfig(Decoding(beams=10, retrieval=retrieval), precision="fp32"), progress
+        )
         values = {(r["metric"], r["k"]): r["value"] for r in found.metrics.to_pylist()}
         assert values["recall", 5] > 0.8, retrieval
         assert f"{retrieval} retrieval" in found.description
     assert (
         "text embeddings predicted by layer 1"
-        in evaluate_run(toy, run, Decoding(beams=10, retrieval="dense"), progress).description
+        in evaluate_run(toy, run, EvalConfig(Decoding(beams=10, retrieval="dense")), progress).description
     )
 
 
@@ -86,13 +91,13 @@ def test_other_embeddings_are_noticed(toy: Workspace, sids: str, progress: ListP
     recorded = json.loads(run.config.read_text())["inputs"]
     assert recorded["embeddings"]["sha256"] == artifacts.digest(dataset.embeddings("toy"))
     evaluated = artifacts.provenance(
-        evaluate_run(toy, run, Decoding(retrieval="dense"), progress).folder / "ranks.parquet"
+        evaluate_run(toy, run, EvalConfig(Decoding(retrieval="dense")), progress).folder / "ranks.parquet"
     )
     assert set(evaluated["inputs"]) == {"sequences", "sids", "embeddings", "weights"}
     write_text(toy, seed=1)
     for act in (
         lambda: train_run(toy, asked, progress, name="run"),
-        lambda: evaluate_run(toy, run, Decoding(), progress),
+        lambda: evaluate_run(toy, run, EvalConfig(Decoding()), progress),
     ):
         with pytest.raises(
             UserError,
@@ -103,7 +108,7 @@ def test_other_embeddings_are_noticed(toy: Workspace, sids: str, progress: ListP
     write_sids(toy, sids, digits)  # the same, said to be made from the new embeddings
     for act in (
         lambda: train_run(toy, asked, progress, name="run"),
-        lambda: evaluate_run(toy, run, Decoding(), progress),
+        lambda: evaluate_run(toy, run, EvalConfig(Decoding()), progress),
     ):
         with pytest.raises(UserError, match="trained on other embeddings"):
             act()
@@ -120,13 +125,13 @@ def test_what_cannot_be_is_refused(toy: Workspace, sids: str, progress: ListProg
     with pytest.raises(UserError, match="bare.parquet names none that it was made from"):
         train_run(toy, plan("bare", dense=True), progress)
     with pytest.raises(UserError, match="--horizon 2 does not go with --dense"):
-        plan(sids, dense=True, next=2)
+        plan(sids, dense=True, horizon=2)
     with pytest.raises(UserError, match="--whole-item is 1.5"):
         plan(sids, whole_item=1.5)
     run = train_run(toy, plan("bare", steps=2, validations=1), progress)
     for retrieval in ("dense", "unified"):
         with pytest.raises(UserError, match=f"--retrieval {retrieval} needs a run .* maskgr train --dense"):
-            evaluate_run(toy, run, Decoding(retrieval=retrieval), progress)
+            evaluate_run(toy, run, EvalConfig(Decoding(retrieval=retrieval)), progress)
 
 
 def test_texts_to_start_from_are_for_training_alone(
@@ -136,6 +141,6 @@ def test_texts_to_start_from_are_for_training_alone(
     run = train_run(toy, plan(sids, steps=2, tokens="item", centroids=True), progress)
     assert "embeddings" in artifacts.read_json(run.config)["inputs"]
     toy.require_dataset().embeddings("toy").unlink()
-    assert evaluate_run(toy, run, Decoding(beams=10), progress, precision="fp32").metrics.num_rows
+    assert evaluate_run(toy, run, EvalConfig(Decoding(beams=10), precision="fp32"), progress).metrics.num_rows
     with pytest.raises(UserError, match="was made from other embeddings than"):
         train_run(toy, plan(sids, steps=3, tokens="item", centroids=True), progress)

@@ -20,6 +20,7 @@ from pipelines.ablate.engine import run_job
 from pipelines.ablate.job import Job
 from pipelines.decode.config import Decoding
 from pipelines.errors import TrainingDiverged, UserError
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models.registry import MODELS, model_config
 from pipelines.train import loop
@@ -33,7 +34,7 @@ from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan
 
-STEP = loop.Trainer._step
+STEP = loop.Trainer.training_step
 
 
 def nan_loss(trainer: loop.Trainer) -> None:
@@ -59,7 +60,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, at: int, fault: Callable[[loop.Tra
             fault(self)
         return STEP(self, number, *rest)
 
-    monkeypatch.setattr(loop.Trainer, "_step", broken)
+    monkeypatch.setattr(loop.Trainer, "training_step", broken)
 
 
 def state_of(run: Run) -> dict[str, Any]:
@@ -85,15 +86,17 @@ def test_it_stops_and_keeps_the_last_good_weights(
     clip: float,
     said: str,
 ) -> None:
-    """Validations are due after steps 4, 8 and 12; losses are looked at every 20 steps, but also before each validation."""
+    """Validations are due after steps 4, 8 and 12; losses are looked at every 20 steps, but also before each
+    validation.
+    """
     run, kept = toy.run("run"), {}
-    checkpoint = loop.Trainer._validate
+    checkpoint = loop.Trainer.validate
 
     def keep(self: loop.Trainer, validate: Callable[[], float]) -> bool:
         kept["validated"] = self.state.step
         return checkpoint(self, validate)
 
-    monkeypatch.setattr(loop.Trainer, "_validate", keep)
+    monkeypatch.setattr(loop.Trainer, "validate", keep)
     break_at(monkeypatch, at, fault)
     with pytest.raises(TrainingDiverged) as error:
         train_run(toy, plan(sids, grad_clip=clip), progress, name="run")
@@ -110,7 +113,7 @@ def test_it_stops_and_keeps_the_last_good_weights(
     for file in (run.weights, run.state):
         assert all(bool(tensor.isfinite().all()) for tensor in load_file(file).values())
     monkeypatch.undo()
-    assert evaluate_run(toy, run, Decoding(beams=10), progress).metrics.num_rows
+    assert evaluate_run(toy, run, EvalConfig(Decoding(beams=10)), progress).metrics.num_rows
     for again in (
         lambda: find_unfinished(toy, "run"),
         lambda: train_run(toy, plan(sids, grad_clip=clip), progress, name="run", existing="resume"),
@@ -119,7 +122,9 @@ def test_it_stops_and_keeps_the_last_good_weights(
             again()
     with pytest.raises(UserError, match="every run in .* is finished or diverged"):
         find_unfinished(toy, None)
-    assert state_of(train_run(toy, plan(sids), progress, name="run", existing="replace"))["state"] == "finished"
+    assert (
+        state_of(train_run(toy, plan(sids), progress, name="run", existing="replace"))["state"] == "finished"
+    )
 
 
 def test_a_stop_between_the_fault_and_its_notice_saves_nothing(

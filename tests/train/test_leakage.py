@@ -1,8 +1,8 @@
-"""No item that tests or validates reaches training, and none that tests reaches the choice of weights: for every model.
+"""No item that tests or validates reaches training, and none that tests reaches the choice of weights: for
+every model.
 
-The held-out items of all users are drawn anew (more than a permutation among users, which leaves their counts as they were). What
-may not have seen them must come out the same to the last bit.
-"""
+The held-out items of all users are drawn anew (more than a permutation among users, which leaves their counts
+as they were). What may not have seen them must come out the same to the last bit."""
 
 from __future__ import annotations
 
@@ -150,7 +150,9 @@ def test_what_is_trained_on_decides_the_weights(data: Workspace, progress: ListP
 def test_a_search_for_hyperparameters_sees_no_test_item(
     data: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its trials and their results are the same where the last items are others; not where those before them are."""
+    """Its trials and their results are the same where the last items are others; not where those before them
+    are.
+    """
     space = {
         "dropout": FloatRange(0.0, 0.8),
         "layers": Choices((1, 2)),

@@ -154,12 +154,20 @@ def test_the_paper_s_model_has_its_number_of_parameters() -> None:
 
 
 def test_semantic_ids_are_the_paper_s() -> None:
-    """Section 4.1: residual k-means with four layers, each having a codebook size of 256, and a token that tells equal ones apart."""
-    assert (TokenizeConfig().method, TokenizeConfig().num_levels, TokenizeConfig().codebook) == ("kmeans", 4, 256)
+    """Section 4.1: residual k-means with four layers, each having a codebook size of 256, and a token that
+    tells equal ones apart.
+    """
+    assert (TokenizeConfig().method, TokenizeConfig().num_levels, TokenizeConfig().codebook) == (
+        "kmeans",
+        4,
+        256,
+    )
 
 
 def test_dense_retrieval_is_the_paper_s() -> None:
-    """Section 4.6: after the 4th layer, an MLP with a hidden dimension of 256 and weights of rank 32, β = 0.2."""
+    """Section 4.6: after the 4th layer, an MLP with a hidden dimension of 256 and weights of rank 32, β =
+    0.2.
+    """
     model_settings, _ = configure("maskgr", "paper", {"dense": True})
     assert model_settings.dense_depth == 4
     head = dense.DenseHead(model_settings, 5, np.ones((7, 4096), np.float32))

@@ -1,4 +1,6 @@
-"""Training from artifacts to artifacts: it learns, it resumes as if never stopped, it refuses what does not fit."""
+"""Training from artifacts to artifacts: it learns, it resumes as if never stopped, it refuses what does not
+fit.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import training
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.formats import FORMAT_VERSION
 from pipelines.models import loading
@@ -51,7 +54,7 @@ def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProg
         plan(sids, steps=600, layers=2, width=64, mlp=128, dropout=0.0, learning_rate=0.005, batch_size=64),
         progress,
     )
-    found = evaluate_run(toy, run, Decoding(beams=10), progress, precision="fp32")
+    found = evaluate_run(toy, run, EvalConfig(Decoding(beams=10), precision="fp32"), progress)
     values = {(r["metric"], r["k"]): r["value"] for r in found.metrics.to_pylist()}
     popular = {(r["metric"], r["k"]): r["value"] for r in found.popularity.to_pylist()}
     assert values["recall", 5] > 0.8
@@ -70,7 +73,7 @@ def test_a_resumed_run_is_one_that_never_stopped(
     toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     whole = train_run(toy, plan(sids, optimizer=optimizer), progress, name="whole")
-    step = loop.Trainer._step
+    step = loop.Trainer.training_step
 
     def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[float, int]:
         if number == 6:
@@ -78,7 +81,7 @@ def test_a_resumed_run_is_one_that_never_stopped(
         return step(self, number, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_step", interrupted)
+        patch.setattr(loop.Trainer, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_run(toy, plan(sids, optimizer=optimizer), progress, name="halves")
     halves = toy.run("halves")
@@ -111,7 +114,7 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
         trainer.optimizers[0].optimizer.register_step_pre_hook(lambda optimizer, *_, got=got: got.extend(
             p.grad.clone() for group in optimizer.param_groups for p in group["params"]
         ))  # fmt: skip
-        loss, tokens = trainer._step(*next(batches.steps(0)))
+        loss, tokens = trainer.training_step(*next(batches.steps(0)))
         gradients.append((loss.item(), got))
         assert 32 * 2 * 3 < tokens < 32 * 6 * 3
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
@@ -198,7 +201,7 @@ def test_what_does_not_fit_is_refused_and_kept(
     with pytest.raises(UserError, match="nothing to resume: run run is finished"):
         find_unfinished(toy, "run")
     with pytest.raises(UserError, match="--nfe 4 is more than the 3 digits"):
-        evaluate_run(toy, run, Decoding(nfe=4), progress)
+        evaluate_run(toy, run, EvalConfig(Decoding(nfe=4)), progress)
     run.state.write_bytes(b"not a checkpoint")
     config = json.loads(run.config.read_text())
     artifacts.write_json(run.config, {**config, "state": "interrupted"})
@@ -214,14 +217,14 @@ def test_what_does_not_fit_is_refused_and_kept(
     assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before
     write_sids(toy, sids, digits=4)
     for act in (
-        lambda: evaluate_run(toy, run, Decoding(), progress),
+        lambda: evaluate_run(toy, run, EvalConfig(Decoding()), progress),
         lambda: train_run(toy, plan(sids), progress, name="run"),
     ):
         with pytest.raises(UserError, match="trained on other sids"):
             act()
     run.weights.write_bytes(before[run.weights][:50])
     with pytest.raises(UserError):
-        evaluate_run(toy, run, Decoding(), progress)
+        evaluate_run(toy, run, EvalConfig(Decoding()), progress)
 
 
 def test_sids_of_other_items_are_refused(toy: Workspace, sids: str, progress: ListProgress) -> None:

@@ -1,4 +1,6 @@
-"""The search for hyperparameters: begins with the preset, goes on where it stopped, gives up what is hopeless; also in test_leakage.py."""
+"""The search for hyperparameters: begins with the preset, goes on where it stopped, gives up what is
+hopeless; also in test_leakage.py.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,23 @@ def plan_of(values: dict[str, Any]) -> Plan:
 
 
 class Trainer:
-    """Stands in for training: the result is best at dropout 0.2 with three layers; validations grow towards it."""
+    """Stands in for training: the result is best at dropout 0.2 with three layers; validations grow towards
+    it.
+    """
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.plans: list[Plan] = []
         self.fail_at = fail_at
 
     def __call__(
-        self, workspace: Workspace, plan: Plan, progress: object, *, name: str, existing: str, should_prune: Any
+        self,
+        workspace: Workspace,
+        plan: Plan,
+        progress: object,
+        *,
+        name: str,
+        existing: str,
+        should_prune: Any,
     ) -> None:
         self.plans.append(plan)
         if self.fail_at == len(self.plans):

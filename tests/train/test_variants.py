@@ -11,6 +11,7 @@ import pytest
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.diagnose import diagnose_run
 from pipelines.evaluate.run import Evaluation, evaluate_run
 from pipelines.train.run import train_run
@@ -39,15 +40,18 @@ def test_prefix_attention_learns_and_is_decoded_through_its_cache(
     toy: Workspace, sids: str, progress: ListProgress
 ) -> None:
     run = train_run(toy, plan(sids, attention="prefix", **LEARNS), progress)
-    found = evaluate_run(toy, run, Decoding(beams=10), progress)
+    found = evaluate_run(toy, run, EvalConfig(Decoding(beams=10)), progress)
     assert recall(found) > 0.8  # item i is followed by item i + 1; by chance 10 of 60
     assert "toy · prefix attention · 3 digits of 8 codes" in found.description
     assert any(
         re.search(r"Index of [\d,]+ partial SIDs: [\d.]+ MiB, built in [\d.]+ s\.", said)
         for said in progress.messages
     )
-    with pytest.raises(UserError, match="--approximate means nothing to a run with prefix attention"):
-        evaluate_run(toy, run, Decoding(approximate=True), progress)
+    with pytest.raises(
+        UserError,
+        match="--approximate has no effect on this run of --model maskgr, which encodes histories",
+    ):
+        evaluate_run(toy, run, EvalConfig(Decoding(approximate=True)), progress)
 
 
 def test_joint_digits_learn_in_any_order_and_number_of_evaluations(
@@ -63,22 +67,20 @@ def test_joint_digits_learn_in_any_order_and_number_of_evaluations(
     }
     run = train_run(toy, plan(sids, **ours, **{**LEARNS, "steps": 200}), progress)
     for changes in ({}, {"nfe": 1}, {"nfe": 2}, {"unmask": "random"}, {"guidance": 0.2}, {"remask": 1}):
-        found = evaluate_run(toy, run, Decoding(beams=10, **changes), progress)
+        found = evaluate_run(toy, run, EvalConfig(Decoding(beams=10, **changes)), progress)
         assert recall(found) > 0.8
         assert (
-            "toy · prefix attention · item tokens · joint digits · item embeddings · forget 0.1 · whole item 0.5 · 3 digits of 8"
-            in found.description
+            "toy · prefix attention · item tokens · item softmax · item embeddings · history dropout 0.1 · "
+            "whole item 0.5 · 3 digits of 8" in found.description
         )
         assert any("--nfe 1 ranks the whole catalogue" in line for line in progress.messages) == (
             changes != {"nfe": 1}
         )
         progress.messages.clear()
-    with pytest.raises(UserError, match="--no-constrained means nothing to a run with --likelihood item"):
-        evaluate_run(toy, run, Decoding(constrained=False), progress)
-    with pytest.raises(
-        UserError, match="--diagnose shows what masked digits lose apart; a run with --likelihood item"
-    ):
-        diagnose_run(toy, run, Decoding(), progress)
+    with pytest.raises(UserError, match="--no-constrained has no effect on this run of --model maskgr"):
+        evaluate_run(toy, run, EvalConfig(Decoding(constrained=False)), progress)
+    with pytest.raises(UserError, match="a run with --likelihood item has one distribution over them"):
+        diagnose_run(toy, run, EvalConfig(Decoding()), progress)
 
 
 def test_joint_digits_of_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) -> None:
@@ -88,18 +90,18 @@ def test_joint_digits_of_several_items_ahead(toy: Workspace, sids: str, progress
         progress,
     )
     for T in (1, 6):
-        assert recall(evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress)) > 0.6
+        assert recall(evaluate_run(toy, run, EvalConfig(Decoding(nfe=T, beams=10)), progress)) > 0.6
 
 
 def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) -> None:
     run = train_run(toy, plan(sids, horizon=2, next_item=0.8, **LEARNS), progress)
     sequences = artifacts.read(toy.require_dataset().sequences, "sequences")["items"].to_pylist()
     for T in (2, 6):
-        found = evaluate_run(toy, run, Decoding(nfe=T, beams=10), progress, horizon=2)
-        assert found.folder.name == f"next2-greedy-t{T}-k10-constrained"
+        found = evaluate_run(toy, run, EvalConfig(Decoding(nfe=T, beams=10), horizon=2), progress)
+        assert found.folder.name == f"horizon2-greedy-t{T}-k10-constrained"
         assert (
-            f"2 items ahead, average session recall · next item 0.8 · 3 digits of 8 codes · greedy, {T} evaluations"
-            in found.description
+            f"2 items ahead, average session recall · next item 0.8 · 3 digits of 8 codes · greedy, {T} "
+            "function evaluations" in found.description
         )
         ranks = artifacts.read(found.folder / "ranks.parquet", "ranks").to_pylist()
         assert [r["target"] for r in ranks] == [item for row in sequences for item in row[-2:]]
@@ -128,7 +130,7 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
         ),
     ):
         with pytest.raises(UserError, match=message):
-            evaluate_run(toy, run, decoding, progress, horizon=horizon)
+            evaluate_run(toy, run, EvalConfig(decoding, horizon=horizon), progress)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +138,9 @@ def test_several_items_ahead(toy: Workspace, sids: str, progress: ListProgress) 
     [
         ({"horizon": 2, "attention": "prefix"}, "--horizon 2 needs --attention full"),
         ({"horizon": 2, "dense": True}, "--horizon 2 does not go with --dense"),
-        ({"next_item": 0.5, "attention": "prefix"}, "--next-item means nothing to --attention prefix"),
+        ({"next_item": 0.5, "attention": "prefix"}, "--next-item 0.5 needs --attention full"),
         ({"attention": "causal"}, "--attention 'causal' is unknown; choose full, prefix"),
-        ({"dense_layer": 1}, "--dense-layer is 1; it goes with --dense"),
+        ({"dense_layer": 1}, "--dense-layer 1 needs --dense"),
         ({"horizon": 0}, "--horizon is 0"),
         ({"history_dropout": 2.0}, "--history-dropout is 2"),
     ],
@@ -157,29 +159,29 @@ def test_guidance_remasking_and_the_approximate_cache(
     toy: Workspace, sids: str, progress: ListProgress
 ) -> None:
     run = train_run(toy, plan(sids), progress, name="plain")
-    with pytest.raises(UserError, match="--guidance needs a run that has learnt to do without a history"):
-        evaluate_run(toy, run, Decoding(guidance=1.0), progress)
+    with pytest.raises(UserError, match="--guidance needs a run that was trained without histories too"):
+        evaluate_run(toy, run, EvalConfig(Decoding(guidance=1.0)), progress)
     with pytest.raises(UserError, match="--retrieval unified needs a run that predicts text embeddings"):
-        evaluate_run(toy, run, Decoding(retrieval="unified"), progress)
+        evaluate_run(toy, run, EvalConfig(Decoding(retrieval="unified")), progress)
     run = train_run(toy, plan(sids, history_dropout=0.2), progress, name="forgetful")
     tables = {}
     for decoding, name, said in (
-        (Decoding(beams=10), "greedy-k10-constrained", "greedy, 3 evaluations (1+1+1 digits)"),
+        (Decoding(beams=10), "greedy-k10-constrained", "greedy, 3 function evaluations (1+1+1 digits)"),
         (Decoding(beams=10, guidance=0.5), "greedy-k10-constrained-w0.5", "guidance 0.5"),
         (
             Decoding(beams=10, remask=2, nfe=2),
             "greedy-t2-k10-constrained-m2",
-            "4 evaluations (1+2 digits, then 2 remasked)",
+            "4 function evaluations (1+2 digits, then 2 remasked)",
         ),
         (
             Decoding(beams=10, unmask_counts="2,1"),
             "greedy-r2-1-k10-constrained",
-            "2 evaluations (2+1 digits)",
+            "2 function evaluations (2+1 digits)",
         ),
         (
             Decoding(beams=10, unmask="confidence"),
             "confidence-k10-constrained",
-            "confidence, 3 evaluations (1+1+1 digits)",
+            "confidence, 3 function evaluations (1+1+1 digits)",
         ),
         (
             Decoding(beams=10, approximate=True),
@@ -187,7 +189,7 @@ def test_guidance_remasking_and_the_approximate_cache(
             "histories encoded once (approximate)",
         ),
     ):
-        found = evaluate_run(toy, run, decoding, progress)
+        found = evaluate_run(toy, run, EvalConfig(decoding), progress)
         assert found.folder.name == name
         assert said in found.description
         kept = artifacts.read(found.folder / "recommendations.parquet", "recommendations").to_pylist()
@@ -219,4 +221,4 @@ def test_two_items_ahead_on_the_command_line(
     assert measured.returncode == 0, measured.stderr
     title = " ".join(measured.stdout.split())  # however the terminal breaks it
     assert "2 items ahead, average session recall" in title
-    assert "4 evaluations (1+1+2+2 digits), 10 beams, constrained, guidance 0.5" in title
+    assert "4 function evaluations (1+1+2+2 digits), 10 beams, constrained, guidance 0.5" in title

@@ -106,7 +106,7 @@ class CaDiRec(SASRec):
         context = F.embedding(layout.pack(history), vectors)  # [M, D]
 
         def predict(x: Tensor, step: int) -> Tensor:
-            return self._predict(x, torch.full((1,), step, device=x.device), context, tokens, layout)
+            return self.predict(x, torch.full((1,), step, device=x.device), context, tokens, layout)
 
         def noise(step: int) -> Tensor:
             return torch.randn_like(context[: len(positions)])
@@ -136,10 +136,10 @@ class CaDiRec(SASRec):
         tokens, target = layout.index(positions), history.flatten()[positions]  # [R] each
         context = F.embedding(layout.pack(history), vectors)  # [M, D]
         noisy = self.diffusion.add_noise(F.embedding(target, vectors), step)  # [R, D]
-        predicted = self._predict(noisy, step, context, tokens, layout)
+        predicted = self.predict(noisy, step, context, tokens, layout)
         return softmax_loss(predicted * self.config.width**-0.5, vectors, target, weight)
 
-    def _predict(
+    def predict(
         self, noisy: Tensor, steps: Tensor, context: Tensor, tokens: Tensor, layout: Layout
     ) -> Tensor:
         """Predict the clean vectors of noised items.

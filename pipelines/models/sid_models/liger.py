@@ -51,7 +51,7 @@ class LIGER(TIGER):
         """Compute TIGER's loss plus the cross-entropy of the targets' texts; an item weighs what its digits
         weigh together.
         """
-        states, targets, digit_weights = self._teacher_forced(items, weights, users)
+        states, targets, digit_weights = self.teacher_forced(items, weights, users)
         query, target, weight = self.dense.query(states[:, 0]), targets[:, 0], digit_weights[:, 0].sum(1)
         if self.config.negatives:
             dense = sampled_loss(

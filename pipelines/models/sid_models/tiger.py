@@ -27,8 +27,8 @@ from pipelines.data.catalogue import Catalogue
 from pipelines.models.base import DigitModel, ignore_buffers
 from pipelines.models.denoiser import Denoiser, IndependentDigits
 from pipelines.models.nn.decoder import Decoder, Memory
-from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.layers import KeysValues
+from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.sid.digit_heads import DigitHeads
 from pipelines.models.sid.embedding import SidEmbedding
@@ -72,9 +72,9 @@ class TIGER(DigitModel):
         """Compute the weighted sum of the cross-entropies of the targets' digits, given the history and the
         digits before them.
         """
-        return self._digit_loss(*self._teacher_forced(items, weights, users))
+        return self._digit_loss(*self.teacher_forced(items, weights, users))
 
-    def _teacher_forced(
+    def teacher_forced(
         self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the decoder over the true digits.
@@ -98,7 +98,7 @@ class TIGER(DigitModel):
         return states, targets, to_device(torch.as_tensor(weights)[:, -k:], device)
 
     def _digit_loss(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Compute the weighted sum of cross-entropies; arguments as `_teacher_forced` returns them."""
+        """Compute the weighted sum of cross-entropies; arguments as `teacher_forced` returns them."""
         codes = self.embedding.sids[targets].flatten(0, 1).T.flatten()  # [H·B·k], grouped by digit
         by_digit = states.view(-1, self.digits, states.shape[2]).transpose(0, 1).flatten(0, 1)  # [H·B·k, D]
         return self.heads.loss(

@@ -53,7 +53,7 @@ def test_replacements_are_what_the_reverse_process_ends_at(monkeypatch: pytest.M
         assert not net.denoiser.training
         return vectors[21].expand_as(noisy)
 
-    monkeypatch.setattr(net, "_predict", certain)
+    monkeypatch.setattr(net, "predict", certain)
     chosen = torch.zeros(ITEMS.shape, dtype=torch.bool)
     chosen[:, -1] = True
     seen = net.replace_items(
@@ -71,13 +71,13 @@ def test_the_denoiser_sees_the_context_but_not_what_is_noised() -> None:
     vectors, noise, t = with_length(net.embedding.weight, 4.0), torch.randn(1, 16), torch.tensor([9])
 
     def predicted(items: list[int]) -> torch.Tensor:
-        return net._predict(noise, t, vectors[items], where, layout)
+        return net.predict(noise, t, vectors[items], where, layout)
 
     base = predicted([1, 2, 3, 4])
     torch.testing.assert_close(predicted([1, 25, 3, 4]), base)
     for other in ([25, 2, 3, 4], [1, 2, 3, 25]):  # both sides
         assert not torch.allclose(predicted(other), base)
-    assert not torch.allclose(net._predict(noise, t + 5, vectors[[1, 2, 3, 4]], where, layout), base)
+    assert not torch.allclose(net.predict(noise, t + 5, vectors[[1, 2, 3, 4]], where, layout), base)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce"])

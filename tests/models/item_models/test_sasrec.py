@@ -66,6 +66,8 @@ def test_negatives_are_items_outside_the_sequence() -> None:
     negatives = sample_negatives(items, 8, np.random.default_rng(0))
     assert set(negatives[1:].ravel().tolist()) == {5, 6, 7}
     assert set(negatives[0].tolist()) <= {0, 1, 5, 6, 7}
+    many = sample_negatives(np.full((1, 400), 3), 8, np.random.default_rng(0))
+    assert set(many[0].tolist()) == {0, 1, 2, 4, 5, 6, 7}
     shares = np.bincount(negatives[1:].ravel(), minlength=8)[5:] / negatives[1:].size
     np.testing.assert_allclose(shares, 1 / 3, atol=0.04)
 

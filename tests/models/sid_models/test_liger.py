@@ -69,7 +69,7 @@ def test_the_loss_is_that_of_digits_and_of_cosines() -> None:
     items, weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(0))
     units = F.normalize(torch.as_tensor(TEXT))
     cosines = (
-        F.normalize(model.dense.leave(model.dense.norm(model._teacher_forced(items, weights, None)[0][:, 0])))
+        F.normalize(model.dense.leave(model.dense.norm(model.teacher_forced(items, weights, None)[0][:, 0])))
         @ units.T
     )
     dense = F.cross_entropy(cosines / 0.07, torch.tensor([BARE, 4]))
@@ -84,7 +84,7 @@ def test_the_query_is_that_of_training_and_the_history_s_texts_have_an_effect() 
     items, weights = model.make_training_batch(np.array([[5, 2, 9, 4, 1]]), np.random.default_rng(0))
     query = model.dense_query(HISTORIES[1:])
     torch.testing.assert_close(
-        query, model.dense.query(model._teacher_forced(items, weights, None)[0][:, 0]), atol=2e-6, rtol=1e-5
+        query, model.dense.query(model.teacher_forced(items, weights, None)[0][:, 0]), atol=2e-6, rtol=1e-5
     )
     logp = model.denoiser(HISTORIES[1:])(torch.full((1, 1, H), V))
     model.dense.text[9] = -model.dense.text[9]

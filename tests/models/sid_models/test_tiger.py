@@ -71,13 +71,13 @@ def test_the_loss_is_that_of_one_digit_at_a_time(model: TIGER, horizon: int) -> 
 def test_digits_see_the_whole_history_and_the_digits_before_them(model: TIGER) -> None:
     """Every item of the history changes the first digit's state; a digit changes only the states after it."""
     weights = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(0))[1]
-    states = model._teacher_forced(HISTORIES, weights, None)[0]
+    states = model.teacher_forced(HISTORIES, weights, None)[0]
     for position in range(3):
         other = HISTORIES.clone()
         other[1, position] = 11
-        assert (model._teacher_forced(other, weights, None)[0][1, 0] - states[1, 0]).abs().max() > 1e-5
+        assert (model.teacher_forced(other, weights, None)[0][1, 0] - states[1, 0]).abs().max() > 1e-5
     model.embedding.sids[4, 1] += 1  # the second digit of the second row's target
-    changed = (model._teacher_forced(HISTORIES, weights, None)[0] - states).abs().amax(2)
+    changed = (model.teacher_forced(HISTORIES, weights, None)[0] - states).abs().amax(2)
     assert (changed[1, :2] == 0).all()
     assert changed[1, 2] > 1e-5
     assert (changed[0] == 0).all()
@@ -138,24 +138,24 @@ def test_two_items_together_against_every_pair(model: TIGER) -> None:
 
 
 def test_a_user_has_a_token() -> None:
-    """With four user tokens, users 1 and 5 share one; the token changes the scores, and training has the same
-    token.
+    """With four user tokens, users 3 and 7 share the last; the token changes the scores, and training has the
+    same token.
     """
     model = build(user_tokens=4)
-    split = Split(np.tile([5, 2, 9], 3), np.arange(0, 12, 3), np.array([1, 5, 2]), np.array([[4], [4], [4]]))
+    split = Split(np.tile([5, 2, 9], 3), np.arange(0, 12, 3), np.array([3, 7, 2]), np.array([[4], [4], [4]]))
     found = recommend(model, split, PartialIndex(SIDS, V), LEFT, ListProgress()).scores
     assert found[0] == pytest.approx(found[1], abs=1e-5)
     assert np.abs(found[0] - found[2]).max() > 1e-4
     items, weights = model.make_training_batch(np.tile([5, 2, 9, 4], (3, 1)), np.random.default_rng(0))
     truth = torch.as_tensor(SIDS[4]).expand(3, 1, -1)
     expected = walk(
-        model.denoiser(torch.tensor([[5, 2, 9]] * 3), torch.tensor([1, 5, 2])),
+        model.denoiser(torch.tensor([[5, 2, 9]] * 3), torch.tensor([3, 7, 2])),
         torch.arange(3),
         truth,
         V,
         LEFT,
     )
-    assert model(items, weights, np.array([[1], [5], [2]])).item() == pytest.approx(
+    assert model(items, weights, np.array([[3], [7], [2]])).item() == pytest.approx(
         -expected.sum().item(), rel=1e-5
     )
 
@@ -194,7 +194,7 @@ def test_two_items_together_are_learned(toy: Workspace, progress: ListProgress) 
     assert any("200 users, 400 sequences and 7 steps an epoch" in line for line in progress.messages)
     config = EvalConfig(Decoding(beams=10), precision="fp32")
     evaluation = evaluate_run(toy, run, config, progress)
-    assert evaluation.folder.name == "next2-left-to-right-k10-constrained"
+    assert evaluation.folder.name == "horizon2-left-to-right-k10-constrained"
     metrics = {(row["metric"], row["k"]): row["value"] for row in evaluation.metrics.to_pylist()}
     assert metrics["recall", 5] > 0.6  # by chance 5 of 60
     with pytest.raises(UserError, match="--diagnose unmasks digits in any order, which --model tiger cannot"):
