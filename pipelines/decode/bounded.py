@@ -50,13 +50,16 @@ def choose_search(
     return (~enumerated).nonzero().squeeze(1), list(rows.split(sizes.tolist())) if len(rows) else []
 
 
-def enumerate_items(unmasking: Unmasking, state: BeamState, index: PartialIndex, K: int) -> BeamState:
+def enumerate_items(
+    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: PartialIndex, K: int
+) -> BeamState:
     """Return the K best beams after all digits of a function evaluation, from the items that agree with the
     beams, for k = 1.
 
     Args:
         unmasking: the digits.
         state: beams before the digits are unmasked.
+        lower_bound: score that K beams of each user are known to reach, float32 [B].
         index: the catalogue.
         K: number of beams to return.
     """
@@ -64,20 +67,23 @@ def enumerate_items(unmasking: Unmasking, state: BeamState, index: PartialIndex,
     user, beam = row // state.codes.shape[1], row % state.codes.shape[1]
     digits = unmasking.digits[user, beam]  # [Q, R]
     code = index.sids[item].gather(1, digits)  # [Q, R]
-    codes = state.codes[user, beam].scatter(1, digits, code)  # [Q, S]
+    steps = torch.arange(digits.shape[1], device=digits.device)
+    token_log_prob = unmasking.logp[user[:, None], beam[:, None], steps, code]  # [Q, R]
+    scores = state.scores[user, beam]  # [Q]
+    for step in range(digits.shape[1]):
+        scores = scores + token_log_prob[:, step]
+    reaches = (scores >= lower_bound[user] - ROUNDING) & scores.isfinite()
+    row, user, beam, scores = row[reaches], user[reaches], beam[reaches], scores[reaches]  # [Q']
+    digits, code, token_log_prob = digits[reaches], code[reaches], token_log_prob[reaches]  # [Q', R]
+    codes = state.codes[user, beam].scatter(1, digits, code)  # [Q', S]
     key = row * len(index.partials) + torch.searchsorted(index.partials, index.number(codes))
     order = key.argsort(stable=True)
     first = torch.ones_like(order, dtype=torch.bool)
     first[1:] = key[order[1:]] != key[order[:-1]]  # several items may have the same combination
-    chosen = order[first & state.scores[user, beam][order].isfinite()]
-    user, beam, digits, code, codes = user[chosen], beam[chosen], digits[chosen], code[chosen], codes[chosen]
-    steps = torch.arange(digits.shape[1], device=digits.device)
-    token_log_prob = unmasking.logp[user[:, None], beam[:, None], steps, code]  # [Q', R]
+    chosen = order[first]
     token_log_probs = state.token_log_probs[user, beam].scatter(1, digits, token_log_prob)
-    scores = state.scores[user, beam]
-    for step in range(digits.shape[1]):
-        scores = scores + token_log_prob[:, step]
-    return _best_of_each_user(user, BeamState(codes, token_log_probs, scores), index, len(state.codes), K)
+    beams = BeamState(codes, token_log_probs, scores).select(chosen)
+    return _best_of_each_user(user[chosen], beams, index, len(state.codes), K)
 
 
 def branch_and_bound(
