@@ -1,4 +1,4 @@
-"""Time of maskgr's attention and dropout on the CPU (`models.nn.layers`) against PyTorch's, forward and
+"""Time of maskgr's attention and dropout on the CPU (`models.nn`) against PyTorch's, forward and
 backward: the reason why maskgr has its own.
 """
 
@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
-from pipelines.models.nn.layers import Dropout, attention
+from pipelines.models.nn.attention import attention
+from pipelines.models.nn.dropout import Dropout
 
 SHAPES = (  # rows, heads, tokens, width of a head
     (60, 4, 8, 16),

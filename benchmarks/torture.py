@@ -275,7 +275,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=40, help="number of trials of each stage")
-    parser.add_argument("--stage", action="append", help="only this stage; may be repeated")
+    parser.add_argument("--stage", action="append", help="only this stage, or loading; may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="maskgr-torture-") as folder:
@@ -284,6 +284,9 @@ def main() -> None:
     title = "Kills, signals, full disks, simultaneous commands"
     console.table(title, columns, rows, artifacts.machine())
     sys.exit(any(row[-1] for row in rows))
+
+
+LOADING = "loading"  # not a stage: signals while the modules of a fresh program load
 
 
 def run(folder: Path, tries: int, seed: int, only: list[str] | None = None) -> list[Row]:
@@ -304,7 +307,7 @@ def run(folder: Path, tries: int, seed: int, only: list[str] | None = None) -> l
         for name in names:
             trial = functools.partial(torture.stop, name, number)
             torture.count(f"{number.name}, {name}", max(1, tries // 4), trial, name)
-        if not only:
+        if not only or LOADING in only:
             trial = functools.partial(torture.stop_while_loading, number)
             torture.count(f"{number.name}, while loading", tries, trial)
     for name in names:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from pipelines import __version__
 from pipelines.errors import UserError
-from pipelines.options import shown
+from pipelines.options import quoted
 
 FORMAT_VERSION = 2  # of both files; earlier formats have no number
 
@@ -68,7 +68,7 @@ class UnsupportedFormat(UserError):
             run: name of the run.
             values: content of the file.
         """
-        self.found = f"format {shown(values['format'])}" if "format" in values else "no format"
+        self.found = f"format {quoted(values['format'])}" if "format" in values else "no format"
         version = values.get("version")
         writer = f" and was written by maskgr {version}" if isinstance(version, str) else ""
         super().__init__(
@@ -113,6 +113,6 @@ def refuse_newer_format(path: Path) -> None:
     number = values.get("format") if isinstance(values, dict) else None
     if type(number) is int and number > FORMAT_VERSION:
         raise UserError(
-            f"{path} has format {shown(number)}; maskgr {__version__} reads formats up to {FORMAT_VERSION}. "
+            f"{path} has format {quoted(number)}; maskgr {__version__} reads formats up to {FORMAT_VERSION}. "
             "Install a newer maskgr, or name another folder with --workspace."
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from pipelines.errors import UserError
-from pipelines.options import shown
+from pipelines.options import quoted
 
 LONGEST_NAME = 128  # characters; file systems allow 255 bytes, and temporary files have longer names
 PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
@@ -25,11 +25,11 @@ def checked_name(name: str) -> str:
         return name
     if len(name) > LONGEST_NAME:
         raise UserError(
-            f"{shown(name)} cannot be a name: it has {len(name):,} characters, and a name has at most "
+            f"{quoted(name)} cannot be a name: it has {len(name):,} characters, and a name has at most "
             f"{LONGEST_NAME}."
         )
     raise UserError(
-        f"{shown(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, "
+        f"{quoted(name)} cannot be a name: use letters, digits, dot, dash, plus and underscore, "
         "and begin with a letter or digit."
     )
 

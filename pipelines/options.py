@@ -182,7 +182,7 @@ def check_kind(flag: str, value: Any, kinds: tuple[type, ...]) -> None:
         float in kinds and isinstance(value, (int, float)) and type(value) is not bool
     ):
         named = " or ".join(KINDS[kind] for kind in kinds if kind in KINDS)
-        raise UserError(f"{flag} is {shown(value)}; it must be {named}.")
+        raise UserError(f"{flag} is {quoted(value)}; it must be {named}.")
 
 
 def check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
@@ -192,7 +192,7 @@ def check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
         UserError: it is none of them.
     """
     if value not in choices:
-        raise UserError(f"{flag} {shown(value)} is unknown; choose {', '.join(choices)}.")
+        raise UserError(f"{flag} {quoted(value)} is unknown; choose {', '.join(choices)}.")
 
 
 def check_number(flag: str, value: Number, low: Number, high: Number) -> None:
@@ -202,7 +202,9 @@ def check_number(flag: str, value: Number, low: Number, high: Number) -> None:
         UserError: it is not, or it is NaN.
     """
     if not low <= value <= high:
-        raise UserError(f"{flag} is {shown(value)}; it must be between {_counted(low)} and {_counted(high)}.")
+        raise UserError(
+            f"{flag} is {quoted(value)}; it must be between {_counted(low)} and {_counted(high)}."
+        )
 
 
 def check_path(flag: str, path: str | Path) -> None:
@@ -218,10 +220,10 @@ def check_path(flag: str, path: str | Path) -> None:
         return
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(getattr(error, "strerror", None) or error).rstrip(".")
-        raise UserError(f"{flag} {shown(str(path))} cannot be looked up ({reason}).") from None
+        raise UserError(f"{flag} {quoted(str(path))} cannot be looked up ({reason}).") from None
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Return a value as messages repeat it: text in quotes, a number as it is, both cut to 60 characters."""
     text = str(value) if isinstance(value, (float, int)) else repr(value)
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"

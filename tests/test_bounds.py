@@ -16,7 +16,7 @@ from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.import_.config import ImportConfig
 from pipelines.models.registry import MODELS
-from pipelines.options import check, option, shown
+from pipelines.options import check, option, quoted
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train import memory
 from pipelines.train.config import TrainConfig
@@ -177,8 +177,8 @@ def test_wrong_values_are_refused(wrong: dict, message: str) -> None:
 
 
 def test_long_values_are_cut() -> None:
-    assert shown("x" * 100) == "'" + "x" * 58 + "…"
-    assert shown(-0.5) == "-0.5"
+    assert quoted("x" * 100) == "'" + "x" * 58 + "…"
+    assert quoted(-0.5) == "-0.5"
 
 
 def test_random_values_crash_no_command() -> None:

@@ -17,7 +17,7 @@ from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.nearest import nearest_items
 from pipelines.decode.state import CELLS, BeamState
-from pipelines.decode.top import top
+from pipelines.decode.top_k import top
 from pipelines.decode.unmask import remask, unmask_by_confidence, unmask_digits
 from pipelines.models.denoiser import Denoiser
 

@@ -23,7 +23,7 @@ from pipelines.data.candidates import group_starts
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.state import CELLS, BeamState
-from pipelines.decode.top import best_candidates
+from pipelines.decode.top_k import best_candidates
 from pipelines.models.denoiser import Agreeing, Denoiser
 
 DENSE = 16  # combinations of all items are tabulated where one item in so many agrees

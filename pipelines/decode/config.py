@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 
 from pipelines.errors import UserError
-from pipelines.options import SEED, check, flag_of, has_no_effect, option, shown, typed
+from pipelines.options import SEED, check, flag_of, has_no_effect, option, quoted, typed
 
 ORDERS = ("greedy", "left-to-right", "random")  # each beam unmasks its digits in an order of its own
 CONFIDENCE = "confidence"  # the masked digits of all beams compete
@@ -114,7 +114,7 @@ class Decoding:
             )
         if self.unmask_counts is not None and not COUNTS.fullmatch(self.unmask_counts):
             raise UserError(
-                f"--unmask-counts {shown(self.unmask_counts)} is not a list of counts; write e.g. "
+                f"--unmask-counts {quoted(self.unmask_counts)} is not a list of counts; write e.g. "
                 "--unmask-counts 1,2,2."
             )
 

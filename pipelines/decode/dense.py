@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipelines.decode.beam import Beams
 from pipelines.decode.state import CELLS
-from pipelines.decode.top import best_first, top
+from pipelines.decode.top_k import best_first, top
 
 
 @torch.no_grad()

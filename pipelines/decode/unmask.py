@@ -13,7 +13,7 @@ from pipelines.decode.combinations import unmask_item_softmax, unmask_several_it
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.state import BeamState, Unmasking
-from pipelines.decode.top import best_candidates
+from pipelines.decode.top_k import best_candidates
 from pipelines.models.denoiser import Denoiser
 
 

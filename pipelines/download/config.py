@@ -6,7 +6,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
-from pipelines.options import SEED, check, option, shown
+from pipelines.options import SEED, check, option, quoted
 
 COUNT = (0, SEED[1])  # bounds of a count
 
@@ -48,7 +48,7 @@ class DownloadConfig:
             raise UserError("--mirror and --from exclude each other: --from reads files already on disk.")
         if self.mirror is not None and not _is_web_address(self.mirror):
             raise UserError(
-                f"--mirror {shown(self.mirror)} is not a web address; write e.g. https://example.org/folder."
+                f"--mirror {quoted(self.mirror)} is not a web address; write e.g. https://example.org/folder."
             )
 
 

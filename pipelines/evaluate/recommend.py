@@ -17,7 +17,7 @@ from pipelines.decode.config import Decoding
 from pipelines.decode.dense import dense_search, rerank
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.state import CELLS
-from pipelines.decode.top import top
+from pipelines.decode.top_k import top
 from pipelines.models.base import DigitModel, ItemRanker, Recommender, Sampling
 from pipelines.models.denoiser import Denoiser
 from pipelines.processes import Processes

@@ -1,11 +1,12 @@
-"""Labels of model configurations."""
+"""Labels and horizons of model configurations."""
 
 from __future__ import annotations
 
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.models.config import label
-from pipelines.models.registry import MODELS, model_config
+from pipelines.models.registry import MODELS, model_class, model_config
 from pipelines.train.configure import configure
 
 
@@ -59,3 +60,19 @@ def test_labels_of_values_in_tables() -> None:
     ] == [
         *("no centroids", "Muon", "sids 3", "mask ratio 0.2"),
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["sasrec", "bert4rec", "maskgr-items", "liger", "dreamrec", "cadirec", "rpg", "diffgrm"]
+)
+def test_models_of_the_next_item_alone_refuse_a_longer_horizon(name: str) -> None:
+    model_class(name)().check_horizon(1)
+    with pytest.raises(
+        UserError, match=f"--horizon 2 has no effect on --model {name}, which recommends one item"
+    ):
+        model_class(name)().check_horizon(2)
+
+
+@pytest.mark.parametrize("name", ["maskgr", "tiger"])
+def test_models_of_several_items_take_a_longer_horizon(name: str) -> None:
+    model_class(name)().check_horizon(3)

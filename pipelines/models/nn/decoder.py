@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.nn.layers import KeysValues
+from pipelines.models.nn.attention import KeysValues
 from pipelines.models.nn.packing import Layout
 from pipelines.models.nn.precision import narrow_in_float32
 from pipelines.models.nn.transformer import Stack

@@ -15,17 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.models.config import ModelConfig
-from pipelines.models.nn.layers import (
-    Dropout,
-    KeysValues,
-    Rotation,
-    apply_rotary,
-    attention,
-    group_attention,
-    rotary,
-)
+from pipelines.models.nn.attention import KeysValues, attention, group_attention
+from pipelines.models.nn.dropout import Dropout
 from pipelines.models.nn.packing import Layout
 from pipelines.models.nn.precision import narrow_in_float32
+from pipelines.models.nn.rotary import Rotation, apply_rotary, rotary
 
 
 class Block(nn.Module):

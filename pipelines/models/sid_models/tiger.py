@@ -26,8 +26,8 @@ from torch.nn import functional as F
 from pipelines.data.catalogue import Catalogue
 from pipelines.models.base import DigitModel, ignore_buffers
 from pipelines.models.denoiser import Denoiser, IndependentDigits
+from pipelines.models.nn.attention import KeysValues
 from pipelines.models.nn.decoder import Decoder, Memory
-from pipelines.models.nn.layers import KeysValues
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.sid.digit_heads import DigitHeads

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from pipelines.models.nn.layers import Dropout, apply_rotary, attention, rotary
+from pipelines.models.nn.attention import attention
+from pipelines.models.nn.dropout import Dropout
+from pipelines.models.nn.rotary import apply_rotary, rotary
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -13,7 +13,7 @@ from pipelines.decode.beam import Beams, beam_search
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.dense import dense_search, rerank
 from pipelines.decode.index import PartialIndex
-from pipelines.decode.top import best_candidates, first_of_each, top
+from pipelines.decode.top_k import best_candidates, first_of_each, top
 from pipelines.models.denoiser import IndependentDigits
 from tests.decode.models import catalogue
 
