@@ -29,8 +29,8 @@ from pipelines.download import amazon, fetch, movielens
 from pipelines.download.statistics import statistics
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import check_comparable_runs, compare
-from pipelines.evaluate.ranking import read_ranking
 from pipelines.evaluate.report import read_metrics
+from pipelines.evaluate.stored_ranks import read_ranking
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.inventory import overview

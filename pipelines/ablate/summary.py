@@ -23,7 +23,7 @@ from pipelines.ablate.published import OURS, UNKNOWN, display_name
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import differences
-from pipelines.evaluate.ranking import read_ranking
+from pipelines.evaluate.stored_ranks import read_ranking
 from pipelines.workspace import Workspace
 
 Evaluated = tuple[str, Path]  # name of a run, and folder of an evaluation of it

@@ -30,7 +30,7 @@ from pipelines.evaluate.metrics import (
     gains_by_rank,
     targets_per_user,
 )
-from pipelines.evaluate.ranking import Ranking, check_comparable, read_ranking
+from pipelines.evaluate.stored_ranks import Ranking, check_comparable, read_ranking
 from pipelines.workspace import Run, Workspace
 
 PERMUTATIONS = 10_000

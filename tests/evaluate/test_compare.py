@@ -23,7 +23,7 @@ from pipelines.evaluate.compare import (
     sign_flip_test,
 )
 from pipelines.evaluate.metrics import RESAMPLES, gains_by_rank, metrics_table
-from pipelines.evaluate.ranking import Ranking, read_ranking
+from pipelines.evaluate.stored_ranks import Ranking, read_ranking
 from pipelines.workspace import FORMAT_VERSION, Workspace
 
 KEYS = [(metric, k) for metric in ("recall", "ndcg") for k in (5, 10)]

@@ -1,4 +1,4 @@
-"""Losses over the items of a catalogue, and between views of sequences.
+"""Losses of masked digits, over the items of a catalogue, and between views of sequences.
 
 A state should have a large dot product, the logit, with the vector of its true item. Every loss is a float32
 scalar: the weighted sum over the states.
@@ -15,6 +15,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.objectives.repeat_bias import RepeatBias
+
+
+def masked_digit_loss(
+    logits: Callable[[Tensor, int], Tensor],
+    states: Tensor,
+    codes: Tensor,
+    weights: Tensor,
+    counts: list[int],
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Compute the weighted sum of the cross-entropies of masked digits (paper, equation 3).
+
+    Args:
+        logits: a function from states [R, D] and a digit to its logits, float32 [R, V].
+        states: [Q, D], those of the first digit first, then those of the second, and so on.
+        codes: true codes, int64 [Q].
+        weights: [Q].
+        counts: number of states of each of the H digits.
+        smoothing: label smoothing, the share of a target that is spread over all codes (Szegedy et al. 2016).
+
+    Returns:
+        A float32 scalar.
+    """
+    loss = states.new_zeros((), dtype=torch.float32)
+    parts = (part.split(counts) for part in (states, codes, weights))
+    for digit, (state, code, weight) in enumerate(zip(*parts, strict=True)):
+        losses = F.cross_entropy(logits(state, digit), code, reduction="none", label_smoothing=smoothing)
+        loss = loss + losses @ weight
+    return loss
 
 
 def softmax_loss(

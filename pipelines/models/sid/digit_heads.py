@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipelines.models.denoiser import Denoiser, IndependentDigits
 from pipelines.models.nn.packing import to_device
 from pipelines.models.nn.precision import in_float32
+from pipelines.models.objectives.losses import masked_digit_loss
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid.masked_batch import MaskedBatch
 
@@ -50,13 +50,7 @@ class DigitHeads(nn.Module):
         Returns:
             A float32 scalar.
         """
-        loss = states.new_zeros((), dtype=torch.float32)
-        parts = (part.split(counts) for part in (states, codes, weights))
-        for digit, (z, code, weight) in enumerate(zip(*parts, strict=True)):
-            logits = self.logits(z, digit)
-            losses = F.cross_entropy(logits, code, reduction="none", label_smoothing=self.smoothing)
-            loss = loss + losses @ weight
-        return loss
+        return masked_digit_loss(self.logits, states, codes, weights, counts, self.smoothing)
 
     def logits(self, states: Tensor, digit: int) -> Tensor:
         """Return the logits of one digit, float32 [..., V], from states [..., D]."""
