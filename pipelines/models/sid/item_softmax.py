@@ -23,15 +23,14 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipelines.data.candidates import CandidateIndex
 from pipelines.models.denoiser import Agreeing, Denoiser
 from pipelines.models.nn.packing import to_device
 from pipelines.models.nn.precision import in_float32
-from pipelines.models.objectives.losses import sampled_loss, softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias, items_before
 from pipelines.models.sid.embedding import SidEmbedding
+from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid.masked_batch import MaskedBatch
 
 PAIRS = 1 << 16  # logits computed at once, where they are computed pair by pair
@@ -83,12 +82,14 @@ class ItemSoftmaxObjective:
         `Objective`.
         """
         tokens, n, model = batch.tokens, batch.items.shape[1], self._model
-        items = batch.items_on_device.flatten()[to_device(tokens, batch.device)]  # [R]
-        weights = to_device(batch.weights[tokens].sum(1), batch.device)  # [R]
-        masked = batch.masked[tokens]  # [R, H]
+        targets = ItemTargets(
+            batch.items_on_device.flatten()[to_device(tokens, batch.device)],
+            batch.masked[tokens],
+            to_device(batch.weights[tokens].sum(1), batch.device),
+        )
         if self._negatives:
             return sampled_item_softmax_loss(
-                *(hidden, model.item_vectors, self._candidates, items, masked, weights),
+                *(hidden, model.item_vectors, self._candidates, targets),
                 negatives=self._negatives,
                 smoothing=self._smoothing,
             )
@@ -97,7 +98,7 @@ class ItemSoftmaxObjective:
             history = items_before(batch.items, tokens // n, tokens % n)  # [R, n]
             repeat_bias = RepeatBias(to_device(history, batch.device), model.repeat_bias)
         return item_softmax_loss(
-            *(hidden, model.item_vectors(), model.embedding.sids, items, masked, weights),
+            *(hidden, model.item_vectors(), model.embedding.sids, targets),
             smoothing=self._smoothing,
             repeat_bias=repeat_bias,
         )
@@ -108,114 +109,6 @@ class ItemSoftmaxObjective:
             self._vectors = self._model.item_vectors().float()
         repeat_bias = RepeatBias.of(history, self._model.repeat_bias)
         return ItemSoftmax(states, self._vectors, self._candidates, repeat_bias)
-
-
-def item_softmax_loss(
-    states: Tensor,
-    vectors: Tensor,
-    sids: Tensor,
-    items: Tensor,
-    masked: Tensor,
-    weights: Tensor,
-    *,
-    smoothing: float = 0.0,
-    repeat_bias: RepeatBias | None = None,
-) -> Tensor:
-    """Compute the weighted sum of −log p(item | state, visible digits), comparing every state with every
-    item.
-
-    Args:
-        states: [R, D].
-        vectors: w, [N, D].
-        sids: int64 [N, H].
-        items: true items, int64 [R].
-        masked: bool [R, H], on the host; the other digits of the true item are visible.
-        weights: [R].
-        smoothing: share of a fully masked item's target that is spread over all items (Szegedy et al. 2016).
-            Smoothing changes what is estimated, towards a uniform distribution.
-        repeat_bias: of the states' histories.
-
-    Returns:
-        A float32 scalar.
-    """
-    fully = masked.all(1)
-    full = to_device(fully.nonzero().squeeze(1), states.device)
-    bias = repeat_bias.select(full) if repeat_bias else None
-    loss = softmax_loss(states[full], vectors, items[full], weights[full], smoothing, bias)
-    rows = (~fully).nonzero().squeeze(1)
-    part = to_device(rows, states.device)
-    logits = (states[part] @ vectors.T).float()  # [R', N]
-    if repeat_bias:
-        logits = repeat_bias.select(part).add_to(logits)
-    agreeing = agree(sids, sids[items[part]], to_device(masked[rows], states.device))  # [R', N]
-    logits = logits.masked_fill_(~agreeing, -torch.inf)
-    return loss + F.cross_entropy(logits, items[part], reduction="none") @ weights[part]
-
-
-def sampled_item_softmax_loss(
-    states: Tensor,
-    vectors: Callable[[Tensor], Tensor],
-    candidates: CandidateIndex,
-    items: Tensor,
-    masked: Tensor,
-    weights: Tensor,
-    *,
-    negatives: int,
-    smoothing: float = 0.0,
-) -> Tensor:
-    """Compute `item_softmax_loss` for catalogues that are too large to compare every state with every item.
-
-    Fully masked items are compared with items drawn uniformly (`losses.sampled_loss`). Partly masked items
-    are compared with all items that agree, which are few; the host must know their number and waits for a GPU
-    here.
-
-    Args:
-        states: [R, D].
-        vectors: a function from items [Q] to w, [Q, D].
-        candidates: candidate index of the catalogue.
-        items: true items, int64 [R].
-        masked: bool [R, H], on the host.
-        weights: [R].
-        negatives: number of items drawn.
-        smoothing: as in `item_softmax_loss`; the mean over the drawn items estimates the mean over all items.
-
-    Returns:
-        A float32 scalar.
-    """
-    fully = masked.all(1)
-    full = to_device(fully.nonzero().squeeze(1), states.device)
-    N = len(candidates.sids)
-    loss = sampled_loss(states[full], vectors, N, items[full], weights[full], negatives, smoothing)
-    rows = (~fully).nonzero().squeeze(1)
-    if not len(rows):
-        return loss
-    part = to_device(rows, states.device)
-    true = (states[part] * vectors(items[part])).sum(1).float()  # [R'], logits of the true items
-    hidden = to_device(masked[rows], states.device)
-    codes = torch.where(hidden, candidates.codes, candidates.sids[items[part]])  # [R', H]
-    row, item = candidates.pairs(codes)  # [Q]
-    logits = (states[part][row] * vectors(item)).sum(1).float()  # [Q]
-    lowest = logits.detach().new_full((len(part),), -torch.inf)
-    largest = lowest.scatter_reduce_(0, row, logits.detach(), "amax")  # [R']
-    total = torch.zeros_like(largest).index_add(0, row, (logits - largest[row]).exp())
-    return loss + (total.log() + largest - true) @ weights[part]
-
-
-def agree(sids: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
-    """Find the items that agree with partial semantic IDs.
-
-    Args:
-        sids: of the catalogue, int64 [N, H].
-        visible: codes, int64 [R, H].
-        masked: bool [R, H], where the codes do not count.
-
-    Returns:
-        bool [R, N].
-    """
-    same = torch.ones((len(visible), len(sids)), dtype=torch.bool, device=sids.device)
-    for column, code, hidden in zip(sids.T.contiguous(), visible.T, masked.T, strict=True):
-        same &= hidden[:, None] | (code[:, None] == column)
-    return same
 
 
 class ItemSoftmax:

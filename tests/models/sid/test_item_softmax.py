@@ -25,7 +25,8 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import loading
 from pipelines.models.denoiser import Denoiser
 from pipelines.models.sid import item_softmax
-from pipelines.models.sid.item_softmax import ItemSoftmax, item_softmax_loss, sampled_item_softmax_loss
+from pipelines.models.sid.item_softmax import ItemSoftmax
+from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid_models.config import ATTENTION, MaskGRConfig
 from pipelines.models.sid_models.maskgr import MaskGR
 from tests.conftest import ListProgress
@@ -356,12 +357,17 @@ def both_losses(
         z, w = states.clone().requires_grad_(), vectors.clone().requires_grad_()
         if sampled:
             loss = sampled_item_softmax_loss(
-                *(z, lambda chosen, w=w: w[chosen], CandidateIndex(sids, V), true, masked, weights),
+                *(
+                    z,
+                    lambda chosen, w=w: w[chosen],
+                    CandidateIndex(sids, V),
+                    ItemTargets(true, masked, weights),
+                ),
                 negatives=negatives,
                 smoothing=smoothing,
             )
         else:
-            loss = item_softmax_loss(z, w, sids, true, masked, weights, smoothing=smoothing)
+            loss = item_softmax_loss(z, w, sids, ItemTargets(true, masked, weights), smoothing=smoothing)
         loss.backward()
         found.append(torch.cat((loss.detach()[None], z.grad.flatten(), w.grad.flatten())))
     return found[0], found[1]
@@ -392,7 +398,8 @@ def test_smoothing_spreads_the_target_of_a_fully_masked_item_over_the_catalogue(
     agree = [i for i in range(N) if SIDS[i, 2] == SIDS[9, 2]]
     expected -= (vectors[agree] @ states[1]).log_softmax(0)[agree.index(9)]
     loss = item_softmax_loss(
-        *(states, vectors, torch.as_tensor(SIDS), true, masked, torch.ones(2)), smoothing=smoothing
+        *(states, vectors, torch.as_tensor(SIDS), ItemTargets(true, masked, torch.ones(2))),
+        smoothing=smoothing,
     )
     torch.testing.assert_close(loss, expected)
 
@@ -402,10 +409,17 @@ def test_with_two_items_a_sample_equals_the_catalogue() -> None:
     sids, true = torch.tensor([[0], [1]]), torch.tensor([0, 1, 1])
     states, vectors, masked = torch.randn(3, 4), torch.randn(2, 4), torch.ones(3, 1, dtype=torch.bool)
     sample = sampled_item_softmax_loss(
-        *(states, lambda chosen: vectors[chosen], CandidateIndex(sids, 2), true, masked, torch.ones(3)),
+        *(
+            states,
+            lambda chosen: vectors[chosen],
+            CandidateIndex(sids, 2),
+            ItemTargets(true, masked, torch.ones(3)),
+        ),
         negatives=50,
     )
-    torch.testing.assert_close(sample, item_softmax_loss(states, vectors, sids, true, masked, torch.ones(3)))
+    torch.testing.assert_close(
+        sample, item_softmax_loss(states, vectors, sids, ItemTargets(true, masked, torch.ones(3)))
+    )
 
 
 def test_a_model_learns_from_a_sample(model: MaskGR) -> None:
