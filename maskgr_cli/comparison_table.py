@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from maskgr_cli import console
-from maskgr_cli.metrics_table import CUTOFFS
+from maskgr_cli.metrics_table import COLUMN_TITLES
 from pipelines.evaluate.compare import PERMUTATIONS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def show_comparison(comparison: pa.Table) -> None:
         body.append(
             [
                 row["run"] if row["run"] != previous else "",  # printed once for all metrics of a run
-                CUTOFFS[row["metric"]].format(row["k"]),
+                COLUMN_TITLES[row["metric"]].format(row["k"]),
                 _points(row["difference"]),
                 f"{_points(row['low'])} to {_points(row['high'])}",
                 f"{row['p']:.4f}",

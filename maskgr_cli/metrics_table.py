@@ -9,7 +9,7 @@ from maskgr_cli import console
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CUTOFFS = {"recall": "R@{}", "ndcg": "N@{}"}  # metric → title of the column for each cut-off
+COLUMN_TITLES = {"recall": "R@{}", "ndcg": "N@{}"}  # metric → title of the column for each cut-off
 RATES = {"invalid_rate": "invalid", "duplicate_rate": "duplicate"}
 Result = dict[str, Any]  # row of an artifact of kind "metrics"
 
@@ -32,12 +32,13 @@ def show_metrics(tables: list[tuple[str, pa.Table]], title: str, caption: str = 
     ]
     measured = {key for _, results in systems for key in results}
     cutoffs = sorted(
-        (key for key in measured if key[0] in CUTOFFS), key=lambda key: (list(CUTOFFS).index(key[0]), key[1])
+        (key for key in measured if key[0] in COLUMN_TITLES),
+        key=lambda key: (list(COLUMN_TITLES).index(key[0]), key[1]),
     )
     rates = [(metric, None) for metric in RATES if (metric, None) in measured]
     header = [
         "",
-        *(CUTOFFS[metric].format(k) for metric, k in cutoffs),
+        *(COLUMN_TITLES[metric].format(k) for metric, k in cutoffs),
         *(RATES[metric] for metric, _ in rates),
     ]
 

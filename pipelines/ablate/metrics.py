@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from pipelines.errors import UserError
+from pipelines.evaluate.config import CUTOFFS
 
 NAMED = {  # label → name in the artifact, source, title of the axis, factor, decimals
     "invalid": ("invalid_rate", "evaluation", "invalid beams (%)", 100, 2),
@@ -19,7 +20,6 @@ NAMED = {  # label → name in the artifact, source, title of the axis, factor, 
     "sparsity": ("sparsity", "statistics", "sparsity (%)", 100, 2),
 }
 RANKED = {"R": ("recall", "Recall"), "N": ("ndcg", "NDCG")}  # letter of a label → name, title of the axis
-CUTOFFS = (5, 10, 20, 40)  # cut-offs that an evaluation reports
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pipelines import artifacts
 from pipelines.artifacts import SCHEMAS
 from pipelines.errors import UserError
+from pipelines.evaluate.config import CUTOFFS
 from pipelines.evaluate.metrics import (
     CELLS,
-    CUTOFFS,
     RESAMPLES,
     bootstrap_interval,
     by_user,

@@ -9,6 +9,7 @@ from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS
 from pipelines.options import check, option
 
 SPLITS = ("test", "validation")
+CUTOFFS = (5, 10, 20, 40)  # k of Recall@k and NDCG@k, up to the number of beams
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pipelines.artifacts import SCHEMAS
 from pipelines.data.splits import Split
 from pipelines.errors import UserError
+from pipelines.evaluate.config import CUTOFFS
 
 MetricKey = tuple[str, int | None]  # name and cut-off k; None for a rate
-CUTOFFS = (5, 10, 20, 40)
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 CELLS = 1 << 22  # resamples × bins drawn at once

@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.data.splits import Split
 from pipelines.errors import UserError
-from pipelines.evaluate.metrics import CUTOFFS, bootstrap_means, metrics_table, rank_targets, ranks_table
+from pipelines.evaluate.config import CUTOFFS
+from pipelines.evaluate.metrics import bootstrap_means, metrics_table, rank_targets, ranks_table
 
 
 def ranks(
