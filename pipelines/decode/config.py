@@ -33,8 +33,7 @@ class Decoding:
         default=None,
         metadata=option(
             "Retrieval: generative (beam search), ranking (a score for each item), dense (text embeddings), "
-            "or unified "
-            "(beams re-ranked by text embeddings). [default: the model's own]",
+            "or unified (beams re-ranked by text embeddings). [default: the model's own]",
             choices=RETRIEVALS,
         ),
     )
@@ -48,8 +47,7 @@ class Decoding:
         default=None,
         metadata=option(
             "Number of function evaluations T: 1 to the number of digits; of dreamrec, of its timesteps. "
-            "[default: one "
-            "per digit or timestep]",
+            "[default: one per digit or timestep]",
             1,
             100_000,
         ),
@@ -58,8 +56,7 @@ class Decoding:
         default=None,
         metadata=option(
             "Number of digits that each function evaluation unmasks, e.g. 1,2,2. [default: as even as "
-            "possible, the "
-            "larger ones last]"
+            "possible, the larger ones last]"
         ),
     )
     beams: int = field(
@@ -79,8 +76,7 @@ class Decoding:
         default=0,
         metadata=option(
             "Number of further function evaluations, each of which masks the least certain digit of every "
-            "beam and "
-            "decides it anew.",
+            "beam and decides it anew.",
             0,
             100,
         ),

@@ -81,8 +81,7 @@ def _unsupported_retrieval(model: Recommender, retrieval: str) -> str:
     if retrieval in ("dense", "unified") and hasattr(model.config, "dense"):
         return (
             f"--retrieval {retrieval} needs a run that predicts text embeddings. Train one with: maskgr "
-            "train "
-            "--dense"
+            "train --dense"
         )
     supported = " and ".join(model.retrievals)
     return f"--retrieval {retrieval}: this run of --model {model.config.name} supports {supported} alone."

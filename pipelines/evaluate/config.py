@@ -35,8 +35,7 @@ class EvalConfig:
         default=None,
         metadata=option(
             "Largest number of tokens in one forward pass; bounds the memory, changes no result. [default: "
-            "8,192 on a CPU, "
-            "65,536 on a GPU]",
+            "8,192 on a CPU, 65,536 on a GPU]",
             *PASS_TOKENS,
         ),
     )

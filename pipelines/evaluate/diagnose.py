@@ -307,14 +307,12 @@ def _check_run(trained: TrainedRun, decoding: Decoding) -> None:
     if trained.horizon > 1:
         raise UserError(
             f"--diagnose looks one item ahead, and the run was trained with --horizon {trained.horizon}. "
-            "Name another "
-            "run."
+            "Name another run."
         )
     if model.uses_item_softmax:
         raise UserError(
             "--diagnose measures what is lost where masked digits are independent; a run with --likelihood "
-            "item has one "
-            "distribution over them. Name another run."
+            "item has one distribution over them. Name another run."
         )
     if decoding.approximate and unsupported(decoding, model):
         raise has_no_effect(

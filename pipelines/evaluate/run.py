@@ -102,8 +102,7 @@ def _resolved(
     if config.horizon not in (None, trained.horizon):
         raise UserError(
             f"--horizon {config.horizon}: the run was trained with --horizon {trained.horizon}. Train one "
-            "with: "
-            f"maskgr train --horizon {config.horizon}"
+            f"with: maskgr train --horizon {config.horizon}"
         )
     decoding = config.decoding
     if among and (settings := unsupported(decoding, trained.model)):
@@ -142,8 +141,7 @@ def _suggest_one_evaluation(trained: TrainedRun, evaluations: int, progress: Pro
     if softmax and trained.horizon == 1 and evaluations > 1:
         progress.say(
             "This run has an item softmax: --nfe 1 ranks the whole catalogue exactly, in one function "
-            "evaluation "
-            f"instead of {evaluations}."
+            f"evaluation instead of {evaluations}."
         )
 
 

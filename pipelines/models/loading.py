@@ -62,8 +62,7 @@ def load(model: torch.nn.Module, path: Path) -> None:
         if expected.get(name) != stored.get(name):
             raise UserError(
                 f"{path} does not fit the run's config.json: {name} is {stored.get(name, 'missing')} in the "
-                "file, "
-                f"{expected.get(name, 'unknown')} in the model. {AGAIN}"
+                f"file, {expected.get(name, 'unknown')} in the model. {AGAIN}"
             )
     model.load_state_dict(weights)
 

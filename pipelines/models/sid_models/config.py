@@ -42,8 +42,7 @@ class MaskGRConfig(ModelConfig):
         default="full",
         metadata=option(
             "full, as in the paper; or prefix: an item sees itself and the items before it, so that a "
-            "history is "
-            "encoded once.",
+            "history is encoded once.",
             choices=ATTENTION,
         ),
     )
@@ -58,8 +57,7 @@ class MaskGRConfig(ModelConfig):
         default="digit",
         metadata=option(
             "Distribution of masked digits: independent, as in the paper (digit), or joint over the digits "
-            "of an "
-            "item (item).",
+            "of an item (item).",
             choices=LIKELIHOODS,
             requires=ITEM_TOKENS,
         ),
@@ -87,8 +85,7 @@ class MaskGRConfig(ModelConfig):
         default=None,
         metadata=option(
             "Share of sequences (prefix attention: of items) whose items are masked fully. [default: 0.2 "
-            "with "
-            "--dense, else 0]",
+            "with --dense, else 0]",
             *SHARE,
         ),
     )
