@@ -35,7 +35,7 @@ lint: $(INSTALLED) ## Check style and formatting
 types: $(INSTALLED) ## Check types
 	$(BIN)/python -m mypy
 
-format: $(INSTALLED) ## Put style and formatting right
+format: $(INSTALLED) ## Correct style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -43,13 +43,13 @@ bench: $(INSTALLED) ## Measure training and decoding against the reference
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.decoding
 
-fuzz: $(INSTALLED) ## 2,000 spoilt files for every reader, 2,000 nasty values for the options (half an hour)
+fuzz: $(INSTALLED) ## Read 2,000 corrupted files with every reader, and try 2,000 bad option values (15 minutes)
 	$(BIN)/python -m benchmarks.fuzz
 
-torture: $(INSTALLED) ## Kills, signals, a full disk and two commands at once, at 40 random moments of every stage (an hour)
+torture: $(INSTALLED) ## Kill and interrupt every stage at random moments, fill its disk, start it twice (an hour)
 	$(BIN)/python -m benchmarks.torture
 
-mutants: $(INSTALLED) ## Change the code in 400 places, one at a time, and see which changes no test notices (an hour on two cores)
+mutants: $(INSTALLED) ## Change the code in 400 places, one at a time, and count the changes that no test notices (an hour)
 	$(BIN)/python -m benchmarks.mutants
 
 reproduce-%: $(INSTALLED) ## One of the paper's: table1 … table7, figure2 … figure4, or another recipe (BUDGET=paper|small|smoke)
