@@ -136,8 +136,12 @@ def _depth(line: bytes) -> int:
 
 
 def _narrow(kind: pl.DataType) -> pl.DataType:
-    """Return the type with text in place of 128-bit integers, which Arrow does not support."""
-    if isinstance(kind, pl.List):
+    """Return the type that can be stored in its place.
+
+    Text stands for 128-bit integers, which Arrow does not support, and lists of any length for those of one
+    length, which pyarrow 25 cannot read again where one is missing.
+    """
+    if isinstance(kind, (pl.List, pl.Array)):
         return pl.List(_narrow(inner_type(kind)))
     return pl.String() if str(kind) in ("Int128", "UInt128") else kind
 
