@@ -75,4 +75,4 @@ def test_models_of_the_next_item_alone_refuse_a_longer_horizon(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["maskgr", "tiger"])
 def test_models_of_several_items_take_a_longer_horizon(name: str) -> None:
-    model_class(name)().check_horizon(3)
+    assert model_class(name)().check_horizon(3) is None

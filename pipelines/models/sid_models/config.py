@@ -122,6 +122,7 @@ class MaskGRConfig(ModelConfig):
         return self.max_items
 
     def check_horizon(self, horizon: int) -> None:
+        """Check that the model can predict so many items together; see `ModelConfig.check_horizon`."""
         if horizon > 1 and self.attention == "prefix":
             raise UserError(
                 f"--horizon {horizon} needs --attention full: prefix attention learns one item after a "
@@ -189,6 +190,7 @@ class LIGERConfig(TIGERConfig):
         return "the decoder's first state"
 
     def check_horizon(self, horizon: int) -> None:
+        """Refuse a horizon above 1, which TIGER allows; see `ModelConfig.check_horizon`."""
         ModelConfig.check_horizon(self, horizon)
 
 

@@ -166,6 +166,7 @@ class DiffGRM(DigitModel):
     def denoiser(
         self, history: Tensor, users: Tensor | None = None, *, approximate: bool = False
     ) -> Denoiser:
+        """Condition the model on histories; see `DigitModel.denoiser`."""
         memory = self.encode(history, history >= 0)
 
         def log_probs(codes: Tensor) -> Tensor:

@@ -130,6 +130,7 @@ class TIGER(DigitModel):
     def denoiser(
         self, history: Tensor, users: Tensor | None = None, *, approximate: bool = False
     ) -> Denoiser:
+        """Condition the model on histories; see `DigitModel.denoiser`."""
         return NextDigit(self, self.encode(history, history >= 0, users))
 
 
