@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from pipelines.data.eligible import Eligible
 from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.nearest import nearest_items
@@ -38,9 +40,35 @@ class Beams:
 
     @staticmethod
     def of_items(items: Tensor, scores: Tensor) -> Beams:
-        """Return ranked items [B, K] with their scores [B, K], from a search without beams."""
+        """Return ranked items [B, K] with their scores [B, K], from a search without beams; items with score
+        −inf do not qualify.
+        """
         duplicates = torch.zeros(len(items), dtype=torch.int64, device=items.device)
-        return Beams(items[:, :, None], scores, duplicates)
+        return Beams(items.masked_fill(scores.isneginf(), -1)[:, :, None], scores, duplicates)
+
+    def first(self, beams: int) -> Beams:
+        """Return the best so many beams of each user."""
+        return Beams(self.items[:, :beams], self.scores[:, :beams], self.duplicates)
+
+    @staticmethod
+    def where(users: Tensor, one: Beams, other: Beams) -> Beams:
+        """Return the beams of `one` for the users where `users` [B] is true, and of `other` for the rest."""
+        width = max(one.scores.shape[1], other.scores.shape[1])
+        first, second = one._padded(width), other._padded(width)
+        return Beams(
+            torch.where(users[:, None, None], first.items, second.items),
+            torch.where(users[:, None], first.scores, second.scores),
+            torch.where(users, first.duplicates, second.duplicates),
+        )
+
+    def _padded(self, beams: int) -> Beams:
+        """Return these beams and as many that do not exist as to make up the number."""
+        added = beams - self.scores.shape[1]
+        return Beams(
+            F.pad(self.items, (0, 0, 0, added), value=-1),
+            F.pad(self.scores, (0, added), value=-torch.inf),
+            self.duplicates,
+        )
 
     @property
     def invalid(self) -> Tensor:
@@ -75,7 +103,8 @@ def beam_search(
     Args:
         denoiser: the model, conditioned on the users' histories.
         users: user numbers, int64 [B]; they seed the random order, so that it does not depend on the batch.
-        index: the catalogue.
+        index: the items that qualify; all of them, or those of a filter, without those that
+            `PartialIndex.excluding` names.
         decoding: order, function evaluations, K, the constraint or the nearest item instead, and remasking.
         horizon: k.
     """
@@ -83,7 +112,8 @@ def beam_search(
     schedule = decoding.unmask_schedule(S)
     codes = torch.full((len(users), 1, S), V, device=users.device)
     if len(schedule) == 1 and horizon == 1 and not decoding.remask and decoding.constrained:
-        return _rank_catalog(denoiser.score_items(codes, index.sids), len(users), index, decoding.beams)
+        scores_of = denoiser.score_items(codes, index.sids, index.eligible.items)
+        return rank_items(scores_of, len(users), index.eligible, decoding.beams)
     token_log_probs = torch.zeros(codes.shape, device=users.device)
     state = BeamState(codes, token_log_probs, token_log_probs[:, :, 0])
     order = random_order(users, S, decoding.seed) if decoding.order == "random" else None
@@ -104,14 +134,16 @@ def _result(state: BeamState, index: PartialIndex, horizon: int, nearest: bool) 
     sids = state.codes.unflatten(2, (horizon, index.digits))  # [B, K, k, H]
     exists = state.scores.isfinite()  # [B, K]
     numbers = index.number(sids)  # [B, K, k]
-    items = index.lookup(numbers)
+    rows = index.lookup(numbers)
     if nearest:
-        no_item = (items < 0) & exists[:, :, None]
-        items = numbers = items.masked_scatter(no_item, nearest_items(sids[no_item], index))
+        no_item = (rows < 0) & exists[:, :, None]
+        rows = numbers = rows.masked_scatter(no_item, nearest_items(sids[no_item], index))
     same = (numbers[:, :, None] == numbers[:, None]).all(3)  # [B, K, K]
     repeated = same.tril(-1).any(2) & exists  # [B, K]
-    scores = state.scores.masked_fill(repeated, -torch.inf)
-    items = items.masked_fill(scores.isneginf()[:, :, None], -1)
+    users = torch.arange(len(rows), device=rows.device)[:, None, None]
+    excluded = index.eligible.excludes(users, rows).any(2)  # only where the search is not constrained
+    scores = state.scores.masked_fill(repeated | excluded, -torch.inf)
+    items = index.eligible.items_of(rows).masked_fill(scores.isneginf()[:, :, None], -1)
     return Beams(*_sort(items, scores), repeated.sum(1))
 
 
@@ -158,22 +190,20 @@ def next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None)
     return priority.masked_fill(~masked, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
 
-def _rank_catalog(scores_of: Callable[[slice], Tensor], users: int, index: PartialIndex, beams: int) -> Beams:
-    """Rank all items for each user by the scores of one function evaluation, a block of the catalogue at a
-    time.
+def rank_items(scores_of: Callable[[slice], Tensor], users: int, eligible: Eligible, beams: int) -> Beams:
+    """Return the K best items of each user, from the scores of one block of items at a time.
 
     Args:
-        scores_of: a slice of the catalogue → float32 [B, items].
+        scores_of: a slice of the rows of `eligible` → float32 [B, rows].
         users: B.
-        index: the catalogue.
+        eligible: the items that qualify.
         beams: K.
     """
-    N = len(index.sids)
     block = max(beams, CELLS // users)
-    scores, items = top(scores_of(slice(0, block)), beams)
-    for start in range(block, N, block):
-        best, positions = top(scores_of(slice(start, start + block)), beams)
-        items = torch.cat((items, positions + start), dim=1)
-        scores, order = top(torch.cat((scores, best), dim=1), beams)  # earlier items have lower numbers
-        items = items.gather(1, order)
-    return Beams.of_items(items, scores)
+    scores, rows = top(eligible.mask(scores_of(slice(0, block))), beams)
+    for start in range(block, len(eligible), block):
+        best, positions = top(eligible.mask(scores_of(slice(start, start + block)), start), beams)
+        rows = torch.cat((rows, positions + start), dim=1)
+        scores, order = top(torch.cat((scores, best), dim=1), beams)  # earlier rows have lower numbers
+        rows = rows.gather(1, order)
+    return Beams.of_items(eligible.items_of(rows), scores)

@@ -64,6 +64,8 @@ def enumerate_items(
         K: number of beams to return.
     """
     row, item = index.candidates.pairs(state.codes.flatten(0, 1))  # [Q]
+    allowed = ~index.eligible.excludes(row // state.codes.shape[1], item)
+    row, item = row[allowed], item[allowed]
     user, beam = row // state.codes.shape[1], row % state.codes.shape[1]
     digits = unmasking.digits[user, beam]  # [Q, R]
     code = index.sids[item].gather(1, digits)  # [Q, R]
@@ -111,7 +113,7 @@ def branch_and_bound(
         numbers = _numbers(codes, digit, index)[parent] + index.place_values[digit % index.digits][parent] * (
             code - index.codes
         )
-        valid = index.valid(numbers)
+        valid = index.valid(numbers, user[parent])
         parent, code = parent[valid], code[valid]
         user, beam, digit = user[parent], beam[parent], digit[parent, None]
         token_log_prob = unmasking.logp[user, beam, step, code]

@@ -37,7 +37,7 @@ class _Pairs(NamedTuple):
 
     Attributes:
         rows: int64 [Q].
-        items: int64 [Q].
+        items: numbers in the catalogue, int64 [Q].
         values: probability or log-probability of each pair, float32 [Q].
     """
 
@@ -92,11 +92,13 @@ def unmask_several_items(
         part = state.select(users)
         chosen = torch.zeros_like(part.codes).scatter(2, digits[users], 1)  # [B', K, S]
         rows, items = index.candidates.pairs(part.codes.reshape(-1, H))
+        allowed = ~index.eligible.excludes(users[rows // (beams * (S // H))], items)
+        rows, items = rows[allowed], items[allowed]
         table = (logp[users] * chosen[..., None]).reshape(-1, H * V)  # [B'·K·k, H·V], 0 for other digits
         values = logp.new_zeros(len(rows))
         for h in range(H):
             values = values + table[rows, h * V + index.sids[items, h]]
-        pairs = _Pairs(rows, items, values)
+        pairs = _Pairs(rows, index.eligible.items_of(items), values)
         results.append(_best(_Combinations(digits[users], part, index, pairs, _any), part, index, K)[0])
     return BeamState(
         torch.cat([result.codes for result in results]),
@@ -128,7 +130,7 @@ def _best(
             beams = origin[users].gather(1, columns // C)
             return combinations.numbers(users[:, None], beams, part, columns % C)
 
-        columns, exists = best_candidates(bound.flatten(1), children, index, K)
+        columns, exists = best_candidates(bound.flatten(1), children, index, K, index.eligible.restricted)
         parent = columns // C
         scores = totals.flatten(1).gather(1, columns).masked_fill(~exists, -torch.inf)
         number = children(torch.arange(len(columns), device=columns.device), columns)
@@ -176,7 +178,7 @@ class _Combinations:
         sets, self._set = (chosen << bits).sum(3).unique(return_inverse=True)  # sets of digits
         groups, changes = zip(*(index.combinations(number) for number in sets.tolist()), strict=True)
         self._changes = pad_sequence(list(changes), batch_first=True)  # [sets, G]
-        R, N, G = self._numbers.numel(), len(index.sids), self._changes.shape[1]
+        R, N, G = self._numbers.numel(), len(index.catalogue_sids), self._changes.shape[1]
         group = torch.stack(groups).flatten()[self._set.flatten()[pairs.rows] * N + pairs.items]  # [Q]
         if len(pairs.rows) * DENSE > R * G:  # most items agree
             values = reduction(pairs.values, pairs.rows * G + group, R * G).view(R, G)
@@ -186,7 +188,7 @@ class _Combinations:
             row = key // G
             counts = torch.bincount(row, minlength=R)
             column = torch.arange(len(key), device=key.device) - group_starts(counts)[row]
-            size = (R, int(counts.max()))
+            size = (R, max(1, int(counts.max())))
             values, columns = pairs.values.new_full(size, -torch.inf), key.new_zeros(size)
             values[row, column] = reduction(pairs.values, position, len(key))
             columns[row, column] = key % G

@@ -47,7 +47,7 @@ class Decoding:
         default=None,
         metadata=option(
             "Number of function evaluations T: 1 to the number of digits; of dreamrec, of its timesteps. "
-            "[default: one per digit or timestep]",
+            "[default: 1 where it ranks the catalogue exactly, else one per digit or timestep]",
             1,
             100_000,
         ),
@@ -94,9 +94,7 @@ class Decoding:
         default=False,
         metadata=option("Encode histories once although the model has full attention: faster, not exact."),
     )
-    exclude_seen: bool = field(
-        default=False, metadata=option("Remove items of the user's own history, after the search.")
-    )
+    exclude_seen: bool = field(default=False, metadata=option("Recommend no item of the user's own history."))
     seed: int = field(
         default=0, metadata=option("Seed of the random order of unmasking, and of dreamrec's noise.", *SEED)
     )

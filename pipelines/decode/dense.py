@@ -9,28 +9,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipelines.decode.beam import Beams
-from pipelines.decode.state import CELLS
-from pipelines.decode.top_k import best_first, top
+from pipelines.data.eligible import Eligible
+from pipelines.decode.beam import Beams, rank_items
+from pipelines.decode.top_k import best_first
 
 
 @torch.no_grad()
-def dense_search(query: Tensor, text: Tensor, beams: int) -> Beams:
-    """Return the K items with the largest dense scores of all N items.
+def dense_search(query: Tensor, text: Tensor, eligible: Eligible, beams: int) -> Beams:
+    """Return the K items with the largest dense scores.
 
     Args:
         query: predicted text embeddings, [B, E].
-        text: text embeddings, [N, E]; zero for an item without text, whose score is 0.
+        text: text embeddings of the catalogue, [N, E]; zero for an item without text, whose score is 0.
+        eligible: the items that may be recommended.
         beams: K.
     """
+
+    def scores_of(part: slice) -> Tensor:
+        return query @ (text[part] if eligible.items is None else text[eligible.items[part]]).T
+
     with torch.autocast(query.device.type, enabled=False):
-        parts = [top(part @ text.T, beams) for part in query.split(max(1, CELLS // len(text)))]
-    scores, items = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    return Beams.of_items(items, scores)
+        return rank_items(scores_of, len(query), eligible, beams)
 
 
 @torch.no_grad()
-def rerank(beams: Beams, query: Tensor, text: Tensor, cold: Tensor | None = None) -> Beams:
+def rerank(beams: Beams, query: Tensor, text: Tensor, cold: Eligible | None = None) -> Beams:
     """Sort beams by their dense scores, as unified retrieval does; with cold items, return the K best of the
     beams and the cold items.
 
@@ -41,18 +44,15 @@ def rerank(beams: Beams, query: Tensor, text: Tensor, cold: Tensor | None = None
         beams: beams of one item each.
         query: predicted text embeddings, [B, E].
         text: text embeddings, [N, E].
-        cold: items that are candidates for every user besides the beams, int64 [C]. No item occurs twice in a
-            ranking.
+        cold: the C items that are candidates besides the beams. No item occurs twice in a ranking.
     """
     items = beams.items.squeeze(2)  # [B, K]
     scores = (text[items] * query[:, None]).sum(2)
     scores = scores.masked_fill(items < 0, torch.finfo(torch.float32).min)
     scores = scores.masked_fill(beams.scores.isneginf(), -torch.inf)
     if cold is not None:
-        best = dense_search(query, text[cold], items.shape[1])
-        candidates = cold[
-            best.items.squeeze(2)
-        ]  # [B, min(K, C)]; other cold items cannot be among the K best
+        best = dense_search(query, text, cold, items.shape[1])
+        candidates = best.items.squeeze(2)  # [B, min(K, C)]; other cold items cannot be among the K best
         repeated = (candidates[:, :, None] == items[:, None]) & beams.scores.isfinite()[:, None]
         items = torch.cat((items, candidates), dim=1)
         scores = torch.cat((scores, best.scores.masked_fill(repeated.any(2), -torch.inf)), dim=1)

@@ -21,7 +21,7 @@ def nearest_items(codes: Tensor, index: PartialIndex) -> Tensor:
         index: the catalogue.
 
     Returns:
-        int64 [M].
+        Rows of the index, int64 [M].
     """
     H = index.digits
     positions = torch.arange(H - 1, -1, -1, device=codes.device)

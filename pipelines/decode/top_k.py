@@ -83,7 +83,7 @@ def best_candidates(
             positions, partials = positions.gather(1, order), partials.gather(1, order)
         eligible = values > -torch.inf
         if constrained:
-            eligible &= index.valid(partials)
+            eligible &= index.valid(partials, users[:, None])
         if merge:
             eligible &= first_of_each(partials)
         # eligible candidates first, still best first

@@ -70,11 +70,12 @@ def _search_exactly(
     lower_bound, K = best.scores[users, -1], best.scores.shape[1]
     bounded, groups = choose_search(unmasking, state, lower_bound, index)
     for rows in groups:
-        part, beams = unmasking.select(rows), state.select(rows)
-        best.assign(users[rows], enumerate_items(part, beams, lower_bound[rows], index, K))
+        part, beams, chosen = unmasking.select(rows), state.select(rows), index.select(users[rows])
+        best.assign(users[rows], enumerate_items(part, beams, lower_bound[rows], chosen, K))
     if len(bounded):
         unmasking, state = unmasking.select(bounded), state.select(bounded)
-        best.assign(users[bounded], branch_and_bound(unmasking, state, lower_bound[bounded], index, K))
+        chosen = index.select(users[bounded])
+        best.assign(users[bounded], branch_and_bound(unmasking, state, lower_bound[bounded], chosen, K))
 
 
 def unmask_by_upper_bound(

@@ -28,8 +28,16 @@ def without(decoding: Decoding, settings: list[str]) -> Decoding:
     return Decoding(**kept)
 
 
-def resolve_decoding(decoding: Decoding, model: Recommender) -> Decoding:
-    """Return the decoding with the model's defaults of retrieval and order where they are open.
+def resolve_decoding(decoding: Decoding, model: Recommender, horizon: int = 1) -> Decoding:
+    """Return the decoding with the model's defaults of retrieval, order and number of function evaluations
+    where they are open.
+
+    An item softmax ranks the whole catalogue exactly in one function evaluation, which is then the default.
+
+    Args:
+        decoding: as the user gives it.
+        model: model of the run.
+        horizon: k.
 
     Raises:
         UserError: a setting has no effect on the model, the model supports neither the order nor the
@@ -51,7 +59,10 @@ def resolve_decoding(decoding: Decoding, model: Recommender) -> Decoding:
     order = decoding.unmask or model.orders[0]
     if order not in model.orders:
         raise UserError(f"--unmask {order}: --model {name} unmasks digits {' or '.join(model.orders)} only.")
-    return dataclasses.replace(decoding, retrieval=retrieval, unmask=order)
+    nfe = decoding.nfe
+    if model.uses_item_softmax and horizon == 1 and decoding.unmask_counts is None:
+        nfe = nfe or 1
+    return dataclasses.replace(decoding, retrieval=retrieval, unmask=order, nfe=nfe)
 
 
 def check_horizon(decoding: Decoding, model: Recommender, horizon: int) -> None:

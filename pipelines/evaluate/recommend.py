@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.data.sequences import gather
 from pipelines.data.splits import Split
-from pipelines.decode.beam import Beams, beam_search
+from pipelines.decode.beam import Beams
 from pipelines.decode.config import Decoding
-from pipelines.decode.dense import dense_search, rerank
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.state import CELLS
-from pipelines.decode.top_k import top
-from pipelines.models.base import DigitModel, ItemRanker, Recommender, Sampling
-from pipelines.models.denoiser import Denoiser
+from pipelines.evaluate.search import Search
+from pipelines.models.base import DigitModel, ItemRanker, Recommender
 from pipelines.processes import Processes
 from pipelines.progress import Progress
 
@@ -101,6 +100,7 @@ def recommend(
     decoding: Decoding,
     progress: Progress,
     *,
+    items: np.ndarray | None = None,
     tokens: int | None = None,
     processes: Processes | None = None,
 ) -> Recommendations:
@@ -109,9 +109,10 @@ def recommend(
     Args:
         model: on its device; evaluated without dropout.
         split: histories and targets.
-        index: partial semantic IDs of the catalogue; None for a model that ranks items.
+        index: partial semantic IDs of `items`; None for a model that ranks items.
         decoding: resolved for the model (`capabilities.resolve_decoding`).
         progress: where progress is reported.
+        items: numbers of the items that qualify, ascending; None for the whole catalogue.
         tokens: largest number of tokens in one forward pass. It bounds the memory and changes no result; None
             for what suits the device.
         processes: processes that share the work; each decodes its part, and all return the whole.
@@ -122,7 +123,7 @@ def recommend(
         index.to(device)
     was_training = model.training
     model.eval()
-    search = _Search(model, index, decoding, split.horizon, _cold_items(model, split, decoding, device))
+    search = Search(model, index, decoding, items, split.horizon, split.warm_items)
     batches = _batches(model, split, decoding, tokens or pass_tokens(device))
     # Sums over processes gather: a row is filled by one process and zero in the others.
     filled = Recommendations(
@@ -135,14 +136,11 @@ def recommend(
         for rows in batches[processes.rank :: processes.count]:
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
-            _store(search(history, users), rows, filled)
+            _store(search(history, users, _seen(split, rows, decoding, device)), rows, filled)
             task.advance(len(rows) * processes.count)
     model.train(was_training)
-    items, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
-    items -= 1
-    if decoding.exclude_seen:
-        items, scores = _exclude_seen(split, items, scores)
-    return Recommendations(items, scores, invalid, duplicates)
+    items_found, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
+    return Recommendations(items_found - 1, scores, invalid, duplicates)
 
 
 def _batches(model: Recommender, split: Split, decoding: Decoding, tokens: int) -> list[np.ndarray]:
@@ -161,66 +159,17 @@ def _batches(model: Recommender, split: Split, decoding: Decoding, tokens: int) 
     )
 
 
-def _cold_items(model: Recommender, split: Split, decoding: Decoding, device: torch.device) -> Tensor | None:
-    """Return the items without a training interaction, int64 [items], where they are candidates besides the
-    beams.
+def _seen(
+    split: Split, rows: np.ndarray, decoding: Decoding, device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """Return the pairs of a position in the batch and an item of its whole history, int64 [X] each; None
+    where seen items may be recommended.
     """
-    if not (model.ranks_cold_items and decoding.retrieval == "unified") or split.warm_items is None:
+    if not decoding.exclude_seen:
         return None
-    cold = np.setdiff1d(np.arange(model.items), split.warm_items)
-    return torch.as_tensor(cold, device=device) if len(cold) else None
-
-
-@dataclass(frozen=True, eq=False)
-class _Search:
-    """The search for a batch of users, by the retrieval of the decoding."""
-
-    model: Recommender
-    index: PartialIndex | None
-    decoding: Decoding
-    horizon: int
-    cold: Tensor | None  # int64 [items]
-
-    def __call__(self, history: Tensor, users: Tensor) -> Beams:
-        """Search for users [B] with histories [B, n]."""
-        model, decoding = self.model, self.decoding
-        if isinstance(model, ItemRanker):
-            sampling = Sampling(decoding.nfe, decoding.guidance, decoding.seed)
-            scores, items = top(model.scores(history, users, sampling), decoding.beams)
-            return Beams.of_items(items, scores)
-        assert isinstance(model, DigitModel), "a model ranks items or has digits"
-        dense = model.dense_retriever
-        if dense and decoding.retrieval == "dense":
-            return dense_search(dense.dense_query(history, users), dense.text, decoding.beams)
-        assert self.index, "beam search needs an index of the catalogue"
-        denoiser = self._denoiser(model, history, users)
-        beams = beam_search(denoiser, users, self.index, decoding, self.horizon)
-        if dense and decoding.retrieval == "unified":
-            return rerank(beams, dense.dense_query(history, users), dense.text, self.cold)
-        return beams
-
-    def _denoiser(self, model: DigitModel, history: Tensor, users: Tensor) -> Denoiser:
-        approximate, guidance = self.decoding.approximate, self.decoding.guidance
-        denoiser = model.denoiser(history, users, approximate=approximate)
-        if not guidance:
-            return denoiser
-        return denoiser.guided(model.denoiser(history[:, :0], users, approximate=approximate), guidance)
-
-
-def _exclude_seen(split: Split, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Remove the beams that hold an item of the user's history; later beams move up.
-
-    Args:
-        split: histories.
-        items: int64 [B, K, k].
-        scores: float32 [B, K].
-    """
-    contained = split.contains(items.reshape(len(items), -1)).reshape(items.shape)  # [B, K, k]
-    seen = np.asarray(contained.any(axis=2))  # [B, K]
-    order = np.argsort(seen, axis=1, kind="stable")
-    items, scores = np.where(seen[..., None], -1, items), np.where(seen, -np.inf, scores)
-    moved = np.take_along_axis(scores, order, axis=1).astype(np.float32)
-    return np.take_along_axis(items, order[..., None], axis=1), moved
+    histories = gather(split.items, split.offsets[rows], split.lengths[rows])
+    users = torch.arange(len(rows)).repeat_interleave(torch.as_tensor(histories.lengths))
+    return users.to(device), torch.as_tensor(histories.items, device=device).long()
 
 
 def _store(beams: Beams, rows: np.ndarray, filled: Recommendations) -> None:

@@ -86,7 +86,6 @@ def evaluate_run(
     if stale is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:
-        _suggest_one_evaluation(trained, len(recorded["unmasked"]), progress)
         _evaluate(trained, users, config, state, progress, folder, recorded)
     metrics = read_metrics(folder)
     popularity = _popularity(training(sequences, trained.horizon), users, trained, config.decoding)
@@ -109,7 +108,7 @@ def _resolved(
         flags = ", ".join(options(settings))
         progress.say(f"Left out, without effect on {run.name} ({trained.model.config.name}): {flags}.")
         decoding = without(decoding, settings)
-    decoding = resolve_decoding(decoding, trained.model)
+    decoding = resolve_decoding(decoding, trained.model, trained.horizon)
     check_horizon(decoding, trained.model, trained.horizon)
     return dataclasses.replace(config, decoding=decoding, horizon=trained.horizon)
 
@@ -133,16 +132,6 @@ def _recorded(config: EvalConfig, trained: TrainedRun, run: Run) -> dict[str, An
         "horizon": trained.horizon,
         "unmasked": unmasked,
     }
-
-
-def _suggest_one_evaluation(trained: TrainedRun, evaluations: int, progress: Progress) -> None:
-    """Report that one function evaluation is exact where a run with the item softmax takes several."""
-    softmax = isinstance(trained.model, DigitModel) and trained.model.uses_item_softmax
-    if softmax and trained.horizon == 1 and evaluations > 1:
-        progress.say(
-            "This run has an item softmax: --nfe 1 ranks the whole catalogue exactly, in one function "
-            f"evaluation instead of {evaluations}."
-        )
 
 
 def _popularity(train: Any, users: Split, trained: TrainedRun, decoding: Decoding) -> pa.Table:

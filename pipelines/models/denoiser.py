@@ -59,16 +59,18 @@ class Denoiser(Protocol):
         """
         ...
 
-    def score_items(self, codes: Tensor, sids: Tensor) -> Callable[[slice], Tensor]:
-        """Run one function evaluation that scores the whole catalogue (k = 1).
+    def score_items(
+        self, codes: Tensor, sids: Tensor, items: Tensor | None = None
+    ) -> Callable[[slice], Tensor]:
+        """Run one function evaluation that scores items (k = 1).
 
         Args:
             codes: int64 [B, 1, H], all masked.
-            sids: int64 [N, H], the catalogue.
+            sids: semantic IDs of the items, int64 [N, H].
+            items: their numbers in the catalogue, int64 [N]; None for the whole catalogue.
 
         Returns:
-            A function from a slice of the catalogue to the log-probabilities of its items, float32 [B,
-            items].
+            A function from a slice of these items to their log-probabilities, float32 [B, items].
         """
         ...
 
@@ -109,7 +111,9 @@ class IndependentDigits:
     def agreeing(self, codes: Tensor) -> Agreeing | None:
         return None
 
-    def score_items(self, codes: Tensor, sids: Tensor) -> Callable[[slice], Tensor]:
+    def score_items(
+        self, codes: Tensor, sids: Tensor, items: Tensor | None = None
+    ) -> Callable[[slice], Tensor]:
         logp = self(codes)[:, 0]  # [B, H, V]
         return lambda part: item_log_probs(logp, sids[part])
 

@@ -30,8 +30,8 @@ class Validator:
         everyone = histories(sequences, "validation", config.horizon)
         self.all_users = len(everyone)
         self.split = everyone.sample(config.validation_users or len(everyone), config.seed)
-        nfe = model.validation_nfe if config.horizon == 1 else None
-        self.decoding = resolve_decoding(Decoding(beams=config.validation_beams, nfe=nfe), model)
+        decoding = Decoding(beams=config.validation_beams, nfe=model.validation_nfe)
+        self.decoding = resolve_decoding(decoding, model, config.horizon)
         self._trainer = trainer
         self._index = (
             PartialIndex(catalogue.require_sids(), catalogue.codes) if isinstance(model, DigitModel) else None

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.data.eligible import Eligible
 from pipelines.decode import beam
 from pipelines.decode.beam import Beams, beam_search
 from pipelines.decode.config import ORDERS, Decoding
@@ -98,7 +99,9 @@ def test_beams_with_equal_scores(unmask: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_dense_scores_that_are_equal() -> None:
     query, text = torch.ones(2, 1), torch.tensor([0.5, 1.0, 0.5, 1.0, 0.5, 0.2])[:, None]
-    assert dense_search(query, text, 4).items.squeeze(2).tolist() == [[1, 3, 0, 2]] * 2
+    assert (
+        dense_search(query, text, Eligible.of(len(text)), 4).items.squeeze(2).tolist() == [[1, 3, 0, 2]] * 2
+    )
     beams = Beams(
         torch.tensor([[[4], [-1], [0], [3], [2]]]), torch.zeros(1, 5), torch.zeros(1, dtype=torch.int64)
     )

@@ -6,26 +6,9 @@ import numpy as np
 import pytest
 
 from pipelines.evaluate.recommend import batch_rows
-from tests.models.test_every_model import N, build, search, split
+from tests.models.test_every_model import split
 
 HISTORIES = [[3, 7, 1, 4], [5], [20, 21, 20]]
-
-
-@pytest.mark.parametrize("name", ["maskgr", "sasrec"])
-def test_exclude_seen_removes_the_items_of_the_history_alone(name: str) -> None:
-    """Later items move up, and places without an item come last."""
-    model, users = build(name), split(HISTORIES, [0, 0, 0])
-    every, unseen = search(model, users, beams=N), search(model, users, beams=N, exclude_seen=True)
-    for row, history in enumerate(HISTORIES):
-        kept = [rank for rank, item in enumerate(every.items[row, :, 0]) if item >= 0 and item not in history]
-        assert len(kept) == N - len(set(history))  # the beams hold the whole catalogue
-        assert unseen.items[row, :, 0].tolist() == [
-            *every.items[row, kept, 0],
-            *[-1] * len(set(history)),
-        ]
-        np.testing.assert_array_equal(
-            unseen.scores[row], [*every.scores[row, kept], *[-np.inf] * len(set(history))]
-        )
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 10_000])

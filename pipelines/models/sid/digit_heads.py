@@ -69,8 +69,6 @@ class DigitHeads(nn.Module):
 class PerDigitObjective:
     """Masked digits are independent of each other given the visible ones, as in the paper (equation 3)."""
 
-    validation_nfe: int | None = None
-
     def __init__(self, heads: DigitHeads, embedding: SidEmbedding) -> None:
         """
         Args:

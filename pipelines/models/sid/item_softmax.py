@@ -56,8 +56,6 @@ class HasItemVectors(Protocol):
 class ItemSoftmaxObjective:
     """Objective of the item softmax; a token is an item."""
 
-    validation_nfe: int | None = 1  # one function evaluation ranks the whole catalogue exactly
-
     def __init__(self, model: HasItemVectors, negatives: int, smoothing: float) -> None:
         """
         Args:
@@ -152,10 +150,12 @@ class ItemSoftmax:
         H = self.candidates.sids.shape[1]
         return self._probabilities(self._last.flatten(0, 2), codes.reshape(-1, H))[0]
 
-    def score_items(self, codes: Tensor, sids: Tensor) -> Callable[[slice], Tensor]:
+    def score_items(
+        self, codes: Tensor, sids: Tensor, items: Tensor | None = None
+    ) -> Callable[[slice], Tensor]:
         logits = self._logits(self.states(codes).float().flatten(0, 2))  # [B, N]
         logp = (logits if self._bias is None else logits + self._bias).log_softmax(-1)
-        return lambda part: logp[:, part]
+        return lambda part: logp[:, part] if items is None else logp[:, items[part]]
 
     def guided(self, unconditional: ItemSoftmax, weight: float) -> ItemSoftmax:
         """See `Denoiser`: logits are linear in the states and in the repeat bias, so both are extrapolated

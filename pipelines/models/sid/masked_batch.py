@@ -62,13 +62,7 @@ class MaskedBatch:
 
 
 class Objective(Protocol):
-    """The training loss of masked digits, and the denoiser that belongs to it.
-
-    Attributes:
-        validation_nfe: number of function evaluations of a validation; None for one per digit.
-    """
-
-    validation_nfe: int | None
+    """The training loss of masked digits, and the denoiser that belongs to it."""
 
     def weights_changed(self) -> None:
         """Forget what was computed from earlier weights."""

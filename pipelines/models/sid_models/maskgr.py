@@ -102,10 +102,6 @@ class MaskGR(DigitModel):
         assert self.dense, "the model has no dense retrieval"
         return self.dense.text
 
-    @property
-    def validation_nfe(self) -> int | None:
-        return self.objective.validation_nfe
-
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:

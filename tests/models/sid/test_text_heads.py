@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pipelines.data.catalogue import Catalogue
+from pipelines.data.eligible import Eligible
 from pipelines.data.splits import Split
-from pipelines.decode import dense as decoding_dense
+from pipelines.decode import beam as decoding_beam
 from pipelines.decode.beam import Beams
 from pipelines.decode.config import Decoding
 from pipelines.decode.dense import dense_search, rerank
@@ -163,10 +164,10 @@ def test_decoding_sees_the_texts_of_the_history_alone(model: MaskGR) -> None:
 
 
 def test_dense_retrieval_is_every_dot_product_sorted(model: MaskGR, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding_dense, "CELLS", N)  # one user at a time
+    monkeypatch.setattr(decoding_beam, "CELLS", 2)  # a block of K items at a time
     query = model.dense_query(HISTORIES)
     for K in (4, N, N + 5):
-        result = dense_search(query, model.dense.text, K)
+        result = dense_search(query, model.dense.text, Eligible.of(N), K)
         for row, history in enumerate([[3, BARE], [5, 2, 9, 4]]):
             masked = np.arange(len(history) + 1)[:, None].repeat(H, 1) == len(history)
             states, _ = by_hand(model, [*history, 0], masked)
@@ -266,7 +267,7 @@ def test_an_item_without_text_is_trained_and_ranked_like_others(model: MaskGR) -
     loss.backward()
     assert loss.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-    result = dense_search(model.dense_query(HISTORIES), model.dense.text, N)
+    result = dense_search(model.dense_query(HISTORIES), model.dense.text, Eligible.of(N), N)
     assert (result.scores[result.items[:, :, 0] == BARE] == 0).all()
 
 
