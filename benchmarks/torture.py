@@ -43,7 +43,7 @@ MODULES = tuple(
         "embed.build",
         "tokenize.build",
         "tokenize.kmeans",
-        "download.prepare",
+        "prepare.dataset",
         "train.run",
         "train.tune",
         "evaluate.run",

@@ -15,8 +15,9 @@ CORE = {
     *("artifacts", "schemas", "formats", "names", "workspace", "where"),
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
-    **dict.fromkeys(["data", "download", "embed", "tokenize", "inventory", *CORE], set()),
-    "import_": {"download"},
+    **dict.fromkeys(["data", "readers", "prepare", "embed", "tokenize", "inventory", *CORE], set()),
+    "download": {"readers", "prepare"},
+    "import_": {"readers", "prepare"},
     "defaults": {"embed", "tokenize"},
     "models": {"data"},
     "decode": {"data", "models"},

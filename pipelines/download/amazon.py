@@ -16,8 +16,8 @@ from typing import Any, TypeGuard
 
 import polars as pl
 
-from pipelines.download.tables import Tables
 from pipelines.errors import UserError, reading
+from pipelines.prepare.tables import Tables
 
 TEXT = ["title", "categories", "description", "price"]  # paper, section 4.1
 ASIN = re.compile(rb"""["']asin["']:\s*["']([^"']+)["']""")

@@ -9,11 +9,11 @@ from pathlib import Path
 from pipelines.download import amazon, movielens
 from pipelines.download.config import DownloadConfig
 from pipelines.download.fetch import Unreachable, accept, check, fetch
-from pipelines.download.prepare import is_current, prepare
 from pipelines.download.sources import Edition, editions
-from pipelines.download.tables import Tables
 from pipelines.durable import atomic, locked
 from pipelines.errors import UserError
+from pipelines.prepare.dataset import is_current, prepare
+from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
 

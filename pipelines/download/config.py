@@ -6,9 +6,8 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
-from pipelines.options import SEED, check, option, quoted
-
-COUNT = (0, SEED[1])  # bounds of a count
+from pipelines.options import check, option, quoted
+from pipelines.prepare.config import COUNT
 
 
 @dataclass(frozen=True)

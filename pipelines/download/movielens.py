@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.download.tables import Tables
 from pipelines.errors import UserError, reading
+from pipelines.prepare.tables import Tables
 
 TEXT = ["title", "year", "genres"]  # paper, section 4.1
 RATINGS = ["user_id", "item_id", "rating", "timestamp"]

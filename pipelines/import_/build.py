@@ -7,12 +7,12 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.download.prepare import is_current, prepare
-from pipelines.download.tables import Tables
 from pipelines.errors import UserError
 from pipelines.import_.config import ImportConfig
 from pipelines.import_.files import check_file
 from pipelines.import_.tables import read_interactions, read_items
+from pipelines.prepare.dataset import is_current, prepare
+from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipelines.download.config import COUNT
 from pipelines.options import check, option
+from pipelines.prepare.config import COUNT
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines import artifacts
-from pipelines.download.tables import Tables
 from pipelines.durable import together
 from pipelines.errors import UserError
+from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
