@@ -44,6 +44,8 @@ class RunConfig(TypedDict, total=False):
     created: str
     state: str
     inputs: dict[str, Source]
+    items: int
+    catalogue: dict[str, str]
     version: str
     commit: str | None
     machine: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +37,11 @@ class Catalogue:
         """Return a catalogue with semantic IDs, see `Catalogue` for the arguments."""
         return Catalogue(len(sids), sids, codes, text)
 
+    def subset(self, items: np.ndarray) -> Catalogue:
+        """Return the catalogue of some items, int64 [N'], numbered anew in this order."""
+        sids, text = (None if array is None else array[items] for array in (self.sids, self.text))
+        return Catalogue(len(items), sids, self.codes, text)
+
     def require_sids(self) -> np.ndarray:
         """Return the semantic IDs, int64 [N, H].
 
@@ -54,6 +61,31 @@ class Catalogue:
         if self.text is None:
             raise ValueError("the catalogue holds no text embeddings")
         return self.text
+
+
+def digests_of_items(catalogue: Catalogue, dataset: Dataset, items: int) -> dict[str, str]:
+    """Return the sha256 of what the first items are: their ids, semantic IDs and text embeddings.
+
+    The digests stay the same while later items are added to the catalogue.
+
+    Args:
+        catalogue: catalogue of the data set.
+        dataset: data set, whose ids count if its items can be found.
+        items: number of items, at most N.
+
+    Returns:
+        Digests by part: "item ids", "semantic IDs", "embeddings", as far as the catalogue holds them.
+    """
+    parts: dict[str, bytes] = {}
+    if dataset.items.exists():
+        ids = artifacts.read(dataset.items, "items", columns=["item_id"])["item_id"].slice(0, items)
+        parts["item ids"] = json.dumps(ids.to_pylist(), default=str).encode()
+    if catalogue.sids is not None:
+        parts["semantic IDs"] = np.ascontiguousarray(catalogue.sids[:items], np.int64).tobytes()
+        parts["semantic IDs"] += str(catalogue.codes).encode()
+    if catalogue.text is not None:
+        parts["embeddings"] = np.ascontiguousarray(catalogue.text[:items], np.float32).tobytes()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
 
 
 def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[str, Path]:

@@ -55,6 +55,18 @@ class Recommender(nn.Module):
     def start(self, catalogue: Catalogue) -> None:  # noqa: B027 - optional for a subclass
         """Set the parameters that training starts from, where they come from data."""
 
+    def start_items(self, items: Tensor) -> None:  # noqa: B027 - optional for a subclass
+        """Set the parameters of items, int64 [items], that a model's weights are loaded without.
+
+        By default they stay as they are in a new model.
+        """
+
+    def rank_last(self, items: Tensor) -> None:  # noqa: B027 - optional for a subclass
+        """Rank items, int64 [items], after all others, because the model was not trained on them.
+
+        By default nothing is done: a model over semantic IDs scores every item by its codes.
+        """
+
     @abstractmethod
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1

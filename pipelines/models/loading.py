@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from pipelines import artifacts, typed_json
-from pipelines.data.catalogue import Catalogue, load_catalogue, sources
+from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources
 from pipelines.errors import UserError, reading
 from pipelines.models.base import Recommender
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_config
-from pipelines.workspace import Dataset, Run, Workspace
+from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
+ITEM_PARTS = {"sids": "semantic IDs", "embeddings": "embeddings"}  # kind of input → part of an item
 AGAIN = "Train the run again: `maskgr train --force`."
 
 
@@ -46,8 +49,24 @@ def save(model: torch.nn.Module, path: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
 
 
-def load(model: torch.nn.Module, path: Path) -> None:
+def load(model: Recommender, path: Path) -> None:
     """Read weights into a model.
+
+    Raises:
+        UserError: the file is missing or unreadable, or its tensors are not the model's.
+    """
+    load_grown(model, path, np.arange(model.items))
+
+
+def load_grown(model: Recommender, path: Path, known: np.ndarray) -> None:
+    """Read weights over a part of the model's items into the model.
+
+    The other items start as `Recommender.start_items` says.
+
+    Args:
+        model: model over N items.
+        path: weights over N' of these items.
+        known: the N' items in the order of the weights' rows, int64 [N'].
 
     Raises:
         UserError: the file is missing or unreadable, or its tensors are not the model's.
@@ -56,15 +75,57 @@ def load(model: torch.nn.Module, path: Path) -> None:
         raise UserError(f"{path} does not exist. {AGAIN}")
     with reading(path, "safetensors file", AGAIN):
         weights = load_file(path)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    stored = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    place_weights(model, weights, known, path)
+
+
+def place_weights(model: Recommender, weights: dict[str, Tensor], known: np.ndarray, path: Path) -> None:
+    """Set the weights of a model to weights over a part of its items; see `load_grown`.
+
+    A dimension with N' + e entries in the weights and N + e in the model has an entry for each item, and e
+    entries after them, such as MASK or a row of padding; these stay at the end.
+
+    Args:
+        path: file of the weights, for messages.
+
+    Raises:
+        UserError: the weights are not the model's.
+    """
+    own = model.state_dict()
+    items = torch.as_tensor(known)
+    placed = {
+        name: _placed(tensor, own[name], items, model.items) if name in own else tensor
+        for name, tensor in weights.items()
+    }
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    stored = {name: tuple(tensor.shape) for name, tensor in placed.items()}
     for name in sorted({*expected, *stored}):
         if expected.get(name) != stored.get(name):
             raise UserError(
                 f"{path} does not fit the run's config.json: {name} is {stored.get(name, 'missing')} in the "
                 f"file, {expected.get(name, 'unknown')} in the model. {AGAIN}"
             )
-    model.load_state_dict(weights)
+    model.load_state_dict(placed)
+    new = np.setdiff1d(np.arange(model.items), known)
+    if len(new):
+        model.start_items(torch.as_tensor(new))
+
+
+def _placed(stored: Tensor, own: Tensor, known: Tensor, N: int) -> Tensor:
+    """Return a stored tensor with its entries of items at their places in the model's own tensor."""
+    growth = N - len(known)
+    different = [
+        axis
+        for axis, (size, wanted) in enumerate(zip(stored.shape, own.shape, strict=False))
+        if size != wanted
+    ]
+    if stored.ndim != own.ndim or len(different) != 1:
+        return stored
+    axis = different[0]
+    extra = own.shape[axis] - N
+    if extra < 0 or own.shape[axis] - stored.shape[axis] != growth:
+        return stored
+    entries = torch.cat((known, torch.arange(N, N + extra)))
+    return own.detach().cpu().clone().index_copy_(axis, entries, stored.cpu())
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +138,8 @@ class TrainedRun:
         dataset: data set of the run.
         inputs: files that the model depends on, by kind.
         training: hyperparameters of the training, by field of `TrainConfig`.
+        new_items: items that the model was not trained on, because they came into the catalogue later; int64,
+            ascending.
     """
 
     model: Recommender
@@ -84,6 +147,7 @@ class TrainedRun:
     dataset: Dataset
     inputs: dict[str, Path]
     training: dict[str, Any]
+    new_items: np.ndarray
 
     @property
     def horizon(self) -> int:
@@ -92,8 +156,19 @@ class TrainedRun:
         return horizon
 
 
-def load_run(workspace: Workspace, run: Run, device: torch.device) -> TrainedRun:
+def load_run(
+    workspace: Workspace, run: Run, device: torch.device, *, any_sequences: bool = False
+) -> TrainedRun:
     """Load a run with its best weights.
+
+    The catalogue may have grown since the training: new items after those that the run was trained on. A
+    model over semantic IDs scores them by their codes, a model over item numbers ranks them last.
+
+    Args:
+        workspace: workspace of the run.
+        run: the run.
+        device: device of the model.
+        any_sequences: if true, the data set may hold other sequences than the run was trained on.
 
     Raises:
         UserError: a file is missing or does not fit, or artifacts that the run was trained on have changed.
@@ -102,22 +177,71 @@ def load_run(workspace: Workspace, run: Run, device: torch.device) -> TrainedRun
     try:
         dataset = workspace.require_dataset(recorded["dataset"])
         config = model_config(recorded["model"], recorded["model_settings"])
-        digests = {name: source["sha256"] for name, source in recorded["inputs"].items()}
         sids, training = recorded["sids"], recorded["train"]
         typed_json.check(training.get("horizon", 1), int, "train.horizon")
+        recorded["inputs"]
     except (KeyError, typed_json.Mismatch) as error:
         raise UserError(
             f"{run.config} is not a run's configuration of this version ({error}). {AGAIN}"
         ) from None
     catalogue = load_catalogue(dataset, sids, config.needs)
     inputs = sources(dataset, sids, config.needs)
-    for kind, path in inputs.items():
-        if digests.get(kind) != artifacts.digest(path):
-            raise UserError(f"{run.path} was trained on other {kind} than {path} now holds. {AGAIN}")
+    trained_items = check_inputs(run, recorded, dataset, catalogue, inputs, any_sequences=any_sequences)
     model = build(config, catalogue)
-    load(model, run.weights)
+    load_grown(model, run.weights, np.arange(trained_items))
     if recorded.get("weights") not in (None, artifacts.digest(run.weights)):
         raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")
+    new_items = np.arange(trained_items, catalogue.items)
+    if len(new_items):
+        model.rank_last(torch.as_tensor(new_items))
     return TrainedRun(
-        model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training
+        model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training, new_items
     )
+
+
+def check_inputs(
+    run: Run,
+    recorded: RunConfig,
+    dataset: Dataset,
+    catalogue: Catalogue,
+    inputs: dict[str, Path],
+    *,
+    any_sequences: bool = False,
+) -> int:
+    """Check that a data set holds what a run was trained on; new items may follow.
+
+    Args:
+        run: the run.
+        recorded: content of its config.json.
+        dataset: data set of the run.
+        catalogue: catalogue of the data set.
+        inputs: files that the model depends on, by kind.
+        any_sequences: if true, the sequences may be others.
+
+    Returns:
+        Number of items that the run was trained on. They are the first ones of the catalogue.
+
+    Raises:
+        UserError: an artifact has changed, or the items that the run was trained on are not the first ones.
+    """
+    items, digests = recorded.get("items", catalogue.items), recorded.get("catalogue", {})
+    changed = {
+        kind: path
+        for kind, path in inputs.items()
+        if kind not in recorded["inputs"] or recorded["inputs"][kind]["sha256"] != artifacts.digest(path)
+    }
+    if any_sequences:
+        changed.pop("sequences", None)
+    if items == catalogue.items and not (changed or any_sequences):
+        return items
+    now = digests_of_items(catalogue, dataset, items)
+    for kind, path in changed.items():
+        part = ITEM_PARTS.get(kind, "")
+        if part not in now or digests.get(part) != now[part]:
+            raise UserError(f"{run.path} was trained on other {kind} than {path} now holds. {AGAIN}")
+    if items > catalogue.items or any(digests.get(part, sha256) != sha256 for part, sha256 in now.items()):
+        raise UserError(
+            f"{run.path} was trained on other items than {dataset.items} now begins with: new items must "
+            f"follow the old ones ({items:,}), which keep their numbers. {AGAIN}"
+        )
+    return items

@@ -19,15 +19,18 @@ from pipelines.workspace import FORMAT_VERSION, Run
 class RunWriter:
     """Writer of the files of one run. Only the main process writes; the other processes wait for it."""
 
-    def __init__(self, run: Run, plan: Plan, inputs: dict[str, Path], trainer: Trainer) -> None:
+    def __init__(
+        self, run: Run, plan: Plan, inputs: dict[str, Path], trainer: Trainer, items: dict[str, str]
+    ) -> None:
         """
         Args:
             run: run whose files are written.
             plan: plan of the run.
             inputs: artifacts that the training reads, by name.
             trainer: trainer of the run.
+            items: digests of the catalogue's items, see `digests_of_items`.
         """
-        self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
+        self.run, self.plan, self.inputs, self.trainer, self.items = run, plan, inputs, trainer, items
         self._started = time.monotonic()
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -80,6 +83,8 @@ class RunWriter:
                 name: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)}
                 for name, path in self.inputs.items()
             },
+            "items": self.trainer.unwrapped_model.items,
+            "catalogue": self.items,
             "version": __version__,
             "commit": artifacts.commit(),
             "machine": artifacts.machine(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from accelerate import Accelerator
 
-from pipelines.data.catalogue import Catalogue, load_catalogue, sources
+from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import training
 from pipelines.durable import install
@@ -101,7 +101,8 @@ def _train(
     sequences = load_sequences(dataset.sequences, catalogue.items)
     check_memory(plan.model_settings, plan.train, catalogue.items)
     trainer = _build_trainer(plan, catalogue, sequences, accelerator, progress)
-    writer = RunWriter(run, plan, inputs, trainer)
+    items = digests_of_items(catalogue, dataset, catalogue.items)
+    writer = RunWriter(run, plan, inputs, trainer, items)
     validator = Validator(trainer, sequences, catalogue)
     if existing == "resume" and run.state.exists():
         checkpoint.load(trainer, run.state)

@@ -53,3 +53,45 @@ def plan(sids: str, **changes: object) -> Plan:
         dataclasses.replace(SIZES, **of_model),
         dataclasses.replace(SCHEDULE, **of_train),
     )
+
+
+def grow_items(workspace: Workspace, sids: str | None, new: int = 5) -> None:
+    """Append items to the catalogue, with semantic IDs that no item has."""
+    dataset = workspace.require_dataset()
+    items = artifacts.read(dataset.items, "items")
+    N = len(items)
+    more = {
+        "item": pa.array(range(N, N + new), pa.int32()),
+        "item_id": [f"new-{i}" for i in range(new)],
+        "text": [f"new number {i}" for i in range(new)],
+    }
+    artifacts.write(dataset.items, "items", pa.concat_tables([items, pa.table(more)]), config={})
+    if sids:
+        path = dataset.sids(sids)
+        provenance = artifacts.provenance(path)
+        old = artifacts.matrix(artifacts.read(path, "sids"), "sid", path)
+        added = old[:new].copy()
+        added[:, 0] = (added[:, 0] + 1 + np.arange(new)) % old.max()
+        replace_sids(workspace, sids, np.concatenate((old, added)), provenance["config"])
+
+
+def replace_sids(workspace: Workspace, name: str, sids: np.ndarray, config: dict[str, object]) -> None:
+    dataset = workspace.require_dataset()
+    assert len(np.unique(sids, axis=0)) == len(sids)
+    table = pa.table({"item": pa.array(range(len(sids)), pa.int32()), "sid": artifacts.fixed_size_list(sids)})
+    artifacts.write(dataset.sids(name), "sids", table, config=config, inputs={"items": dataset.items})
+
+
+def append_interactions(workspace: Workspace, users: list[list[int]], taken: list[int]) -> None:
+    """Append an item to each user's sequence in turn, and new users after the old ones."""
+    path = workspace.require_dataset().sequences
+    rows = artifacts.read(path, "sequences")["items"].to_pylist()
+    rows = [[*row, taken[user]] if user < len(taken) else row for user, row in enumerate(rows)] + users
+    table = pa.table(
+        {
+            "user": pa.array(range(len(rows)), pa.int32()),
+            "user_id": [f"user-{u}" for u in range(len(rows))],
+            "items": pa.array(rows, pa.list_(pa.int32())),
+        }
+    )
+    artifacts.write(path, "sequences", table, config={})

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
-from pipelines.models.base import ItemRanker, Sampling, products
+from pipelines.models.base import Sampling, products
 from pipelines.models.item_models.config import ClozeConfig
+from pipelines.models.item_models.vectors import ItemVectors
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.objectives.losses import sampled_loss, softmax_loss
@@ -24,7 +25,7 @@ from pipelines.models.objectives.masking import cut_to_next_item
 from pipelines.models.objectives.repeat_bias import RepeatBias
 
 
-class Cloze(ItemRanker):
+class Cloze(ItemVectors):
     """A model of masked items.
 
     The score of an item is the dot product of its embedding with the state of the MASK.
@@ -37,6 +38,7 @@ class Cloze(ItemRanker):
         self.config, self.items = config, catalogue.items
         self.embedding = nn.Embedding(catalogue.items + 1, config.width)  # the last row is MASK
         nn.init.normal_(self.embedding.weight, std=0.02)
+        self.register_buffer("unknown", None, persistent=False)
         self.encoder = Encoder(config)
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
 
@@ -108,4 +110,4 @@ class Cloze(ItemRanker):
         visible = F.pad(history, (0, 1), value=self.items)  # [B, n + 1]
         scores = products(self.states(visible, visible >= 0, last), self.embedding.weight[:-1])
         repeat_bias = RepeatBias.of(history, self.repeat_bias)
-        return scores if repeat_bias is None else repeat_bias.add_to(scores)
+        return self.ranked(scores if repeat_bias is None else repeat_bias.add_to(scores))

@@ -150,7 +150,7 @@ class DreamRec(CausalItems):
         generated = self.diffusion.generate(predict, noise, sampling.nfe)  # [B, D]
         scores = products(self.as_states(generated), self.vectors(self.embedding.weight))
         repeat_bias = RepeatBias.of(history, self.repeat_bias)
-        return scores if repeat_bias is None else repeat_bias.add_to(scores)
+        return self.ranked(scores if repeat_bias is None else repeat_bias.add_to(scores))
 
     def as_states(self, vectors: Tensor) -> Tensor:
         """Scale vectors [R, D] for dot products with item vectors.

@@ -19,12 +19,13 @@ from pipelines.models.base import Sampling, products
 from pipelines.models.causal import Causal
 from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import SASRecConfig
+from pipelines.models.item_models.vectors import ItemVectors
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.objectives.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
 
 
-class CausalItems(Causal):
+class CausalItems(ItemVectors, Causal):
     """A causal model with an embedding for each item."""
 
     def __init__(self, config: ModelConfig, catalogue: Catalogue) -> None:
@@ -32,6 +33,7 @@ class CausalItems(Causal):
         self.config, self.items = config, catalogue.items
         self.embedding = nn.Embedding(catalogue.items, config.width)
         nn.init.normal_(self.embedding.weight, std=0.02)
+        self.register_buffer("unknown", None, persistent=False)
         self.encoder = Encoder(config)
 
     def embed(self, items: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class SASRec(CausalItems):
         """Score all items; see `ItemRanker.scores`."""
         scores = products(self.last_states(history, history >= 0), self.embedding.weight)
         repeat_bias = RepeatBias.of(history, self.repeat_bias)
-        return scores if repeat_bias is None else repeat_bias.add_to(scores)
+        return self.ranked(scores if repeat_bias is None else repeat_bias.add_to(scores))
 
 
 def sample_negatives(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:

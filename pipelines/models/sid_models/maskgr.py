@@ -92,6 +92,12 @@ class MaskGR(DigitModel):
             rows = (self.digits - 1) * self.codes
             self.embedding.weight.data[:rows] = torch.as_tensor(centroids).flatten(0, 1)
 
+    @torch.no_grad()
+    def start_items(self, items: Tensor) -> None:
+        """Start items from their codes: their item embeddings are zero."""
+        if self.item_embedding is not None:
+            self.item_embedding.weight[items] = 0.0
+
     @property
     def dense_retriever(self) -> DenseRetriever | None:
         return self if self.dense else None
