@@ -28,6 +28,14 @@ class Source(TypedDict):
     sha256: str
 
 
+class FinalConfig(TypedDict):
+    """The run whose recipe a final run was trained with; see `pipelines.train.plan.Final`."""
+
+    of: str
+    weights: str
+    steps: int
+
+
 Best = TypedDict("Best", {"step": int, "recall@10": float})
 
 
@@ -41,6 +49,7 @@ class RunConfig(TypedDict, total=False):
     preset: str
     model_settings: dict[str, Any]
     train: dict[str, Any]
+    final: FinalConfig
     created: str
     state: str
     inputs: dict[str, Source]

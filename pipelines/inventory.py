@@ -165,6 +165,8 @@ class _Staleness:
 
         Its inputs are found by the names of its data set and SIDs.
         """
+        if reason := self._of_earlier_training(config):
+            return reason
         dataset, sids = config.get("dataset"), config.get("sids")
         inputs = config.get("inputs") or {}
         if not dataset:
@@ -175,6 +177,17 @@ class _Staleness:
         return self._first_changed(
             {name: (path, inputs[name]["sha256"]) for name, path in paths.items() if name in inputs}
         )
+
+    def _of_earlier_training(self, config: RunConfig) -> str | None:
+        """Return a message if a final run was made from an earlier training of its run, or None."""
+        final = config.get("final")
+        if not final:
+            return None
+        try:
+            present = self.workspace.run(final["of"]).read_config().get("weights")
+        except UserError:  # the run was removed; the final run stays as it is
+            return None
+        return None if present == final["weights"] else f"{final['of']} was trained again"
 
     def _check(self, path: Path) -> str | None:
         if _metadata(path) is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,14 @@ class Run:
         except UserError:
             pass
         return True
+
+    @property
+    def is_final(self) -> bool:
+        """True if the run is a final run; a missing or damaged config.json counts as none."""
+        try:
+            return bool(self.read_config().get("final"))
+        except UserError:
+            return False
 
     @property
     def weights(self) -> Path:
@@ -302,6 +311,34 @@ class Workspace:
             f"No run {name!r} in {self.root / 'runs'} (it holds {names}). "
             "Run `maskgr train` first or name another."
         )
+
+    def final_of(self, run: Run) -> Run | None:
+        """Return the newest finished final run that was made from the present training of a run, or None.
+
+        Raises:
+            UserError: config.json of the run is missing or damaged.
+        """
+        return next((final for final, is_current in self._finals_of(run) if is_current), None)
+
+    def outdated_final_of(self, run: Run) -> Run | None:
+        """Return the newest finished final run that was made from an earlier training of a run, or None.
+
+        Raises:
+            UserError: config.json of the run is missing or damaged.
+        """
+        return next((final for final, is_current in self._finals_of(run) if not is_current), None)
+
+    def _finals_of(self, run: Run) -> Iterator[tuple[Run, bool]]:
+        """Yield the finished final runs of a run, newest first; True for one of its present training."""
+        config = run.read_config()
+        made_from = {name: source["sha256"] for name, source in config.get("inputs", {}).items()}
+        for other in reversed(self.runs):
+            with suppress(UserError):  # the run of another version
+                values = other.read_config()
+                final = values.get("final")
+                if final and final["of"] == run.name and values.get("state") == "finished":
+                    inputs = {name: source["sha256"] for name, source in values.get("inputs", {}).items()}
+                    yield other, final["weights"] == config.get("weights") and inputs == made_from
 
     def comparisons(self, evaluation: str, baseline: str) -> Path:
         """Return the folder of comparisons with the run `baseline`; it holds one file per compared run."""

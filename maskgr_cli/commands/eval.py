@@ -76,13 +76,16 @@ def _config(settings: dict[str, Any]) -> EvalConfig:
 
 
 def _runs(store: Workspace, names: list[str]) -> list[Run]:
-    """Return the named runs, or the newest one if none is named."""
+    """Return the named runs, or the newest one that is no final run if none is named."""
     if len({*names}) < len(names):
         raise UserError(f"Each run can be named once, not as in: {' '.join(names)}")
-    runs = [store.require_run(name) for name in names] if names else [store.require_run(None)]
-    if not names and not launch.is_worker():
-        console.note(f"Run: {runs[0].name} (the newest; name another to take it).")
-    return runs
+    if names:
+        return [store.require_run(name) for name in names]
+    measurable = [run for run in store.runs if not run.is_final]
+    run = measurable[-1] if measurable else store.require_run(None)
+    if not launch.is_worker():
+        console.note(f"Run: {run.name} (the newest; name another to take it).")
+    return [run]
 
 
 def _show(store: Workspace, split: str, evaluations: dict[str, Evaluation]) -> None:

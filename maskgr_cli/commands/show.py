@@ -10,7 +10,7 @@ import typer
 from maskgr_cli import console
 from maskgr_cli.metrics_table import show_metrics
 from maskgr_cli.options import WorkspaceOption
-from pipelines.workspace import Run, Workspace
+from pipelines.workspace import Run, RunConfig, Workspace
 
 if TYPE_CHECKING:
     from pipelines.inventory import DatasetView, RunView
@@ -95,7 +95,8 @@ def _show_runs(runs: list[RunView]) -> None:
         [
             (
                 r.name,
-                *(r.config.get(key) for key in ("model", "preset", "dataset", "sids", "state")),
+                *(r.config.get(key) for key in ("model", "preset", "dataset", "sids")),
+                _state(r.config),
                 _percent(r.best),
                 r.stale,
             )
@@ -118,6 +119,12 @@ def _show_runs(runs: list[RunView]) -> None:
             for e in r.evaluations
         ],
     )
+
+
+def _state(config: RunConfig) -> str | None:
+    """Return the state of a run: "finished", or of a final run "finished, final of RUN"."""
+    state, final = config.get("state"), config.get("final")
+    return f"{state}, final of {final['of']}" if final else state
 
 
 def _show_run(run: Run) -> None:

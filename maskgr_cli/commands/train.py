@@ -64,6 +64,8 @@ SemanticIdsOption = Annotated[
 
 SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 
+OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
+
 
 def register(app: typer.Typer) -> None:
     app.command()(train)
@@ -92,6 +94,15 @@ def train(
             help="Continue an interrupted run (the newest, or --name) as if it had never stopped.",
         ),
     ] = False,
+    final: Annotated[
+        str | None,
+        checked(
+            "--final",
+            "Train the recipe of this finished run on whole sequences, for the steps that were best in its "
+            "validation: the last items count, and the result cannot be evaluated.",
+            check_name,
+        ),
+    ] = None,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     track: Annotated[
@@ -104,8 +115,11 @@ def train(
     root = Workspace.find(workspace)
     launch.require_gpus(gpus)
     if resume:
-        allowed = {"resume", "name", "gpus", "processes", "track", "workspace"}
+        allowed = {"resume", *OF_ANY_TRAINING}
         _refuse(context, set(context.params) - allowed, "--resume takes its settings from the run")
+    elif final is not None:
+        allowed = {"final", "force", *OF_ANY_TRAINING}
+        _refuse(context, set(context.params) - allowed, f"--final takes its settings from {final}")
     else:
         model_settings, schedule = configure(model, preset, settings)
         note_left_out(model, preset, settings)
@@ -116,6 +130,7 @@ def train(
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
+    from pipelines.train.derived import final_plan
     from pipelines.train.existing import Existing, find_unfinished
     from pipelines.train.plan import Plan
     from pipelines.train.run import train_run
@@ -124,11 +139,16 @@ def train(
     if resume:
         run, plan = find_unfinished(root, name)
         name = run.name
+    elif final is not None:
+        plan = final_plan(root, root.require_run(final))
     else:
         plan = Plan(data.name, sids_name, model, preset, model_settings, schedule)
     run = train_run(root, plan, launch.progress(), name=name, existing=existing, track=track)
     if launch.is_first():
-        console.note(f"Trained {run.name} ({run.path}). Measure it with: maskgr eval {run.name}")
+        measured = f"Measure it with: maskgr eval {run.name}"
+        if plan.final:
+            measured = f"It saw the items that eval tests on; {plan.final.of} was measured in its place."
+        console.note(f"Trained {run.name} ({run.path}). {measured}")
 
 
 def note_left_out(model: str, preset: str, settings: dict[str, Any]) -> None:

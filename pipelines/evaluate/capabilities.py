@@ -8,6 +8,7 @@ from pipelines.decode.config import CONFIDENCE, Decoding, options
 from pipelines.errors import UserError
 from pipelines.models.base import DigitModel, Recommender
 from pipelines.options import has_no_effect
+from pipelines.workspace import Run
 
 ALL_MODELS = frozenset({"beams", "exclude_seen", "retrieval"})  # settings that every model supports
 REASONS = {  # setting → why it has no effect on a model over semantic IDs that does not support it
@@ -63,6 +64,19 @@ def resolve_decoding(decoding: Decoding, model: Recommender, horizon: int = 1) -
     if model.uses_item_softmax and horizon == 1 and decoding.unmask_counts is None:
         nfe = nfe or 1
     return dataclasses.replace(decoding, retrieval=retrieval, unmask=order, nfe=nfe)
+
+
+def refuse_final(run: Run) -> None:
+    """Refuse to measure a final run.
+
+    Raises:
+        UserError: the run is a final run. The message names the run to measure in its place.
+    """
+    if final := run.read_config().get("final"):
+        raise UserError(
+            f"{run.name} is a final run: its training saw the items that eval tests on. "
+            f"Measure {final['of']} in its place: maskgr eval {final['of']}"
+        )
 
 
 def check_horizon(decoding: Decoding, model: Recommender, horizon: int) -> None:

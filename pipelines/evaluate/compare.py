@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipelines import artifacts
 from pipelines.artifacts import SCHEMAS
 from pipelines.errors import UserError
+from pipelines.evaluate.capabilities import refuse_final
 from pipelines.evaluate.config import CUTOFFS
 from pipelines.evaluate.metrics import (
     CELLS,
@@ -233,6 +234,7 @@ def check_comparable_runs(runs: Sequence[Run], horizon: int | None) -> None:
     """
     settings = []
     for run in runs:
+        refuse_final(run)
         config = run.read_config()
         trained_horizon = config.get("train", {}).get("horizon", 1)
         settings.append({"--dataset": config.get("dataset"), "--horizon": horizon or trained_horizon})

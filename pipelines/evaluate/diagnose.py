@@ -29,7 +29,7 @@ from pipelines.decode.config import ORDERS, Decoding, options
 from pipelines.decode.exhaustive import walk
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from pipelines.evaluate.capabilities import REASONS, unsupported
+from pipelines.evaluate.capabilities import REASONS, refuse_final, unsupported
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.recommend import batch_rows, pass_tokens, recommend, say_truncated
 from pipelines.models.base import DigitModel
@@ -112,6 +112,7 @@ def diagnose_run(
     """
     decoding, split, precision = config.decoding, config.split, config.precision
     _check_settings(config)
+    refuse_final(run)
     state = process_state()
     trained = load_run(workspace, run, state.device)
     _check_run(trained, decoding)

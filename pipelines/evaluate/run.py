@@ -20,7 +20,13 @@ from pipelines.data.splits import Split, histories, training
 from pipelines.decode.config import Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
-from pipelines.evaluate.capabilities import check_horizon, resolve_decoding, unsupported, without
+from pipelines.evaluate.capabilities import (
+    check_horizon,
+    refuse_final,
+    resolve_decoding,
+    unsupported,
+    without,
+)
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.describe import describe
 from pipelines.evaluate.metrics import metrics_table, ranks_table
@@ -75,6 +81,7 @@ def evaluate_run(
     Raises:
         UserError: the run or its data cannot be used, or the model does not support the decoding.
     """
+    refuse_final(run)
     state = process_state()
     trained = load_run(workspace, run, state.device)
     config = _resolved(config, trained, run, progress, among)

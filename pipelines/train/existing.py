@@ -7,7 +7,7 @@ from typing import Literal
 
 from pipelines import artifacts, typed_json
 from pipelines.errors import UserError
-from pipelines.train.plan import Plan
+from pipelines.train.plan import OPTIONAL, Plan
 from pipelines.workspace import Run, RunConfig, Workspace
 
 # Use of a run that exists: "keep" keeps a finished run and refuses an interrupted one, "resume" keeps a
@@ -60,7 +60,13 @@ def is_finished(run: Run, plan: Plan, inputs: dict[str, Path], existing: Existin
     if not run.config.exists():
         return False
     config = run.read_config()
-    changed = [key for key, value in plan.to_dict().items() if config.get(key) != value]
+    wanted = plan.to_dict()
+    changed = [key for key in dict.fromkeys((*wanted, *OPTIONAL)) if config.get(key) != wanted.get(key)]
+    final = config.get("final")
+    if plan.final and final and final["of"] == plan.final.of and final["weights"] != plan.final.weights:
+        raise UserError(
+            f"{run.path} was made from an earlier training of {final['of']}. Make it again with --force."
+        )
     if changed:
         raise UserError(
             f"{run.path} holds a run with other settings ({', '.join(changed)}). "

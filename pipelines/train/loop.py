@@ -38,15 +38,21 @@ class Trainer:
 
     Attributes:
         model: the model, wrapped by Accelerate.
+        last_step: step after which the training ends before its budget is used; None for its whole budget.
         micro_tokens: largest number of tokens in one forward pass.
         tokens_per_item: number of tokens that the transformer computes for an item.
         stop_signal: number of the signal that stopped the training; 0 if none did.
     """
 
     def __init__(
-        self, model: Recommender, batches: Batches, config: TrainConfig, accelerator: Accelerator
+        self,
+        model: Recommender,
+        batches: Batches,
+        config: TrainConfig,
+        accelerator: Accelerator,
+        last_step: int | None = None,
     ) -> None:
-        self.config, self.batches, self.accelerator = config, batches, accelerator
+        self.config, self.batches, self.accelerator, self.last_step = config, batches, accelerator, last_step
         self.state = State()
         self.stop_signal = 0
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
@@ -75,9 +81,14 @@ class Trainer:
             by_time = state.seconds / max(1e-9, config.minutes * 60 - self._validation_seconds)
         return min(1.0, self._max_over_processes(max(by_steps, by_time)))
 
+    @property
+    def done_fraction(self) -> float:
+        """Fraction of the training that is done, 0 to 1."""
+        return min(1.0, self.state.step / self.last_step) if self.last_step else self.budget_fraction
+
     def fit(
         self,
-        validate: Callable[[], float],
+        validate: Callable[[], float] | None,
         checkpoint: Callable[[bool], None],
         progress: Progress,
         should_prune: Callable[[int, float], bool] | None = None,
@@ -85,7 +96,8 @@ class Trainer:
         """Train until the steps or minutes are used, or until `patience` validations in a row were no better.
 
         Args:
-            validate: computes the Recall@10 of the model.
+            validate: computes the Recall@10 of the model; None if there is nothing to validate on, so that
+                the last weights count as the best.
             checkpoint: saves the training; its argument is True if the weights are the best so far.
             progress: receives messages and progress.
             should_prune: called after each validation with its number and its Recall@10; True ends the
@@ -102,35 +114,33 @@ class Trainer:
         progress_total = 1000
         self._counted_until = time.monotonic()
         losses: list[Tensor] = []  # of the steps since the last record
-        pace = Pace(self.config)
+        pace = Pace(self.last_step or self.config.steps, self.config.minutes)
         with progress.task("Training", total=progress_total) as task, stop_signals() as received:
             for step, windows, rows in self.batches.steps(self.state.step):
                 loss, tokens = self.training_step(step, windows, rows)
                 losses.append(loss)
                 self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
                 self._count_seconds()
-                budget_fraction = self.budget_fraction
+                done = self.done_fraction
                 self.stop_signal = int(self._max_over_processes(float(max(received, default=0))))
                 next_validation = min(1.0, (self.state.validated + 1) / self.config.validations)
-                validation_is_due = budget_fraction >= next_validation
+                validation_is_due = done >= next_validation
                 if validation_is_due or self.stop_signal:
                     self._check_finite(losses)
-                if self.state.step % RECORD_EVERY == 0 or step == 0 or budget_fraction >= 1:
-                    self._record(losses, budget_fraction)
-                    task.update(
-                        budget_fraction * progress_total, note=self.state.summary(self.budget_fraction)
-                    )
+                if self.state.step % RECORD_EVERY == 0 or step == 0 or done >= 1:
+                    self._record(losses)
+                    task.update(done * progress_total, note=self.state.summary(self.done_fraction))
                 if estimate := pace.estimate(self.state.step, self.state.seconds):
                     progress.say(estimate)
                 if self.stop_signal:
                     checkpoint(False)
                     return False
                 if validation_is_due:
-                    is_best = self.validate(validate)
+                    is_best = self.validate(validate) if validate else self._pass_validation(done)
                     self._count_seconds()
                     checkpoint(is_best)
-                    progress.say(self.state.summary(self.budget_fraction))
-                    if self._is_finished(budget_fraction, progress, should_prune):
+                    progress.say(self.state.summary(self.done_fraction))
+                    if self._is_finished(done, progress, should_prune):
                         return True
         return True
 
@@ -223,12 +233,17 @@ class Trainer:
         self._validation_seconds = time.monotonic() - started
         return is_best
 
+    def _pass_validation(self, done: float) -> bool:
+        """Count a validation that does not take place, and return True at the end of the training."""
+        self.state.validated += 1
+        return done >= 1
+
     def _count_seconds(self) -> None:
         now = time.monotonic()
         self.state.seconds += now - self._counted_until
         self._counted_until = now
 
-    def _record(self, losses: list[Tensor], budget_fraction: float) -> None:
+    def _record(self, losses: list[Tensor]) -> None:
         """Record the mean loss of the steps since the last record, and clear `losses`.
 
         The steps in between do not wait for the device; this method does.
@@ -236,7 +251,7 @@ class Trainer:
         state = self.state
         values = {
             "loss": math.fsum(self._finite_losses(losses)) / len(losses),
-            "learning_rate": learning_rate(self.config, budget_fraction),
+            "learning_rate": learning_rate(self.config, self.budget_fraction),
             "seconds": state.seconds,
             "tokens": float(state.tokens),
         }
@@ -269,13 +284,13 @@ class Trainer:
 
     def _is_finished(
         self,
-        budget_fraction: float,
+        done: float,
         progress: Progress,
         should_prune: Callable[[int, float], bool] | None,
     ) -> bool:
         """Return True if the training ends after the last validation, and report why."""
         state, patience = self.state, self.config.patience
-        if budget_fraction >= 1:
+        if done >= 1:
             self._report_rising(progress)
             return True
         if patience and state.since_best >= patience:

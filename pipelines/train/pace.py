@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pipelines import artifacts
-from pipelines.train.config import TrainConfig
 
 STEPS = 20  # steps that the estimate is made from,
 SECONDS = 10.0  # or as many steps as take this long, at least two
@@ -15,10 +14,15 @@ class Pace:
     The first step is not counted, because its setup takes time that other steps do not take.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, steps: int | None, minutes: float | None) -> None:
+        """
+        Args:
+            steps: number of steps of the training; None if minutes alone end it.
+            minutes: bound on its minutes; None for none.
+        """
+        self.steps, self.minutes = steps, minutes
         self._first: tuple[int, float] | None = None
-        self._is_done = config.steps is None
+        self._is_done = False
 
     def estimate(self, step: int, seconds: float) -> str | None:
         """Return a line about the remaining time at the first step that allows an estimate, else None.
@@ -29,18 +33,15 @@ class Pace:
         """
         first_step, first_seconds = self._first = self._first or (step, seconds)
         done, taken = step - first_step, seconds - first_seconds
-        if (
-            self._is_done
-            or self.config.steps is None
-            or not (done >= STEPS or (done >= 2 and taken >= SECONDS))
-        ):
+        enough = done >= STEPS or (done >= 2 and taken >= SECONDS)
+        if self._is_done or self.steps is None or not enough:
             return None
         self._is_done = True
-        remaining, per_step, minutes = self.config.steps - step, taken / done, self.config.minutes
+        remaining, per_step, minutes = self.steps - step, taken / done, self.minutes
         where = f"on this machine ({artifacts.machine()}), validation not counted"
         if minutes is not None and remaining * per_step > minutes * 60 - seconds:
             fit = step + int(max(0.0, minutes * 60 - seconds) / max(per_step, 1e-9))
-            return f"About {fit:,} of {self.config.steps:,} steps fit into --minutes {minutes:g} {where}."
+            return f"About {fit:,} of {self.steps:,} steps fit into --minutes {minutes:g} {where}."
         return f"About {format_duration(remaining * per_step)} for {remaining:,} steps {where}."
 
 

@@ -15,6 +15,23 @@ from pipelines.models.registry import model_config
 from pipelines.train.config import TrainConfig
 from pipelines.workspace import RunConfig
 
+OPTIONAL = ("final",)  # parts of a plan that are left out of its JSON values where they are not set
+
+
+@dataclass(frozen=True)
+class Final:
+    """Training on whole sequences, with the recipe of a run that was validated.
+
+    Attributes:
+        of: name of that run.
+        weights: sha256 of its weights.
+        steps: number of steps after which the training ends: those of its best validation.
+    """
+
+    of: str
+    weights: str
+    steps: int
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -27,6 +44,7 @@ class Plan:
         preset: name of the preset that the settings are based on.
         model_settings: hyperparameters of the model.
         train: hyperparameters of training.
+        final: what makes the run a final run; None for a run that is validated.
 
     Raises:
         UserError: The hyperparameters of the model and of training exclude each other.
@@ -38,6 +56,7 @@ class Plan:
     preset: str
     model_settings: ModelConfig
     train: TrainConfig
+    final: Final | None = None
 
     def __post_init__(self) -> None:
         self.model_settings.check_horizon(self.train.horizon)
@@ -49,13 +68,19 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Default name of the run: data set, model, preset, and a digest of all settings."""
-        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        """Default name of the run: data set, model, preset, and a digest of all settings.
+
+        A run that is made from another run has that run's name with "-final".
+        """
+        if self.final:
+            return f"{self.final.of}-final"
+        digest = hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
         return f"{self.dataset[:64]}-{self.model}-{self.preset}-{digest[:6]}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Return the plan as JSON values, without the parts that are not set."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}
 
     @staticmethod
     def from_dict(config: RunConfig) -> Plan:
@@ -67,7 +92,13 @@ class Plan:
         """
         typed_json.check(config["train"], TrainConfig, "train")
         model_settings = model_config(config["model"], config["model_settings"])
-        train = TrainConfig(**config["train"])
+        final = config.get("final")
         return Plan(
-            config["dataset"], config["sids"], config["model"], config["preset"], model_settings, train
+            dataset=config["dataset"],
+            sids=config["sids"],
+            model=config["model"],
+            preset=config["preset"],
+            model_settings=model_settings,
+            train=TrainConfig(**config["train"]),
+            final=Final(**final) if final else None,
         )

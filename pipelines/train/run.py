@@ -103,18 +103,23 @@ def _train(
     trainer = _build_trainer(plan, catalogue, sequences, accelerator, progress)
     items = digests_of_items(catalogue, dataset, catalogue.items)
     writer = RunWriter(run, plan, inputs, trainer, items)
-    validator = Validator(trainer, sequences, catalogue)
+    validator = None if plan.final else Validator(trainer, sequences, catalogue)
     if existing == "resume" and run.state.exists():
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
     else:
         writer.delete_earlier()
     announce(run, trainer, validator, progress)
+    if plan.final:
+        progress.say(
+            f"Whole sequences, no validation: it ends after step {plan.final.steps:,}, the best of "
+            f"{plan.final.of}."
+        )
     if track:
         start_tracker(accelerator, plan)
     writer.write_config("running")
     try:
-        finished = trainer.fit(validator.recall, writer.save, progress, should_prune)
+        finished = trainer.fit(validator.recall if validator else None, writer.save, progress, should_prune)
     except TrainingDiverged as error:
         writer.save_diverged()
         raise TrainingDiverged(_diverged(run, trainer, str(error))) from None
@@ -138,7 +143,7 @@ def _build_trainer(
     torch.manual_seed(config.seed)
     model = loading.build(plan.model_settings, catalogue)
     model.start(catalogue)
-    train_sequences = training(sequences, config.horizon)
+    train_sequences = sequences if plan.final else training(sequences, config.horizon)
     if config.drop_items:
         total = len(train_sequences.items)
         train_sequences = drop_random_items(train_sequences, config.drop_items, config.seed)
@@ -152,10 +157,10 @@ def _build_trainer(
         horizon=config.horizon,
         last_only=config.windows == "last",
     )
-    return Trainer(model, batches, config, accelerator)
+    return Trainer(model, batches, config, accelerator, plan.final.steps if plan.final else None)
 
 
-def announce(run: Run, trainer: Trainer, validator: Validator, progress: Progress) -> None:
+def announce(run: Run, trainer: Trainer, validator: Validator | None, progress: Progress) -> None:
     """Report the model's size, the device, the training data and the validation."""
     accelerator, batches = trainer.accelerator, trainer.batches
     parameters = sum(parameter.numel() for parameter in trainer.unwrapped_model.parameters())
@@ -175,10 +180,11 @@ def announce(run: Run, trainer: Trainer, validator: Validator, progress: Progres
             f"{truncated:,} users have more than {batches.max_items} items: trained on {windows}, "
             "validated on the last items."
         )
-    progress.say(
-        f"Validation Recall@10 on {len(validator.split):,} of {validator.all_users:,} users, "
-        f"{validator.decoding.name}."
-    )
+    if validator:
+        progress.say(
+            f"Validation Recall@10 on {len(validator.split):,} of {validator.all_users:,} users, "
+            f"{validator.decoding.name}."
+        )
 
 
 def _say_finished(run: Run, progress: Progress) -> None:

@@ -183,8 +183,7 @@ def test_the_last_items_mean_nothing_where_each_ends_a_window(sids: str) -> None
 
 def test_the_first_steps_tell_the_time() -> None:
     """The first step is left out; twenty tell it, or those of ten seconds, and never fewer than two."""
-    config = TrainConfig(steps=1000)
-    quick, slow = Pace(config), Pace(config)
+    quick, slow = Pace(1000, None), Pace(1000, None)
     said = [quick.estimate(step, 100.0 + 0.5 * step) for step in range(1, 1000)]
     assert [number for number, line in enumerate(said, start=1) if line] == [1 + pace.STEPS]
     assert (
@@ -194,7 +193,7 @@ def test_the_first_steps_tell_the_time() -> None:
     said = [slow.estimate(step, 3600.0 * step) for step in range(301, 310)]
     assert [bool(line) for line in said] == [False, False, True] + [False] * 6
     assert said[2].startswith("About 29 days for 697 steps")
-    assert Pace(TrainConfig(minutes=5)).estimate(500, 100.0) is None
+    assert Pace(None, 5).estimate(500, 100.0) is None
 
 
 @pytest.mark.parametrize(
