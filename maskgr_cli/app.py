@@ -1,4 +1,4 @@
-"""The `maskgr` program: it registers the commands and turns errors into one message and an exit code.
+"""The `maskgr` program: it turns errors into one message and an exit code.
 
 No module that is slow to import is imported here or at the top of a command's file, so that `maskgr --help`
 answers at once.
@@ -14,34 +14,23 @@ from typing import Annotated
 
 import typer
 
-from maskgr_cli import console, signals
+from maskgr_cli import signals
 from maskgr_cli.arguments import Arguments
-from maskgr_cli.commands import (
-    ablate,
-    download,
-    embed,
-    eval,
-    import_,
-    presets,
-    show,
-    tokenize,
-    train,
-    tune,
-)
 from pipelines import __version__
 from pipelines.errors import TrainingDiverged, UserError
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # full, over quota, read-only
+WIDEST = 10_000  # columns of a help text; it is as wide as the terminal
 
 app = typer.Typer(
     name="maskgr",
     cls=Arguments,
     help="Generative recommendation by masked diffusion over semantic IDs (MaskGR, arXiv 2511.23021).",
     no_args_is_help=True,
-    rich_markup_mode="markdown",  # Rich markup would remove "[default: …]" from help texts
+    rich_markup_mode=None,  # see `lazy`
     add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
 )
 
 
@@ -60,10 +49,6 @@ def _root(
 ) -> None:
     if debug:
         os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus inherit it
-
-
-for command in (download, import_, embed, tokenize, presets, train, tune, eval, ablate, show):
-    command.register(app)
 
 
 def main() -> None:
@@ -93,6 +78,8 @@ def _run() -> int:
             return 1  # a library turned the signal into this exception
         if os.environ.get("MASKGR_DEBUG"):
             raise
+        from maskgr_cli import console
+
         if isinstance(error, (UserError, TrainingDiverged)):
             console.error(str(error))
             return 2 if isinstance(error, UserError) else 1

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from maskgr_cli.lazy import lazy_commands
 from pipelines.errors import UserError
 from pipelines.options import printable
 
@@ -22,6 +23,9 @@ class Arguments(TyperGroup):
     The group refuses arguments that are invalid for every option. It escapes control characters in messages
     that repeat an argument.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": lazy_commands()})
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Check the whole command line, then parse the part of the group; each command parses its own part
@@ -39,6 +43,11 @@ class Arguments(TyperGroup):
                 raise UserError(f"{named} is empty. Give it a value or leave it out.")
             if len(value) > MAX_LENGTH or "\0" in value:
                 raise UserError(f"{named} must be text of at most {MAX_LENGTH:,} characters without NUL.")
+        for parameter in self.get_params(
+            ctx
+        ):  # Typer would load pydantic to convert the None of a flag to None
+            if getattr(parameter, "is_flag", False) and parameter.default is None:
+                parameter.default = False
         return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,47 +7,52 @@ that a terminal would interpret (escape sequences, control characters, writing d
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import (
-    Progress as Bars,
-)
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from pipelines.options import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.text import Text
 
 # Environment variable of processes that `launch.relaunch` starts: the folder for their error messages.
 WORKER_ERRORS = "MASKGR_WORKER_ERRORS"
 FILE_WIDTH = 160  # columns of a table in a file or a pipe
 
 
+@functools.cache
+def out() -> Console:
+    """Return the console of results, standard output."""
+    console = _console()
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
+    return console
+
+
+@functools.cache
+def err() -> Console:
+    """Return the console of progress, notes and errors, standard error."""
+    return _console(stderr=True, soft_wrap=True)
+
+
 def _console(stderr: bool = False, soft_wrap: bool = False) -> Console:
     """Return a console that prints brackets and colons as they are: names and paths may contain them."""
+    from rich.console import Console  # a help text needs none of Rich
+
     return Console(highlight=False, markup=False, emoji=False, stderr=stderr, soft_wrap=soft_wrap)
 
 
-out = _console()
-if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-    out.width = FILE_WIDTH
-err = _console(stderr=True, soft_wrap=True)
+def _text(text: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(text)
 
 
 def error(message: str) -> None:
@@ -59,21 +64,23 @@ def error(message: str) -> None:
     if folder := os.environ.get(WORKER_ERRORS):
         Path(folder, os.environ["RANK"]).write_text(message, encoding="utf-8")
         return
-    err.print(Text.assemble(("error: ", "bold red"), printable(message)))
+    err().print(_text().append("error: ", "bold red").append(printable(message)))
 
 
 def note(message: str) -> None:
     """Print a line about an action or a choice."""
-    err.print(Text(printable(message)))
+    err().print(_text(printable(message)))
 
 
 def result(text: str) -> None:
     """Print lines of a command's result."""
-    out.print(Text(printable(text, lines=True)), soft_wrap=True)
+    out().print(_text(printable(text, lines=True)), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
     """Print a table: the first column left-aligned, the others right-aligned, None as "—"."""
+    from rich.table import Table
+
     grid = Table(
         title=_cell(title), caption=_cell(caption) or None, title_justify="left", caption_justify="left"
     )
@@ -81,7 +88,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
         grid.add_column(_cell(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         grid.add_row(*map(_cell, row))
-    out.print(grid)
+    out().print(grid)
 
 
 def _cell(value: object) -> str:
@@ -89,7 +96,7 @@ def _cell(value: object) -> str:
 
 
 class _Task:
-    def __init__(self, bars: Bars, task: TaskID) -> None:
+    def __init__(self, bars: Progress, task: TaskID) -> None:
         self._bars, self._task = bars, task
 
     def update(self, completed: float, note: str = "") -> None:
@@ -107,19 +114,21 @@ class RichProgress:
 
     @contextmanager
     def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[_Task]:
+        from rich import progress as rich
+
         amounts: list[ProgressColumn] = (
-            [DownloadColumn(), TransferSpeedColumn()]
+            [rich.DownloadColumn(), rich.TransferSpeedColumn()]
             if unit == "bytes"
-            else [MofNCompleteColumn(), TextColumn(unit, markup=False)]
+            else [rich.MofNCompleteColumn(), rich.TextColumn(unit, markup=False)]
         )
         columns = [
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            rich.SpinnerColumn(),
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(bar_width=24),
             *amounts,
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            rich.TimeElapsedColumn(),
+            rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[note]}", markup=False),
         ]
-        with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        with rich.Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bars:
             yield _Task(bars, bars.add_task(printable(description), total=total, note=""))

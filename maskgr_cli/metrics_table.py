@@ -51,7 +51,7 @@ def show_metrics(tables: list[tuple[str, pa.Table]], title: str, caption: str = 
 
     transposed = [list(column) for column in zip(*grid(" "), strict=True)]
     layouts = [grid(" "), grid("\n"), transposed]  # from wide to narrow
-    columns, *body = next((layout for layout in layouts if _width(layout) <= console.out.width), transposed)
+    columns, *body = next((layout for layout in layouts if _width(layout) <= console.out().width), transposed)
     users = " / ".join(dict.fromkeys(f"{table['users'][0].as_py():,}" for _, table in tables))
     notes = [caption] * bool(caption) + [f"{users} users", "percent, ± half the 95 % bootstrap interval"]
     console.table(title, columns, body, " · ".join(notes))

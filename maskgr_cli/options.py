@@ -13,9 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.errors import UserError
-from pipelines.evaluate.config import SPLITS
 from pipelines.names import checked_name
-from pipelines.options import check_choice, check_number, flag_of
+from pipelines.options import check_number, flag_of
 
 
 def checked(flag: str, help: str, check: Callable[..., None], *bounds: Any, **shown: Any) -> Any:
@@ -50,10 +49,6 @@ WorkspaceOption = Annotated[
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Data set.", show_default="the one last downloaded or imported"),
-]
-SplitOption = Annotated[
-    str,
-    checked("--split", "Split: users' last items (test) or those before (validation).", check_choice, SPLITS),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even if it is up to date.")]
 GpusOption = Annotated[

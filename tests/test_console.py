@@ -29,7 +29,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
         emoji=False,
         color_system=None,
     )
-    monkeypatch.setattr(console, "err", fake)
+    monkeypatch.setattr(console, "err", lambda: fake)
     return screen
 
 

@@ -24,7 +24,7 @@ def metrics(cutoffs: list[int], value: float = 0.04312, users: int = 22363) -> p
 def shown(
     width: int, rows: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> list[list[str]]:
-    monkeypatch.setattr(console.out, "width", width)
+    monkeypatch.setattr(console.out(), "width", width)
     show_metrics(rows, "Beauty", "test split")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].strip() == "Beauty"

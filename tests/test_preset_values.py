@@ -15,7 +15,9 @@ from pipelines.train.configure import preset_values
 
 
 def shown(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "400"}, catch_exceptions=False)
+    result = CliRunner().invoke(
+        app, list(arguments), env={"COLUMNS": "400"}, catch_exceptions=False, terminal_width=400
+    )
     assert result.exit_code == 0
     return re.sub(r"\x1b\[[0-9;]*m", "", result.output)
 

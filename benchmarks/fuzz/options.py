@@ -21,6 +21,8 @@ import typer
 import maskgr_cli.app
 from benchmarks.fuzz.counts import Counts
 from maskgr_cli.app import app
+from maskgr_cli.commands import COMMANDS
+from maskgr_cli.lazy import registered
 from pipelines.ablate.options import STAGE_OPTIONS
 from pipelines.models.registry import MODELS
 
@@ -162,7 +164,8 @@ class Option:
 def all_options() -> list[Option]:
     """Return every option and argument of every command that takes a value."""
     options = []
-    for command in app.registered_commands:
+    modules = dict.fromkeys(module for module, _ in COMMANDS.values())
+    for command in (command for module in modules for command in registered(module).registered_commands):
         assert command.callback
         name = command.name or command.callback.__name__
         for parameter in inspect.signature(command.callback, eval_str=True).parameters.values():

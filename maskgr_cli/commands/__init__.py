@@ -1,0 +1,26 @@
+"""Commands of the program by name. A command's module is imported only where the command is used."""
+
+from __future__ import annotations
+
+# Name of a command, in the order of the pipeline → its module in this package, and the line about it in
+# `maskgr --help`, with which the docstring of the command begins. The function `register` of the module adds
+# the command to a Typer app.
+COMMANDS = {
+    "download": ("download", "Download a public data set and turn it into user sequences."),
+    "import": ("import_", "Make a data set of your own interactions and items."),
+    "embed": ("embed", "Turn item texts into embeddings, with LSA or any Hugging Face encoder."),
+    "tokenize": ("tokenize", "Turn item embeddings into semantic IDs and print their quality report."),
+    "presets": (
+        "presets",
+        "List all options that the training of a model reads, with their values in each preset.",
+    ),
+    "train": ("train", "Train a model. Missing semantic IDs are made first."),
+    "tune": ("tune", "Search for the best hyperparameters on the validation users."),
+    "eval": ("eval", "Decode the next item of every user, print Recall and NDCG, and compare runs."),
+    "ablate": ("ablate", "Train and evaluate every combination of options, and write a report."),
+    "report": ("ablate", "Join the reports of all grids of the workspace into one page."),
+    "show": (
+        "show",
+        "List data sets, embeddings, SIDs and runs with their main metrics, and why they are stale.",
+    ),
+}

@@ -19,13 +19,14 @@ import typer
 from maskgr_cli import console, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.commands.train import EmbeddingOption
-from maskgr_cli.options import SplitOption, WorkspaceOption, check_name, checked, swept_options
+from maskgr_cli.options import WorkspaceOption, check_name, checked, swept_options
 from pipelines.ablate.grid import Cell, GridSettings, cells
 from pipelines.ablate.metrics import find_metric
 from pipelines.ablate.options import STAGE_OPTIONS, parse_values
 from pipelines.ablate.recipe import BUDGETS, Recipe, System
 from pipelines.ablate.recipe_file import load, names
 from pipelines.errors import UserError
+from pipelines.evaluate.config import SPLITS
 from pipelines.models.registry import MODELS
 from pipelines.options import check_choice, check_number, has_no_effect
 from pipelines.workspace import Workspace
@@ -71,6 +72,10 @@ SeedsOption = Annotated[
     checked(
         "--seeds", "Number of seeds of every run.", check_number, 1, 1000, show_default="1, or the recipe's"
     ),
+]
+SplitOption = Annotated[
+    str,
+    checked("--split", "Split: users' last items (test) or those before (validation).", check_choice, SPLITS),
 ]
 JobsOption = Annotated[
     int,
