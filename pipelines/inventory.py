@@ -67,6 +67,7 @@ class DatasetView:
     Attributes:
         current: True for the data set that commands use if none is named.
         interactions: number of interactions in the sequences.
+        external: evaluations of external lists, by name.
         stale: reason why the data set is stale; None if it is up to date.
 
     Sizes are None if a file cannot be read.
@@ -79,15 +80,16 @@ class DatasetView:
     interactions: int | None
     embeddings: list[EmbeddingsView]
     sids: list[SidsView]
+    external: list[EvaluationView]
     stale: str | None
 
 
 @dataclass(frozen=True)
 class EvaluationView:
-    """One evaluation of a run.
+    """One evaluation of a run or of external lists.
 
     Attributes:
-        name: name of the decoding.
+        name: name of the decoding, or of the lists and the decoding.
         users: number of users; None if the metrics cannot be read.
         metrics: (metric, k) → value as a fraction.
         stale: reason why the evaluation is stale; None if it is up to date.
@@ -229,6 +231,10 @@ def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetV
         interactions=sequences and _count_values(sequences, "items"),
         embeddings=[_embeddings(path, staleness) for path in dataset.all_embeddings],
         sids=[_sids(dataset, path, staleness) for path in dataset.all_sids],
+        external=[
+            _evaluation(folder, f"{folder.parent.name}/{folder.name}", staleness)
+            for folder in dataset.all_external
+        ],
         stale=staleness(dataset.items) or staleness(dataset.sequences),
     )
 
@@ -274,7 +280,7 @@ def _collisions(report: Path, sids: Path) -> int | None:
 
 
 def _run(run: Run, staleness: _Staleness) -> RunView:
-    evaluations = [_evaluation(folder, staleness) for folder in run.evaluations]
+    evaluations = [_evaluation(folder, folder.name, staleness) for folder in run.evaluations]
     try:
         config = run.read_config()
         return RunView(run.name, config, evaluations, staleness.run(config))
@@ -284,18 +290,14 @@ def _run(run: Run, staleness: _Staleness) -> RunView:
         return RunView(run.name, {}, evaluations, f"{run.config.name} is not readable")
 
 
-def _evaluation(folder: Path, staleness: _Staleness) -> EvaluationView:
+def _evaluation(folder: Path, name: str, staleness: _Staleness) -> EvaluationView:
     path = folder / "metrics.parquet"
     try:
         rows = artifacts.read(path, "metrics").to_pylist()
     except UserError:
-        return EvaluationView(folder.name, None, {}, f"{path.name} is not readable")
-    return EvaluationView(
-        folder.name,
-        rows[0]["users"],
-        {(row["metric"], row["k"]): row["value"] for row in rows},
-        staleness(path),
-    )
+        return EvaluationView(name, None, {}, f"{path.name} is not readable")
+    metrics = {(row["metric"], row["k"]): row["value"] for row in rows}
+    return EvaluationView(name, rows[0]["users"], metrics, staleness(path))
 
 
 def _metadata(path: Path) -> pq.FileMetaData | None:

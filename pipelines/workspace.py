@@ -18,6 +18,8 @@ from pipelines.names import checked_name, is_name
 
 ENVIRONMENT = "MASKGR_WORKSPACE"
 
+# Patterns of the folders in which files are moved into place together, see `durable.together`.
+INSTALLED = ("datasets", "datasets/*", "datasets/*/external/*", "runs", "runs/*/eval", "reports")
 # Path in the workspace → content. Names in capitals stand for names that vary.
 LAYOUT = {
     "workspace.json": "format of the workspace, and the data set last downloaded or imported",
@@ -27,6 +29,7 @@ LAYOUT = {
     "datasets/NAME/sequences.parquet": "items of each user in order of time",
     "datasets/NAME/embeddings/E.parquet": "one vector per item",
     "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.quality.parquet is its quality report",
+    "datasets/NAME/external/L/DECODING/": "ranks, recommendations and metrics of another program's lists",
     "runs/RUN/": "config.json, model.safetensors, history.parquet, state.safetensors (to resume)",
     "runs/.RUN.anew/": "the same files of a repeated training that replaces the run when it is finished",
     "runs/RUN/eval/DECODING/": "ranks.parquet, recommendations.parquet, metrics.parquet",
@@ -79,6 +82,15 @@ class Dataset:
     def quality(self, sids: str) -> Path:
         """Return the path of the quality report of semantic IDs."""
         return self.path / "sids" / f"{checked_name(sids)}.quality.parquet"
+
+    def external(self, name: str) -> Path:
+        """Return the folder of the evaluations of external lists, which need not exist."""
+        return self.path / "external" / checked_name(name)
+
+    @property
+    def all_external(self) -> list[Path]:
+        """Folders of all evaluations of external lists, sorted by name."""
+        return sorted(path.parent for path in (self.path / "external").glob("[!.]*/[!.]*/metrics.parquet"))
 
     @property
     def all_embeddings(self) -> list[Path]:
@@ -209,7 +221,14 @@ class Workspace:
         workspace = Workspace(root)
         refuse_newer_format(workspace.config)
         with suppress(OSError):  # a workspace without write permission
-            for pattern in ("datasets", "datasets/*", "runs", "runs/*/eval", "reports"):
+            for pattern in (
+                "datasets",
+                "datasets/*",
+                "datasets/*/external/*",
+                "runs",
+                "runs/*/eval",
+                "reports",
+            ):
                 for folder in root.glob(pattern):
                     finish_installs(folder)
         return workspace

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskgr_cli import console, launch
+from maskgr_cli import console, external_lists, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
+from pipelines.external.config import ExternalConfig
+from pipelines.options import has_no_effect
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
 
 
-@config_options(Decoding, EvalConfig)
+@config_options(Decoding, EvalConfig, ExternalConfig)
 def evaluate(
     settings: dict[str, Any],
     names: Annotated[
@@ -41,10 +43,20 @@ def evaluate(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Decode the next item of every user, print Recall and NDCG, and compare runs."""
-    config = _config(settings)
+    """Decode the next item of every user, print Recall and NDCG, and compare runs.
+
+    --recommendations measures the lists of another program in the same way.
+    """
+    config, external = _configs(settings)
     store = Workspace.find(workspace)
-    runs = _runs(store, names or [])
+    if external.recommendations and not names:
+        given = {"--diagnose": diagnose, "--gpus": gpus, "--processes": processes, "--force": force}
+        external_lists.refuse_options_of_runs(config, given)
+        runs = []
+    else:
+        runs = _runs(store, names or [])
+    if external.recommendations and diagnose:
+        raise has_no_effect(["--recommendations"], "--diagnose", "which looks into a model")
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -57,22 +69,31 @@ def evaluate(
 
     check_comparable_runs(runs, config.horizon)
     progress = launch.progress()
+    lists = None
+    if external.recommendations:
+        dataset = external_lists.dataset_of(external, store, runs)
+        config, lists = external_lists.read(external, dataset, config, progress)
     evaluations: dict[str, Evaluation] = {}
     for run in runs:
         if len(runs) > 1:
             progress.say(f"Run: {run.name}")
         evaluations[run.name] = evaluate_run(store, run, config, progress, force=force, among=len(runs) > 1)
-    if launch.is_first():
-        _show(store, config.split, evaluations)
+    if not launch.is_first():
+        return
+    if lists:
+        from pipelines.evaluate.external import evaluate_lists
+
+        evaluations[external.result] = evaluate_lists(dataset, external.result, lists, config, progress)
+    _show(store, config.split, evaluations)
 
 
-def _config(settings: dict[str, Any]) -> EvalConfig:
-    """Return the configuration of an evaluation from the options given."""
-    of_decoding = {field.name for field in dataclasses.fields(Decoding)}
-    decoding = Decoding(**{name: value for name, value in settings.items() if name in of_decoding})
-    return EvalConfig(
-        decoding, **{name: value for name, value in settings.items() if name not in of_decoding}
+def _configs(settings: dict[str, Any]) -> tuple[EvalConfig, ExternalConfig]:
+    """Return the configurations of an evaluation and of external lists from the options given."""
+    decoding, evaluation, external = (
+        {field.name: settings[field.name] for field in dataclasses.fields(config) if field.name in settings}
+        for config in (Decoding, EvalConfig, ExternalConfig)
     )
+    return EvalConfig(Decoding(**decoding), **evaluation), ExternalConfig(**external)
 
 
 def _runs(store: Workspace, names: list[str]) -> list[Run]:

@@ -13,7 +13,7 @@ from maskgr_cli.options import WorkspaceOption
 from pipelines.workspace import Run, RunConfig, Workspace
 
 if TYPE_CHECKING:
-    from pipelines.inventory import DatasetView, RunView
+    from pipelines.inventory import DatasetView, EvaluationView, RunView
 
 
 def register(app: typer.Typer) -> None:
@@ -86,6 +86,11 @@ def _show_datasets(datasets: list[DatasetView]) -> None:
             for s in d.sids
         ],
     )
+    _table(
+        "External lists (percent)",
+        ["data set", "lists", "users", "R@10", "N@10"],
+        [(d.name, *_metrics(e)) for d in datasets for e in d.external],
+    )
 
 
 def _show_runs(runs: list[RunView]) -> None:
@@ -106,18 +111,19 @@ def _show_runs(runs: list[RunView]) -> None:
     _table(
         "Evaluations (percent)",
         ["run", "decoding", "users", "R@10", "N@10"],
-        [
-            (
-                r.name,
-                e.name,
-                _count(e.users),
-                _percent(e.metrics.get(("recall", 10))),
-                _percent(e.metrics.get(("ndcg", 10))),
-                e.stale,
-            )
-            for r in runs
-            for e in r.evaluations
-        ],
+        [(r.name, *_metrics(e)) for r in runs for e in r.evaluations],
+    )
+
+
+def _metrics(evaluation: EvaluationView) -> tuple[object, ...]:
+    """Return the name of an evaluation, its users and main metrics, and why it is stale."""
+    recall, ndcg = (evaluation.metrics.get((metric, 10)) for metric in ("recall", "ndcg"))
+    return (
+        evaluation.name,
+        _count(evaluation.users),
+        _percent(recall),
+        _percent(ndcg),
+        evaluation.stale,
     )
 
 

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.data.sequences import Sequences
 from pipelines.data.splits import Split
+from pipelines.evaluate.metrics import metrics_table, ranks_table
 
 CELLS = 1 << 22  # entries of the mask of users × candidates held at once
+
+
+def measure_popularity(
+    training: Sequences, split: Split, n_items: int, k: int, exclude_seen: bool
+) -> pa.Table:
+    """Measure the most popular items, the same at each position of the horizon.
+
+    See `recommend_popular` for the arguments.
+
+    Returns:
+        Artifact of kind "metrics".
+    """
+    popular = recommend_popular(training, split, n_items, k, exclude_seen)  # [B, K]
+    none = np.zeros(len(split), np.int32)
+    repeated = np.repeat(popular[:, :, None], split.horizon, axis=2)  # [B, K, k]
+    return metrics_table(ranks_table(split, repeated, none, none), k)
 
 
 def recommend_popular(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from accelerate import PartialState
 
@@ -29,8 +28,7 @@ from pipelines.evaluate.capabilities import (
 )
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.describe import describe
-from pipelines.evaluate.metrics import metrics_table, ranks_table
-from pipelines.evaluate.popularity import recommend_popular
+from pipelines.evaluate.popularity import measure_popularity
 from pipelines.evaluate.recommend import recommend, say_truncated
 from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.models.base import DigitModel
@@ -95,7 +93,14 @@ def evaluate_run(
     else:
         _evaluate(trained, users, config, state, progress, folder, recorded)
     metrics = read_metrics(folder)
-    popularity = _popularity(training(sequences, trained.horizon), users, trained, config.decoding)
+    decoding = config.decoding
+    popularity = measure_popularity(
+        training(sequences, trained.horizon),
+        users,
+        trained.catalogue.items,
+        decoding.beams,
+        decoding.exclude_seen,
+    )
     return Evaluation(folder, describe(trained, config.decoding), metrics, popularity)
 
 
@@ -139,14 +144,6 @@ def _recorded(config: EvalConfig, trained: TrainedRun, run: Run) -> dict[str, An
         "horizon": trained.horizon,
         "unmasked": unmasked,
     }
-
-
-def _popularity(train: Any, users: Split, trained: TrainedRun, decoding: Decoding) -> pa.Table:
-    """Measure the most popular items, the same at each of the k places."""
-    popular = recommend_popular(train, users, trained.catalogue.items, decoding.beams, decoding.exclude_seen)
-    none = np.zeros(len(users), np.int32)
-    repeated = np.repeat(popular[:, :, None], users.horizon, axis=2)  # [B, K, k]
-    return metrics_table(ranks_table(users, repeated, none, none), decoding.beams)
 
 
 def _evaluate(
