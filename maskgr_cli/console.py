@@ -77,15 +77,24 @@ def result(text: str) -> None:
     out().print(_text(printable(text, lines=True)), soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
-    """Print a table: the first column left-aligned, the others right-aligned, None as "—"."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    caption: str = "",
+    left: Sequence[str] = (),
+) -> None:
+    """Print a table: the first column and those of `left` left-aligned, the others right-aligned, None as
+    "—".
+    """
     from rich.table import Table
 
     grid = Table(
         title=_cell(title), caption=_cell(caption) or None, title_justify="left", caption_justify="left"
     )
     for number, column in enumerate(columns):
-        grid.add_column(_cell(column), justify="left" if number == 0 else "right", overflow="fold")
+        is_left = number == 0 or column in left
+        grid.add_column(_cell(column), justify="left" if is_left else "right", overflow="fold")
     for row in rows:
         grid.add_row(*map(_cell, row))
     out().print(grid)

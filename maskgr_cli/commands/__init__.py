@@ -17,6 +17,10 @@ COMMANDS = {
     "train": ("train", "Train a model. Missing semantic IDs are made first."),
     "tune": ("tune", "Search for the best hyperparameters on the validation users."),
     "eval": ("eval", "Decode the next item of every user, print Recall and NDCG, and compare runs."),
+    "recommend": (
+        "recommend",
+        "Recommend items to a user, to a history, to the users of a file, or to everyone.",
+    ),
     "ablate": ("ablate", "Train and evaluate every combination of options, and write a report."),
     "report": ("ablate", "Join the reports of all grids of the workspace into one page."),
     "show": (

@@ -151,7 +151,8 @@ class Decoding:
         """Return the sets of unmasked digits that the search can reach, of items with H digits; None for all
         sets.
         """
-        if self.retrieval == "dense":
+        at_once = self.nfe == 1 and self.constrained and not self.remask  # the items are ranked directly
+        if self.retrieval == "dense" or at_once:
             return [frozenset(range(digits))]
         if self.order != "left-to-right":
             return None

@@ -122,7 +122,8 @@ def recommend(
     if index:
         index.to(device)
     was_training = model.training
-    model.eval()
+    if was_training:  # a model in evaluation mode keeps what it has computed from its weights
+        model.eval()
     search = Search(model, index, decoding, items, split.horizon, split.warm_items)
     batches = _batches(model, split, decoding, tokens or pass_tokens(device))
     # Sums over processes gather: a row is filled by one process and zero in the others.
@@ -138,7 +139,8 @@ def recommend(
             users = torch.as_tensor(split.users[rows], device=device).long()
             _store(search(history, users, _seen(split, rows, decoding, device)), rows, filled)
             task.advance(len(rows) * processes.count)
-    model.train(was_training)
+    if was_training:
+        model.train()
     items_found, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
     return Recommendations(items_found - 1, scores, invalid, duplicates)
 

@@ -68,6 +68,12 @@ class Recommender(nn.Module):
         """
 
     @abstractmethod
+    def history_vectors(self) -> Tensor:
+        """Return the vectors with which items enter the model in a history, [N, D]; the texts that some
+        models add are left out.
+        """
+
+    @abstractmethod
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:

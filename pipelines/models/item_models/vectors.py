@@ -25,6 +25,9 @@ class ItemVectors(ItemRanker):
     embedding: nn.Embedding
     unknown: Tensor | None
 
+    def history_vectors(self) -> Tensor:
+        return self.embedding.weight[: self.items]
+
     def rank_last(self, items: Tensor) -> None:
         """Take away the vectors of items; see `Recommender.rank_last`."""
         weight = self.embedding.weight

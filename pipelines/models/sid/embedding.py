@@ -64,6 +64,10 @@ class SidEmbedding(nn.Embedding):
         tokens = self.sids[items] + self.offsets
         return tokens if padding is None else tokens.masked_fill((items < 0)[..., None], padding)
 
+    def item_vectors(self) -> Tensor:
+        """Return the sum of the digit embeddings of each item, [N, D]."""
+        return self.pooled(self.item_tokens(torch.arange(len(self.sids), device=self.weight.device)))
+
     def pooled(self, tokens: Tensor, mode: str = "sum") -> Tensor:
         """Embed tokens [..., J] and reduce over J: the sum or the mean of the embeddings, [..., D]."""
         if tokens.shape[-1] == 1:

@@ -90,6 +90,9 @@ class DiffGRM(DigitModel):
         self.register_buffer("view_sizes", sizes, persistent=False)
         ignore_buffers(self)
 
+    def history_vectors(self) -> Tensor:
+        return self.embedding.item_vectors()
+
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:

@@ -261,6 +261,10 @@ class MaskGR(DigitModel):
         layout = Layout.unpadded(len(items), 1, items.device)
         return self._embed(self._item_tokens(items)[:, None], items[:, None], layout)
 
+    def history_vectors(self) -> Tensor:
+        vectors = self.embedding.item_vectors()
+        return vectors if self.item_embedding is None else vectors + self.item_embedding.weight[:-1]
+
     def train(self, mode: bool = True) -> MaskGR:
         """Set training mode; forget what was computed from earlier weights."""
         self.objective.weights_changed()

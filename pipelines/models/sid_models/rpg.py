@@ -63,6 +63,9 @@ class RPG(Causal):
         )
         return losses.view(codes.shape).sum(0) @ weight
 
+    def history_vectors(self) -> Tensor:
+        return self.embedding.item_vectors()
+
     def embed(self, items: Tensor) -> Tensor:
         """Embed items [M]: [M, D]."""
         return F.embedding_bag(self.embedding.item_tokens(items), self.embedding.weight, mode="mean")

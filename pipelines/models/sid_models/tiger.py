@@ -58,6 +58,9 @@ class TIGER(DigitModel):
         self.uses_user_ids = config.user_tokens > 0
         ignore_buffers(self)
 
+    def history_vectors(self) -> Tensor:
+        return self.embedding.item_vectors()
+
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
     ) -> tuple[np.ndarray, ...]:

@@ -1,0 +1,130 @@
+"""Recommendations to all users of the data set: a stream of blocks of users, shared among processes, into one
+Parquet file. The memory does not depend on the number of users.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.data.sequences import Sequences
+from pipelines.durable import atomic
+from pipelines.processes import Processes
+from pipelines.progress import Progress
+from pipelines.recommend.model import Model, Query
+
+BLOCK = 8192  # users
+
+
+def recommend_to_everyone(
+    model: Model,
+    path: Path,
+    query: Query,
+    progress: Progress,
+    processes: Processes | None = None,
+) -> int:
+    """Write recommendations to all users into a Parquet file, with a row for each recommendation.
+
+    Args:
+        model: the model.
+        path: the file, which is replaced when all users are done.
+        query: settings of the recommendations.
+        progress: where progress is reported.
+        processes: processes that share the users; the first one writes the file.
+
+    Returns:
+        Number of users.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    processes = processes or Processes()
+    source = pq.ParquetFile(model.trained.dataset.sequences)
+    total, started = source.metadata.num_rows, time.monotonic()
+    with atomic(path) as temporary, progress.task("Recommending", total=total, unit="users") as task:
+        parts = temporary.parent if processes.count == 1 else path.parent
+        part = parts / f".{path.name}.part{processes.rank}"
+        try:
+            with _Writer(part) as writer:
+                for number, (first, block) in enumerate(_blocks(source)):
+                    if number % processes.count == processes.rank:
+                        writer.write(_recommended(model, first, block, query))
+                        task.advance(min(len(block) * processes.count, total))
+            processes.total(np.zeros(1))  # all processes have written
+            if processes.rank == 0:
+                _merge([parts / f".{path.name}.part{rank}" for rank in range(processes.count)], temporary)
+            processes.total(np.zeros(1))  # the first one has read
+        finally:
+            part.unlink(missing_ok=True)
+        if processes.rank:
+            temporary.touch()
+    seconds = time.monotonic() - started
+    progress.say(f"{total:,} users in {seconds:.1f} s: {total / seconds:,.0f} users/s ({path}).")
+    return total
+
+
+def _blocks(source: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the number of the first user, and user_id and items, of one block of users after another."""
+    first = 0
+    for block in source.iter_batches(BLOCK, columns=["user_id", "items"]):
+        yield first, block
+        first += len(block)
+
+
+def _recommended(model: Model, first: int, block: pa.RecordBatch, query: Query) -> pa.Table:
+    """Return the recommendations to a block of users.
+
+    Args:
+        model: the model.
+        first: number of the first user.
+        block: user_id and items of the users.
+        query: settings of the recommendations.
+    """
+    lists = block.column("items")
+    lengths = np.asarray(lists.value_lengths())
+    histories = Sequences(np.asarray(lists.flatten()), np.concatenate([[0], np.cumsum(lengths)]))
+    users = np.arange(first, first + len(block))
+    found = model.find(query, histories, users)
+    names = pl.Series("user_id", pl.from_arrow(block.column("user_id"))).cast(pl.String)
+    table = model.frame(found, names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.cast(pa.schema([_plain(field) for field in table.schema]))
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    return pa.field(field.name, pa.string() if pa.types.is_large_string(field.type) else field.type)
+
+
+class _Writer:
+    """Parquet file that is created with the first table; each table is a row group."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _merge(parts: list[Path], path: Path) -> None:
+    """Join the row groups of the parts, one of each part in turn, so that users keep their order."""
+    files = [pq.ParquetFile(part) for part in parts if part.exists()]
+    with _Writer(path) as writer:
+        for number in range(max(file.num_row_groups for file in files)):
+            for file in files:
+                if number < file.num_row_groups:
+                    writer.write(file.read_row_group(number))

@@ -1,0 +1,330 @@
+"""A trained run that recommends: the class behind `maskgr.load` and the commands `recommend` and `items`.
+
+Shapes: B histories, N items, K beams, k horizon."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from pipelines.data.sequences import Sequences, load_sequences
+from pipelines.data.splits import Split, training
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.errors import UserError
+from pipelines.evaluate.capabilities import check_horizon, resolve_decoding
+from pipelines.evaluate.recommend import Recommendations, recommend
+from pipelines.models.base import DigitModel
+from pipelines.models.loading import TrainedRun
+from pipelines.models.nn.precision import autocast
+from pipelines.progress import Silent
+from pipelines.recommend.histories import Histories
+from pipelines.recommend.items import ItemTable, read_column
+from pipelines.recommend.popular import Popularity
+from pipelines.workspace import Run
+
+INDICES = 8  # filters whose index is kept
+
+
+class TruncatedHistory(UserWarning):
+    """Histories that are longer than the model sees."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+    """Recommendations to B histories, by item number.
+
+    Attributes:
+        items: int64 [B, K, k], best first; −1 where there is no item.
+        scores: float32 [B, K]: log-probabilities or other scores of the model; numbers of interactions where
+            the recommendations are the most popular items.
+        by_model: false where the history was empty, so that the most popular items were taken; bool [B].
+    """
+
+    items: np.ndarray
+    scores: np.ndarray
+    by_model: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Query:
+    """Settings of recommendations, resolved for a model.
+
+    Attributes:
+        decoding: decoding with at least k beams.
+        k: number of recommendations of a history.
+        qualifying: numbers of the items that qualify, int64, ascending; None for all.
+    """
+
+    decoding: Decoding
+    k: int
+    qualifying: np.ndarray | None = None
+
+
+class Model:
+    """A trained run with its data set.
+
+    Attributes:
+        run: the run; the final run where there is one.
+        trained: the loaded model, catalogue and data set.
+        table: the items of the data set.
+    """
+
+    def __init__(self, run: Run, trained: TrainedRun) -> None:
+        self.run, self.trained = run, trained
+        self.table = ItemTable(trained.dataset)
+        self._indices: dict[tuple[object, ...], PartialIndex] = {}
+        self._decodings: dict[tuple[Decoding, int, bool], Decoding] = {}
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """The catalogue: item_id, text, and the columns that were imported, in the order of item numbers."""
+        return self.table.frame
+
+    @property
+    def semantic_ids(self) -> pl.DataFrame:
+        """Semantic IDs: item_id, and sid, a list of H codes.
+
+        Raises:
+            UserError: the model identifies items by number.
+        """
+        sids = self.trained.catalogue.sids
+        if sids is None:
+            raise UserError(f"{self.run.name} is a run of a model over item numbers; it has no semantic IDs.")
+        return self.table.names.select("item_id").with_columns(sid=pl.Series(sids.tolist()))
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """All interactions of the users of the data set, in order of time."""
+        return load_sequences(self.trained.dataset.sequences, self.trained.catalogue.items)
+
+    @cached_property
+    def popularity(self) -> Popularity:
+        """Numbers of interactions of the items."""
+        return Popularity.of(self.sequences, len(self.table))
+
+    def history(self, user: str) -> list[str]:
+        """Return the items of a user of the data set, oldest first.
+
+        Raises:
+            UserError: there is no such user.
+        """
+        return self.table.names["item_id"].gather(self.row_of(user)[1]).to_list()
+
+    def row_of(self, user: str) -> tuple[int, np.ndarray]:
+        """Return number and items of a user of the data set, int32 [n]."""
+        path = self.trained.dataset.sequences
+        found = (read_column(path, "user_id").cast(pl.String) == user).arg_true()
+        if not len(found):
+            raise UserError(
+                f"No user {user!r} in {path}. Users are named as they were imported; for another history use "
+                "--history."
+            )
+        row = int(found[0])
+        return row, self.sequences.items[self.sequences.offsets[row] : self.sequences.offsets[row + 1]]
+
+    def recommend(
+        self,
+        histories: Sequence[Sequence[str]],
+        k: int = 10,
+        *,
+        exclude_seen: bool = False,
+        where: str | None = None,
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] | None = None,
+        decoding: Decoding | None = None,
+    ) -> pl.DataFrame:
+        """Recommend items to histories.
+
+        k items come for every history for which k items qualify. Filters act inside the search. A history
+        without a known item gets the most popular items that qualify.
+
+        Args:
+            histories: item identifiers of each history, oldest first. Unknown ones are left out, with a
+                warning.
+            k: number of recommendations.
+            exclude_seen: if true, no item of a history is recommended to it.
+            where: condition on the columns of `items`, e.g. "category = 'Kitchen' and price < 30".
+            allow: identifiers of the only items that qualify.
+            deny: identifiers of items that do not qualify.
+            decoding: order of unmasking, function evaluations, beams; None for the run's defaults.
+
+        Returns:
+            A row for each recommendation: history (its position among the histories), rank (from 1), item_id,
+            title, score, source ("model" or "popularity"). A run with a horizon of k items recommends lists
+            of k items: position (from 1) is the place in the list.
+
+        Raises:
+            UserError: the condition cannot be read, no item qualifies, or the decoding does not suit the
+                model.
+        """
+        numbers = [self.table.known(history, f"history {place}") for place, history in enumerate(histories)]
+        offsets = np.cumsum([0, *map(len, numbers)])
+        items = np.concatenate([np.zeros(0, np.int64), *numbers]).astype(np.int32)
+        query = self.query(decoding or Decoding(), k, exclude_seen, where=where, allow=allow, deny=deny)
+        names = pl.Series("history", np.arange(len(numbers)))
+        return self.answer(query, Histories(names, Sequences(items, offsets)))
+
+    def query(
+        self,
+        decoding: Decoding,
+        k: int,
+        exclude_seen: bool = False,
+        *,
+        where: str | None = None,
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] | None = None,
+    ) -> Query:
+        """Resolve settings of recommendations; see `recommend`.
+
+        Raises:
+            UserError: as `recommend`.
+        """
+        asked = (decoding, k, exclude_seen)
+        if asked not in self._decodings:
+            beams, seen = max(decoding.beams, k), decoding.exclude_seen or exclude_seen
+            wide = dataclasses.replace(decoding, beams=beams, exclude_seen=seen)
+            resolved = resolve_decoding(wide, self.trained.model, self.trained.horizon)
+            check_horizon(resolved, self.trained.model, self.trained.horizon)
+            self._decodings[asked] = resolved
+        return Query(self._decodings[asked], k, self.table.qualifying(where, allow, deny))
+
+    def answer(self, query: Query, histories: Histories, *, explain: bool = False) -> pl.DataFrame:
+        """Return recommendations to named histories, as `recommend` does; the first column has the names.
+
+        Args:
+            query: settings.
+            histories: item numbers.
+            explain: if true, the column explanation has a list of a recommendation's digits, in the order in
+                which they were revealed; see `explain.Explainer.explain`.
+
+        Raises:
+            UserError: the model has no digits to explain.
+        """
+        found = self.find(query, histories.items, histories.users)
+        frame = self.frame(found, histories.names)
+        if not explain:
+            return frame
+        from pipelines.recommend.explain import explanations
+
+        name = histories.names.name
+        explained = explanations(self, query.decoding, histories, found)
+        return frame.join(explained, on=[name, "item_id"], how="left", maintain_order="left")
+
+    def similar(self, items: Sequence[str], k: int = 10, *, by: str = "model") -> pl.DataFrame:
+        """Return the items most similar to each of some items.
+
+        Args:
+            items: item identifiers. Unknown ones are left out, with a warning.
+            k: number of similar items.
+            by: "model" (cosine of the vectors with which items enter the model), "text" (cosine of the text
+                embeddings that the semantic IDs were made from) or "sids" (number of equal digits, of equally
+                many the earlier ones).
+
+        Returns:
+            A row for each pair: item_id, rank (from 1), similar_id, title, score.
+
+        Raises:
+            UserError: the run has no text embeddings or no semantic IDs, or `by` is unknown.
+        """
+        from pipelines.recommend.similar import similar_items
+
+        numbers = self.table.known(items, "items")
+        found, scores = similar_items(self.trained, numbers, k, by)
+        names, width = self.table.names, found.shape[1]
+        return pl.DataFrame(
+            {
+                "item_id": names["item_id"].gather(np.repeat(numbers, width)),
+                "rank": pl.Series(np.tile(np.arange(1, width + 1), len(numbers)), dtype=pl.Int32),
+                "similar_id": names["item_id"].gather(found.ravel()),
+                "title": names["title"].gather(found.ravel()),
+                "score": pl.Series(scores.ravel(), dtype=pl.Float32),
+            }
+        )
+
+    def find(self, query: Query, histories: Sequences, users: np.ndarray | None = None) -> Found:
+        """Recommend items to histories, by number.
+
+        Args:
+            query: settings.
+            histories: item numbers.
+            users: number of each history's user, int [B], which seeds what is random; None for the position.
+        """
+        B = len(histories)
+        users = np.arange(B, dtype=np.int32) if users is None else users.astype(np.int32)
+        targets = np.zeros((B, self.trained.horizon), np.int32)
+        split = Split(histories.items, histories.offsets, users, targets, self._warm_items)
+        model, device = self.trained.model, next(self.trained.model.parameters()).device
+        if cut := split.truncated(model.config.max_items):
+            warnings.warn(
+                f"The model sees the last {model.config.max_items} items of a history; {cut:,} of {B:,} are "
+                "longer.",
+                TruncatedHistory,
+                stacklevel=3,
+            )
+        by_model = split.lengths > 0
+        index = self._index(query.decoding, query.qualifying) if isinstance(model, DigitModel) else None
+        with autocast("auto", device):
+            found = recommend(model, split, index, query.decoding, Silent(), items=query.qualifying)
+        return self._with_popular(found, by_model, query)
+
+    @cached_property
+    def _warm_items(self) -> np.ndarray | None:
+        """Items with a training interaction, where the model ranks the others apart."""
+        if not self.trained.model.ranks_cold_items:
+            return None
+        return np.unique(training(self.sequences, self.trained.horizon).items)
+
+    def _index(self, decoding: Decoding, qualifying: np.ndarray | None) -> PartialIndex:
+        """Return the index of the items that qualify for the partial SIDs that a decoding can reach."""
+        sids = self.trained.catalogue.require_sids()
+        subsets = decoding.reachable(sids.shape[1])
+        key = (str(subsets), None if qualifying is None else qualifying.tobytes())
+        if key not in self._indices:
+            if len(self._indices) >= INDICES:
+                self._indices.pop(next(iter(self._indices)))
+            self._indices[key] = PartialIndex(sids, self.trained.catalogue.codes, subsets, qualifying)
+        return self._indices[key]
+
+    def _with_popular(self, found: Recommendations, by_model: np.ndarray, query: Query) -> Found:
+        """Put the most popular items in the place of recommendations to empty histories."""
+        items, scores = found.items[:, : query.k].copy(), found.scores[:, : query.k].copy()
+        empty = ~by_model
+        if empty.any():
+            best, counts = self.popularity.best(query.k, query.qualifying)
+            items[empty], scores[empty] = -1, -np.inf
+            items[empty, : len(best)] = best[:, None]
+            scores[empty, : len(best)] = counts
+        return Found(items, scores, by_model)
+
+    def frame(self, found: Found, names: pl.Series) -> pl.DataFrame:
+        """Return recommendations as `recommend` does.
+
+        Args:
+            found: recommendations.
+            names: name of each history, which becomes the first column.
+        """
+        B, K, horizon = found.items.shape
+        exists = np.isfinite(found.scores) & (found.items >= 0).all(2)  # [B, K]
+        row, beam = np.nonzero(exists)
+        place = np.cumsum(exists, axis=1)[row, beam]
+        items = found.items[row, beam]  # [rows, k]
+        titles = self.table.names
+        sources = pl.Series(np.where(found.by_model, "model", "popularity").tolist(), dtype=pl.String)
+        columns = {
+            names.name: names.gather(np.repeat(row, horizon)),
+            "rank": pl.Series(np.repeat(place, horizon), dtype=pl.Int32),
+            "position": pl.Series(np.tile(np.arange(1, horizon + 1), len(row)), dtype=pl.Int32),
+            "item_id": titles["item_id"].gather(items.ravel()),
+            "title": titles["title"].gather(items.ravel()),
+            "score": pl.Series(np.repeat(found.scores[row, beam], horizon), dtype=pl.Float32),
+            "source": sources.gather(np.repeat(row, horizon)),
+        }
+        if horizon == 1:
+            del columns["position"]
+        return pl.DataFrame(columns)
