@@ -9,7 +9,6 @@ import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.import_.config import ImportConfig
-from pipelines.import_.files import check_file
 from pipelines.import_.tables import read_interactions, read_items
 from pipelines.prepare.dataset import is_current, prepare
 from pipelines.prepare.tables import Tables
@@ -41,7 +40,8 @@ def import_dataset(
     dataset = workspace.dataset(name)
     inputs = {"interactions": interactions} | ({"items": items} if items else {})
     for path in inputs.values():
-        check_file(path)
+        if not path.is_file():
+            raise UserError(f"{path} does not exist or is not a file. Check --interactions and --items.")
     if config.text_columns and items is None:
         raise UserError(
             f"--text-columns {config.text_columns} names columns of an items file. Give it with --items."

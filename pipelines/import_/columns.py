@@ -8,36 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.errors import UserError
-
-# Names by which columns are known, best first. They are compared without case, dashes and underscores.
-USERS = ("user_id", "user", "uid", "reviewer_id", "customer_id", "visitor_id", "session_id", "session")
-ITEMS = (
-    *("item_id", "item", "iid", "asin", "parent_asin", "product_id", "movie_id", "track_id", "news_id"),
-    *("article_id", "sku"),
-)
-ITEM_ROWS = (*ITEMS, "id")  # in the items file
-TIMESTAMPS = ("timestamp", "time", "unix_review_time", "datetime", "date", "created_at", "ts", "event_time")
-POSITIONS = ("position", "order", "index", "rank", "step")
-RATINGS = ("rating", "score", "stars", "overall")
+from pipelines.readers.names import ITEM_ROWS, ITEMS, POSITIONS, TIMESTAMPS, USERS, matches
 
 ISO = r"^(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::(\d{2}(?:\.\d+)?))?)? ?(Z|[+-]\d{2}(?::?\d{2})?)?$"
 UNITS = {"ms": 1e3, "us": 1e6, "ns": 1e9}  # time unit → units per second
 DAY = 86_400.0  # seconds
 IDENTIFIERS = (pl.String, pl.Categorical, pl.Enum, pl.Null)  # types of identifiers besides whole numbers
-
-
-def plain(name: str) -> str:
-    """Return the name of a column in lower case, without dashes and underscores.
-
-    The suffix of a header of the form name:type is removed too.
-    """
-    return name.lower().replace("_", "").replace("-", "").split(":")[0]
-
-
-def matching(table: pl.DataFrame, names: tuple[str, ...]) -> str | None:
-    """Return the column that matches the first of the known names, or None."""
-    known = {plain(column): column for column in reversed(table.columns)}
-    return next((known[plain(name)] for name in names if plain(name) in known), None)
 
 
 @dataclass(frozen=True)
@@ -74,7 +50,7 @@ def find(table: pl.DataFrame, path: Path, name: str | None, meaning: Meaning) ->
     """
     if name is not None and name in table.columns:
         return name
-    column = None if name else matching(table, meaning.names)
+    column = None if name else next(iter(matches(table.columns, meaning.names)), None)
     if column is None:
         missing = f"no column {name!r}" if name else f"no column of {meaning.words} that is known by its name"
         raise UserError(

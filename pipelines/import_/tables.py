@@ -9,7 +9,9 @@ import polars as pl
 from pipelines.errors import UserError
 from pipelines.import_ import columns
 from pipelines.import_.config import ImportConfig
-from pipelines.import_.files import inner_type, read_file
+from pipelines.readers.names import ITEM_ROWS, POSITIONS, RATINGS, USERS, matches, plain
+from pipelines.readers.read import read_table
+from pipelines.readers.typed import inner_type, storable
 
 RESERVED = ("item", "item_id", "text")  # columns of the items artifact; see `_stored_name`
 
@@ -29,13 +31,13 @@ def read_interactions(path: Path, config: ImportConfig) -> pl.DataFrame:
     when = columns.find(table, path, config.time_column, columns.TIME)
     if len({user, item, when}) < 3:
         raise UserError(f"{path}: users, items and times need a column each, not {user}, {item} and {when}.")
-    is_position = columns.plain(when) in map(columns.plain, columns.POSITIONS)
+    is_position = plain(when) in map(plain, POSITIONS)
     result = [
         columns.identifiers(table, path, user).alias("user_id"),
         columns.identifiers(table, path, item).alias("item_id"),
         columns.times(table, path, when).alias("position" if is_position else "timestamp"),
     ]
-    rating = columns.matching(table, columns.RATINGS)
+    rating = next(iter(matches(table.columns, RATINGS)), None)
     if rating and table.schema[rating].is_numeric():
         result.append(table[rating].alias("rating"))
     return pl.DataFrame(result)
@@ -50,7 +52,7 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
     Raises:
         UserError: the file or a column cannot be used, or an item has several rows.
     """
-    table = _read(path, config)
+    table = storable(_read(path, config))
     # The configured name may be that of a column in the other file only.
     name = config.item_column if config.item_column in table.columns else None
     item = columns.find(table, path, name, columns.ITEM_ROW)
@@ -67,8 +69,8 @@ def read_items(path: Path, config: ImportConfig) -> tuple[pl.DataFrame, list[str
 def _read(path: Path, config: ImportConfig) -> pl.DataFrame:
     """Read a file; columns that may be identifiers stay text as it is written."""
     configured = filter(None, (config.user_column, config.item_column))
-    names = {*map(columns.plain, (*columns.USERS, *columns.ITEM_ROWS, *configured))}
-    return read_file(path, lambda name: columns.plain(name) in names)
+    names = {*map(plain, (*USERS, *ITEM_ROWS, *configured))}
+    return read_table(path, lambda name: plain(name) in names)
 
 
 def _text_columns(table: pl.DataFrame, path: Path, item: str, config: ImportConfig) -> list[str]:

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.import_ import files
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.workspace import Workspace
@@ -61,18 +60,6 @@ def test_formats_and_common_names(
     assert "2 of 4 items have no text" in said
 
 
-def test_a_file_that_may_not_be_read(
-    workspace: Workspace, progress: ListProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    LOG.write_csv(tmp_path / "log.csv")
-    monkeypatch.setattr(files, "open", refuse, raising=False)
-    with pytest.raises(UserError, match=r"log.csv cannot be read \(Permission denied\)"):
-        import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.csv")
-
-
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_numbers_of_more_than_64_bits(
     workspace: Workspace, progress: ListProgress, tmp_path: Path, form: str
@@ -108,15 +95,3 @@ def test_deep_json_lines_are_named(
         lines.replace(deep.encode(), json.dumps(deep + "\\").encode())
     )  # in a text it is no nesting
     assert load(import_dataset(workspace, "own", ImportConfig(), progress, interactions=path))[0] == EXPECTED
-
-
-def test_a_panic_of_the_reader_is_one_line(
-    workspace: Workspace, progress: ListProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def panic(*_: object, **__: object) -> None:
-        raise pl.exceptions.PanicException("not yet implemented")
-
-    LOG.write_csv(tmp_path / "log.csv")
-    monkeypatch.setattr(pl, "read_csv", panic)
-    with pytest.raises(UserError, match=r"log.csv is not a readable .csv file \(not yet implemented\)"):
-        import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.csv")

@@ -116,9 +116,9 @@ def mistakes() -> list:
     log = LOG.write_csv()
     return [
         ("missing", None, None, "log.csv does not exist"),
-        ("format", "log.xlsx", log, "of no known format"),
+        ("format", "log.csv", b"PK\x03\x04", "is a zip archive or an Excel workbook"),
         ("empty", "log.csv", "user_id,item_id,timestamp\n", "holds no rows"),
-        ("nothing", "log.csv", "", "not a readable .csv file|holds no rows"),
+        ("nothing", "log.csv", "", "holds no rows"),
         (
             "user column",
             "log.csv",
@@ -145,8 +145,8 @@ def mistakes() -> list:
             "\n".join(log.splitlines()[:3]),
             "Every user of toy has fewer than 3 items",
         ),
-        ("parquet", "log.parquet", "PAR1 not really", "is not a readable .parquet file"),
-        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "is not a readable .csv file"),
+        ("parquet", "log.parquet", "PAR1 not really", "is not a readable file of the format Parquet"),
+        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50)[:-20], "is not a readable gzip file"),
     ]
 
 

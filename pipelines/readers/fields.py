@@ -1,0 +1,155 @@
+"""Separated values parsed into columns of text, with the places of rows and of what could not be parsed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from pipelines.options import quoted
+from pipelines.readers.content import Content
+from pipelines.readers.layout import BLANK, Layout, split
+from pipelines.readers.rows import Unread
+
+BLOCK = 1 << 26  # bytes that are parsed at a time; a longer row cannot be read
+UNIT = "\x1f"  # stands for the separators that have several characters
+
+
+@dataclass(frozen=True)
+class Fields:
+    """All rows of a text, the header too.
+
+    Attributes:
+        content: the text.
+        form: its layout.
+        table: the rows, as columns of text "0", "1", …
+        wrong: number, counted from 1, and text of each row that has another number of fields.
+        quotes: True if quotes enclose fields.
+        lost: number of lines that are not in the table, or that a quote without an end takes.
+    """
+
+    content: Content
+    form: Layout
+    table: pl.DataFrame
+    wrong: tuple[tuple[int, str], ...]
+    quotes: bool
+    lost: int
+
+    def unread(self) -> tuple[Unread, ...]:
+        """Return the rows that have another number of fields."""
+        reason = f"have another number of fields than {self.form.fields}"
+        return tuple(
+            Unread(
+                reason, self._line(number), f"{self._count(text)} fields: {quoted(text.replace(UNIT, ' '))}"
+            )
+            for number, text in self.wrong
+        )
+
+    def place(self, row: int) -> str:
+        """Return the place of a row of the table, as an editor counts lines: "line 7"."""
+        number = row + 1
+        for wrong, _ in self.wrong:
+            number += wrong <= number
+        return self._line(number)
+
+    def _count(self, text: str) -> int:
+        """Return the number of fields of a row."""
+        if not self.form.may_quote:
+            return text.count(UNIT) + 1
+        return len(next(split([text.replace("\n", " ")], self.form.separator), []))
+
+    def _line(self, number: int) -> str:
+        """Return the place of the row of a number, counted from 1."""
+        line = self._line_of_quoted(number) if self.quotes else self.content.line_of(number - 1)
+        return f"row {number}" if line is None else f"line {line}"
+
+    def _line_of_quoted(self, number: int) -> int | None:
+        text = io.TextIOWrapper(io.BytesIO(self.content.data), "utf-8", newline="")
+        reader = csv.reader(text, delimiter=self.form.separator)
+        start, found = 1, 0
+        try:
+            for fields in reader:
+                found += bool(fields)
+                if found == number:
+                    return start
+                start = reader.line_num + 1
+        except csv.Error:  # a field is too long
+            pass
+        return None
+
+
+def parse(content: Content, form: Layout, quotes: bool = True) -> Fields:
+    """Parse separated values.
+
+    Args:
+        quotes: True if quotes may enclose fields. Where more lines are lost with quotes than without them,
+            they are part of the fields.
+    """
+    if not form.may_quote:
+        return _parsed(content, form, False)
+    quotes = quotes and b'"' in content.data
+    found = _parsed(content, form, quotes)
+    if not found.lost or not quotes:
+        return found
+    return min(found, _parsed(content, form, False), key=lambda fields: fields.lost)
+
+
+def _parsed(content: Content, form: Layout, quotes: bool) -> Fields:
+    """Parse by pyarrow."""
+    wrong: list[tuple[int, str]] = []
+
+    def skip(row: pc.InvalidRow) -> str:
+        wrong.append((row.number, row.text))
+        return "skip"
+
+    names = [str(i) for i in range(form.fields)]
+    data, separator = _bytes(content, form)
+    try:
+        table = pc.read_csv(
+            io.BytesIO(data),
+            pc.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names),
+            pc.ParseOptions(
+                delimiter=separator,
+                quote_char='"' if quotes else False,
+                newlines_in_values=quotes,
+                invalid_row_handler=skip,
+            ),
+            pc.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+        )
+    except pa.ArrowInvalid:  # a quote without an end
+        if not quotes:
+            raise
+        empty = pl.DataFrame(schema=dict.fromkeys(names, pl.String()))
+        return Fields(content, form, empty, (), True, data.count(b"\n") + 1)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    lost = sum(text.count("\n") + 1 for _, text in wrong)
+    if quotes and len(frame):
+        lost += _taken(data, frame[-1, -1])
+    return Fields(content, form, frame, tuple(wrong), quotes, lost)
+
+
+def _bytes(content: Content, form: Layout) -> tuple[bytes, str]:
+    """Return a text whose separator has one character, and that separator."""
+    if form.may_quote:
+        return content.data, form.separator
+    if form.separator != BLANK:
+        return content.data.replace(form.separator.encode(), UNIT.encode()), UNIT
+    lines = pl.Series([line for _, line in content.lines()], dtype=pl.String)
+    text: str = lines.str.strip_chars().str.replace_all(r"\s+", UNIT).str.join("\n")[0]
+    return text.encode(), UNIT
+
+
+def _taken(data: bytes, last: str) -> int:
+    """Return the number of lines that a quote without an end takes.
+
+    Args:
+        last: last field of the last row.
+    """
+    end = data.rstrip()
+    is_open = "\n" in last and not end.endswith(b'"') and end.endswith(last.rstrip().encode())
+    return last.count("\n") if is_open else 0
