@@ -36,6 +36,15 @@ class FinalConfig(TypedDict):
     steps: int
 
 
+class ContinuedConfig(TypedDict):
+    """The run whose weights a training began with; see `pipelines.train.plan.Continued`."""
+
+    of: str
+    weights: str
+    first_steps: int
+    first_rate: float
+
+
 Best = TypedDict("Best", {"step": int, "recall@10": float})
 
 
@@ -50,6 +59,7 @@ class RunConfig(TypedDict, total=False):
     model_settings: dict[str, Any]
     train: dict[str, Any]
     final: FinalConfig
+    continued: ContinuedConfig
     created: str
     state: str
     inputs: dict[str, Source]

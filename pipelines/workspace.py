@@ -355,9 +355,12 @@ class Workspace:
             with suppress(UserError):  # the run of another version
                 values = other.read_config()
                 final = values.get("final")
-                if final and final["of"] == run.name and values.get("state") == "finished":
-                    inputs = {name: source["sha256"] for name, source in values.get("inputs", {}).items()}
-                    yield other, final["weights"] == config.get("weights") and inputs == made_from
+                if not final or final["of"] != run.name or values.get("state") != "finished":
+                    continue
+                if values.get("continued") != config.get("continued"):
+                    continue
+                inputs = {name: source["sha256"] for name, source in values.get("inputs", {}).items()}
+                yield other, final["weights"] == config.get("weights") and inputs == made_from
 
     def comparisons(self, evaluation: str, baseline: str) -> Path:
         """Return the folder of comparisons with the run `baseline`; it holds one file per compared run."""

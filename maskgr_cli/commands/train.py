@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ from pipelines.models.config import ModelConfig
 from pipelines.models.registry import MODELS
 from pipelines.options import check_choice, check_number, flag_named
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
-from pipelines.train.config import TrainConfig
+from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
 from pipelines.train.configure import configure, left_out, preset_values
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
@@ -65,6 +66,7 @@ SemanticIdsOption = Annotated[
 SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 
 OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
+CONTINUED_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"horizon"}
 
 
 def register(app: typer.Typer) -> None:
@@ -103,6 +105,16 @@ def train(
             check_name,
         ),
     ] = None,
+    continue_: Annotated[
+        str | None,
+        checked(
+            "--continue",
+            "Go on from the weights of this finished run, on a data set that has grown since: its settings, "
+            f"{CONTINUED_STEPS:.0%} of its steps, {CONTINUED_RATE:.0%} of its learning rate. Options of the "
+            "training replace them.",
+            check_name,
+        ),
+    ] = None,
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     track: Annotated[
@@ -120,6 +132,9 @@ def train(
     elif final is not None:
         allowed = {"final", "force", *OF_ANY_TRAINING}
         _refuse(context, set(context.params) - allowed, f"--final takes its settings from {final}")
+    elif continue_ is not None:
+        allowed = {"continue_", "force", *OF_ANY_TRAINING, *CONTINUED_OPTIONS}
+        _refuse(context, set(context.params) - allowed, f"--continue takes its settings from {continue_}")
     else:
         model_settings, schedule = configure(model, preset, settings)
         note_left_out(model, preset, settings)
@@ -130,7 +145,7 @@ def train(
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
-    from pipelines.train.derived import final_plan
+    from pipelines.train.derived import continued_plan, final_plan
     from pipelines.train.existing import Existing, find_unfinished
     from pipelines.train.plan import Plan
     from pipelines.train.run import train_run
@@ -140,7 +155,10 @@ def train(
         run, plan = find_unfinished(root, name)
         name = run.name
     elif final is not None:
-        plan = final_plan(root, root.require_run(final))
+        plan, name = final_plan(root, root.require_run(final)), name or f"{final}-final"
+    elif continue_ is not None:
+        plan = continued_plan(root.require_run(continue_), settings)
+        name = name or f"{continue_}-continued"
     else:
         plan = Plan(data.name, sids_name, model, preset, model_settings, schedule)
     run = train_run(root, plan, launch.progress(), name=name, existing=existing, track=track)
@@ -167,7 +185,7 @@ def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
     sources = {name: context.get_parameter_source(name) for name in context.params if name in refused}
     given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
     if given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        options = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
         raise UserError(f"{reason}; leave out {options}.")
 
 

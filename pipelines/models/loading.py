@@ -242,6 +242,7 @@ def check_inputs(
     if items > catalogue.items or any(digests.get(part, sha256) != sha256 for part, sha256 in now.items()):
         raise UserError(
             f"{run.path} was trained on other items than {dataset.items} now begins with: new items must "
-            f"follow the old ones ({items:,}), which keep their numbers. {AGAIN}"
+            f"follow the {items:,} old ones, which keep their numbers and codes, as with "
+            f"`maskgr import --update`. {AGAIN}"
         )
     return items

@@ -12,6 +12,10 @@ from pipelines.options import PART, SEED, SHARE, check, option
 OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
 WINDOWS = ("random", "last")
+# Of a run that continues another one: shares of the steps and of the peak learning rate of the first run.
+# Chosen on Beauty (docs/training.md).
+CONTINUED_STEPS = 0.1
+CONTINUED_RATE = 0.3
 
 
 @dataclass(frozen=True)

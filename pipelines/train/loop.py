@@ -84,7 +84,8 @@ class Trainer:
     @property
     def done_fraction(self) -> float:
         """Fraction of the training that is done, 0 to 1."""
-        return min(1.0, self.state.step / self.last_step) if self.last_step else self.budget_fraction
+        by_steps = self.state.step / self.last_step if self.last_step else 0.0
+        return min(1.0, max(by_steps, self.budget_fraction))
 
     def fit(
         self,

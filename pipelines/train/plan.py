@@ -15,7 +15,7 @@ from pipelines.models.registry import model_config
 from pipelines.train.config import TrainConfig
 from pipelines.workspace import RunConfig
 
-OPTIONAL = ("final",)  # parts of a plan that are left out of its JSON values where they are not set
+OPTIONAL = ("final", "continued")  # parts of a plan that its JSON values lack where they are not set
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,23 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Continued:
+    """Training that begins with the weights of a finished run.
+
+    Attributes:
+        of: name of that run.
+        weights: sha256 of its weights.
+        first_steps: number of steps that the budget of the first run had, from which this one descends.
+        first_rate: peak learning rate of the first run.
+    """
+
+    of: str
+    weights: str
+    first_steps: int
+    first_rate: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """Settings that decide the result of a training run.
 
@@ -45,6 +62,7 @@ class Plan:
         model_settings: hyperparameters of the model.
         train: hyperparameters of training.
         final: what makes the run a final run; None for a run that is validated.
+        continued: run whose weights the training begins with; None for new weights.
 
     Raises:
         UserError: The hyperparameters of the model and of training exclude each other.
@@ -57,6 +75,7 @@ class Plan:
     model_settings: ModelConfig
     train: TrainConfig
     final: Final | None = None
+    continued: Continued | None = None
 
     def __post_init__(self) -> None:
         self.model_settings.check_horizon(self.train.horizon)
@@ -67,13 +86,13 @@ class Plan:
             )
 
     @property
-    def name(self) -> str:
-        """Default name of the run: data set, model, preset, and a digest of all settings.
+    def training_needs(self) -> tuple[str, ...]:
+        """Artifacts that the training needs besides the sequences: "sids", "embeddings"."""
+        return self.model_settings.needs if self.continued else self.model_settings.training_needs
 
-        A run that is made from another run has that run's name with "-final".
-        """
-        if self.final:
-            return f"{self.final.of}-final"
+    @property
+    def name(self) -> str:
+        """Default name of the run: data set, model, preset, and a digest of all settings."""
         digest = hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
         return f"{self.dataset[:64]}-{self.model}-{self.preset}-{digest[:6]}"
 
@@ -92,7 +111,7 @@ class Plan:
         """
         typed_json.check(config["train"], TrainConfig, "train")
         model_settings = model_config(config["model"], config["model_settings"])
-        final = config.get("final")
+        final, continued = config.get("final"), config.get("continued")
         return Plan(
             dataset=config["dataset"],
             sids=config["sids"],
@@ -101,4 +120,5 @@ class Plan:
             model_settings=model_settings,
             train=TrainConfig(**config["train"]),
             final=Final(**final) if final else None,
+            continued=Continued(**continued) if continued else None,
         )

@@ -14,11 +14,13 @@ from pipelines.data.splits import training
 from pipelines.durable import install
 from pipelines.errors import TrainingDiverged
 from pipelines.models import loading
+from pipelines.models.base import Recommender
 from pipelines.processes import command_lock, process_state
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
 from pipelines.train.accelerator import start_accelerate, start_tracker
 from pipelines.train.batches import Batches, drop_random_items
+from pipelines.train.derived import load_continued
 from pipelines.train.existing import Existing, is_finished
 from pipelines.train.loop import Trainer
 from pipelines.train.memory import check_memory
@@ -89,7 +91,7 @@ def _train(
     should_prune: ShouldPrune | None,
 ) -> None:
     """Train into the folder of `run`; see `train_run`."""
-    dataset, needs = workspace.require_dataset(plan.dataset), plan.model_settings.training_needs
+    dataset, needs = workspace.require_dataset(plan.dataset), plan.training_needs
     inputs = sources(dataset, plan.sids, needs)
     catalogue = load_catalogue(dataset, plan.sids, needs)
     if existing != "replace" and is_finished(run, plan, inputs, existing):
@@ -100,20 +102,24 @@ def _train(
         progress = Silent()
     sequences = load_sequences(dataset.sequences, catalogue.items)
     check_memory(plan.model_settings, plan.train, catalogue.items)
-    trainer = _build_trainer(plan, catalogue, sequences, accelerator, progress)
+    resumes = existing == "resume" and run.state.exists()
+    model = _build_model(plan, catalogue)
+    if plan.continued and not resumes:
+        load_continued(model, workspace, plan.continued, dataset, catalogue, inputs, progress)
+    trainer = _build_trainer(plan, model, sequences, accelerator, progress)
     items = digests_of_items(catalogue, dataset, catalogue.items)
     writer = RunWriter(run, plan, inputs, trainer, items)
     validator = None if plan.final else Validator(trainer, sequences, catalogue)
-    if existing == "resume" and run.state.exists():
+    if resumes:
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
     else:
         writer.delete_earlier()
     announce(run, trainer, validator, progress)
     if plan.final:
+        best = "" if plan.continued else f", the best of {plan.final.of}"
         progress.say(
-            f"Whole sequences, no validation: it ends after step {plan.final.steps:,}, the best of "
-            f"{plan.final.of}."
+            f"Whole sequences, no validation: the training ends after step {plan.final.steps:,}{best}."
         )
     if track:
         start_tracker(accelerator, plan)
@@ -135,14 +141,20 @@ def _train(
         )  # the handler that was set before the training ends the program
 
 
-def _build_trainer(
-    plan: Plan, catalogue: Catalogue, sequences: Sequences, accelerator: Accelerator, progress: Progress
-) -> Trainer:
-    """Build the model, with its initial weights, and its trainer."""
-    config = plan.train
-    torch.manual_seed(config.seed)
+def _build_model(plan: Plan, catalogue: Catalogue) -> Recommender:
+    """Build a model with the initial weights of a new training."""
+    torch.manual_seed(plan.train.seed)
     model = loading.build(plan.model_settings, catalogue)
-    model.start(catalogue)
+    if not plan.continued:
+        model.start(catalogue)
+    return model
+
+
+def _build_trainer(
+    plan: Plan, model: Recommender, sequences: Sequences, accelerator: Accelerator, progress: Progress
+) -> Trainer:
+    """Build the trainer of a model."""
+    config = plan.train
     train_sequences = sequences if plan.final else training(sequences, config.horizon)
     if config.drop_items:
         total = len(train_sequences.items)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +58,9 @@ def plan(sids: str, **changes: object) -> Plan:
 
 
 def grow_items(workspace: Workspace, sids: str | None, new: int = 5) -> None:
-    """Append items to the catalogue, with semantic IDs that no item has."""
+    """Append items to the catalogue, with semantic IDs that no item has, and text embeddings where the
+    semantic IDs were made of them.
+    """
     dataset = workspace.require_dataset()
     items = artifacts.read(dataset.items, "items")
     N = len(items)
@@ -66,20 +70,38 @@ def grow_items(workspace: Workspace, sids: str | None, new: int = 5) -> None:
         "text": [f"new number {i}" for i in range(new)],
     }
     artifacts.write(dataset.items, "items", pa.concat_tables([items, pa.table(more)]), config={})
-    if sids:
-        path = dataset.sids(sids)
-        provenance = artifacts.provenance(path)
-        old = artifacts.matrix(artifacts.read(path, "sids"), "sid", path)
-        added = old[:new].copy()
-        added[:, 0] = (added[:, 0] + 1 + np.arange(new)) % old.max()
-        replace_sids(workspace, sids, np.concatenate((old, added)), provenance["config"])
+    if not sids:
+        return
+    path = dataset.sids(sids)
+    provenance = artifacts.provenance(path)
+    inputs = {"items": dataset.items}
+    if "embeddings" in provenance["inputs"]:
+        inputs["embeddings"] = path.parent / provenance["inputs"]["embeddings"]["path"]
+        table = artifacts.read(inputs["embeddings"], "embeddings")
+        old = artifacts.matrix(table, "embedding", inputs["embeddings"])
+        write_rows(inputs["embeddings"], "embeddings", np.concatenate((old, old[:new] + 1)), {})
+    old = artifacts.matrix(artifacts.read(path, "sids"), "sid", path)
+    taken = {tuple(row) for row in old.tolist()}
+    free = (codes for codes in itertools.product(range(8), repeat=old.shape[1]) if codes not in taken)
+    added = np.array(list(itertools.islice(free, new)), np.int16)
+    write_rows(path, "sids", np.concatenate((old, added)), provenance["config"], inputs)
 
 
-def replace_sids(workspace: Workspace, name: str, sids: np.ndarray, config: dict[str, object]) -> None:
-    dataset = workspace.require_dataset()
-    assert len(np.unique(sids, axis=0)) == len(sids)
-    table = pa.table({"item": pa.array(range(len(sids)), pa.int32()), "sid": artifacts.fixed_size_list(sids)})
-    artifacts.write(dataset.sids(name), "sids", table, config=config, inputs={"items": dataset.items})
+def write_rows(
+    path: Path,
+    kind: str,
+    rows: np.ndarray,
+    config: dict[str, object],
+    inputs: dict[str, Path] | None = None,
+) -> None:
+    """Write semantic IDs or embeddings."""
+    column = "sid" if kind == "sids" else "embedding"
+    if kind == "sids":
+        assert len(np.unique(rows, axis=0)) == len(rows)
+    table = pa.table(
+        {"item": pa.array(range(len(rows)), pa.int32()), column: artifacts.fixed_size_list(rows)}
+    )
+    artifacts.write(path, kind, table, config=config, inputs=inputs)
 
 
 def append_interactions(workspace: Workspace, users: list[list[int]], taken: list[int]) -> None:

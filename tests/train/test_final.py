@@ -41,6 +41,7 @@ def every_step_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train_final(workspace: Workspace, run: Run, progress: ListProgress, **options: Any) -> Run:
+    options = {"name": f"{run.name}-final", **options}
     return train_run(workspace, final_plan(workspace, run), progress, **options)
 
 
@@ -64,7 +65,7 @@ def test_the_last_item_of_one_user_decides_the_weights(
     plan = plan_of(data, model, {}, {**schedule, **({"windows": "last"} if model in LAST else {})})
     run = train_run(data, plan, progress, name="run")
     first = train_final(data, run, progress)
-    assert first.name == "run-final" and read(first)["steps"] == 2
+    assert read(first)["steps"] == 2
     sequences = rows(data)
     sequences[7][-1] = (sequences[7][-1] + 1) % 60
     write_sequences(data, sequences)
@@ -90,7 +91,10 @@ def test_it_takes_the_best_steps_of_the_recipe(toy: Workspace, run: Run, progres
     rates = figures(run, "learning_rate")
     assert figures(final, "learning_rate") == rates[:8] and len(rates) == 12
     assert not figures(final, "recall@10")
-    assert "Whole sequences, no validation: it ends after step 8, the best of run." in progress.messages
+    assert (
+        "Whole sequences, no validation: the training ends after step 8, the best of run."
+        in progress.messages
+    )
     weights, state = load_file(final.weights), load_file(final.state)
     assert all((state[f"model.{name}"] == tensor).all() for name, tensor in weights.items())  # the last ones
     assert train_final(toy, run, progress) == final
@@ -198,4 +202,4 @@ def test_ordinary_plans_keep_their_names(sids: str) -> None:
     assert "final" not in ordinary.to_dict()
     assert Plan.from_dict(ordinary.to_dict()) == ordinary
     final = dataclasses.replace(ordinary, final=Final("run", "0", 3))
-    assert final.name == "run-final" and Plan.from_dict(final.to_dict()) == final
+    assert Plan.from_dict(final.to_dict()) == final

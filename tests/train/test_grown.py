@@ -19,7 +19,7 @@ from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
-from tests.train.conftest import SCHEDULE, append_interactions, grow_items, plan, replace_sids
+from tests.train.conftest import SCHEDULE, append_interactions, grow_items, plan, write_rows
 
 CPU = torch.device("cpu")
 SOFTMAX = {"tokens": "item", "likelihood": "item", "attention": "prefix", "item_embeddings": True}
@@ -71,17 +71,17 @@ def test_old_items_that_moved_are_refused(toy: Workspace, sids: str, trained: Ru
     codes = artifacts.matrix(artifacts.read(path, "sids"), "sid", path).copy()
     config = artifacts.provenance(path)["config"]
     codes[[0, 64]] = codes[[64, 0]]
-    replace_sids(toy, sids, codes, config)
+    write_rows(path, "sids", codes, config)
     with pytest.raises(UserError, match="trained on other sids"):
         load_run(toy, trained, CPU)
     codes[[0, 64]] = codes[[64, 0]]
     moved = items.take([1, 0, *range(2, 65)]).set_column(0, "item", items["item"])
     artifacts.write(dataset.items, "items", moved, config={})
-    replace_sids(toy, sids, codes, config)
+    write_rows(path, "sids", codes, config)
     with pytest.raises(UserError, match=r"other items than .* now begins with: new items must follow"):
         load_run(toy, trained, CPU)
     artifacts.write(dataset.items, "items", items.slice(0, 59), config={})
-    replace_sids(toy, sids, codes[:59], config)
+    write_rows(path, "sids", codes[:59], config)
     with pytest.raises(UserError, match="trained on other sids"):
         load_run(toy, trained, CPU)
 
