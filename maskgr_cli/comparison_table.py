@@ -4,46 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskgr_cli import console
 from maskgr_cli.metrics_table import COLUMN_TITLES
+from maskgr_cli.tables import Column, Table
 from pipelines.evaluate.compare import PERMUTATIONS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def show_comparison(comparison: pa.Table) -> None:
-    """Print differences in percentage points.
+def comparison_table(comparison: pa.Table) -> Table:
+    """Return a table of differences in percentage points.
 
     Args:
         comparison: rows of artifacts of kind "comparison", all with the same baseline.
     """
     rows = comparison.to_pylist()
-    body = []
-    previous = None
-    for row in rows:
-        body.append(
-            [
-                row["run"] if row["run"] != previous else "",  # printed once for all metrics of a run
-                COLUMN_TITLES[row["metric"]].format(row["k"]),
-                _points(row["difference"]),
-                f"{_points(row['low'])} to {_points(row['high'])}",
-                f"{row['p']:.4f}",
-            ]
-        )
-        previous = row["run"]
     notes = [
         f"{rows[0]['users']:,} users",
         "interval: paired bootstrap over users",
         f"p: two-sided paired permutation (sign-flip) test with {PERMUTATIONS:,} permutations, "
         "not corrected for the number of comparisons",
     ]
-    console.table(
-        f"Difference from {rows[0]['baseline']} (percentage points)",
-        ["", "", "difference", "95 % interval", "p"],
-        body,
-        " · ".join(notes),
-    )
+    columns = [
+        Column("", ("run",), once=True),
+        Column("", ("metric", "k"), lambda metric, k: COLUMN_TITLES[metric].format(k)),
+        Column("difference", ("difference",), _points),
+        Column("95 % interval", ("low", "high"), lambda low, high: f"{_points(low)} to {_points(high)}"),
+        Column("p", ("p",), "{:.4f}".format),
+    ]
+    title = f"Difference from {rows[0]['baseline']} (percentage points)"
+    hidden = ("baseline", "baseline_value", "value", "users", "evaluation")
+    return Table("differences", title, columns, rows, " · ".join(notes), hidden=hidden)
 
 
 def _points(fraction: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from maskgr_cli import console
+from maskgr_cli.tables import Column, Table, percent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ class Layout:
     """Layout of the table of one measure.
 
     Attributes:
-        measure: name of the measure in the artifact.
+        measure: name of the measure in the artifact, and of the result.
         title: title above the table.
         caption: text below the table.
         rows: column of the artifact that becomes the rows.
@@ -84,29 +84,51 @@ LAYOUTS = (
 )
 
 
-def show_diagnosis(diagnosis: pa.Table, title: str) -> None:
-    """Print a diagnosis below a line with the title and the number of users.
+def diagnosis_tables(run: str, diagnosis: pa.Table, title: str) -> list[Table]:
+    """Return the tables of a diagnosis.
+
+    The title and the number of users stand above the first table. The key of a value is made of the name and
+    the value of the column of the artifact, e.g. "revealed_2".
 
     Args:
+        run: name of the run.
         diagnosis: artifact of kind "diagnosis".
         title: title above all tables.
     """
     results = diagnosis.to_pylist()
-    console.result(f"{title} · {results[0]['users']:,} users")
+    heading = f"{title} · {results[0]['users']:,} users"
+    tables: list[Table] = []
     for layout in LAYOUTS:
         (row, row_label), (column, column_label) = layout.rows, layout.columns
-        cells = {
-            (result[row], result[column]): _format(result["value"], layout.percent)
+        values = {
+            (result[row], result[column]): result["value"]
             for result in results
             if result["measure"] == layout.measure
         }
-        rows, columns = dict.fromkeys(key for key, _ in cells), sorted({key for _, key in cells})
-        body = [[row_label(r), *(cells.get((r, c)) for c in columns)] for r in rows]
-        if body:
-            console.table(layout.title, ["", *map(column_label, columns)], body, layout.caption)
+        rows: dict[Any, dict[str, Any]] = {r: {"run": run, row: r} for r, _ in values}
+        for (r, c), value in values.items():
+            rows[r][f"{column}_{c}"] = value
+        columns = [
+            Column("", (row,), row_label),
+            *(
+                Column(column_label(c), (f"{column}_{c}",), percent if layout.percent else _decimals)
+                for c in sorted({c for _, c in values})
+            ),
+        ]
+        if values:
+            tables.append(
+                Table(
+                    layout.measure,
+                    layout.title,
+                    columns,
+                    [*rows.values()],
+                    layout.caption,
+                    heading="" if tables else heading,
+                    hidden=("run",),
+                )
+            )
+    return tables
 
 
-def _format(value: float, percent: bool) -> str:
-    if percent:
-        return f"{round(100 * value, 2) + 0.0:.2f}"  # −0.0 + 0.0 is 0.0
-    return f"{round(value, 3) + 0.0:.3f}"
+def _decimals(value: float | None) -> str | None:
+    return None if value is None else f"{round(value, 3) + 0.0:.3f}"  # −0.0 + 0.0 is 0.0

@@ -2,74 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from maskgr_cli import console
+from maskgr_cli.tables import Column, Table, percent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMN_TITLES = {"recall": "R@{}", "ndcg": "N@{}"}  # metric → title of the column for each cut-off
 RATES = {"invalid_rate": "invalid", "duplicate_rate": "duplicate"}
-Result = dict[str, Any]  # row of an artifact of kind "metrics"
+Key = tuple[str, int | None]  # metric and cut-off
+Systems = Sequence[tuple[Mapping[str, Any], "pa.Table"]]
 
 
-def show_metrics(tables: list[tuple[str, pa.Table]], title: str, caption: str = "") -> None:
-    """Print metrics in percent with half the width of their 95 % bootstrap interval.
-
-    The widest layout that fits into the terminal is used: a row for each system with intervals beside the
-        values, the
-    same with intervals below the values, or a row for each metric.
+def metrics_table(key: str, systems: Systems, title: str, caption: str = "") -> Table:
+    """Return a table of metrics with half the width of their 95 % bootstrap interval.
 
     Args:
-        tables: names of systems, each with an artifact of kind "metrics".
+        key: name of the result.
+        systems: facts about each system, and its metrics, an artifact of kind "metrics". The first fact is
+            its name, which is shown; the others are hidden.
         title: title above the table.
         caption: text below the table; the number of users and the meaning of ± follow it.
     """
-    systems = [
-        (name, {(result["metric"], result["k"]): result for result in table.to_pylist()})
-        for name, table in tables
+    names = list(dict.fromkeys(name for facts, _ in systems for name in facts))
+    results = [table.to_pylist() for _, table in systems]
+    measured = {(result["metric"], result["k"]) for rows in results for result in rows}
+    shown = sorted((k for k in measured if k[0] in COLUMN_TITLES), key=_position)
+    shown += [(metric, None) for metric in RATES if (metric, None) in measured]
+    others = sorted(measured - {*shown}, key=str)
+    rows = [
+        {**facts, "users": rows[0]["users"], **{k: v for row in rows for k, v in _values(row).items()}}
+        for (facts, _), rows in zip(systems, results, strict=True)
     ]
-    measured = {key for _, results in systems for key in results}
-    cutoffs = sorted(
-        (key for key in measured if key[0] in COLUMN_TITLES),
-        key=lambda key: (list(COLUMN_TITLES).index(key[0]), key[1]),
-    )
-    rates = [(metric, None) for metric in RATES if (metric, None) in measured]
-    header = [
-        "",
-        *(COLUMN_TITLES[metric].format(k) for metric, k in cutoffs),
-        *(RATES[metric] for metric, _ in rates),
-    ]
-
-    def grid(separator: str) -> list[list[str]]:
-        rows = [header]
-        for name, results in systems:
-            values = [_with_interval(results.get(key), separator) for key in cutoffs]
-            rows.append([name, *values, *(_percent(results.get(key)) for key in rates)])
-        return rows
-
-    transposed = [list(column) for column in zip(*grid(" "), strict=True)]
-    layouts = [grid(" "), grid("\n"), transposed]  # from wide to narrow
-    columns, *body = next((layout for layout in layouts if _width(layout) <= console.out().width), transposed)
-    users = " / ".join(dict.fromkeys(f"{table['users'][0].as_py():,}" for _, table in tables))
+    users = " / ".join(dict.fromkeys(f"{row['users']:,}" for row in rows))
     notes = [caption] * bool(caption) + [f"{users} users", "percent, ± half the 95 % bootstrap interval"]
-    console.table(title, columns, body, " · ".join(notes))
+    columns = [Column("", (names[0],)), *map(_column, shown)]
+    hidden = ["users", *(key for other in others for key in _keys(*other)), *names[1:]]
+    return Table(key, title, columns, rows, " · ".join(notes), hidden=hidden, adapts=True)
 
 
-def _width(grid: list[list[str]]) -> int:
-    """Return the width of a printed table: a line and two blanks for each column, and a line at the end."""
-    return 1 + sum(
-        3 + max(len(line) for cell in column for line in cell.split("\n"))
-        for column in zip(*grid, strict=True)
-    )
+def _position(key: Key) -> tuple[int, int]:
+    return list(COLUMN_TITLES).index(key[0]), key[1] or 0
 
 
-def _percent(result: Result | None) -> str:
-    return "—" if result is None else f"{100 * result['value']:.2f}"
+def _keys(metric: str, k: int | None) -> tuple[str, str, str]:
+    """Return the keys of a metric's value and of the ends of its interval."""
+    key = metric if k is None else f"{metric}@{k}"
+    return key, f"{key}_low", f"{key}_high"
 
 
-def _with_interval(result: Result | None, separator: str) -> str:
-    if result is None or result["low"] is None or result["high"] is None:
-        return _percent(result)
-    return f"{_percent(result)}{separator}±{50 * (result['high'] - result['low']):.2f}"
+def _values(result: Mapping[str, Any]) -> dict[str, float | None]:
+    values = (result["value"], result["low"], result["high"])
+    return dict(zip(_keys(result["metric"], result["k"]), values, strict=True))
+
+
+def _column(key: Key) -> Column:
+    metric, k = key
+    if metric in RATES:
+        return Column(RATES[metric], _keys(metric, k), lambda value, _low, _high: percent(value))
+    return Column(COLUMN_TITLES[metric].format(k), _keys(metric, k), _with_interval)
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str | None:
+    if low is None or high is None:
+        return percent(value)
+    return f"{percent(value)} ±{50 * (high - low):.2f}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from maskgr_cli import console
-from maskgr_cli.metrics_table import show_metrics
+from maskgr_cli import console, tables
+from maskgr_cli.metrics_table import metrics_table
 
 
 def metrics(cutoffs: list[int], value: float = 0.04312, users: int = 22363) -> pa.Table:
@@ -25,7 +25,8 @@ def shown(
     width: int, rows: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> list[list[str]]:
     monkeypatch.setattr(console.out(), "width", width)
-    show_metrics(rows, "Beauty", "test split")
+    systems = [({"run": name}, table) for name, table in rows]
+    tables.show([metrics_table("metrics", systems, "Beauty", "test split")], "table")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].strip() == "Beauty"
     assert all(len(line) <= width for line in lines)

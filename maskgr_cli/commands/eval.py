@@ -10,6 +10,7 @@ import typer
 from maskgr_cli import console, external_lists, launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import ForceOption, GpusOption, ProcessesOption, WorkspaceOption, config_options
+from maskgr_cli.tables import FormatOption, Table, show
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
@@ -38,6 +39,7 @@ def evaluate(
         bool,
         typer.Option("--diagnose", help="Measure how digits depend on each other instead of recommending."),
     ] = False,
+    format: FormatOption = "table",
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     force: ForceOption = False,
@@ -61,8 +63,9 @@ def evaluate(
         return
     keep_freed_memory()
     if diagnose:
-        for run in runs:
-            _diagnose(store, run, config, force)
+        tables = [table for run in runs for table in _diagnose(store, run, config, force)]
+        if launch.is_first():
+            show(tables, format)
         return
     from pipelines.evaluate.compare import check_comparable_runs
     from pipelines.evaluate.run import evaluate_run
@@ -84,7 +87,7 @@ def evaluate(
         from pipelines.evaluate.external import evaluate_lists
 
         evaluations[external.result] = evaluate_lists(dataset, external.result, lists, config, progress)
-    _show(store, config.split, evaluations)
+    _report(store, config.split, evaluations, format)
 
 
 def _configs(settings: dict[str, Any]) -> tuple[EvalConfig, ExternalConfig]:
@@ -109,29 +112,39 @@ def _runs(store: Workspace, names: list[str]) -> list[Run]:
     return [run]
 
 
-def _show(store: Workspace, split: str, evaluations: dict[str, Evaluation]) -> None:
+def _report(store: Workspace, split: str, evaluations: dict[str, Evaluation], form: str) -> None:
     """Print the metrics of each run and, of several runs, how they differ from the first."""
-    from maskgr_cli.comparison_table import show_comparison
-    from maskgr_cli.metrics_table import show_metrics
+    from maskgr_cli.comparison_table import comparison_table
+    from maskgr_cli.metrics_table import metrics_table
     from pipelines.evaluate.compare import compare_runs
 
-    comparison = None
-    if len(evaluations) > 1:
-        folders = [(name, evaluation.folder) for name, evaluation in evaluations.items()]
-        comparison = compare_runs(store, folders)
+    folders = [(name, evaluation.folder) for name, evaluation in evaluations.items()]
+    compared = compare_runs(store, folders) if len(folders) > 1 else None
+    systems = [
+        (_facts(name, split, evaluation), evaluation.metrics) for name, evaluation in evaluations.items()
+    ]
     popularity = next(iter(evaluations.values())).popularity
-    rows = [(name, evaluation.metrics) for name, evaluation in evaluations.items()]
-    show_metrics(
-        [*rows, ("popularity", popularity)],
+    metrics = metrics_table(
+        "metrics",
+        [*systems, ({"run": "popularity", "split": split}, popularity)],
         f"{split.capitalize()} · {_description(evaluations)}",
         "popularity: most frequent training items, same candidates",
     )
-    for evaluation in evaluations.values():
-        console.note(f"Ranks, recommendations and metrics: {evaluation.folder}")
-    if comparison:
-        folder, table = comparison
-        show_comparison(table)
-        console.note(f"Comparison: {folder}")
+    show([metrics, comparison_table(compared[1]) if compared else Table("differences", "", (), ())], form)
+    for _, folder in folders:
+        console.note(f"Ranks, recommendations and metrics: {folder}")
+    if compared:
+        console.note(f"Comparison: {compared[0]}")
+
+
+def _facts(run: str, split: str, evaluation: Evaluation) -> dict[str, str]:
+    return {
+        "run": run,
+        "split": split,
+        "evaluation": evaluation.folder.name,
+        "description": evaluation.description,
+        "folder": str(evaluation.folder),
+    }
 
 
 def _description(evaluations: dict[str, Evaluation]) -> str:
@@ -144,14 +157,13 @@ def _description(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(f"{name}: {line}" for name, line in lines.items())
 
 
-def _diagnose(store: Workspace, run: Run, config: EvalConfig, force: bool) -> None:
-    """Diagnose a run and print the tables."""
+def _diagnose(store: Workspace, run: Run, config: EvalConfig, force: bool) -> list[Table]:
+    """Diagnose a run and return the tables."""
+    from maskgr_cli.diagnosis_table import diagnosis_tables
     from pipelines.evaluate.diagnose import diagnose_run
 
     diagnosis = diagnose_run(store, run, config, launch.progress(), force=force)
     if launch.is_first():
-        from maskgr_cli.diagnosis_table import show_diagnosis
-
-        title = f"{config.split.capitalize()} · {run.name} · {diagnosis.description}"
-        show_diagnosis(diagnosis.table, title)
         console.note(f"Diagnosis: {diagnosis.folder / 'diagnosis.parquet'}")
+    title = f"{config.split.capitalize()} · {run.name} · {diagnosis.description}"
+    return diagnosis_tables(run.name, diagnosis.table, title)

@@ -7,13 +7,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskgr_cli import console
-from maskgr_cli.metrics_table import show_metrics
+from maskgr_cli import console, tables
 from maskgr_cli.options import WorkspaceOption
-from pipelines.workspace import Run, RunConfig, Workspace
+from maskgr_cli.tables import Column, FormatOption, Table, count, percent
+from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
-    from pipelines.inventory import DatasetView, EvaluationView, RunView
+    from pipelines.inventory import EvaluationView, Overview
+
+STALE = Column("stale", ("stale",), optional=True)
+DATASETS = (
+    Column("data set", ("name", "current"), lambda name, current: name + " (current)" * current),
+    *(Column(key, (key,), count) for key in ("users", "items", "interactions")),
+    STALE,
+)
+EMBEDDINGS = (
+    Column("embeddings", ("name",)),
+    Column("data set", ("dataset",)),
+    Column("items", ("items",), count),
+    Column("width", ("width",)),
+    Column("type", ("dtype",)),
+    STALE,
+)
+SIDS = (
+    Column("SIDs", ("name",)),
+    Column("data set", ("dataset",)),
+    Column("levels m", ("levels",)),
+    Column("codes V", ("codebook",)),
+    Column("digits H", ("digits",)),
+    Column(
+        "collisions",
+        ("collisions", "items"),
+        lambda part, whole: f"{part:,} ({part / whole:.1%})" if part is not None and whole else None,
+    ),
+    STALE,
+)
+RUNS = (
+    Column("run", ("name",)),
+    Column("model", ("model",)),
+    Column("preset", ("preset",)),
+    Column("data set", ("dataset",)),
+    Column("SIDs", ("sids",)),
+    Column(
+        "state",
+        ("state", "final"),
+        lambda state, final: f"{state}, final of {final['of']}" if final else state,
+    ),
+    Column("validation R@10", ("validation_recall@10",), percent),
+    STALE,
+)
+METRICS = (
+    Column("users", ("users",), count),
+    Column("R@10", ("recall@10",), percent),
+    Column("N@10", ("ndcg@10",), percent),
+    STALE,
+)
+EVALUATIONS = (Column("run", ("run",)), Column("decoding", ("evaluation",)), *METRICS)
+EXTERNAL = (Column("data set", ("dataset",)), Column("lists", ("evaluation",)), *METRICS)
 
 
 def register(app: typer.Typer) -> None:
@@ -25,135 +75,70 @@ def show(
         str | None,
         typer.Argument(help="Show this run's configuration and evaluations in full.", show_default=False),
     ] = None,
+    format: FormatOption = "table",
     workspace: WorkspaceOption = None,
 ) -> None:
     """List data sets, embeddings, SIDs and runs with their main metrics, and why they are stale."""
     source = Workspace.find(workspace)
     if run is not None:
-        _show_run(source.require_run(run))
+        _show_run(source.require_run(run), format)
         return
     from pipelines.inventory import overview
 
     view = overview(source)
+    tables.show(_tables(view), format)
     if not (view.datasets or view.runs):
-        console.result(
+        say = console.result if format == "table" else console.note
+        say(
             f"The workspace {source.root} is empty. "
             "Begin with `maskgr download ml-100k` or `maskgr import NAME …`."
         )
-        return
-    _show_datasets(view.datasets)
-    _show_runs(view.runs)
 
 
-def _show_datasets(datasets: list[DatasetView]) -> None:
-    _table(
-        "Data sets",
-        ["data set", "users", "items", "interactions"],
-        [
-            (
-                d.name + " (current)" * d.current,
-                _count(d.users),
-                _count(d.items),
-                _count(d.interactions),
-                d.stale,
-            )
-            for d in datasets
-        ],
-    )
-    _table(
-        "Embeddings",
-        ["embeddings", "data set", "items", "width", "type"],
-        [
-            (e.name, d.name, _count(e.items), e.width, e.dtype, e.stale)
-            for d in datasets
-            for e in d.embeddings
-        ],
-    )
-    _table(
-        "Semantic IDs",
-        ["SIDs", "data set", "levels m", "codes V", "digits H", "collisions"],
-        [
-            (
-                s.name,
-                d.name,
-                s.digits and s.digits - 1,
-                s.codebook,
-                s.digits,
-                _share(s.collisions, s.items),
-                s.stale,
-            )
-            for d in datasets
-            for s in d.sids
-        ],
-    )
-    _table(
-        "External lists (percent)",
-        ["data set", "lists", "users", "R@10", "N@10"],
-        [(d.name, *_metrics(e)) for d in datasets for e in d.external],
-    )
+def _tables(view: Overview) -> list[Table]:
+    """Return data sets, embeddings, semantic IDs, runs and evaluations."""
+    embeddings = [{**vars(e), "dataset": d.name} for d in view.datasets for e in d.embeddings]
+    sids = [
+        {**vars(s), "dataset": d.name, "levels": s.digits and s.digits - 1}
+        for d in view.datasets
+        for s in d.sids
+    ]
+    runs = [{"final": None, **r.config, **vars(r), "validation_recall@10": r.best} for r in view.runs]
+    evaluations = [_metrics(e, "run", r.name) for r in view.runs for e in r.evaluations]
+    external = [_metrics(e, "dataset", d.name) for d in view.datasets for e in d.external]
+    return [
+        Table("datasets", "Data sets", DATASETS, [vars(d) for d in view.datasets]),
+        Table("embeddings", "Embeddings", EMBEDDINGS, embeddings),
+        Table("sids", "Semantic IDs", SIDS, sids),
+        Table("runs", "Runs", RUNS, runs),
+        Table("evaluations", "Evaluations (percent)", EVALUATIONS, evaluations),
+        Table("external", "External lists (percent)", EXTERNAL, external),
+    ]
 
 
-def _show_runs(runs: list[RunView]) -> None:
-    _table(
-        "Runs",
-        ["run", "model", "preset", "data set", "SIDs", "state", "validation R@10"],
-        [
-            (
-                r.name,
-                *(r.config.get(key) for key in ("model", "preset", "dataset", "sids")),
-                _state(r.config),
-                _percent(r.best),
-                r.stale,
-            )
-            for r in runs
-        ],
-    )
-    _table(
-        "Evaluations (percent)",
-        ["run", "decoding", "users", "R@10", "N@10"],
-        [(r.name, *_metrics(e)) for r in runs for e in r.evaluations],
-    )
+def _metrics(evaluation: EvaluationView, kind: str, owner: str) -> dict[str, Any]:
+    """Return an evaluation with its main metrics, and the run or data set that it belongs to."""
+    metrics = {f"{name}@10": evaluation.metrics.get((name, 10)) for name in ("recall", "ndcg")}
+    return {**vars(evaluation), kind: owner, "evaluation": evaluation.name, **metrics}
 
 
-def _metrics(evaluation: EvaluationView) -> tuple[object, ...]:
-    """Return the name of an evaluation, its users and main metrics, and why it is stale."""
-    recall, ndcg = (evaluation.metrics.get((metric, 10)) for metric in ("recall", "ndcg"))
-    return (
-        evaluation.name,
-        _count(evaluation.users),
-        _percent(recall),
-        _percent(ndcg),
-        evaluation.stale,
-    )
-
-
-def _state(config: RunConfig) -> str | None:
-    """Return the state of a run: "finished", or of a final run "finished, final of RUN"."""
-    state, final = config.get("state"), config.get("final")
-    return f"{state}, final of {final['of']}" if final else state
-
-
-def _show_run(run: Run) -> None:
+def _show_run(run: Run, form: str) -> None:
+    from maskgr_cli.metrics_table import metrics_table
     from pipelines import artifacts
 
-    console.table(f"Run {run.name}", ["setting", "value"], list(_flat(run.read_config())))
-    evaluations = [
-        (folder.name, artifacts.read(folder / "metrics.parquet", "metrics")) for folder in run.evaluations
-    ]
-    if evaluations:
-        show_metrics(evaluations, f"Evaluations of {run.name}")
-    else:
-        console.result(f"No evaluation yet. Run `maskgr eval {run.name}`.")
-
-
-def _table(title: str, columns: list[str], rows: list[tuple[object, ...]]) -> None:
-    """Print rows whose last entry is the reason why they are stale.
-
-    The column of reasons is omitted if no row is stale.
-    """
-    stale = any(row[-1] for row in rows)
-    if rows:
-        console.table(title, columns + ["stale"] * stale, rows if stale else [row[:-1] for row in rows])
+    settings = [{"setting": name, "value": value} for name, value in _flat(run.read_config())]
+    columns = (Column("setting", ("setting",)), Column("value", ("value",)))
+    evaluations = Table("evaluations", "", (), ())
+    if run.evaluations:
+        metrics = [
+            ({"evaluation": path.name}, artifacts.read(path / "metrics.parquet", "metrics"))
+            for path in run.evaluations
+        ]
+        evaluations = metrics_table("evaluations", metrics, f"Evaluations of {run.name}")
+    tables.show([Table("settings", f"Run {run.name}", columns, settings), evaluations], form)
+    if not run.evaluations:
+        say = console.result if form == "table" else console.note
+        say(f"No evaluation yet. Run `maskgr eval {run.name}`.")
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -163,15 +148,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, obj
             yield from _flat(entry, f"{prefix}{key}.")
         else:
             yield prefix + key, entry
-
-
-def _count(number: int | None) -> str | None:
-    return None if number is None else f"{number:,}"
-
-
-def _share(part: int | None, whole: int | None) -> str | None:
-    return f"{part:,} ({part / whole:.1%})" if part is not None and whole else None
-
-
-def _percent(fraction: float | None) -> str | None:
-    return None if fraction is None else f"{100 * fraction:.2f}"

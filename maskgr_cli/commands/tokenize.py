@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,8 +15,11 @@ from maskgr_cli.options import (
     checked,
     config_options,
 )
+from maskgr_cli.tables import Column, ShortFormatOption, Table, count, show
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.workspace import Workspace
+from pipelines.workspace import Dataset, Workspace
+
+COUNTS = {"items", "collisions", "largest_group", "codes_used"}  # measures that are whole numbers
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +36,7 @@ def tokenize(
     name: Annotated[
         str | None, checked("--name", "Name of the SIDs.", check_name, show_default="EMBEDDING-MxV[-METHOD]")
     ] = None,
+    format: ShortFormatOption = "table",
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -43,34 +46,40 @@ def tokenize(
 
     data = Workspace.find(workspace).require_dataset(dataset)
     path = build_sids(data, config, console.RichProgress(), embedding=embedding, name=name, force=force)
-    show_quality(f"{path.stem} of {data.name}", data.quality(path.stem))
+    show(quality_tables(path.stem, data), format)
 
 
-def show_quality(title: str, report: Path) -> None:
-    """Print a quality report: a table with one row per digit, and two lines about whole SIDs."""
+def quality_tables(sids: str, dataset: Dataset) -> list[Table]:
+    """Return the quality report of semantic IDs: a row for each digit, and a row about all digits."""
     from pipelines import artifacts
 
-    rows = artifacts.read(report, "quality").to_pylist()
-    values = {(row["level"], row["measure"]): row["value"] for row in rows}
-    digits = range(max(row["level"] for row in rows) + 1)
-    collisions, items = values[-1, "collisions"], values[-1, "items"]
-    console.table(
-        f"SIDs {title}: quality",
-        ["digit", "codes used", "entropy (bits)", "of log2 V", "relative quantization error"],
-        [
-            (
-                digit + 1,
-                f"{values[digit, 'codes_used']:,.0f}",
-                f"{values[digit, 'entropy']:.2f}",
-                f"{values[digit, 'entropy_share']:.1%}",
-                f"{values[digit, 'relative_error']:.1%}" if (digit, "relative_error") in values else None,
-            )
-            for digit in digits
-        ],
+    measured = artifacts.read(dataset.quality(sids), "quality").to_pylist()
+    rows: dict[int, dict[str, Any]] = {}
+    for row in sorted(measured, key=lambda row: row["level"]):
+        values = rows.setdefault(row["level"], {"sids": sids, "dataset": dataset.name, "digit": row["level"]})
+        value = row["value"]
+        values[row["measure"]] = int(value) if row["measure"] in COUNTS else value
+    whole, *digits = rows.values()  # the level of measures of whole semantic IDs is −1
+    collisions, items = whole["collisions"], whole["items"]
+    columns = [
+        Column("digit", ("digit",), lambda digit: digit + 1),
+        Column("codes used", ("codes_used",), count),
+        Column("entropy (bits)", ("entropy",), "{:.2f}".format),
+        Column("of log2 V", ("entropy_share",), "{:.1%}".format),
+        Column("relative quantization error", ("relative_error",), _share),
+    ]
+    caption = (
+        f"{items:,} items. Before the deduplication digit {collisions:,} ({collisions / items:.1%}) "
+        f"share their codes with another, at most {whole['largest_group']:,} together.\n"
+        f"Ten nearest neighbors with the item's first code: {whole['neighbour_agreement']:.1%} "
+        f"(by chance {whole['chance_agreement']:.1%})."
     )
-    console.result(
-        f"{items:,.0f} items. Before the deduplication digit {collisions:,.0f} ({collisions / items:.1%}) "
-        f"share their codes with another, at most {values[-1, 'largest_group']:,.0f} together.\n"
-        f"Ten nearest neighbors with the item's first code: {values[-1, 'neighbour_agreement']:.1%} "
-        f"(by chance {values[-1, 'chance_agreement']:.1%})."
-    )
+    title = f"SIDs {sids} of {dataset.name}: quality"
+    return [
+        Table("digits", title, columns, digits, caption, hidden=("sids", "dataset")),
+        Table("whole", "", (), [whole], hidden=[key for key in whole if key != "digit"]),
+    ]
+
+
+def _share(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -59,6 +60,15 @@ def test_runs_are_compared_with_the_first(
                 ]
             )
     assert shown == expected
+    again = maskgr("eval", "long", "short", "--nfe", 1, "--beams", 10, "--format", "json")
+    content = json.loads(again.stdout)
+    assert [row["run"] for row in content["metrics"]] == ["long", "short", "popularity"]
+    assert f"{100 * content['metrics'][0]['recall@5']:.2f}" == rows["long"][0].split()[0]
+    assert content["metrics"][0]["folder"] == str(toy.run("long").evaluation(folder.parent.name))
+    compared = artifacts.read(folder / "short.parquet", "comparison").to_pylist()
+    assert content["differences"] == [
+        {key: row[key] for key in content["differences"][0]} for row in compared
+    ]
 
 
 def cells_of(text: str) -> list[list[str]]:

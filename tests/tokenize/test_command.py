@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from subprocess import CompletedProcess
 
 import pytest
 
-from maskgr_cli.commands.tokenize import show_quality
+from maskgr_cli import tables
+from maskgr_cli.commands.tokenize import quality_tables
 from pipelines.tokenize.build import build_sids
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Workspace
@@ -58,8 +60,14 @@ def test_random_sids_have_no_relative_quantization_error(
 ) -> None:
     dataset = toy.dataset("toy")
     embed(dataset, grouped())
-    show_quality(
-        "random", dataset.quality(build_sids(dataset, TokenizeConfig(2, 8, "random"), progress).stem)
-    )
+    sids = build_sids(dataset, TokenizeConfig(2, 8, "random"), progress).stem
+    tables.show(quality_tables(sids, dataset), "table")
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [row.split("│")[-2].strip() for row in rows] == ["—", "—"]
+    tables.show(quality_tables(sids, dataset), "json")
+    content = json.loads(capsys.readouterr().out)
+    assert [row["digit"] for row in content["digits"]] == [0, 1]
+    assert [row["relative_error"] for row in content["digits"]] == [None, None]
+    assert all(type(row["codes_used"]) is int and 0 < row["entropy_share"] <= 1 for row in content["digits"])
+    (whole,) = content["whole"]
+    assert (whole["sids"], whole["dataset"], whole["items"]) == (sids, "toy", 60)
