@@ -16,6 +16,7 @@ import typer
 
 from maskgr_cli import signals
 from maskgr_cli.arguments import Arguments
+from maskgr_cli.console import QUIET
 from pipelines import __version__
 from pipelines.errors import TrainingDiverged, UserError
 
@@ -46,9 +47,16 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also: MASKGR_DEBUG=1).")] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", envvar=QUIET, help="Print results and errors only: no progress and no notes."
+        ),
+    ] = False,
 ) -> None:
     if debug:
-        os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus inherit it
+        os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus and --jobs inherit it
+    os.environ[QUIET] = str(int(quiet))
 
 
 def main() -> None:

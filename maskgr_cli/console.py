@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Environment variable of processes that `launch.relaunch` starts: the folder for their error messages.
 WORKER_ERRORS = "MASKGR_WORKER_ERRORS"
+QUIET = "MASKGR_QUIET"  # environment variable; 1: progress and notes are not shown
 FILE_WIDTH = 160  # columns of a table in a file or a pipe
 
 
@@ -68,8 +69,14 @@ def error(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """Print a line about an action or a choice."""
-    err().print(_text(printable(message)))
+    """Print a line about an action or a choice, unless the user wants results and errors only."""
+    if not is_quiet():
+        err().print(_text(printable(message)))
+
+
+def is_quiet() -> bool:
+    """Return True if the user wants results and errors only."""
+    return os.environ.get(QUIET) == "1"
 
 
 def result(text: str) -> None:
@@ -139,5 +146,6 @@ class RichProgress:
             rich.TimeRemainingColumn(),
             rich.TextColumn("{task.fields[note]}", markup=False),
         ]
-        with rich.Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bars:
+        disabled = is_quiet() or not err().is_terminal
+        with rich.Progress(*columns, console=err(), transient=True, disable=disabled) as bars:
             yield _Task(bars, bars.add_task(printable(description), total=total, note=""))

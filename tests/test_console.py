@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from maskgr_cli import console
+from maskgr_cli.app import app
+from pipelines.workspace import Workspace
 from tests.conftest import ROOT
 
 BRACKETS = "[bold]name[/bold] :smile: [/oops]"  # Rich markup and emoji codes, were they read as such
@@ -153,3 +157,43 @@ def test_help_keeps_what_stands_in_brackets(maskgr: Callable[..., subprocess.Com
     shown = maskgr("tokenize", "--help", COLUMNS="200")
     assert shown.returncode == 0
     assert shown.stdout.count("[default:") >= 5
+
+
+def test_quiet_leaves_results_and_errors(
+    terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(console.QUIET, "1")
+    progress = console.RichProgress()
+    console.note("a note")
+    progress.say("a message")
+    with progress.task("Work", 10, "users") as task:
+        task.advance(10)
+    assert terminal.getvalue() == ""
+    console.error("bad value")
+    console.table("Title", ["a"], [[1]])
+    assert terminal.getvalue() == "error: bad value\n"
+    assert "Title" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "quiet"),
+    [
+        ([], None, False),
+        (["--quiet"], None, True),
+        ([], "1", True),
+        ([], "0", False),
+        (["--quiet"], "0", True),
+    ],
+)
+def test_quiet_is_an_option_before_the_command_or_a_variable(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    environment: str | None,
+    quiet: bool,
+) -> None:
+    monkeypatch.setenv(console.QUIET, "0")  # undone after the test, whatever the program sets
+    command = [*options, "show", "--format", "json", "--workspace", str(workspace.root)]
+    done = CliRunner().invoke(app, command, env={console.QUIET: environment}, catch_exceptions=False)
+    assert (done.stderr == "") == quiet
+    assert json.loads(done.stdout)["runs"] == []
