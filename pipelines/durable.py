@@ -181,5 +181,5 @@ def _explained(path: Path, *failures: type[Exception]) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or lines[0]
         raise UserError(
             f"{path.name} cannot be written in {parent} ({reason}). "
-            "Free space there, allow writing, or name another --workspace."
+            "Free space there, allow writing, or name another folder."
         ) from error

@@ -23,6 +23,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "decode": {"data", "models"},
     "evaluate": {"data", "models", "decode"},
     "external": {"import_", "evaluate"},
+    "export": {"data"},
     "train": {"data", "models", "decode", "evaluate"},
     "ablate": {
         *("download", "embed", "tokenize", "defaults", "data", "models", "train", "decode", "evaluate")

@@ -30,6 +30,7 @@ SECONDS = 20.0  # CPU time; a command that has neither begun nor refused by then
 BASE = {  # arguments that a command needs besides the option that is tried
     "download": ["beauty"],
     "import": ["toy", "--interactions", "interactions.csv"],
+    "data export": ["toy", "--output", "folder"],
     "train": ["--dataset", "toy"],
     "tune": ["--dataset", "toy"],
     "ablate": ["--dataset", "toy"],
@@ -144,7 +145,7 @@ class Option:
     """An option or an argument of a command.
 
     Attributes:
-        command: name of the command.
+        command: name of the command, after that of its group if it has one.
         flag: flag of the option; "" for an argument.
         kinds: types of the value.
         before: arguments without which the option has no effect.
@@ -164,10 +165,8 @@ class Option:
 def all_options() -> list[Option]:
     """Return every option and argument of every command that takes a value."""
     options = []
-    modules = dict.fromkeys(module for module, _ in COMMANDS.values())
-    for command in (command for module in modules for command in registered(module).registered_commands):
+    for name, command in all_commands().items():
         assert command.callback
-        name = command.name or command.callback.__name__
         for parameter in inspect.signature(command.callback, eval_str=True).parameters.values():
             if typing.get_origin(parameter.annotation) is not typing.Annotated:
                 continue
@@ -182,6 +181,20 @@ def all_options() -> list[Option]:
                 flag = ""
             options.append(Option(name, flag, kinds, _model_arguments(name, parameter.name)))
     return options
+
+
+def all_commands() -> dict[str, typer.models.CommandInfo]:
+    """Return every command by its name, after that of its group if it has one."""
+    found = {}
+    for module in dict.fromkeys(module for module, _ in COMMANDS.values()):
+        app = registered(module)
+        groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
+        found |= {
+            f"{prefix}{command.name or command.callback.__name__}": command
+            for prefix, group in groups
+            for command in group.registered_commands
+        }
+    return found
 
 
 def outcome(*arguments: str) -> tuple[str, str]:
@@ -261,8 +274,8 @@ def run(count: int, seed: int) -> Counts:
 def arguments(option: Option, value: str) -> list[str]:
     """Return a command line that sets an option to a value."""
     if not option.flag:
-        return [option.command, value, *BASE.get(option.command, [])[1:]]
-    return [option.command, *BASE.get(option.command, []), *option.before, option.flag, value]
+        return [*option.command.split(), value, *BASE.get(option.command, [])[1:]]
+    return [*option.command.split(), *BASE.get(option.command, []), *option.before, option.flag, value]
 
 
 def _number(rng: random.Random) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 COMMANDS = {
     "download": ("download", "Download a public data set and turn it into user sequences."),
     "import": ("import_", "Make a data set of your own interactions and items."),
+    "data": ("data", "Exchange data sets with other programs."),
     "embed": ("embed", "Turn item texts into embeddings, with LSA or any Hugging Face encoder."),
     "tokenize": ("tokenize", "Turn item embeddings into semantic IDs and print their quality report."),
     "presets": (

@@ -1,0 +1,1 @@
+"""Export: a prepared data set in the file formats of other programs."""

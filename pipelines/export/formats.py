@@ -1,0 +1,159 @@
+"""Formats of an export. Each writer writes the files of one format into a folder.
+
+All formats keep identifiers as they are. Importing the files and exporting again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.errors import UserError
+from pipelines.export.content import Content
+
+BLANK = r"[\s\x1c-\x1f]"  # a character that separates words
+EXACT = 2**53  # bound of the whole numbers that float64 represents exactly
+LETTERS = string.ascii_lowercase  # letter of each digit of a semantic ID
+
+
+def write_csv(content: Content, folder: Path) -> None:
+    """Write interactions.csv and items.csv. Lists are JSON."""
+    for part, rows in _parts(content, "validation"):
+        rows.write_csv(folder / f"interactions{part}.csv")
+    _write_items(content, folder)
+
+
+def write_recbole(content: Content, folder: Path) -> None:
+    """Write NAME.inter and NAME.item, the atomic files of RecBole: tabs between fields, types in the header.
+
+    Identifiers are of type token, numbers of type float, and texts and lists of texts of type token_seq, with
+    a blank between words.
+    """
+    for part, rows in _parts(content, "valid"):
+        _write_atomic(rows, folder / f"{content.name}{part}.inter")
+    _write_atomic(content.items, folder / f"{content.name}.item")
+
+
+def write_sequences(content: Content, folder: Path) -> None:
+    """Write sequences.txt, a line for each user with the user and the items in order, and items.csv.
+
+    Raises:
+        UserError: an identifier has a blank.
+    """
+    for name in ("user_id", "item_id"):
+        split = content.interactions[name].filter(content.interactions[name].str.contains(BLANK))
+        if len(split):
+            raise UserError(
+                f"{name} {split[0]!r} of {content.name} has a blank, which separates identifiers in "
+                "--format sequences. Use --format csv, recbole or dictionary."
+            )
+    lines = _lists(content).select(pl.concat_str("user_id", pl.col("item_id").list.join(" "), separator=" "))
+    _write_text(folder / "sequences.txt", lines.to_series().str.join("\n").item() + "\n")
+    _write_items(content, folder)
+
+
+def write_dictionary(content: Content, folder: Path) -> None:
+    """Write NAME.inter.json, the items of each user in order; NAME.item.json, the fields of each item; and
+    with semantic IDs NAME.index.json, the tokens of each item.
+    """
+    _write_object(folder / f"{content.name}.inter.json", _lists(content), "user_id", _json("item_id"))
+    items, fields = content.items, content.items.columns[1:]
+    texts = items.with_columns(pl.col(pl.String).fill_null(""), pl.col(pl.Float32, pl.Float64).fill_nan(None))
+    encoded = pl.struct(fields).struct.json_encode() if fields else pl.lit("{}")
+    _write_object(folder / f"{content.name}.item.json", texts, "item_id", encoded)
+    if content.sids is not None:
+        digits = zip(LETTERS, content.sids.columns, strict=False)
+        tokens = content.sids.select(pl.concat_list(pl.format(f"<{a}_{{}}>", digit) for a, digit in digits))
+        table = items.select("item_id", tokens=tokens.to_series())
+        _write_object(folder / f"{content.name}.index.json", table, "item_id", _json("tokens"))
+
+
+# Name of a format → its writer.
+WRITERS: dict[str, Callable[[Content, Path], None]] = {
+    "csv": write_csv,
+    "recbole": write_recbole,
+    "sequences": write_sequences,
+    "dictionary": write_dictionary,
+}
+
+
+def _parts(content: Content, validation: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield the end of a file's name and its interactions: all of them, or those of each split.
+
+    The last item of a user is for testing, the one before for validation (leave-one-out).
+
+    Args:
+        validation: name of the validation split in file names.
+    """
+    rows = content.interactions
+    if not content.split:
+        yield "", rows
+        return
+    left = pl.col("position").max().over("user_id") - pl.col("position")  # later items of the user
+    yield ".train", rows.filter(left > 1)
+    yield f".{validation}", rows.filter(left == 1)
+    yield ".test", rows.filter(left == 0)
+
+
+def _lists(content: Content) -> pl.DataFrame:
+    """Return user_id and item_id, the list of the user's items in order; one row per user."""
+    return content.interactions.group_by("user_id", maintain_order=True).agg("item_id")
+
+
+def _write_items(content: Content, folder: Path) -> None:
+    nested = [name for name, kind in content.items.schema.items() if kind.is_nested()]
+    content.items.with_columns(map(_json, nested)).write_csv(folder / "items.csv")
+
+
+def _write_atomic(table: pl.DataFrame, path: Path) -> None:
+    fields = [_field(name, kind) for name, kind in table.schema.items()]
+    table.select(fields).write_csv(path, separator="\t")
+
+
+def _field(name: str, kind: pl.DataType) -> pl.Expr:
+    """Return a column as a field of an atomic file, named NAME:TYPE."""
+    column, plain = pl.col(name), name.replace(":", "_")
+    if name in ("user_id", "item_id"):
+        return column.alias(f"{name}:token")
+    if kind.is_numeric() or kind == pl.Boolean:
+        return _number(column).alias(f"{plain}:float")
+    if isinstance(kind, pl.List) and kind.inner.is_numeric():
+        return column.list.eval(_number(pl.element())).list.join(" ").alias(f"{plain}:float_seq")
+    if isinstance(kind, pl.List) and not kind.inner.is_nested():
+        column = column.cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
+    elif kind.is_nested():
+        column = _json(name)
+    words = column.cast(pl.String).str.replace_all(f"{BLANK}+", " ").str.strip_chars(" ")
+    return words.alias(f"{plain}:token_seq")
+
+
+def _number(column: pl.Expr) -> pl.Expr:
+    """Return numbers as text, whole ones without a decimal point."""
+    number = column.cast(pl.Float64).fill_nan(None)
+    is_whole = (number == number.round()) & (number.abs() < EXACT)
+    whole = pl.when(is_whole).then(number).cast(pl.Int64, strict=False).cast(pl.String)
+    return whole.fill_null(number.cast(pl.String))
+
+
+def _json(name: str) -> pl.Expr:
+    """Return a column as JSON."""
+    encoded = pl.struct(pl.col(name).alias("_")).struct.json_encode()
+    return encoded.str.strip_prefix('{"_":').str.strip_suffix("}").alias(name)
+
+
+def _write_object(path: Path, table: pl.DataFrame, key: str, value: pl.Expr) -> None:
+    """Write a JSON object with a line for each row.
+
+    Args:
+        key: column of the keys.
+        value: the values, as JSON.
+    """
+    lines = table.select(pl.concat_str(_json(key), value, separator=": ")).to_series()
+    _write_text(path, "{\n" + lines.str.join(",\n").item() + "\n}\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
