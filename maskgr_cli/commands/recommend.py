@@ -167,17 +167,15 @@ def _choose(table: ItemTable, part: str) -> int:
     if len(found) == 1:
         return int(found[0])
     rows = table.names[found[:MATCHES].tolist()].rows()
-    more = f"and {len(found) - MATCHES:,} more" if len(found) > MATCHES else ""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        listed = "; ".join([f"{title} ({item_id})" for item_id, title in rows] + [more] * bool(more))
-        raise UserError(
-            f"--like {quoted(part)} matches {len(found):,} titles: {listed}. Give more of the title, or "
-            "--history with an id."
-        )
     for number, (item_id, title) in enumerate(rows, start=1):
         console.note(f"{number:>3}  {title} ({item_id})")
-    if more:
-        console.note(f"     {more}: give more of the title")
+    if len(found) > MATCHES:
+        console.note(f"     and {len(found) - MATCHES:,} more")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UserError(
+            f"--like {quoted(part)} matches {len(found):,} titles. Give more of the title, or --history with "
+            "an id."
+        )
     choice: int = typer.prompt("Number", type=int, err=True)
     if not 1 <= choice <= len(rows):
         raise UserError(f"There is no number {choice} in the list; it goes from 1 to {len(rows)}.")

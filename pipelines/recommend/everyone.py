@@ -47,12 +47,14 @@ def recommend_to_everyone(
     processes = processes or Processes()
     source = pq.ParquetFile(model.trained.dataset.sequences)
     total, started = source.metadata.num_rows, time.monotonic()
+    most, cut = model.trained.model.config.max_items, 0
     with atomic(path) as temporary, progress.task("Recommending", total=total, unit="users") as task:
         parts = temporary.parent if processes.count == 1 else path.parent
         part = parts / f".{path.name}.part{processes.rank}"
         try:
             with _Writer(part) as writer:
                 for number, (first, block) in enumerate(_blocks(source)):
+                    cut += int((np.asarray(block.column("items").value_lengths()) > most).sum())
                     if number % processes.count == processes.rank:
                         writer.write(_recommended(model, first, block, query))
                         task.advance(min(len(block) * processes.count, total))
@@ -65,6 +67,8 @@ def recommend_to_everyone(
         if processes.rank:
             temporary.touch()
     seconds = time.monotonic() - started
+    if cut:
+        progress.say(f"The model sees the last {most} items of a history; {cut:,} of {total:,} are longer.")
     progress.say(f"{total:,} users in {seconds:.1f} s: {total / seconds:,.0f} users/s ({path}).")
     return total
 

@@ -12,13 +12,14 @@ import polars as pl
 from pipelines.data.sequences import Sequences
 from pipelines.errors import UserError
 from pipelines.import_ import columns
-from pipelines.import_.files import check_file, read_file
+from pipelines.readers.names import ITEMS, POSITIONS, TIMESTAMPS, USERS, matches
+from pipelines.readers.read import read_table
 from pipelines.recommend.items import ItemTable
 
 if TYPE_CHECKING:
     from pipelines.recommend.model import Model
 
-LISTS = ("items", "history", "histories", "sequence", "item_ids", *columns.ITEMS)
+OF_ITEMS = (*ITEMS, "items", "item_ids", "history", "sequence")  # names of columns of items or of their lists
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def history_of_user(model: Model, user: str) -> Histories:
 
 
 def read_histories(path: Path, table: ItemTable) -> Histories:
-    """Read histories from a CSV, TSV, JSON Lines or Parquet file.
+    """Read histories from a file of any format that can be imported.
 
     The file has a row for each user and item, in the order of time if it has a column of times, else in the
     order of the file; or a row for each user with a list of items, oldest first. Unknown items are left out,
@@ -67,11 +68,8 @@ def read_histories(path: Path, table: ItemTable) -> Histories:
     Raises:
         UserError: the file or a column cannot be used.
     """
-    check_file(path)
-    known = {*map(columns.plain, (*columns.USERS, *LISTS))}
-    frame = read_file(path, lambda name: columns.plain(name) in known)
-    user = _column(frame, path, "users", columns.USERS)
-    item = _column(frame, path, "items", LISTS)
+    frame = read_table(path)
+    user, item = _column(frame, path, "users", USERS), _column(frame, path, "items", OF_ITEMS)
     taken = _one_item_per_row(frame, user, item, path)
     rows = table.names.select("item_id").with_row_index("number").unique("item_id", keep="first")
     joined = taken.join(rows, on="item_id", how="left", maintain_order="left")
@@ -84,13 +82,14 @@ def read_histories(path: Path, table: ItemTable) -> Histories:
 
 def _column(frame: pl.DataFrame, path: Path, words: str, names: tuple[str, ...]) -> str:
     """Return the column that is known by its name."""
-    column = columns.matching(frame, names)
-    if column is None:
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, (pl.List, pl.Array))]
+    found = matches(frame.columns, names, lists)
+    if not found:
         raise UserError(
             f"{path} has no column of {words} that is known by its name; it has {', '.join(frame.columns)}. "
             f"Call it {names[0]}."
         )
-    return column
+    return found[0]
 
 
 def _one_item_per_row(frame: pl.DataFrame, user: str, item: str, path: Path) -> pl.DataFrame:
@@ -101,8 +100,8 @@ def _one_item_per_row(frame: pl.DataFrame, user: str, item: str, path: Path) -> 
     pairs = pl.DataFrame(
         {"user_id": columns.identifiers(frame, path, user), "item_id": columns.identifiers(frame, path, item)}
     )
-    time = columns.matching(frame, (*columns.TIMESTAMPS, *columns.POSITIONS))
-    if time is None:
+    times_found = matches(frame.columns, (*TIMESTAMPS, *POSITIONS))
+    if not times_found:
         return pairs
-    times = columns.times(frame, path, time).alias("time")
+    times = columns.times(frame, path, times_found[0]).alias("time")
     return pairs.with_columns(times).sort("time", maintain_order=True)

@@ -206,6 +206,14 @@ class Model:
         Raises:
             UserError: the model has no digits to explain.
         """
+        most = self.trained.model.config.max_items
+        if cut := histories.items.truncated(most):
+            warnings.warn(
+                f"The model sees the last {most} items of a history; {cut:,} of {len(histories.items):,} are "
+                "longer.",
+                TruncatedHistory,
+                stacklevel=3,
+            )
         found = self.find(query, histories.items, histories.users)
         frame = self.frame(found, histories.names)
         if not explain:
@@ -260,13 +268,6 @@ class Model:
         targets = np.zeros((B, self.trained.horizon), np.int32)
         split = Split(histories.items, histories.offsets, users, targets, self._warm_items)
         model, device = self.trained.model, next(self.trained.model.parameters()).device
-        if cut := split.truncated(model.config.max_items):
-            warnings.warn(
-                f"The model sees the last {model.config.max_items} items of a history; {cut:,} of {B:,} are "
-                "longer.",
-                TruncatedHistory,
-                stacklevel=3,
-            )
         by_model = split.lengths > 0
         index = self._index(query.decoding, query.qualifying) if isinstance(model, DigitModel) else None
         with autocast("auto", device):
