@@ -95,8 +95,11 @@ def _column(frame: pl.DataFrame, path: Path, words: str, names: tuple[str, ...])
 def _one_item_per_row(frame: pl.DataFrame, user: str, item: str, path: Path) -> pl.DataFrame:
     """Return user_id and item_id (text), in the order of the histories; null for a user without items."""
     if isinstance(frame.schema[item], (pl.List, pl.Array)):
-        lists = frame.select(user_id=pl.col(user).cast(pl.String), item_id=pl.col(item))
-        return lists.explode("item_id").with_columns(pl.col("item_id").cast(pl.String))
+        some = pl.col(item).cast(pl.List(pl.String))  # a missing list becomes a row, an empty one need not
+        lists = frame.select(
+            user_id=pl.col(user).cast(pl.String), item_id=pl.when(some.list.len() > 0).then(some)
+        )
+        return lists.explode("item_id")
     pairs = pl.DataFrame(
         {"user_id": columns.identifiers(frame, path, user), "item_id": columns.identifiers(frame, path, item)}
     )
