@@ -22,7 +22,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "models": {"data"},
     "decode": {"data", "models"},
     "evaluate": {"data", "models", "decode"},
-    "external": {"import_", "evaluate"},
+    "external": {"readers", "evaluate"},
     "export": {"data"},
     "train": {"data", "models", "decode", "evaluate"},
     "ablate": {

@@ -18,13 +18,13 @@ import polars as pl
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.evaluate.external import Lists
-from pipelines.import_ import columns
-from pipelines.import_.files import FORMATS, file_format, read_file
 from pipelines.progress import Progress
+from pipelines.readers import names
+from pipelines.readers.read import read_table
 from pipelines.workspace import Dataset
 
 # Names by which columns are known, best first.
-ITEMS = (*columns.ITEMS, "items", "item_ids", "recommendations", "recommended_items")
+ITEMS = (*names.ITEMS, "items", "item_ids", "recommendations", "recommended_items")
 RANKS = ("rank", "position", "place", "order")
 SCORES = ("score", "scores", "prediction", "predictions", "rating")
 MOST_UNKNOWN_USERS = 0.01  # largest share of unknown users
@@ -35,17 +35,13 @@ def read_lists(path: Path, dataset: Dataset, progress: Progress) -> Lists:
     """Read the lists of another program, and report what was taken and what was left out.
 
     Args:
-        path: CSV, TSV, JSON Lines or Parquet file.
+        path: file of any format that `readers` knows.
         dataset: data set of the users and items.
 
     Raises:
         UserError: the file or a column cannot be used, too many users are unknown, or no item is known.
     """
-    if not path.is_file() or file_format(path) not in FORMATS:
-        state = "has no known format" if path.is_file() else "does not exist or is not a file"
-        raise UserError(f"--recommendations {path} {state}. Give a file that is {', '.join(FORMATS)}.")
-    names = {*map(columns.plain, (*columns.USERS, *ITEMS))}
-    table = read_file(path, lambda name: columns.plain(name) in names)
+    table = read_table(path)
     entries, order = _entries(table, path)
     entries = _known_users(entries, path, dataset, progress)
     entries = _numbered_items(entries, path, dataset, progress)
@@ -72,8 +68,8 @@ def _entries(table: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, str]:
     """Return user_id and item_id (text), and key (smaller is better), one row per entry; and how they are
     ordered, in words.
     """
-    user, item = _required(table, path, "users", columns.USERS), _required(table, path, "items", ITEMS)
-    rank, score = columns.matching(table, RANKS), columns.matching(table, SCORES)
+    user, item = _required(table, path, "users", names.USERS), _required(table, path, "items", ITEMS)
+    rank, score = _first(table, RANKS), _first(table, SCORES)
     table = table.with_columns(_lists(table[item]))
     if isinstance(table.schema[item], pl.List):
         rank, score = None, score if score and isinstance(table.schema[score], pl.List) else None
@@ -81,19 +77,28 @@ def _entries(table: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, str]:
     by = rank or score
     place = pl.int_range(len(table), eager=True).cast(pl.Float64)
     ids = {
-        "user_id": columns.identifiers(table, path, user),
+        "user_id": _identifiers(table, path, user),
         "item_id": _identifiers(table, path, item),
         "key": _numbers(table, path, by) * (1 if rank else -1) if by else place,
     }
+    if missing := ids["user_id"].null_count():
+        raise UserError(f"{path}: column {user} has no value in {missing:,} rows. Write the file again.")
+    if ids["item_id"].null_count() == len(table):
+        raise UserError(f"{path}: column {item} holds no item. Write the file again.")
     return pl.DataFrame(ids), f"ordered by {by}" if by else "in the order of the file"
 
 
-def _required(table: pl.DataFrame, path: Path, words: str, names: tuple[str, ...]) -> str:
-    column = columns.matching(table, names)
+def _first(table: pl.DataFrame, known: tuple[str, ...]) -> str | None:
+    """Return the column that is known by the best of some names, or None."""
+    return next(iter(names.matches(table.columns, known)), None)
+
+
+def _required(table: pl.DataFrame, path: Path, words: str, known: tuple[str, ...]) -> str:
+    column = _first(table, known)
     if column is None:
         raise UserError(
             f"{path} has no column of {words}; it has {', '.join(table.columns)}. "
-            f"Call the column of {words} {names[0]}."
+            f"Call the column of {words} {known[0]}."
         )
     return column
 
@@ -145,17 +150,20 @@ def _numbers(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
 
 
 def _identifiers(table: pl.DataFrame, path: Path, name: str) -> pl.Series:
-    """Return a column of item identifiers as text; a missing one is null.
+    """Return a column of identifiers as text; a missing one is null.
 
     Raises:
-        UserError: the column holds neither text nor whole numbers, or no value at all.
+        UserError: the column holds neither text nor whole numbers.
     """
-    texts = columns.decoded(table, path, name)
-    present = texts.is_not_null() & (texts.cast(pl.String, strict=False) != "").fill_null(True)
-    if not present.any():
-        raise UserError(f"{path}: column {name} holds no item. Write the file again.")
-    columns.identifiers(table.filter(present), path, name)
-    return texts.cast(pl.String)
+    column = table[name]
+    if column.dtype.is_float():  # 151.0 is 151
+        whole = column.cast(pl.Int64, strict=False)
+        column = whole if (whole == column).all() else column
+    if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        raise UserError(
+            f"{path}: column {name} holds {column.dtype} values; ids must be text or whole numbers."
+        )
+    return column.cast(pl.String).replace("", None)
 
 
 def _known_users(entries: pl.DataFrame, path: Path, dataset: Dataset, progress: Progress) -> pl.DataFrame:

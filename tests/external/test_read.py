@@ -12,6 +12,8 @@ from pipelines.errors import UserError
 from pipelines.evaluate.external import Lists
 from pipelines.external.config import ExternalConfig
 from pipelines.external.read import read_lists
+from pipelines.import_.build import import_dataset
+from pipelines.import_.config import ImportConfig
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 
@@ -154,13 +156,24 @@ def test_what_cannot_be_used_is_refused_in_one_line(
     assert "\n" not in str(raised.value) and str(path) in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "lists.docx"])
-def test_files_that_are_missing_or_of_no_format(
-    toy: Workspace, tmp_path: Path, progress: ListProgress, name: str
-) -> None:
-    (tmp_path / "lists.docx").write_text("x")
-    with pytest.raises(UserError, match=f"--recommendations .*{name} (does not exist|has no known format)"):
-        read_lists(tmp_path / name, toy.require_dataset(), progress)
+def test_a_file_that_is_missing(toy: Workspace, tmp_path: Path, progress: ListProgress) -> None:
+    with pytest.raises(UserError, match=r"missing.csv does not exist"):
+        read_lists(tmp_path / "missing.csv", toy.require_dataset(), progress)
+
+
+def test_numbers_are_identifiers(workspace: Workspace, tmp_path: Path, progress: ListProgress) -> None:
+    """Whole numbers as floats, and texts with leading zeros, are those of the import."""
+    log = "user,item,time\n" + "".join(f"{u},{i},{i}\n" for u in (7, 8) for i in (1, 2, 3))
+    (tmp_path / "log.csv").write_text(log)
+    dataset = import_dataset(workspace, "n", ImportConfig(), progress, interactions=tmp_path / "log.csv")
+    for table in (
+        pl.DataFrame({"user": [7.0, 8.0], "item": [2.0, 3.0]}),
+        pl.DataFrame({"user": [7, 8], "items": [[2], [3]]}),
+    ):
+        path = write(table, tmp_path / "lists.parquet")
+        assert numbers(read_lists(path, dataset, progress)) == {0: [1], 1: [2]}
+    (tmp_path / "l.csv").write_text("user,item\n7,2\n8,03\n")
+    assert numbers(read_lists(tmp_path / "l.csv", dataset, progress)) == {0: [1], 1: [-1]}
 
 
 def test_the_name_of_the_result_is_that_of_the_file_unless_given() -> None:
