@@ -47,6 +47,24 @@ def _position(key: Key) -> tuple[int, int]:
     return list(COLUMN_TITLES).index(key[0]), key[1] or 0
 
 
+def by_warmth(systems: Systems) -> list[tuple[Mapping[str, Any], pa.Table]]:
+    """Return the metrics of cold and of warm targets as systems of their own, for `metrics_table`.
+
+    Returns:
+        Facts and metrics; empty where no system has metrics of cold targets.
+    """
+    found = []
+    for kind in ("cold", "warm"):
+        for facts, table in systems:
+            rows = [row for row in table.to_pylist() if row["metric"].startswith(f"{kind}_")]
+            if rows:
+                renamed = [{**row, "metric": row["metric"].removeprefix(f"{kind}_")} for row in rows]
+                first = next(iter(facts))
+                named = {**facts, first: f"{facts[first]}, {kind} targets", "targets": kind}
+                found.append((named, table.from_pylist(renamed, table.schema)))
+    return found
+
+
 def _keys(metric: str, k: int | None) -> tuple[str, str, str]:
     """Return the keys of a metric's value and of the ends of its interval."""
     key = metric if k is None else f"{metric}@{k}"

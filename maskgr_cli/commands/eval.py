@@ -115,7 +115,7 @@ def _runs(store: Workspace, names: list[str]) -> list[Run]:
 def _report(store: Workspace, split: str, evaluations: dict[str, Evaluation], form: str) -> None:
     """Print the metrics of each run and, of several runs, how they differ from the first."""
     from maskgr_cli.comparison_table import comparison_table
-    from maskgr_cli.metrics_table import metrics_table
+    from maskgr_cli.metrics_table import by_warmth, metrics_table
     from pipelines.evaluate.compare import compare_runs
 
     folders = [(name, evaluation.folder) for name, evaluation in evaluations.items()]
@@ -130,7 +130,14 @@ def _report(store: Workspace, split: str, evaluations: dict[str, Evaluation], fo
         f"{split.capitalize()} · {_description(evaluations)}",
         "popularity: most frequent training items, same candidates",
     )
-    show([metrics, comparison_table(compared[1]) if compared else Table("differences", "", (), ())], form)
+    apart = by_warmth([*systems, ({"run": "popularity", "split": split}, popularity)])
+    targets, differences = Table("targets", "", (), ()), Table("differences", "", (), ())
+    if apart:
+        note = "cold: items without a training interaction"
+        targets = metrics_table("targets", apart, "Cold and warm targets", note)
+    if compared:
+        differences = comparison_table(compared[1])
+    show([metrics, targets, differences], form)
     for _, folder in folders:
         console.note(f"Ranks, recommendations and metrics: {folder}")
     if compared:

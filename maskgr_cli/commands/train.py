@@ -66,7 +66,7 @@ SemanticIdsOption = Annotated[
 SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 
 OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
-CONTINUED_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"horizon"}
+CONTINUED_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"horizon", "cold"}
 
 
 def register(app: typer.Typer) -> None:

@@ -24,7 +24,8 @@ class Split(Sequences):
     Attributes:
         users: user of each row, int32 [B].
         targets: items that follow the history and are to be recommended, int32 [B, k].
-        warm_items: sorted items that occur in the training sequences; None if they are not needed.
+        warm_items: sorted items that occur in the training sequences; None if they are not needed. The other
+            items are cold items.
     """
 
     users: np.ndarray
@@ -53,25 +54,37 @@ class Split(Sequences):
         return Split(kept.items, kept.offsets, self.users[rows], self.targets[rows], self.warm_items)
 
 
-def training(sequences: Sequences, horizon: int = 1) -> Sequences:
+def training(sequences: Sequences, horizon: int = 1, cold: float = 0.0, seed: int = 0) -> Sequences:
     """Return all but the last 2·k items of each user. Row r is still user r.
+
+    With `cold`, the interactions of some items are left out, so that these items become cold items.
 
     Args:
         horizon: k.
+        cold: share of the items with a training interaction whose interactions are left out.
+        seed: seed of the choice of these items.
 
     Raises:
         UserError: a user has fewer than 2·k + 1 items.
     """
-    return _without_last(sequences, max(HELD_OUT.values()) * horizon, horizon)
+    whole = _without_last(sequences, max(HELD_OUT.values()) * horizon, horizon)
+    if not cold:
+        return whole
+    warm = np.unique(whole.items)
+    count = max(1, min(round(cold * len(warm)), len(warm) - 2))  # a model compares two items at least
+    left_out = np.random.default_rng([seed, 3]).choice(warm, count, replace=False)
+    is_kept = ~np.isin(whole.items, left_out)  # [total]
+    return Sequences(whole.items[is_kept], np.concatenate([[0], np.cumsum(is_kept)])[whole.offsets])
 
 
-def histories(sequences: Sequences, split: str, horizon: int = 1) -> Split:
+def histories(sequences: Sequences, split: str, horizon: int = 1, cold: float = 0.0, seed: int = 0) -> Split:
     """Return the targets of each user and the history before them.
 
     Args:
         split: "test" (the targets are the last k items) or "validation" (the targets are the k items before
             these). The validation targets are part of the test histories.
         horizon: k.
+        cold, seed: choice of further cold items, see `training`; they stay in the histories.
 
     Raises:
         UserError: the split is unknown, or a user has fewer than 2·k + 1 items.
@@ -81,7 +94,7 @@ def histories(sequences: Sequences, split: str, horizon: int = 1) -> Split:
     kept = _without_last(sequences, HELD_OUT[split] * horizon, horizon)
     ends = sequences.offsets[:-1] + kept.lengths  # [B]
     targets = sequences.items[ends[:, None] + np.arange(horizon)]  # [B, k]
-    warm_items = np.unique(training(sequences, horizon).items)
+    warm_items = np.unique(training(sequences, horizon, cold, seed).items)
     return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), targets, warm_items)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
-from pipelines.data.splits import Split, histories
+from pipelines.data.splits import Split
 from pipelines.decode.config import ORDERS, Decoding, options
 from pipelines.decode.exhaustive import walk
 from pipelines.decode.index import PartialIndex
@@ -116,7 +116,7 @@ def diagnose_run(
     state = process_state()
     trained = load_run(workspace, run, state.device)
     _check_run(trained, decoding)
-    users = histories(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
+    users = trained.split(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
     say_truncated(users, trained.model.config.max_items, progress)
     folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))
     path = folder / "diagnosis.parquet"

@@ -61,7 +61,9 @@ def ranks_table(
     )
 
 
-def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
+def metrics_table(
+    ranks: pa.Table, list_length: int, seed: int = 0, warm_items: np.ndarray | None = None
+) -> pa.Table:
     """Return an artifact of kind "metrics": the means of all metrics over the users.
 
     There is one relevant item. Recall@k is therefore the share of users with rank ≤ k, and NDCG@k is the mean
@@ -74,6 +76,8 @@ def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
         ranks: artifact of kind "ranks".
         list_length: K, the number of beams of each user.
         seed: seed of the bootstrap over users.
+        warm_items: sorted items with a training interaction. If they are given, the Recall and NDCG of cold
+            targets and of warm targets follow, over their own users: cold_recall, warm_recall, and so on.
 
     Returns:
         Columns metric, k (null for rates), value, low and high (95 % percentile interval), users; values are
@@ -89,11 +93,34 @@ def metrics_table(ranks: pa.Table, list_length: int, seed: int = 0) -> pa.Table:
         *_means(by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
         *_means(by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
     ]
-    users = len(ranks) // targets_per_user(ranks)
+    table = _metrics(rows, len(ranks) // targets_per_user(ranks))
+    if warm_items is None:
+        return table
+    is_warm = np.isin(ranks.column("target").to_numpy(), warm_items)
+    return pa.concat_tables(
+        [
+            table,
+            *(
+                _of_targets(ranks.filter(pa.array(mask)), list_length, name, rng)
+                for name, mask in (("cold", ~is_warm), ("warm", is_warm))
+                if mask.any()
+            ),
+        ]
+    )
+
+
+def _of_targets(ranks: pa.Table, list_length: int, name: str, rng: np.random.Generator) -> pa.Table:
+    """Return Recall and NDCG over some of the targets, one a user; `name` begins the names of the metrics."""
+    gains = {(f"{name}_{metric}", k): gain for (metric, k), gain in gains_by_rank(list_length).items()}
+    return _metrics(_means(by_user(ranks, "rank", list_length), gains, rng), len(ranks))
+
+
+def _metrics(rows: list[tuple[str, int | None, float, float, float]], users: int) -> pa.Table:
+    """Return rows of name, k, mean, lower and upper bound as an artifact of kind "metrics"."""
     names = ("metric", "k", "value", "low", "high")
     columns = {
-        name: pa.array(values, SCHEMAS["metrics"][name])
-        for name, values in zip(names, zip(*rows, strict=True), strict=True)
+        name: pa.array([row[place] for row in rows], SCHEMAS["metrics"][name])
+        for place, name in enumerate(names)
     }
     return pa.table({**columns, "users": pa.array([users] * len(rows), pa.int64())})
 

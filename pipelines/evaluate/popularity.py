@@ -14,11 +14,14 @@ CELLS = 1 << 22  # entries of the mask of users × candidates held at once
 
 
 def measure_popularity(
-    training: Sequences, split: Split, n_items: int, k: int, exclude_seen: bool
+    training: Sequences, split: Split, n_items: int, k: int, exclude_seen: bool, *, apart: bool = False
 ) -> pa.Table:
     """Measure the most popular items, the same at each position of the horizon.
 
     See `recommend_popular` for the arguments.
+
+    Args:
+        apart: if true, cold and warm targets are measured apart too.
 
     Returns:
         Artifact of kind "metrics".
@@ -26,7 +29,8 @@ def measure_popularity(
     popular = recommend_popular(training, split, n_items, k, exclude_seen)  # [B, K]
     none = np.zeros(len(split), np.int32)
     repeated = np.repeat(popular[:, :, None], split.horizon, axis=2)  # [B, K, k]
-    return metrics_table(ranks_table(split, repeated, none, none), k)
+    warm_items = split.warm_items if apart else None
+    return metrics_table(ranks_table(split, repeated, none, none), k, warm_items=warm_items)
 
 
 def recommend_popular(

@@ -28,6 +28,7 @@ def write_evaluation(
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
     seconds: float,
+    by_warmth: bool = False,
 ) -> Path:
     """Write recommendations.parquet, ranks.parquet and metrics.parquet, which is computed from ranks.parquet.
 
@@ -40,6 +41,7 @@ def write_evaluation(
         config: full configuration, including the seed.
         inputs: name → path of each file from which the recommendations were made.
         seconds: duration of the decoding.
+        by_warmth: if true, the metrics of cold targets and of warm targets are written too.
 
     Returns:
         `folder`.
@@ -53,7 +55,11 @@ def write_evaluation(
         write(new / "recommendations.parquet", "recommendations", table, inputs=inputs)
         table = ranks_table(split, recommendations.items, recommendations.invalid, recommendations.duplicates)
         ranks = write(new / "ranks.parquet", "ranks", table, inputs=inputs)
-        table = metrics_table(artifacts.read(ranks, "ranks"), recommendations.items.shape[1])
+        table = metrics_table(
+            artifacts.read(ranks, "ranks"),
+            recommendations.items.shape[1],
+            warm_items=split.warm_items if by_warmth else None,
+        )
         write(new / "metrics.parquet", "metrics", table, inputs={**inputs, "ranks": ranks})
     return folder
 

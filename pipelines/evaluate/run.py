@@ -15,7 +15,7 @@ from accelerate import PartialState
 
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
-from pipelines.data.splits import Split, histories, training
+from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
@@ -84,7 +84,7 @@ def evaluate_run(
     trained = load_run(workspace, run, state.device)
     config = _resolved(config, trained, run, progress, among)
     sequences = load_sequences(trained.dataset.sequences, trained.catalogue.items)
-    users = histories(sequences, config.split, trained.horizon)
+    users = trained.split(sequences, config.split)
     folder = run.evaluation(_name(config, trained.horizon))
     recorded = _recorded(config, trained, run)
     stale = artifacts.stale(folder / "metrics.parquet", recorded, trained.inputs)
@@ -95,11 +95,12 @@ def evaluate_run(
     metrics = read_metrics(folder)
     decoding = config.decoding
     popularity = measure_popularity(
-        training(sequences, trained.horizon),
+        trained.training_sequences(sequences),
         users,
         trained.catalogue.items,
         decoding.beams,
         decoding.exclude_seen,
+        apart=trained.is_cold,
     )
     return Evaluation(folder, describe(trained, config.decoding), metrics, popularity)
 
@@ -176,6 +177,7 @@ def _evaluate(
             config=recorded,
             inputs=trained.inputs,
             seconds=seconds,
+            by_warmth=trained.is_cold,
         )
     state.wait_for_everyone()
 

@@ -14,7 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines import artifacts, typed_json
+from pipelines.data import splits
 from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources
+from pipelines.data.sequences import Sequences, load_sequences
+from pipelines.data.splits import Split
 from pipelines.errors import UserError, reading
 from pipelines.models.base import Recommender
 from pipelines.models.config import ModelConfig
@@ -75,17 +78,22 @@ def load_grown(model: Recommender, path: Path, known: np.ndarray) -> None:
         raise UserError(f"{path} does not exist. {AGAIN}")
     with reading(path, "safetensors file", AGAIN):
         weights = load_file(path)
-    place_weights(model, weights, known, path)
+    place_weights(model, weights, known, f"{path} does not")
 
 
-def place_weights(model: Recommender, weights: dict[str, Tensor], known: np.ndarray, path: Path) -> None:
+def place_weights(
+    model: Recommender, weights: dict[str, Tensor], known: np.ndarray, subject: str = "The weights do not"
+) -> None:
     """Set the weights of a model to weights over a part of its items; see `load_grown`.
 
     A dimension with N' + e entries in the weights and N + e in the model has an entry for each item, and e
     entries after them, such as MASK or a row of padding; these stay at the end.
 
     Args:
-        path: file of the weights, for messages.
+        model: model over N items.
+        weights: tensors by name, over N' of these items.
+        known: the N' items in the order of the weights' rows, int64 [N'].
+        subject: begin of the message about weights that are not the model's.
 
     Raises:
         UserError: the weights are not the model's.
@@ -101,7 +109,7 @@ def place_weights(model: Recommender, weights: dict[str, Tensor], known: np.ndar
     for name in sorted({*expected, *stored}):
         if expected.get(name) != stored.get(name):
             raise UserError(
-                f"{path} does not fit the run's config.json: {name} is {stored.get(name, 'missing')} in the "
+                f"{subject} fit the run's config.json: {name} is {stored.get(name, 'missing')} in the "
                 f"file, {expected.get(name, 'unknown')} in the model. {AGAIN}"
             )
     model.load_state_dict(placed)
@@ -138,8 +146,8 @@ class TrainedRun:
         dataset: data set of the run.
         inputs: files that the model depends on, by kind.
         training: hyperparameters of the training, by field of `TrainConfig`.
-        new_items: items that the model was not trained on, because they came into the catalogue later; int64,
-            ascending.
+        new_items: items that the model was not trained on, because they came into the catalogue later or were
+            left out (`--cold`); int64, ascending.
     """
 
     model: Recommender
@@ -154,6 +162,27 @@ class TrainedRun:
         """k, number of items that the model was trained to predict together."""
         horizon: int = self.training.get("horizon", 1)
         return horizon
+
+    @property
+    def is_cold(self) -> bool:
+        """True if items were left out of the training (`--cold`)."""
+        return bool(self.training.get("cold"))
+
+    def training_sequences(self, sequences: Sequences) -> Sequences:
+        """Return the part of the users' sequences that the run was trained on."""
+        return splits.training(sequences, **self._held_out)
+
+    def split(self, sequences: Sequences, name: str) -> Split:
+        """Return the histories and targets of a split of the users' sequences, "test" or "validation"."""
+        return splits.histories(sequences, name, **self._held_out)
+
+    @property
+    def _held_out(self) -> dict[str, Any]:
+        return {
+            "horizon": self.horizon,
+            "cold": self.training.get("cold", 0.0),
+            "seed": self.training.get("seed", 0),
+        }
 
 
 def load_run(
@@ -179,6 +208,9 @@ def load_run(
         config = model_config(recorded["model"], recorded["model_settings"])
         sids, training = recorded["sids"], recorded["train"]
         typed_json.check(training.get("horizon", 1), int, "train.horizon")
+        typed_json.check(training.get("seed", 0), int, "train.seed")
+        cold = training.get("cold", 0.0)
+        typed_json.check(cold, float, "train.cold")
         recorded["inputs"]
     except (KeyError, typed_json.Mismatch) as error:
         raise UserError(
@@ -186,12 +218,17 @@ def load_run(
         ) from None
     catalogue = load_catalogue(dataset, sids, config.needs)
     inputs = sources(dataset, sids, config.needs)
+    any_sequences = any_sequences and not cold  # the sequences decide which items were left out
     trained_items = check_inputs(run, recorded, dataset, catalogue, inputs, any_sequences=any_sequences)
     model = build(config, catalogue)
-    load_grown(model, run.weights, np.arange(trained_items))
+    known = np.arange(trained_items)
+    if cold:
+        sequences = load_sequences(dataset.sequences, catalogue.items)
+        known = np.unique(splits.training(sequences, cold=cold, seed=training.get("seed", 0)).items)
+    load_grown(model, run.weights, known)
     if recorded.get("weights") not in (None, artifacts.digest(run.weights)):
         raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")
-    new_items = np.arange(trained_items, catalogue.items)
+    new_items = np.setdiff1d(np.arange(catalogue.items), known)
     if len(new_items):
         model.rank_last(torch.as_tensor(new_items))
     return TrainedRun(

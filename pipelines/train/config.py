@@ -94,6 +94,15 @@ class TrainConfig:
             *PART,
         ),
     )
+    cold: float = field(
+        default=0.0,
+        metadata=option(
+            "Fraction of the items whose interactions are left out of the training, drawn at random. They "
+            "and the items that no training interaction has are new to the model; eval then measures their "
+            "targets apart.",
+            *PART,
+        ),
+    )
     windows: str = field(
         default="random",
         metadata=option(

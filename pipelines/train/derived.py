@@ -31,6 +31,7 @@ def final_plan(workspace: Workspace, run: Run) -> Plan:
     if made := config.get("final"):
         raise UserError(f"{run.name} is a final run already, of {made['of']}.")
     plan = finished_plan(run, config)
+    _refuse_cold(plan, run, "--final")
     inputs = sources(workspace.require_dataset(plan.dataset), plan.sids, plan.training_needs)
     for name, path in inputs.items():
         if name not in config["inputs"] or config["inputs"][name]["sha256"] != artifacts.digest(path):
@@ -44,6 +45,14 @@ def final_plan(workspace: Workspace, run: Run) -> Plan:
     train = dataclasses.replace(plan.train, steps=steps, minutes=None)
     final = Final(run.name, artifacts.digest(run.weights), best["step"])
     return dataclasses.replace(plan, train=train, final=final)
+
+
+def _refuse_cold(plan: Plan, run: Run, option: str) -> None:
+    if plan.train.cold:
+        raise UserError(
+            f"{option} {run.name}: items were left out of its training (--cold {plan.train.cold:g}). "
+            "Train a run without --cold first."
+        )
 
 
 def continued_plan(run: Run, settings: dict[str, Any]) -> Plan:
@@ -61,6 +70,7 @@ def continued_plan(run: Run, settings: dict[str, Any]) -> Plan:
     """
     config = run.read_config()
     plan = finished_plan(run, config)
+    _refuse_cold(plan, run, "--continue")
     weights = artifacts.digest(run.weights)
     if plan.continued:
         continued = dataclasses.replace(plan.continued, of=run.name, weights=weights)

@@ -85,6 +85,12 @@ class Plan:
                 "Leave it out."
             )
 
+        if self.train.cold and self.train.horizon > 1:
+            raise UserError(
+                f"--cold {self.train.cold:g} measures one target of a user; with --horizon "
+                f"{self.train.horizon} leave it out."
+            )
+
     @property
     def training_needs(self) -> tuple[str, ...]:
         """Artifacts that the training needs besides the sequences: "sids", "embeddings"."""
@@ -99,6 +105,8 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, without the parts that are not set."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.train.cold:
+            del values["train"]["cold"]  # earlier plans do not have it
         return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}
 
     @staticmethod

@@ -20,7 +20,13 @@ class RunWriter:
     """Writer of the files of one run. Only the main process writes; the other processes wait for it."""
 
     def __init__(
-        self, run: Run, plan: Plan, inputs: dict[str, Path], trainer: Trainer, items: dict[str, str]
+        self,
+        run: Run,
+        plan: Plan,
+        inputs: dict[str, Path],
+        trainer: Trainer,
+        items: int,
+        digests: dict[str, str],
     ) -> None:
         """
         Args:
@@ -28,9 +34,11 @@ class RunWriter:
             plan: plan of the run.
             inputs: artifacts that the training reads, by name.
             trainer: trainer of the run.
-            items: digests of the catalogue's items, see `digests_of_items`.
+            items: N, number of items of the catalogue.
+            digests: digests of these items, see `digests_of_items`.
         """
-        self.run, self.plan, self.inputs, self.trainer, self.items = run, plan, inputs, trainer, items
+        self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
+        self.items, self.digests = items, digests
         self._started = time.monotonic()
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -83,8 +91,8 @@ class RunWriter:
                 name: {"path": os.path.relpath(path, self.run.path), "sha256": artifacts.digest(path)}
                 for name, path in self.inputs.items()
             },
-            "items": self.trainer.unwrapped_model.items,
-            "catalogue": self.items,
+            "items": self.items,
+            "catalogue": self.digests,
             "version": __version__,
             "commit": artifacts.commit(),
             "machine": artifacts.machine(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -12,7 +13,7 @@ from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import training
 from pipelines.durable import install
-from pipelines.errors import TrainingDiverged
+from pipelines.errors import TrainingDiverged, UserError
 from pipelines.models import loading
 from pipelines.models.base import Recommender
 from pipelines.processes import command_lock, process_state
@@ -103,13 +104,14 @@ def _train(
     sequences = load_sequences(dataset.sequences, catalogue.items)
     check_memory(plan.model_settings, plan.train, catalogue.items)
     resumes = existing == "resume" and run.state.exists()
-    model = _build_model(plan, catalogue)
+    train_sequences, known = _training_data(plan, sequences)
+    model = _build_model(plan, catalogue if known is None else catalogue.subset(known))
     if plan.continued and not resumes:
         load_continued(model, workspace, plan.continued, dataset, catalogue, inputs, progress)
-    trainer = _build_trainer(plan, model, sequences, accelerator, progress)
-    items = digests_of_items(catalogue, dataset, catalogue.items)
-    writer = RunWriter(run, plan, inputs, trainer, items)
-    validator = None if plan.final else Validator(trainer, sequences, catalogue)
+    trainer = _build_trainer(plan, model, train_sequences, accelerator, progress)
+    digests = digests_of_items(catalogue, dataset, catalogue.items)
+    writer = RunWriter(run, plan, inputs, trainer, catalogue.items, digests)
+    validator = None if plan.final else Validator(trainer, sequences, catalogue, known)
     if resumes:
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
@@ -120,6 +122,11 @@ def _train(
         best = "" if plan.continued else f", the best of {plan.final.of}"
         progress.say(
             f"Whole sequences, no validation: the training ends after step {plan.final.steps:,}{best}."
+        )
+    if known is not None:
+        progress.say(
+            f"{catalogue.items - len(known):,} of {catalogue.items:,} items are cold: no interaction of "
+            "theirs is trained on."
         )
     if track:
         start_tracker(accelerator, plan)
@@ -141,6 +148,22 @@ def _train(
         )  # the handler that was set before the training ends the program
 
 
+def _training_data(plan: Plan, sequences: Sequences) -> tuple[Sequences, np.ndarray | None]:
+    """Return the training sequences, and the items that the model is over; None for all items.
+
+    With `--cold`, the model is over the items with a training interaction, and the sequences hold their
+    places among these.
+    """
+    config = plan.train
+    if plan.final:
+        return sequences, None
+    train_sequences = training(sequences, config.horizon, config.cold, config.seed)
+    if not config.cold:
+        return train_sequences, None
+    known, places = np.unique(train_sequences.items, return_inverse=True)
+    return Sequences(places.astype(np.int32), train_sequences.offsets), known
+
+
 def _build_model(plan: Plan, catalogue: Catalogue) -> Recommender:
     """Build a model with the initial weights of a new training."""
     torch.manual_seed(plan.train.seed)
@@ -151,11 +174,10 @@ def _build_model(plan: Plan, catalogue: Catalogue) -> Recommender:
 
 
 def _build_trainer(
-    plan: Plan, model: Recommender, sequences: Sequences, accelerator: Accelerator, progress: Progress
+    plan: Plan, model: Recommender, train_sequences: Sequences, accelerator: Accelerator, progress: Progress
 ) -> Trainer:
     """Build the trainer of a model."""
     config = plan.train
-    train_sequences = sequences if plan.final else training(sequences, config.horizon)
     if config.drop_items:
         total = len(train_sequences.items)
         train_sequences = drop_random_items(train_sequences, config.drop_items, config.seed)
@@ -169,6 +191,8 @@ def _build_trainer(
         horizon=config.horizon,
         last_only=config.windows == "last",
     )
+    if not batches.steps_per_epoch:
+        raise UserError(f"No user of {plan.dataset} has enough items to train --model {plan.model} on.")
     return Trainer(model, batches, config, accelerator, plan.final.steps if plan.final else None)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.sequences import Sequences
 from pipelines.data.splits import histories
@@ -10,7 +13,8 @@ from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.capabilities import resolve_decoding
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.recommend import recommend
-from pipelines.models.base import DigitModel
+from pipelines.models import loading
+from pipelines.models.base import DigitModel, Recommender
 from pipelines.processes import Processes
 from pipelines.progress import Silent
 from pipelines.train.loop import Trainer
@@ -25,14 +29,31 @@ class Validator:
         decoding: decoding of the recommendations.
     """
 
-    def __init__(self, trainer: Trainer, sequences: Sequences, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        sequences: Sequences,
+        catalogue: Catalogue,
+        known: np.ndarray | None = None,
+    ) -> None:
+        """
+        Args:
+            trainer: trainer of the model.
+            sequences: sequences of all users.
+            catalogue: all items, which are the candidates.
+            known: items that the model in training is over, int64 [N']; None for all items.
+        """
         config, model = trainer.config, trainer.unwrapped_model
-        everyone = histories(sequences, "validation", config.horizon)
+        everyone = histories(sequences, "validation", config.horizon, config.cold, config.seed)
         self.all_users = len(everyone)
         self.split = everyone.sample(config.validation_users or len(everyone), config.seed)
         decoding = Decoding(beams=config.validation_beams, nfe=model.validation_nfe)
         self.decoding = resolve_decoding(decoding, model, config.horizon)
-        self._trainer = trainer
+        self._trainer, self._known = trainer, known
+        self._over_all_items: Recommender | None = None
+        if known is not None:
+            self._over_all_items = loading.build(model.config, catalogue).to(trainer.accelerator.device)
+            self._over_all_items.rank_last(torch.as_tensor(np.setdiff1d(np.arange(catalogue.items), known)))
         self._index = (
             PartialIndex(catalogue.require_sids(), catalogue.codes) if isinstance(model, DigitModel) else None
         )
@@ -41,7 +62,7 @@ class Validator:
         """Compute Recall@10, a fraction, with the work shared by all processes."""
         with self._trainer.accelerator.autocast():
             recommendations = recommend(
-                self._trainer.unwrapped_model,
+                self._model(),
                 self.split,
                 self._index,
                 self.decoding,
@@ -50,3 +71,11 @@ class Validator:
             )
         ranks = rank_targets(recommendations.items[:, :10], self.split.targets)
         return float((ranks > 0).mean())
+
+    def _model(self) -> Recommender:
+        """Return the model in training, over all items."""
+        model = self._trainer.unwrapped_model
+        if self._over_all_items is None or self._known is None:
+            return model
+        loading.place_weights(self._over_all_items, model.state_dict(), self._known)
+        return self._over_all_items
