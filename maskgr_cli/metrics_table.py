@@ -53,7 +53,7 @@ def by_warmth(systems: Systems) -> list[tuple[Mapping[str, Any], pa.Table]]:
     Returns:
         Facts and metrics; empty where no system has metrics of cold targets.
     """
-    found = []
+    found: list[tuple[Mapping[str, Any], pa.Table]] = []
     for kind in ("cold", "warm"):
         for facts, table in systems:
             rows = [row for row in table.to_pylist() if row["metric"].startswith(f"{kind}_")]
