@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.data.sequences import Sequences, load_sequences
-from pipelines.data.splits import Split, training
+from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
@@ -263,23 +263,35 @@ class Model:
             histories: item numbers.
             users: number of each history's user, int [B], which seeds what is random; None for the position.
         """
-        B = len(histories)
+        B, K, horizon = len(histories), query.k, self.trained.horizon
         users = np.arange(B, dtype=np.int32) if users is None else users.astype(np.int32)
-        targets = np.zeros((B, self.trained.horizon), np.int32)
-        split = Split(histories.items, histories.offsets, users, targets, self._warm_items)
+        by_model = histories.lengths > 0
+        result = Found(np.full((B, K, horizon), -1), np.full((B, K), -np.inf, np.float32), by_model)
+        if by_model.any():
+            offsets = np.unique(histories.offsets)  # those of the histories that are not empty
+            targets = np.zeros((len(offsets) - 1, horizon), np.int32)
+            split = Split(histories.items, offsets, users[by_model], targets, self._warm_items)
+            found = self._decode(split, query)
+            result.items[by_model], result.scores[by_model] = found.items[:, :K], found.scores[:, :K]
+        if not by_model.all():
+            best, counts = self.popularity.best(K, query.qualifying)
+            result.items[~by_model, : len(best)] = best[:, None]
+            result.scores[~by_model, : len(best)] = counts
+        return result
+
+    def _decode(self, split: Split, query: Query) -> Recommendations:
         model, device = self.trained.model, next(self.trained.model.parameters()).device
-        by_model = split.lengths > 0
         index = self._index(query.decoding, query.qualifying) if isinstance(model, DigitModel) else None
         with autocast("auto", device):
-            found = recommend(model, split, index, query.decoding, Silent(), items=query.qualifying)
-        return self._with_popular(found, by_model, query)
+            return recommend(model, split, index, query.decoding, Silent(), items=query.qualifying)
 
     @cached_property
     def _warm_items(self) -> np.ndarray | None:
         """Items with a training interaction, where the model ranks the others apart."""
         if not self.trained.model.ranks_cold_items:
             return None
-        return np.unique(training(self.sequences, self.trained.horizon).items)
+        sequences = self.sequences if self.run.is_final else self.trained.training_sequences(self.sequences)
+        return np.unique(sequences.items)
 
     def _index(self, decoding: Decoding, qualifying: np.ndarray | None) -> PartialIndex:
         """Return the index of the items that qualify for the partial SIDs that a decoding can reach."""
@@ -291,17 +303,6 @@ class Model:
                 self._indices.pop(next(iter(self._indices)))
             self._indices[key] = PartialIndex(sids, self.trained.catalogue.codes, subsets, qualifying)
         return self._indices[key]
-
-    def _with_popular(self, found: Recommendations, by_model: np.ndarray, query: Query) -> Found:
-        """Put the most popular items in the place of recommendations to empty histories."""
-        items, scores = found.items[:, : query.k].copy(), found.scores[:, : query.k].copy()
-        empty = ~by_model
-        if empty.any():
-            best, counts = self.popularity.best(query.k, query.qualifying)
-            items[empty], scores[empty] = -1, -np.inf
-            items[empty, : len(best)] = best[:, None]
-            scores[empty, : len(best)] = counts
-        return Found(items, scores, by_model)
 
     def frame(self, found: Found, names: pl.Series) -> pl.DataFrame:
         """Return recommendations as `recommend` does.
