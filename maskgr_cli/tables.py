@@ -53,6 +53,7 @@ class Column:
         text: function from these values to the cell; a cell of None is empty.
         optional: if true, the column is left out where all its cells are empty.
         once: if true, a cell is left out where it equals the cell above.
+        left: if true, cells are left-aligned, as those of the first column are.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Column:
     text: Callable[..., object] = _same
     optional: bool = False
     once: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def show(tables: Sequence[Table], form: str) -> None:
             if table.heading:
                 console.result(table.heading)
             titles, *rows = _fitting(table.cells()) if table.adapts else table.cells()
-            console.table(table.title, [str(title) for title in titles], rows, table.caption)
+            left = [column.title for column in table.columns if column.left]
+            console.table(table.title, [str(title) for title in titles], rows, table.caption, left)
 
 
 def percent(fraction: float | None) -> str | None:

@@ -22,6 +22,7 @@ COMMANDS = {
         "recommend",
         "Recommend items to a user, to a history, to the users of a file, or to everyone.",
     ),
+    "items": ("items", "List the items of a data set, show them, and find similar ones."),
     "ablate": ("ablate", "Train and evaluate every combination of options, and write a report."),
     "report": ("ablate", "Join the reports of all grids of the workspace into one page."),
     "show": (

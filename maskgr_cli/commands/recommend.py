@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +12,7 @@ import typer
 from maskgr_cli import console, launch, recommendations
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import GpusOption, ProcessesOption, WorkspaceOption, checked, config_options
+from maskgr_cli.warned import warnings_as_notes
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.options import check_path, has_no_effect, quoted
@@ -101,7 +99,7 @@ def recommend(
     keep_freed_memory()
     from pipelines.recommend.load import load
 
-    with _warnings_as_notes():
+    with warnings_as_notes():
         model = load(chosen, workspace=store.root, progress=launch.progress())
         allow, deny = (
             identifiers(flag, text) if text else None
@@ -203,19 +201,3 @@ def _title(model: Model, histories: Histories, place: int) -> str:
     whom = f"User {histories.names[place]}" if histories.names.name == "user_id" else "History"
     last = f"; the last: {' · '.join(recent)}" if recent else ""
     return f"{whom}: {len(past):,} item{'s' * (len(past) != 1)}{last}"
-
-
-@contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    """Print the warnings of the recommender as notes."""
-    shown = warnings.showwarning
-
-    def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
-        if not category.__module__.startswith("pipelines."):
-            shown(message, category, *rest, **more)
-        elif launch.is_first():
-            console.note(str(message))
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield

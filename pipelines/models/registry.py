@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from pipelines import typed_json
+from pipelines import __version__, typed_json
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import (
@@ -58,6 +58,11 @@ def model_config(name: str, settings: dict[str, Any]) -> ModelConfig:
             others = ", ".join(
                 other for other, kind in MODELS.items() if setting in {f.name for f in fields(kind)}
             )
+            if not others:
+                raise UserError(
+                    f"{flag_named(setting)} is no option of any model in maskgr {__version__}. Train the run "
+                    "again, or install the version that wrote it."
+                )
             raise has_no_effect([flag_named(setting)], f"--model {name}", f"only on {others}")
     try:
         typed_json.check(settings, config)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.errors import UserError, reading
 from pipelines.options import check, option
 
+SIMILARITIES = ("model", "text", "sids")
 MOST = 10_000  # largest number of recommendations of a history
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.data.sequences import Sequences
+from pipelines.data.sequences import Sequences, load_sequences
+from pipelines.workspace import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,15 @@ class Popularity:
         """Count the interactions of so many items."""
         counts = np.bincount(sequences.items, minlength=items)
         return Popularity(counts, np.argsort(-counts, kind="stable"))
+
+    @staticmethod
+    def of_dataset(dataset: Dataset, items: int) -> Popularity:
+        """Count the interactions of the items of a data set.
+
+        Raises:
+            UserError: the sequences cannot be read.
+        """
+        return Popularity.of(load_sequences(dataset.sequences, items), items)
 
     def best(self, k: int, qualifying: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the k items with most interactions among those that qualify, and these numbers.

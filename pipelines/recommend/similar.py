@@ -14,8 +14,8 @@ from pipelines.data.catalogue import load_text
 from pipelines.errors import UserError
 from pipelines.models.loading import TrainedRun
 from pipelines.options import check_choice
+from pipelines.recommend.config import SIMILARITIES
 
-KINDS = ("model", "text", "sids")
 CELLS = 1 << 24  # scores computed at once
 
 
@@ -27,7 +27,7 @@ def similar_items(trained: TrainedRun, items: np.ndarray, k: int, by: str) -> tu
         trained: run with its catalogue.
         items: item numbers, int64 [Q].
         k: number of similar items; an item is not similar to itself.
-        by: one of `KINDS`.
+        by: one of `SIMILARITIES`.
 
     Returns:
         int64 [Q, min(k, N − 1)], items; float32 of the same shape, scores.
@@ -35,7 +35,7 @@ def similar_items(trained: TrainedRun, items: np.ndarray, k: int, by: str) -> tu
     Raises:
         UserError: the run has no text embeddings or no semantic IDs, or `by` is unknown.
     """
-    check_choice("--by", by, KINDS)
+    check_choice("--by", by, SIMILARITIES)
     vectors = _sids(trained) if by == "sids" else _vectors(trained, by)
     k = min(k, len(vectors) - 1)
     found, scores = [np.zeros((0, k), np.int64)], [np.zeros((0, k), np.float32)]
