@@ -35,7 +35,13 @@ BLOCK_BYTES = 1 << 20  # bytes of a file that are hashed at a time
 GIT_SECONDS = 5  # time limit of a git command
 
 
-class Provenance(TypedDict):
+class _Account(TypedDict, total=False):
+    """Part of the provenance that few artifacts have."""
+
+    account: dict[str, Any]
+
+
+class Provenance(_Account):
     """Provenance that is stored inside an artifact, see `write`."""
 
     stage: str
@@ -87,6 +93,7 @@ def write(
     config: Mapping[str, Any],
     inputs: Mapping[str, Path] | None = None,
     started: float | None = None,
+    account: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one artifact with its provenance, atomically.
 
@@ -98,6 +105,7 @@ def write(
         inputs: name → path of each file that the artifact was made from. The provenance records their content
             hashes.
         started: `time.monotonic()` at the start of the work, from which the elapsed seconds are computed.
+        account: account of how the data was made; JSON values only.
 
     Returns:
         `path`.
@@ -120,7 +128,7 @@ def write(
         "seconds": None if started is None else round(time.monotonic() - started, 3),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
-    }
+    } | ({"account": json_values(account)} if account is not None else {})
     table = table.replace_schema_metadata({PROVENANCE_KEY: json.dumps(provenance)})
     with atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)

@@ -70,7 +70,13 @@ class Reader:
 def _import(interactions: Path, items: Path | None = None) -> None:
     workspace = Workspace(interactions.parent / "imported")
     import_dataset(
-        workspace, "own", ImportConfig(), Silent(), interactions=interactions, items=items, force=True
+        workspace,
+        "own",
+        ImportConfig(),
+        Silent(),
+        interactions=[interactions],
+        items=[items] if items else [],
+        force=True,
     )
 
 

@@ -156,7 +156,7 @@ def make(root: Path) -> Workspace:
     workspace, source = Workspace(root / "workspace"), root / "log.csv"
     root.mkdir(parents=True, exist_ok=True)
     source.write_bytes(delimited(","))
-    dataset = import_dataset(workspace, NAME, ImportConfig(), Silent(), interactions=source)
+    dataset = import_dataset(workspace, NAME, ImportConfig(), Silent(), interactions=[source])
     _write_sids(dataset)
     run = train_run(workspace, PLAN, Silent(), name=RUN)
     evaluation = evaluate_run(workspace, run, EvalConfig(Decoding(beams=10)), Silent())

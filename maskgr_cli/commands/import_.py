@@ -22,36 +22,52 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_)
 
 
+def check_paths(flag: str, paths: list[Path]) -> None:
+    """Check that paths can be looked up, see `check_path`."""
+    for path in paths:
+        check_path(flag, path)
+
+
 @config_options(ImportConfig)
 def import_(
     settings: dict[str, Any],
     name: Annotated[str, typer.Argument(help="Name of the data set.")],
     interactions: Annotated[
-        Path, checked("--interactions", "CSV, TSV, JSON Lines or Parquet: users, items, times.", check_path)
+        list[Path],
+        checked(
+            "--interactions",
+            "File, folder or pattern of files with users, items and times, in any known format; repeatable.",
+            check_paths,
+        ),
     ],
     items: Annotated[
-        Path | None,
-        checked("--items", "The same formats: items and their texts.", check_path, show_default="none"),
+        list[Path] | None,
+        checked("--items", "The same with items and their texts.", check_paths, show_default="none"),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be taken, and write nothing.")
+    ] = False,
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Make a data set of your own interactions and items.
 
-    A row that repeats user, item and time of an earlier row is dropped. Then users and items with fewer than
-    --min-count interactions are dropped, until no such user or item is left. The items of a user are sorted
-    by time; rows of the same time keep their order in the file.
+    Formats, encodings, separators and columns are found and reported. A row that repeats user, item and time
+    of an earlier row is dropped. Then users and items with fewer than --min-count interactions are dropped,
+    until no such user or item is left. The items of a user are sorted by time.
     """
     config = ImportConfig(**settings)
     target = Workspace.find(workspace)
     target.dataset(name)  # refuses an invalid name before any work
-    from pipelines.import_.build import import_dataset
+    from pipelines.import_.build import examine, import_dataset
 
-    show_statistics(
-        import_dataset(
-            target, name, config, console.RichProgress(), interactions=interactions, items=items, force=force
-        )
-    )
+    progress, paths = console.RichProgress(), {"interactions": interactions, "items": items or []}
+    if dry_run:
+        account = examine(target, name, config, progress, **paths)
+        console.result("\n".join(account.full()))
+        console.note("Nothing is written (--dry-run).")
+        return
+    show_statistics(import_dataset(target, name, config, progress, **paths, force=force))
 
 
 def show_statistics(dataset: Dataset) -> None:

@@ -50,12 +50,12 @@ def download_dataset(
         )
         dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
         # Neither mirror nor local: the artifacts depend on the content of the files, not on their origin.
-        recorded = {"reader": edition.reader, "min_count": config.min_count}
+        recorded = {"reader": edition.reader} | config.preparation.recorded()
         if not is_current(dataset, recorded, inputs, force, progress):
             prepare(
                 dataset,
                 READERS[edition.reader](files),
-                min_count=config.min_count,
+                config.preparation,
                 config=recorded,
                 inputs=inputs,
                 progress=progress,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
 from pipelines.options import check, option, quoted
-from pipelines.prepare.config import COUNT
+from pipelines.prepare.config import COUNT, TIES, TIES_SEED, Preparation
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class DownloadConfig:
         mirror: web address of a folder that is tried first for every file.
         local: folder or archive that is read instead of the web.
         min_count: k of the k-core filter.
+        ties: order of a user's items of equal time.
+        seed: seed of the order "shuffle".
 
     Raises:
-        UserError: the count is negative, both a mirror and local files are given, or the mirror is not a web
+        UserError: a value is not allowed, both a mirror and local files are given, or the mirror is not a web
             address.
     """
 
@@ -40,6 +42,13 @@ class DownloadConfig:
             *COUNT,
         ),
     )
+    ties: str = field(default="file", metadata=TIES)
+    seed: int = field(default=0, metadata=TIES_SEED)
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to the tables of the data set."""
+        return Preparation(self.min_count, self.ties, self.seed)
 
     def __post_init__(self) -> None:
         check(self)

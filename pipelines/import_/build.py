@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Sequence
 from pathlib import Path
-
-import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.import_.config import ImportConfig
-from pipelines.import_.tables import read_interactions, read_items
-from pipelines.prepare.dataset import is_current, prepare
-from pipelines.prepare.tables import Tables
+from pipelines.import_.tables import read_tables
+from pipelines.prepare.account import Account
+from pipelines.prepare.dataset import arrange, is_current, prepare
 from pipelines.progress import Progress
+from pipelines.readers.paths import files_of
 from pipelines.workspace import Dataset, Workspace
 
 
@@ -22,46 +23,84 @@ def import_dataset(
     config: ImportConfig,
     progress: Progress,
     *,
-    interactions: Path,
-    items: Path | None = None,
+    interactions: Sequence[Path],
+    items: Sequence[Path] = (),
     force: bool = False,
 ) -> Dataset:
     """Make a data set from the user's own files, and make it the current data set.
 
     Args:
         name: name of the data set.
-        interactions: file with one row per interaction: user, item, and time or position.
-        items: file with one row per item; None if items have no text.
+        interactions: files, folders or patterns of files with one row per interaction: user, item, and time
+            or position; or in another form that `pipelines.readers` knows.
+        items: the same of files with one row per item; empty if items have no text.
         force: read the files again even if nothing changed.
 
     Raises:
         UserError: a file or a column cannot be used; the message names it and says what to do.
     """
     dataset = workspace.dataset(name)
-    inputs = {"interactions": interactions} | ({"items": items} if items else {})
-    for path in inputs.values():
-        if not path.is_file():
-            raise UserError(f"{path} does not exist or is not a file. Check --interactions and --items.")
-    if config.text_columns and items is None:
-        raise UserError(
-            f"--text-columns {config.text_columns} names columns of an items file. Give it with --items."
-        )
-    recorded = dataclasses.asdict(config) | {"items": items is not None}
+    logs, catalogues = _files(interactions, items, config)
+    inputs = _inputs("interactions", logs) | _inputs("items", catalogues)
+    recorded = dataclasses.asdict(config) | {"files": len(logs), "items_files": len(catalogues)}
     if not is_current(dataset, recorded, inputs, force, progress):
-        tables = _read(interactions, items, config, progress)
+        started = time.monotonic()
+        tables, account = read_tables(logs, catalogues, config, progress)
         prepare(
-            dataset, tables, min_count=config.min_count, config=recorded, inputs=inputs, progress=progress
+            dataset,
+            tables,
+            config.preparation,
+            config=recorded,
+            inputs=inputs,
+            progress=progress,
+            account=account,
+            started=started,
         )
     workspace.use(name)
     return dataset
 
 
-def _read(interactions: Path, items: Path | None, config: ImportConfig, progress: Progress) -> Tables:
-    table = read_interactions(interactions, config)
-    if items is not None:
-        return Tables(table, *read_items(items, config))
-    progress.say(
-        "No items file: items have no text, so they need embeddings of your own or a model without semantic "
-        "IDs."
-    )
-    return Tables(table, pl.DataFrame({"item_id": []}, schema={"item_id": pl.String}), [])
+def examine(
+    workspace: Workspace,
+    name: str,
+    config: ImportConfig,
+    progress: Progress,
+    *,
+    interactions: Sequence[Path],
+    items: Sequence[Path] = (),
+) -> Account:
+    """Return the account that `import_dataset` would give, and write nothing.
+
+    Args:
+        name, interactions, items: see `import_dataset`.
+
+    Raises:
+        UserError: a file or a column cannot be used.
+    """
+    logs, catalogues = _files(interactions, items, config)
+    tables, account = read_tables(logs, catalogues, config, progress)
+    return arrange(workspace.dataset(name), tables, config.preparation, account).account
+
+
+def _files(
+    interactions: Sequence[Path], items: Sequence[Path], config: ImportConfig
+) -> tuple[list[Path], list[Path]]:
+    """Return the files of interactions and of items.
+
+    Raises:
+        UserError: a path has no file, or an option has no effect without an items file.
+    """
+    if config.text_columns and not items:
+        raise UserError(
+            f"--text-columns {config.text_columns} names columns of an items file. Give it with --items."
+        )
+    if config.untaken and not items:
+        raise UserError("--untaken keeps items of an items file. Give it with --items.")
+    return files_of(interactions, "--interactions"), files_of(items, "--items")
+
+
+def _inputs(kind: str, files: list[Path]) -> dict[str, Path]:
+    """Return names and paths of files, for the provenance."""
+    if len(files) == 1:
+        return {kind: files[0]}
+    return {f"{kind} {number}": file for number, file in enumerate(files, start=1)}

@@ -3,74 +3,134 @@
 The rules, in this order:
 1. A row that repeats user, item and time of an earlier row is dropped.
 2. k-core: users and items with fewer than k interactions are dropped, repeatedly, until no such user or item
-is left.
+   is left.
 3. Users with fewer than three items are dropped, because training, validation and testing need one item each.
-Users and
-   items that then have fewer than k interactions are dropped too.
-4. The items of a user are sorted by time. Rows of the same time keep their order in the file.
-5. Users are numbered in the order of their first rows in the file. Items are numbered in the order of the
-items file; items
-   that it does not list follow in the order of their first rows.
+   Users and items that then have fewer than k interactions are dropped too.
+4. The items of a user are sorted by time. Rows of the same time keep their order in the file, or get a drawn
+   one.
+5. Users are numbered in the order of their first rows in the file, items as `catalogue` describes.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 import pyarrow as pa
 
 from pipelines import artifacts
 from pipelines.durable import together
-from pipelines.errors import UserError
+from pipelines.prepare.account import Account
+from pipelines.prepare.catalogue import catalogue
+from pipelines.prepare.config import Preparation
+from pipelines.prepare.filters import filtered
+from pipelines.prepare.order import in_order, sequences, tied
 from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
-SHORTEST = 3  # items of a user that leave-one-out needs
 TIMES = ("timestamp", "position")
+
+
+class Prepared(NamedTuple):
+    """A data set before it is written: its three artifacts, and its account."""
+
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    sequences: pl.DataFrame
+    account: Account
+
+
+def arrange(dataset: Dataset, tables: Tables, how: Preparation, account: Account | None = None) -> Prepared:
+    """Filter, sort and number a data set.
+
+    Args:
+        dataset: data set that is to be made; with `how.update`, its items keep their numbers.
+        account: account of the reading, which is continued.
+
+    Raises:
+        UserError: the filters leave no interaction.
+    """
+    account = account or Account()
+    when = next(name for name in TIMES if name in tables.interactions.columns)
+    kept, steps = filtered(tables.interactions, when, how.min_count, dataset.name)
+    account.steps += steps
+    ordered = in_order(kept, when, how.ties, how.seed)
+    before = _before(dataset) if how.update else None
+    items, notes = catalogue(kept, tables, how.untaken, before)
+    account.notes += notes
+    account.tied_pairs, account.tied_last = tied(ordered, when)
+    if when == "timestamp" or account.tied_pairs:
+        drawn = f"their order is drawn with seed {how.seed}"
+        account.order = drawn if how.ties == "shuffle" else "they keep the order of the file"
+    return Prepared(kept, items, sequences(ordered, kept, items), account)
+
+
+def write(
+    dataset: Dataset,
+    prepared: Prepared,
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    started: float,
+) -> None:
+    """Write interactions, items and sequences, or none of them.
+
+    Args:
+        config: configuration of the whole stage, for the provenance.
+        inputs: name → path of the files that the tables were read from, for the provenance.
+        started: `time.monotonic()` at the start of the work.
+    """
+    tables = {"interactions": prepared.interactions, "items": prepared.items, "sequences": prepared.sequences}
+    with together(dataset.path) as new:
+        paths = {kind: new / f"{kind}.parquet" for kind in tables}
+        of_sequences = {name: paths[name] for name in ("interactions", "items")}
+        for kind, table in tables.items():
+            artifacts.write(
+                paths[kind],
+                kind,
+                _arrow(table),
+                config=config,
+                inputs=of_sequences if kind == "sequences" else inputs,
+                started=started,
+                account=prepared.account.values() if kind == "interactions" else None,
+            )
 
 
 def prepare(
     dataset: Dataset,
     tables: Tables,
+    how: Preparation,
     *,
-    min_count: int,
-    config: dict[str, Any],
-    inputs: dict[str, Path],
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
     progress: Progress,
+    account: Account | None = None,
+    started: float | None = None,
 ) -> Dataset:
-    """Filter, sort and number a data set, and write interactions, items and sequences together.
+    """Filter, sort, number and write a data set, and report the account.
 
     Args:
         dataset: data set to write.
-        min_count: k of the k-core filter; 0 for no filter.
-        config: configuration of the whole stage, for the provenance.
-        inputs: name → path of the files that the tables were read from, for the provenance.
+        account: account of the reading, which is continued.
+        config, inputs, started: see `write`; without `started`, the work starts here.
 
     Raises:
-        UserError: the filter leaves no interaction.
+        UserError: the filters leave no interaction, or a file cannot be written.
     """
-    started = time.monotonic()
-    interactions = tables.interactions
-    when = next(name for name in TIMES if name in interactions.columns)
-    distinct = interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True)
-    kept = _core(distinct, min_count, min_count)
-    if kept.is_empty():
-        raise UserError(
-            f"No interaction of {dataset.name} is left by --min-count {min_count}. Use a smaller one."
-        )
-    kept = _long_enough(kept, min_count, dataset.name, progress)
-    catalogue = _catalogue(kept, tables, progress)
-    sequences = _sequences(kept, catalogue, when)
-    _write(dataset, kept, catalogue, sequences, config, inputs, started)
+    started = time.monotonic() if started is None else started
+    prepared = arrange(dataset, tables, how, account)
+    for line in prepared.account.short():
+        progress.say(line)
+    write(dataset, prepared, config=config, inputs=inputs, started=started)
     return dataset
 
 
 def is_current(
-    dataset: Dataset, config: dict[str, Any], inputs: dict[str, Path], force: bool, progress: Progress
+    dataset: Dataset, config: Mapping[str, Any], inputs: Mapping[str, Path], force: bool, progress: Progress
 ) -> bool:
     """Return True if a data set was made from these files with this configuration, and report it.
 
@@ -88,105 +148,13 @@ def is_current(
     return False
 
 
-def _core(interactions: pl.DataFrame, user_count: int, item_count: int) -> pl.DataFrame:
-    """Return the largest part in which each user and item has enough interactions.
-
-    Args:
-        user_count: smallest number of interactions of a user.
-        item_count: smallest number of interactions of an item.
-    """
-    while not interactions.is_empty():
-        kept = interactions.filter(
-            (pl.len().over("user_id") >= user_count) & (pl.len().over("item_id") >= item_count)
-        )
-        if len(kept) == len(interactions):
-            break
-        interactions = kept
-    return interactions
-
-
-def _long_enough(interactions: pl.DataFrame, min_count: int, name: str, progress: Progress) -> pl.DataFrame:
-    """Drop users with too few items for leave-one-out, and report how many."""
-    kept = _core(interactions, max(SHORTEST, min_count), min_count)
-    if kept.is_empty():
-        advice = "Give longer histories" + (f", or less than --min-count {min_count}." if min_count else ".")
-        raise UserError(
-            f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. {advice}"
-        )
-    dropped = interactions["user_id"].n_unique() - kept["user_id"].n_unique()
-    if dropped:
-        progress.say(
-            f"Dropped {dropped:,} users with fewer than {SHORTEST} items: leave-one-out needs {SHORTEST}."
-        )
-    return kept
-
-
-def _catalogue(interactions: pl.DataFrame, tables: Tables, progress: Progress) -> pl.DataFrame:
-    """Return item, item_id, text and the text columns, one row per item of the interactions."""
-    seen = interactions.select(pl.col("item_id").unique(maintain_order=True))
-    listed = tables.items.join(seen, on="item_id", how="semi", maintain_order="left")
-    unlisted = seen.join(listed, on="item_id", how="anti", maintain_order="left")
-    if len(unlisted) and len(tables.items):
-        progress.say(
-            f"{len(unlisted):,} of {len(seen):,} items are not in the items file, e.g. "
-            f"{unlisted['item_id'][0]}: they have no text."
-        )
-    parts = [_as_text(pl.col(name), tables.items.schema[name]) for name in tables.text_columns]
-    text = pl.concat_str(parts, separator=". ", ignore_nulls=True) if parts else pl.lit("")
-    catalogue = pl.concat((listed, unlisted), how="diagonal").with_columns(text.fill_null("").alias("text"))
-    without_text = int((catalogue["text"] == "").sum())
-    if without_text:
-        progress.say(f"{without_text:,} of {len(catalogue):,} items have no text.")
-    return catalogue.with_row_index("item").select(
-        pl.col("item").cast(pl.Int32), "item_id", "text", *tables.text_columns
-    )
-
-
-def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Return a column as text; null if the text is empty."""
-    if isinstance(kind, pl.Array):
-        column, kind = column.arr.to_list(), pl.List(kind.inner)
-    if isinstance(kind, pl.List):
-        column = column.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
-    column = column.cast(pl.String).str.strip_chars()
-    return pl.when(column != "").then(column)
-
-
-def _sequences(interactions: pl.DataFrame, catalogue: pl.DataFrame, when: str) -> pl.DataFrame:
-    """Return user, user_id and items, one row per user.
-
-    Args:
-        when: name of the column of times.
-    """
-    users = interactions.select(pl.col("user_id").unique(maintain_order=True)).with_row_index("user")
-    by_time = (
-        interactions.with_row_index("row").sort(when, "row").drop("row")
-    )  # ties keep the order of the file
-    items = (
-        by_time.join(catalogue.select("item_id", "item"), on="item_id", maintain_order="left")
-        .group_by("user_id", maintain_order=True)
-        .agg(pl.col("item").alias("items"))
-    )
-    return users.join(items, on="user_id", maintain_order="left").with_columns(pl.col("user").cast(pl.Int32))
-
-
-def _write(
-    dataset: Dataset,
-    interactions: pl.DataFrame,
-    catalogue: pl.DataFrame,
-    sequences: pl.DataFrame,
-    config: dict[str, Any],
-    inputs: dict[str, Path],
-    started: float,
-) -> None:
-    """Write all three artifacts, or none."""
-    tables = {"interactions": interactions, "items": catalogue, "sequences": sequences}
-    with together(dataset.path) as new:
-        paths = {kind: new / f"{kind}.parquet" for kind in tables}
-        of_sequences = {name: paths[name] for name in ("interactions", "items")}
-        for kind, table in tables.items():
-            sources = of_sequences if kind == "sequences" else inputs
-            artifacts.write(paths[kind], kind, _arrow(table), config=config, inputs=sources, started=started)
+def _before(dataset: Dataset) -> pl.DataFrame | None:
+    """Return the items of the data set that exists; None if there is none."""
+    if not dataset.items.exists():
+        return None
+    frame = pl.from_arrow(artifacts.read(dataset.items, "items"))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def _arrow(table: pl.DataFrame) -> pa.Table:

@@ -13,7 +13,8 @@ class Tables(NamedTuple):
     Attributes:
         interactions: user_id and item_id (text), timestamp or position (numbers), optionally rating; rows in
             file order.
-        items: item_id (distinct texts) and the text columns; it may have no rows.
+        items: item_id (distinct texts) and any other columns of types that artifacts can hold; it may have no
+            rows.
         text_columns: columns of `items` that make the text, in the order in which they are joined; lists are
             joined by commas.
     """

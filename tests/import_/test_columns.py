@@ -12,7 +12,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
-from pipelines.import_.tables import read_interactions
+from pipelines.import_.tables import read_tables
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 from tests.import_.samples import EXPECTED, ITEMS, LOG, load
@@ -30,8 +30,8 @@ def test_ids_in_csv_stay_as_they_are_written(
         "own",
         ImportConfig(),
         progress,
-        interactions=tmp_path / "log.csv",
-        items=tmp_path / "items.csv",
+        interactions=[tmp_path / "log.csv"],
+        items=[tmp_path / "items.csv"],
     )
     assert load(dataset) == (
         {"ann": ["7", "0", "007"], "bob": ["007", "7", "00"]},
@@ -58,16 +58,22 @@ def test_times_in_text(
     pl.DataFrame({"user": ["ann"] * 3, "item": list("xyz"), "time": times}).write_ndjson(
         tmp_path / "log.jsonl"
     )
-    dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.jsonl")
+    dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=[tmp_path])
     assert load(dataset)[0] == {"ann": list(order)}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"timestamp": pl.Series([1.0, float("nan")] * 4)}, "column timestamp holds nan in row 1"),
+        (
+            {"timestamp": pl.Series([1.0, float("nan")] * 4)},
+            "4 have a time that .*row 2: timestamp is nan",
+        ),
         ({"timestamp": pl.Series([datetime.time(1)] * 8)}, "holds Time values, which are not times"),
-        ({"item_id": pl.Series(["x", ""] * 4)}, "column item_id has no value in 4 rows, first in row 1"),
+        (
+            {"item_id": pl.Series(["x", ""] * 4)},
+            "4 of 8 rows .*: 4 have no item, .*row 2: item_id is ''",
+        ),
         ({"item_id": pl.Series([1.5] * 8)}, "ids must be text or whole numbers"),
         ({"item_id": pl.Series([datetime.timedelta(1)] * 8)}, "ids must be text or whole numbers"),
         (
@@ -76,7 +82,7 @@ def test_times_in_text(
         ),
         (
             {"user_id": pl.Series([b"ann", b"\xff"] * 4)},
-            "column user_id holds bytes that are not UTF-8, first in row 1",
+            "column user_id holds bytes that are not UTF-8, first in row 2",
         ),
         ({"a\0b": pl.Series([1] * 8)}, r"column 'a\\x00b' has a NUL in its name"),
     ],
@@ -87,14 +93,14 @@ def test_values_that_mean_nothing(
 ) -> None:
     LOG.with_columns(**change).write_parquet(tmp_path / "log.parquet")
     with pytest.raises(UserError, match=message):
-        import_dataset(workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.parquet")
+        import_dataset(workspace, "own", ImportConfig(), progress, interactions=[tmp_path / "log.parquet"])
 
 
 def test_one_column_is_not_two(workspace: Workspace, progress: ListProgress, tmp_path: Path) -> None:
     LOG.write_csv(tmp_path / "log.csv")
     with pytest.raises(UserError, match="need a column each, not item_id, item_id and timestamp"):
         import_dataset(
-            workspace, "own", ImportConfig(user_column="item_id"), progress, interactions=tmp_path / "log.csv"
+            workspace, "own", ImportConfig(user_column="item_id"), progress, interactions=[tmp_path]
         )
 
 
@@ -111,7 +117,7 @@ def test_ids_may_be_bytes_or_decimals(workspace: Workspace, progress: ListProgre
     )
     log.write_parquet(tmp_path / "log.parquet")
     dataset = import_dataset(
-        workspace, "own", ImportConfig(), progress, interactions=tmp_path / "log.parquet"
+        workspace, "own", ImportConfig(), progress, interactions=[tmp_path / "log.parquet"]
     )
     assert load(dataset)[0] == {"ann": ["2", "3", str(10**25)], "bob": [str(10**25), "2", "4"]}
 
@@ -125,15 +131,15 @@ def test_ids_may_be_bytes_or_decimals(workspace: Workspace, progress: ListProgre
     ]
     + [(pl.Datetime("ms"), 2**63 - 1, (2**63 - 1) / 1e3)],  # which no calendar has
 )
-def test_instants_become_seconds(tmp_path: Path, kind: pl.DataType, day: int, seconds: float) -> None:
+def test_instants_become_seconds(
+    tmp_path: Path, progress: ListProgress, kind: pl.DataType, day: int, seconds: float
+) -> None:
     times = pl.Series([0, day], dtype=pl.Int32 if kind == pl.Date() else pl.Int64).cast(kind)
     pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "date": times}).write_parquet(
         tmp_path / "log.parquet"
     )
-    assert read_interactions(tmp_path / "log.parquet", ImportConfig())["timestamp"].to_list() == [
-        0.0,
-        seconds,
-    ]
+    tables, _ = read_tables([tmp_path / "log.parquet"], [], ImportConfig(), progress)
+    assert tables.interactions["timestamp"].to_list() == [0.0, seconds]
 
 
 @pytest.mark.parametrize(
@@ -167,8 +173,8 @@ def test_items_files_as_people_have_them(
         "own",
         ImportConfig(**config),
         progress,
-        interactions=tmp_path / "log[1].csv",
-        items=tmp_path / "items[1].parquet",
+        interactions=[tmp_path / "log[1].csv"],
+        items=[tmp_path / "items[1].parquet"],
     )
     assert load(dataset)[0] == EXPECTED
     assert load(dataset)[1]["z"] == text

@@ -44,7 +44,7 @@ def test_formats_and_common_names(
         path.write_bytes(gzip.compress(plain.read_bytes()))
     ITEMS.write_parquet(tmp_path / "items.parquet")
     dataset = import_dataset(
-        workspace, "own", ImportConfig(), progress, interactions=path, items=tmp_path / "items.parquet"
+        workspace, "own", ImportConfig(), progress, interactions=[path], items=[tmp_path / "items.parquet"]
     )
     sequences, texts = load(dataset)
     assert sequences == EXPECTED
@@ -55,7 +55,7 @@ def test_formats_and_common_names(
         "w": "",
     }  # order of the items file, then what it lacks
     said = " ".join(progress.messages)
-    assert "Dropped 1 users with fewer than 3 items" in said
+    assert "Users with at least 3 items, as leave-one-out needs: 7 → 6 interactions, 3 → 2 users" in said
     assert "1 of 4 items are not in the items file, e.g. w" in said
     assert "2 of 4 items have no text" in said
 
@@ -73,7 +73,7 @@ def test_numbers_of_more_than_64_bits(
         changed.write_csv(path) if form == "csv" else path.write_text(
             changed.write_ndjson().replace(f'"{number}"', number)
         )
-        dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=path)
+        dataset = import_dataset(workspace, "own", ImportConfig(), progress, interactions=[path])
         assert load(dataset)[0]["ann"] == [
             i.replace("x", number) if column == "item_id" else i for i in EXPECTED["ann"]
         ]
@@ -90,8 +90,10 @@ def test_deep_json_lines_are_named(
     path = tmp_path / ("log.jsonl.gz" if packed else "log.jsonl")
     path.write_bytes(gzip.compress(lines) if packed else lines)
     with pytest.raises(UserError, match=r"log.jsonl.*, line 9 is nested more than 32 levels deep"):
-        import_dataset(workspace, "own", ImportConfig(), progress, interactions=path)
+        import_dataset(workspace, "own", ImportConfig(), progress, interactions=[path])
     path.write_bytes(
         lines.replace(deep.encode(), json.dumps(deep + "\\").encode())
     )  # in a text it is no nesting
-    assert load(import_dataset(workspace, "own", ImportConfig(), progress, interactions=path))[0] == EXPECTED
+    assert (
+        load(import_dataset(workspace, "own", ImportConfig(), progress, interactions=[path]))[0] == EXPECTED
+    )

@@ -43,7 +43,7 @@ def test_filter_and_order_are_those_of_plain_python(
     rng.shuffle(rows)
     pl.DataFrame(rows, schema=["user", "item", "time"], orient="row").write_csv(tmp_path / "log.csv")
     dataset = import_dataset(
-        workspace, "own", ImportConfig(min_count=k), progress, interactions=tmp_path / "log.csv"
+        workspace, "own", ImportConfig(min_count=k), progress, interactions=[tmp_path / "log.csv"]
     )
     kept = core(rows, max(k, 3), k)
     expected = {
@@ -65,17 +65,17 @@ def test_named_columns_and_what_is_up_to_date(
     config = ImportConfig(
         user_column="who", item_column="what", time_column="when", text_columns="tags,price"
     )
-    dataset = import_dataset(workspace, "own", config, progress, interactions=log, items=items)
+    dataset = import_dataset(workspace, "own", config, progress, interactions=[log], items=[items])
     assert load(dataset)[0] == EXPECTED
     assert load(dataset)[1]["z"] == "a, b. 1.0"
     written = dataset.sequences.stat().st_mtime_ns
-    import_dataset(workspace, "own", config, progress, interactions=log, items=items)
+    import_dataset(workspace, "own", config, progress, interactions=[log], items=[items])
     assert "own is up to date" in progress.messages[-1]
     assert dataset.sequences.stat().st_mtime_ns == written
     LOG.head(3).vstack(LOG.tail(5)).rename({"user_id": "who", "item_id": "what", "timestamp": "when"}).sort(
         "who"
     ).write_csv(log)
-    import_dataset(workspace, "own", config, progress, interactions=log, items=items)
+    import_dataset(workspace, "own", config, progress, interactions=[log], items=[items])
     assert dataset.sequences.stat().st_mtime_ns > written
     assert "Making own again: its interactions changed." in progress.messages
     assert artifacts.stale(dataset.sequences) is None
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_old_set(
     before = {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()}
     monkeypatch.setattr(artifacts, "write", full)
     with pytest.raises(UserError, match=r"toy cannot be written in .*datasets \(No space left on device\)"):
-        import_dataset(toy, "toy", ImportConfig(), progress, interactions=tmp_path / "log.csv")
+        import_dataset(toy, "toy", ImportConfig(), progress, interactions=[tmp_path / "log.csv"])
     assert {p: p.read_bytes() for p in toy.root.rglob("*") if p.is_file()} == before
 
 
@@ -108,7 +108,11 @@ def test_text_columns_need_an_items_file(
         UserError, match="--text-columns title names columns of an items file. Give it with --items"
     ):
         import_dataset(
-            workspace, "own", ImportConfig(text_columns="title"), progress, interactions=tmp_path / "log.csv"
+            workspace,
+            "own",
+            ImportConfig(text_columns="title"),
+            progress,
+            interactions=[tmp_path / "log.csv"],
         )
 
 
@@ -126,18 +130,18 @@ def mistakes() -> list:
             "no column of users .* it has name, item_id, timestamp.*--user-column",
         ),
         ("time column", "log.csv", log.replace("timestamp", "when"), "no column of times .*--time-column"),
-        ("times", "log.csv", log.replace(",5\n", ",soon\n"), "column timestamp holds 'soon' in row 2"),
+        ("times", "log.csv", log.replace(",5\n", ",soon\n"), "log.csv, line 4: timestamp is 'soon'"),
         (
             "no times",
             "log.csv",
             log.replace(",5\n", ",\n"),
-            "column timestamp has no value in 1 rows, first in row 2",
+            "1 have no time, first .*log.csv, line 4: timestamp is None",
         ),
         (
             "null ids",
             "log.csv",
             log.replace("bob,w", ",w"),
-            "column user_id has no value in 2 rows, first in row 5",
+            "2 have no user, first .*log.csv, line 7: user_id is None.*--max-bad-rows 0.25",
         ),
         (
             "short users",
@@ -170,12 +174,15 @@ def test_a_mistake_is_one_line_and_changes_nothing(
 
 def test_repeated_items_and_impossible_names(maskgr: Callable, tmp_path: Path) -> None:
     LOG.write_csv(tmp_path / "log.csv")
-    pl.concat((ITEMS, ITEMS.head(1))).write_ndjson(tmp_path / "items.jsonl")
+    pl.concat((ITEMS, ITEMS.head(1).with_columns(title=pl.lit("Other")))).write_ndjson(
+        tmp_path / "items.jsonl"
+    )
     failed = maskgr(
         "import", "own", "--interactions", tmp_path / "log.csv", "--items", tmp_path / "items.jsonl"
     )
     assert failed.returncode == 2
-    assert "item id 'z' stands in several rows" in failed.stderr
+    assert "1 repeat an item with other values, first" in failed.stderr
+    assert "items.jsonl, line 5: item_id is 'z'" in failed.stderr
     failed = maskgr("import", "../own", "--interactions", tmp_path / "log.csv")
     assert failed.returncode == 2
     assert "cannot be a name" in failed.stderr
