@@ -124,7 +124,7 @@ def write(
             name: {"path": os.path.relpath(source, path.parent), "sha256": digest(source)}
             for name, source in (inputs or {}).items()
         },
-        "sha256": _table_digest(table),
+        "sha256": table_digest(table),
         "seconds": None if started is None else round(time.monotonic() - started, 3),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
@@ -253,7 +253,7 @@ def json_values(config: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _table_digest(table: pa.Table) -> str:
+def table_digest(table: pa.Table) -> str:
     """Return the sha256 of a table's schema and values, without metadata."""
     sha = hashlib.sha256()
     bare = table.replace_schema_metadata(None).combine_chunks()

@@ -8,12 +8,17 @@ A single file is moved to its destination by one rename. Files that belong toget
 their staging folder is renamed to `.NAME.ready`, from which moment they count as written, and then each file
 is moved into NAME/. If a kill interrupts the second step, the next command finds `.NAME.ready` and finishes
 the move (`finish_installs`). Old and new files are therefore never mixed.
+
+Changes in several places of a folder (`changes`) are described in a staging folder with all new files, which
+is renamed to `.changes.ready`. From then on they count as made, and the next command finishes them
+(`finish_changes`). Each step can be repeated.
 """
 
 from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,6 +28,7 @@ from pathlib import Path
 from pipelines.errors import UserError
 
 PREFIX, SUFFIX, READY = ".maskgr-", ".tmp", ".ready"
+CHANGES, LIST = ".changes.ready", "changes.json"
 
 
 @contextmanager
@@ -78,6 +84,75 @@ def finish_installs(parent: Path) -> None:
             _move(ready, parent / ready.name[1 : -len(READY)])
 
 
+class Changes:
+    """Changes below a folder: paths that are renamed, and then files that are replaced."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        """
+        Args:
+            root: folder of the changes.
+            folder: staging folder of the new files.
+        """
+        self.root, self.folder = root, folder
+        self.renamed: list[tuple[str, str]] = []
+        self.replaced: list[str] = []
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename `old` to `new`, if it exists."""
+        self.renamed.append((str(old.relative_to(self.root)), str(new.relative_to(self.root))))
+
+    def replace(self, path: Path) -> Path:
+        """Return the path at which the new content of `path` is to be written; `path` is as after renaming.
+
+        The time of the new file's last modification is kept.
+        """
+        self.replaced.append(str(path.relative_to(self.root)))
+        return self.folder / str(len(self.replaced) - 1)
+
+
+@contextmanager
+def changes(root: Path) -> Iterator[Changes]:
+    """Yield an empty list of changes below `root`. If the block succeeds, they are made, all or none.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    with _explained(root / LIST), staging(root) as folder:
+        made = Changes(root, folder)
+        yield made
+        text = json.dumps({"renamed": made.renamed, "replaced": made.replaced})
+        (folder / LIST).write_text(text, encoding="utf-8")
+        with locked(root):
+            _make_changes(root)  # left by a killed command
+            folder.rename(root / CHANGES)
+            _make_changes(root)
+
+
+def finish_changes(root: Path) -> None:
+    """Make the changes below `root` that a killed command had begun, see `changes`."""
+    if (root / CHANGES).exists():
+        with locked(root):
+            _make_changes(root)
+
+
+def _make_changes(root: Path) -> None:
+    """Make the changes in `root`/CHANGES, if there are any, and remove that folder."""
+    folder = root / CHANGES
+    if not folder.exists():
+        return
+    made = json.loads((folder / LIST).read_text(encoding="utf-8"))
+    for old, new in made["renamed"]:
+        if (root / old).exists():
+            (root / new).parent.mkdir(parents=True, exist_ok=True)
+            (root / old).rename(root / new)
+    for number, path in enumerate(made["replaced"]):
+        with atomic(root / path) as temporary:
+            shutil.copy2(folder / str(number), temporary)
+    discarded = root / f"{PREFIX}{os.urandom(4).hex()}{SUFFIX}"
+    folder.rename(discarded)
+    shutil.rmtree(discarded, ignore_errors=True)
+
+
 @contextmanager
 def staging(parent: Path) -> Iterator[Path]:
     """Yield a new empty folder in `parent`.
@@ -130,6 +205,18 @@ def _lock(folder: Path, waiting: Callable[[], None]) -> int:
                 os.close(descriptor)
                 raise
             os.close(descriptor)
+
+
+def is_locked(folder: Path) -> bool:
+    """Return True if a process holds the lock of a folder; False if there is no such folder."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

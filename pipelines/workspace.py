@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.durable import finish_installs
+from pipelines.durable import finish_changes, finish_installs
 from pipelines.errors import UserError
 from pipelines.formats import FORMAT_VERSION as FORMAT_VERSION
 from pipelines.formats import RunConfig as RunConfig
@@ -221,6 +221,7 @@ class Workspace:
         workspace = Workspace(root)
         refuse_newer_format(workspace.config)
         with suppress(OSError):  # a workspace without write permission
+            finish_changes(root)
             for pattern in (
                 "datasets",
                 "datasets/*",
@@ -250,8 +251,8 @@ class Workspace:
         names = [path.parent.name for path in (self.root / "datasets").glob("[!.]*/sequences.parquet")]
         return [self.dataset(name) for name in sorted(names) if is_name(name)]
 
-    def use(self, dataset: str) -> None:
-        """Make `dataset` the current data set, which commands use if none is named.
+    def use(self, dataset: str | None) -> None:
+        """Make `dataset` the current data set, which commands use if none is named; None makes none of them.
 
         Raises:
             UserError: workspace.json has a newer format, or cannot be written.
@@ -259,7 +260,8 @@ class Workspace:
         from pipelines import artifacts  # loads pyarrow, which `maskgr --help` does not need
 
         refuse_newer_format(self.config)
-        artifacts.write_json(self.config, {"format": FORMAT_VERSION, "dataset": dataset})
+        current = {} if dataset is None else {"dataset": dataset}
+        artifacts.write_json(self.config, {"format": FORMAT_VERSION, **current})
 
     @property
     def current(self) -> str | None:

@@ -159,3 +159,71 @@ def test_a_workspace_that_may_only_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Permission denied"), durable.atomic(tmp_path / "x") as temporary:
         temporary.write_text("")
     tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("steps", range(8))
+def test_a_kill_between_two_changes_makes_all_or_none(workspace: Workspace, steps: int) -> None:
+    """A folder is renamed and two files are replaced; `steps` renames of paths happen before the kill."""
+    root = workspace.root
+    for path in ("runs/a/old", "runs/a/config", "other"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("old")
+    code = f"""
+        import sys
+        from pathlib import Path
+        from pipelines import durable
+        left = [{steps}]
+        def counted(function):
+            def call(self, target):
+                if not left[0]:
+                    print("ready", flush=True)
+                    sys.stdin.read()
+                left[0] -= 1
+                return function(self, target)
+            return call
+        Path.rename, Path.replace = counted(Path.rename), counted(Path.replace)
+        root = Path(sys.argv[1])
+        with durable.changes(root) as made:
+            made.rename(root / "runs" / "a", root / "runs" / "b")
+            made.rename(root / "runs" / "none", root / "runs" / "c")
+            made.replace(root / "runs" / "b" / "config").write_text("new")
+            made.replace(root / "other").write_text("new")
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    kill(start(code, root))
+    Workspace.find(root)  # as every command does first
+    is_made = (root / "runs" / "b").exists()
+    assert is_made == (steps > 0)  # the first rename decides
+    folder, content = ("b", "new") if is_made else ("a", "old")
+    assert names(root / "runs") == [folder]
+    texts = [(root / "runs" / folder / name).read_text() for name in ("old", "config")]
+    assert [*texts, (root / "other").read_text()] == ["old", content, content]
+    workspace.use("toy")  # removes what is left
+    assert names(root) == ["other", "runs", "workspace.json"]
+
+
+def test_changes_of_a_block_that_fails_are_not_made(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(KeyError), durable.changes(tmp_path) as made:
+        made.rename(tmp_path / "a", tmp_path / "b")
+        made.replace(tmp_path / "b").write_text("new")
+        raise KeyError
+    assert names(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+def test_a_replaced_file_keeps_the_time_of_the_new_content(tmp_path: Path) -> None:
+    with durable.changes(tmp_path) as made:
+        new = made.replace(tmp_path / "deep" / "a")
+        new.write_text("new")
+        os.utime(new, ns=(3, 4))
+    assert (tmp_path / "deep" / "a").stat().st_mtime_ns == 4
+
+
+def test_a_lock_is_seen_from_outside(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "r"
+    assert not durable.is_locked(folder)
+    with durable.locked(folder):
+        assert durable.is_locked(folder)
+        (folder / "file").write_text("")
+    assert not durable.is_locked(folder)

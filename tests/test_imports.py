@@ -15,7 +15,9 @@ CORE = {
     *("artifacts", "schemas", "formats", "names", "workspace", "where"),
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
-    **dict.fromkeys(["data", "readers", "prepare", "embed", "tokenize", "inventory", *CORE], set()),
+    **dict.fromkeys(
+        ["data", "readers", "prepare", "embed", "tokenize", "inventory", "housekeeping", *CORE], set()
+    ),
     "download": {"readers", "prepare"},
     "import_": {"readers", "prepare"},
     "defaults": {"embed", "tokenize"},

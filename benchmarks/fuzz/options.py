@@ -34,6 +34,7 @@ BASE = {  # arguments that a command needs besides the option that is tried
     "train": ["--dataset", "toy"],
     "tune": ["--dataset", "toy"],
     "ablate": ["--dataset", "toy"],
+    "rename": ["runs/first", "second"],
 }
 WORK = (  # functions in which each command's work begins
     "pipelines.download.build.download_dataset",
@@ -44,6 +45,8 @@ WORK = (  # functions in which each command's work begins
     "maskgr_cli.commands.ablate._run_job",
     "pipelines.ablate.report.write_index",
     "pipelines.inventory.overview",
+    "pipelines.housekeeping.remove.to_remove",
+    "pipelines.housekeeping.rename.rename",
 )
 OUT_OF_BOUNDS = [
     "-1e30",

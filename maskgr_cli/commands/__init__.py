@@ -29,4 +29,6 @@ COMMANDS = {
         "show",
         "List data sets, embeddings, SIDs and runs with their main metrics, and why they are stale.",
     ),
+    "rm": ("rm", "Remove runs, data sets, embeddings, SIDs, evaluations, reports and studies."),
+    "rename": ("rename", "Rename a run or a data set, with everything that refers to it by name."),
 }
