@@ -25,7 +25,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "decode": {"data", "models"},
     "evaluate": {"data", "models", "decode"},
     "external": {"readers", "evaluate"},
-    "export": {"data"},
+    "export": {"data", "readers"},
     "train": {"data", "models", "decode", "evaluate"},
     "ablate": {
         *("download", "embed", "tokenize", "defaults", "data", "models", "train", "decode", "evaluate")

@@ -13,8 +13,11 @@ import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.export.content import Content
+from pipelines.readers import names
+from pipelines.readers.separated import TITLES
 
 BLANK = r"[\s\x1c-\x1f]"  # a character that separates words
+SEPARATORS = r"[\s\x1c-\x1f,]"  # a character that separates the entries of lists
 EXACT = 2**53  # bound of the whole numbers that float64 represents exactly
 LETTERS = string.ascii_lowercase  # letter of each digit of a semantic ID
 
@@ -30,7 +33,7 @@ def write_recbole(content: Content, folder: Path) -> None:
     """Write NAME.inter and NAME.item, the atomic files of RecBole: tabs between fields, types in the header.
 
     Identifiers are of type token, numbers of type float, and texts and lists of texts of type token_seq, with
-    a blank between words.
+    a blank between words. Only titles and the like keep their commas, which separate words as well.
     """
     for part, rows in _parts(content, "valid"):
         _write_atomic(rows, folder / f"{content.name}{part}.inter")
@@ -126,8 +129,9 @@ def _field(name: str, kind: pl.DataType) -> pl.Expr:
         column = column.cast(pl.List(pl.String)).list.join(" ", ignore_nulls=True)
     elif kind.is_nested():
         column = _json(name)
-    words = column.cast(pl.String).str.replace_all(f"{BLANK}+", " ").str.strip_chars(" ")
-    return words.alias(f"{plain}:token_seq")
+    separators = BLANK if names.plain(name) in TITLES else SEPARATORS
+    words = column.cast(pl.String).str.replace_all(f"{separators}+", " ").str.strip_chars(" ")
+    return words.replace("", None).alias(f"{plain}:token_seq")
 
 
 def _number(column: pl.Expr) -> pl.Expr:

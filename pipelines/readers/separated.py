@@ -64,7 +64,7 @@ def read_separated(content: Content, how: Reading) -> Rows:
 def read_typed(content: Content, how: Reading) -> Rows:
     """Read an atomic file of RecBole: fields between tabs, the type of each column in the header."""
     types = [name.rsplit(":", 1)[1] for name in content.sample[0].split("\t")]
-    fields = parse(content, Layout("\t", len(types), True, 1.0), quotes=False)
+    fields = parse(content, Layout("\t", len(types), True, 1.0))
     table = fields.table[1:].rename(_names(fields, how)).with_columns(pl.col(pl.String).replace("", None))
     columns = [_of_type(column, kind) for column, kind in zip(table, types, strict=True)]
     return Rows(
