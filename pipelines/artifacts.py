@@ -92,6 +92,7 @@ def write(
     *,
     config: Mapping[str, Any],
     inputs: Mapping[str, Path] | None = None,
+    recorded: Mapping[str, Source] | None = None,
     started: float | None = None,
     account: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -104,6 +105,7 @@ def write(
         config: full configuration of the stage, including the seed; JSON values only.
         inputs: name → path of each file that the artifact was made from. The provenance records their content
             hashes.
+        recorded: further inputs as a provenance holds them, for an artifact that is written again.
         started: `time.monotonic()` at the start of the work, from which the elapsed seconds are computed.
         account: account of how the data was made; JSON values only.
 
@@ -120,7 +122,8 @@ def write(
         "version": __version__,
         "commit": commit(),
         "config": json_values(config),
-        "inputs": {
+        "inputs": dict(recorded or {})
+        | {
             name: {"path": os.path.relpath(source, path.parent), "sha256": digest(source)}
             for name, source in (inputs or {}).items()
         },
@@ -129,9 +132,35 @@ def write(
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
     } | ({"account": json_values(account)} if account is not None else {})
+    _store(path, table, provenance)
+    return path
+
+
+def _store(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
     table = table.replace_schema_metadata({PROVENANCE_KEY: json.dumps(provenance)})
     with atomic(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def write_again(path: Path, source: Path, recorded: Mapping[str, Source]) -> Path:
+    """Write the content of an artifact with other recorded inputs. Its digest stays the same.
+
+    Args:
+        path: path of the new file.
+        source: path of the artifact, which has a provenance.
+        recorded: inputs that replace the recorded inputs of the same names.
+
+    Returns:
+        `path`.
+
+    Raises:
+        UserError: the artifact cannot be read, or the file cannot be written.
+    """
+    with reading(source, "Parquet file", "Remove it and make it again."):
+        table = pq.read_table(source, page_checksum_verification=True, partitioning=None)
+        old: Provenance = typed_json.parse(table.schema.metadata[PROVENANCE_KEY], Provenance)
+    new = {**old, "inputs": {**old["inputs"], **recorded}}
+    _store(path, table, new)
     return path
 
 
@@ -254,7 +283,9 @@ def json_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table_digest(table: pa.Table) -> str:
-    """Return the sha256 of a table's schema and values, without metadata."""
+    """Return the sha256 of a table's schema and values, without metadata. It is the `digest` of an artifact
+    that holds the table.
+    """
     sha = hashlib.sha256()
     bare = table.replace_schema_metadata(None).combine_chunks()
 

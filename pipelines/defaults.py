@@ -11,27 +11,27 @@ from pipelines.progress import Progress
 from pipelines.tokenize.config import TokenizeConfig, default_name
 from pipelines.workspace import Dataset
 
-DEFAULT_EMBEDDING = "lsa"
+DEFAULT_EMBEDDING = "lsa"  # of items with texts
 
 
 def ensure_embedding(dataset: Dataset, name: str | None, progress: Progress) -> str:
     """Return the name of the embeddings to use.
 
-    These are the named ones, else the newest ones. If there are none at all and no name is given, LSA
-    embeddings are made.
+    These are the named ones, else the newest ones. If there are none at all and no name is given, they are
+    made: by LSA, or from interactions if no item has text.
 
     Raises:
         UserError: the named embeddings do not exist, or embeddings cannot be made.
     """
     if name is None and not dataset.all_embeddings:
-        from pipelines.embed.build import build_embeddings
+        from pipelines.embed.build import build_embeddings, choose_encoder
         from pipelines.embed.config import EmbedConfig
 
+        encoder = choose_encoder(dataset, progress)
         progress.say(
-            f"No embeddings of {dataset.name} yet: making {DEFAULT_EMBEDDING} ones (`maskgr embed` makes "
-            "others)."
+            f"No embeddings of {dataset.name} yet: making {encoder} ones (`maskgr embed` makes others)."
         )
-        build_embeddings(dataset, EmbedConfig(), progress)
+        build_embeddings(dataset, EmbedConfig(encoder=encoder), progress)
     return dataset.require_embeddings(name).stem
 
 

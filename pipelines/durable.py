@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 
-PREFIX, SUFFIX, READY = ".maskgr-", ".tmp", ".ready"
+PREFIX, SUFFIX, READY, INTO = ".maskgr-", ".tmp", ".ready", ".into"
 CHANGES, LIST = ".changes.ready", "changes.json"
 
 
@@ -53,7 +53,7 @@ def together(folder: Path) -> Iterator[Path]:
     """Yield a staging folder beside `folder`, at the same depth, for files that belong together.
 
     If the block succeeds, the files written there are moved into `folder`, all or none. Other files in
-    `folder` stay.
+    `folder` stay. A folder written there replaces the folder of its name, except that of `inside`.
 
     Raises:
         UserError: the files cannot be written.
@@ -61,6 +61,14 @@ def together(folder: Path) -> Iterator[Path]:
     with _explained(folder), staging(folder.parent) as new:
         yield new
         install(new, folder)
+
+
+def inside(new: Path, name: str) -> Path:
+    """Return the folder of a staging folder whose files are moved into the folder `name` of the destination.
+
+    Other files in that folder stay.
+    """
+    return new / f"{name}{INTO}"
 
 
 def install(new: Path, folder: Path) -> None:
@@ -239,6 +247,9 @@ def _move(ready: Path, folder: Path) -> None:
         return
     folder.mkdir(exist_ok=True)
     for path in sorted(ready.iterdir()):
+        if path.suffix == INTO:
+            _move(path, folder / path.stem)
+            continue
         if path.is_dir():
             shutil.rmtree(folder / path.name, ignore_errors=True)
         path.replace(folder / path.name)

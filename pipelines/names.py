@@ -11,6 +11,7 @@ from pipelines.errors import UserError
 from pipelines.options import quoted
 
 LONGEST_NAME = 128  # characters; file systems allow 255 bytes, and temporary files have longer names
+LONGEST_SLUG = 100  # characters
 PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 
@@ -37,3 +38,8 @@ def checked_name(name: str) -> str:
 def is_name(name: str) -> bool:
     """Return True if the name is valid."""
     return len(name) <= LONGEST_NAME and bool(PATTERN.fullmatch(name))
+
+
+def slug(text: str, otherwise: str) -> str:
+    """Return a valid name that is made from a text, or `otherwise` if the text has no character for one."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text).lstrip(".+-")[:LONGEST_SLUG] or otherwise

@@ -17,6 +17,13 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
     "items": {"item": pa.int32(), "item_id": None, "text": pa.string()},
     "sequences": {"user": pa.int32(), "user_id": None, "items": pa.list_(pa.int32())},
     "embeddings": {"item": pa.int32(), "embedding": None},
+    "encoder": {"term": pa.string(), "idf": pa.float32(), "projection": None},
+    "codebooks": {
+        "part": pa.string(),
+        "digit": pa.int32(),
+        "code": pa.int32(),
+        "vector": pa.list_(pa.float32()),
+    },
     "sids": {"item": pa.int32(), "sid": None},
     "quality": {"level": pa.int32(), "measure": pa.string(), "value": pa.float64()},
     "history": {"step": pa.int64(), "measure": pa.string(), "value": pa.float64()},

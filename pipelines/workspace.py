@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,8 @@ LAYOUT = {
     "datasets/NAME/interactions.parquet": "user, item, timestamp or position, as in the source",
     "datasets/NAME/items.parquet": "items 0 … N−1 with their texts",
     "datasets/NAME/sequences.parquet": "items of each user in order of time",
-    "datasets/NAME/embeddings/E.parquet": "one vector per item",
-    "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.quality.parquet is its quality report",
+    "datasets/NAME/embeddings/E.parquet": "one vector per item; E.encoder.parquet is the encoder as fitted",
+    "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.codebooks.parquet; report S.quality.parquet",
     "datasets/NAME/external/L/DECODING/": "ranks, recommendations and metrics of another program's lists",
     "runs/RUN/": "config.json, model.safetensors, history.parquet, state.safetensors (to resume)",
     "runs/.RUN.anew/": "the same files of a repeated training that replaces the run when it is finished",
@@ -76,8 +76,16 @@ class Dataset:
     def embeddings(self, name: str) -> Path:
         return self.path / "embeddings" / f"{checked_name(name)}.parquet"
 
+    def encoder(self, embeddings: str) -> Path:
+        """Return the path of the fitted encoder of embeddings; not every encoder is a file."""
+        return self.path / "embeddings" / f"{checked_name(embeddings)}.encoder.parquet"
+
     def sids(self, name: str) -> Path:
         return self.path / "sids" / f"{checked_name(name)}.parquet"
+
+    def codebooks(self, sids: str) -> Path:
+        """Return the path of the codebooks of semantic IDs; not every method has codebooks."""
+        return self.path / "sids" / f"{checked_name(sids)}.codebooks.parquet"
 
     def quality(self, sids: str) -> Path:
         """Return the path of the quality report of semantic IDs."""
@@ -94,12 +102,11 @@ class Dataset:
 
     @property
     def all_embeddings(self) -> list[Path]:
-        return sorted((self.path / "embeddings").glob("[!.]*.parquet"))
+        return _without((self.path / "embeddings").glob("[!.]*.parquet"), ".encoder")
 
     @property
     def all_sids(self) -> list[Path]:
-        paths = (self.path / "sids").glob("[!.]*.parquet")
-        return sorted(path for path in paths if not path.name.endswith(".quality.parquet"))
+        return _without((self.path / "sids").glob("[!.]*.parquet"), ".quality", ".codebooks")
 
     def require_embeddings(self, name: str | None = None) -> Path:
         """Return the path of the named embeddings, or of the newest ones if `name` is None.
@@ -389,6 +396,11 @@ class Workspace:
     def reports(self) -> list[Path]:
         """Paths of the results.parquet files of all reports."""
         return sorted((self.root / "reports").glob("[!.]*/results.parquet"))
+
+
+def _without(paths: Iterable[Path], *endings: str) -> list[Path]:
+    """Return the sorted paths of the artifacts whose names have none of the endings."""
+    return sorted(path for path in paths if not path.stem.endswith(endings))
 
 
 def _unusable(root: Path) -> str | None:

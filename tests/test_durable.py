@@ -107,6 +107,43 @@ def test_folders_take_the_place_of_folders(tmp_path: Path) -> None:
     assert names(tmp_path / "old" / "logs") == ["b"]
 
 
+@pytest.mark.parametrize("moves", range(4))
+def test_files_move_into_a_folder_beside_those_it_has(tmp_path: Path, moves: int) -> None:
+    """After a kill between two moves, the next command completes them."""
+    folder = tmp_path / "toy"
+    (folder / "sids").mkdir(parents=True)
+    for name in ("sids/own", "sids/b", "items"):
+        (folder / name).write_text("old")
+    code = f"""
+        import sys
+        from pathlib import Path
+        from pipelines import durable
+        replace, left = Path.replace, [{moves}]
+        def counted(self, target):
+            if not left[0]:
+                print("ready", flush=True)
+                sys.stdin.read()
+            left[0] -= 1
+            return replace(self, target)
+        Path.replace = counted
+        with durable.together(Path(sys.argv[1])) as new:
+            durable.inside(new, "sids").mkdir()
+            for path in (durable.inside(new, "sids") / "a", durable.inside(new, "sids") / "b", new / "items"):
+                path.write_text("new")
+        print("ready", flush=True)
+        sys.stdin.read()
+    """
+    kill(start(code, folder))
+    durable.finish_installs(tmp_path)
+    assert {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()} == {
+        "own": "old",
+        "a": "new",
+        "b": "new",
+        "items": "new",
+    }
+    assert names(folder) == ["items", "sids"]
+
+
 LOCKS = """
     import sys
     from pathlib import Path

@@ -15,11 +15,13 @@ CORE = {
     *("artifacts", "schemas", "formats", "names", "workspace", "where"),
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
-    **dict.fromkeys(
-        ["data", "readers", "prepare", "embed", "tokenize", "inventory", "housekeeping", *CORE], set()
-    ),
+    **dict.fromkeys(["data", "readers", "prepare", "inventory", "housekeeping", *CORE], set()),
     "download": {"readers", "prepare"},
     "import_": {"readers", "prepare"},
+    "keyed": {"readers"},
+    "embed": {"data", "keyed"},
+    "tokenize": {"data", "keyed"},
+    "grow": {"embed", "tokenize", "keyed"},
     "defaults": {"embed", "tokenize"},
     "models": {"data"},
     "decode": {"data", "models"},

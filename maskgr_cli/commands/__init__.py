@@ -9,7 +9,10 @@ COMMANDS = {
     "download": ("download", "Download a public data set and turn it into user sequences."),
     "import": ("import_", "Make a data set of your own interactions and items."),
     "data": ("data", "Exchange data sets with other programs."),
-    "embed": ("embed", "Turn item texts into embeddings, with LSA or any Hugging Face encoder."),
+    "embed": (
+        "embed",
+        "Turn items into embeddings: from their texts, their interactions or vectors of another program.",
+    ),
     "tokenize": ("tokenize", "Turn item embeddings into semantic IDs and print their quality report."),
     "presets": (
         "presets",
@@ -22,7 +25,7 @@ COMMANDS = {
         "recommend",
         "Recommend items to a user, to a history, to the users of a file, or to everyone.",
     ),
-    "items": ("items", "List the items of a data set, show them, and find similar ones."),
+    "items": ("items", "List the items of a data set, show them, find similar ones, and add new ones."),
     "ablate": ("ablate", "Train and evaluate every combination of options, and write a report."),
     "report": ("ablate", "Join the reports of all grids of the workspace into one page."),
     "show": (

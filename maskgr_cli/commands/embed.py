@@ -1,4 +1,4 @@
-"""`maskgr embed`: compute a vector for each item from its text."""
+"""`maskgr embed`: give each item a vector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maskgr_cli.options import (
     WorkspaceOption,
     config_options,
 )
-from pipelines.embed.config import EmbedConfig
+from pipelines.embed.config import TRANSFORMER, EmbedConfig
 from pipelines.errors import UserError
 from pipelines.workspace import Workspace
 
@@ -33,16 +33,19 @@ def embed(
     force: ForceOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Turn item texts into embeddings, with LSA or any Hugging Face encoder."""
+    """Turn items into embeddings: from their texts, their interactions or vectors of another program."""
     config = EmbedConfig(**settings)
-    if config.is_lsa and (gpus is not None or processes is not None):
-        raise UserError("--gpus and --processes mean nothing to --encoder lsa. Leave them out.")
+    if config.kind != TRANSFORMER and (gpus is not None or processes is not None):
+        origin = "--from" if config.source else f"--encoder {config.encoder}"
+        raise UserError(f"--gpus and --processes mean nothing to {origin}. Leave them out.")
     data = Workspace.find(workspace).require_dataset(dataset)
     if launch.relaunch(gpus, processes):
         return
-    from pipelines.embed.build import build_embeddings
+    from pipelines.embed.build import build_embeddings, choose_encoder
     from pipelines.processes import process_state
 
+    if not {"encoder", "source"} & settings.keys():
+        config = EmbedConfig(**settings, encoder=choose_encoder(data, launch.progress()))
     build_embeddings(data, config, launch.progress(), force=force)
-    if not config.is_lsa:
+    if config.kind == TRANSFORMER:
         process_state().destroy_process_group()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from maskgr_cli import console
 from maskgr_cli.options import DatasetOption, WorkspaceOption, checked
 from maskgr_cli.tables import Column, FormatOption, Table, count, show
 from pipelines.errors import UserError
-from pipelines.options import check_number
+from pipelines.options import check_number, check_path
 from pipelines.recommend.config import SIMILARITIES
 from pipelines.workspace import Workspace
 
@@ -17,10 +19,11 @@ IDS = Annotated[list[str], typer.Argument(help="Item ids, as imported.", metavar
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="List the items of a data set, show them, and find similar ones.")
+    group = typer.Typer(help="List the items of a data set, show them, find similar ones, and add new ones.")
     group.command("list")(list_items)
     group.command("show")(show_items)
     group.command("similar")(similar_items)
+    group.command("add")(add_items)
     app.add_typer(group, name="items", no_args_is_help=True)
 
 
@@ -121,6 +124,24 @@ def similar_items(
         )
         tables.append(Table(item_id, f"Similar to {item_id}: {title}", columns, rows))
     show(tables, format)
+
+
+def add_items(
+    file: Annotated[
+        Path, typer.Argument(help="File of any known format: ids and columns as those of the items.")
+    ],
+    dataset: DatasetOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Add items that nobody took yet, with their embeddings and semantic IDs.
+
+    Encoders and codebooks stay as they were fitted. Numbers, vectors and codes of the old items do not move.
+    """
+    check_path("FILE", file)
+    target = Workspace.find(workspace)
+    from pipelines.grow.grow import add_items as add
+
+    add(target, dataset, file, console.RichProgress())
 
 
 def _known(table: Any, ids: list[str]) -> list[int]:

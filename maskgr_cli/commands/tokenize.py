@@ -70,10 +70,13 @@ def quality_tables(sids: str, dataset: Dataset) -> list[Table]:
     ]
     caption = (
         f"{items:,} items. Before the deduplication digit {collisions:,} ({collisions / items:.1%}) "
-        f"share their codes with another, at most {whole['largest_group']:,} together.\n"
-        f"Ten nearest neighbors with the item's first code: {whole['neighbour_agreement']:.1%} "
-        f"(by chance {whole['chance_agreement']:.1%})."
+        f"share their codes with another, at most {whole['largest_group']:,} together."
     )
+    if "neighbour_agreement" in whole:
+        caption += (
+            f"\nTen nearest neighbors with the item's first code: {whole['neighbour_agreement']:.1%} "
+            f"(by chance {whole['chance_agreement']:.1%})."
+        )
     title = f"SIDs {sids} of {dataset.name}: quality"
     return [
         Table("digits", title, columns, digits, caption, hidden=("sids", "dataset")),

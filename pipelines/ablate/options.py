@@ -36,7 +36,7 @@ def _fields(*configs: type, exclude: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 _TOKENIZE = _fields(
-    TokenizeConfig, exclude=(SEEDS, "num_levels", "steps")
+    TokenizeConfig, exclude=(SEEDS, "num_levels", "steps", "source")
 )  # `steps` is an option of training
 STAGE_OPTIONS: dict[
     str, dict[str, Any]

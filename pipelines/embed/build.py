@@ -1,38 +1,42 @@
-"""Stage "embed": the text of each item becomes a vector."""
+"""Stage "embed": each item becomes a vector, from its text, from its interactions or from a file."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
-from pipelines.embed import batches, lsa, transformer
-from pipelines.embed.config import EmbedConfig
+from pipelines.data import items as data_items
+from pipelines.durable import together
+from pipelines.embed import interactions, lsa, transformer
+from pipelines.embed.config import FILE, INTERACTIONS, LSA, TRANSFORMER, EmbedConfig
+from pipelines.embed.place import place_missing, training_co_occurrences
+from pipelines.embed.texts import Texts, encode_texts, stored
+from pipelines.embed.vectors import read_vectors
 from pipelines.errors import UserError
 from pipelines.processes import command_lock, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
-if TYPE_CHECKING:
-    from accelerate import PartialState
-
 
 def build_embeddings(
     dataset: Dataset, config: EmbedConfig, progress: Progress, *, force: bool = False
 ) -> Path:
-    """Embed the text of every item and write `dataset.embeddings(config.name)`.
+    """Embed every item and write `dataset.embeddings(config.name)`.
 
     Nothing is done if the embeddings are up to date.
     The table holds item (int32) and embedding (fixed_size_list of E numbers of type `config.dtype`). An item
-    without text has the zero vector; so has an item with no word that lsa uses. If several processes call
-    this function, each encodes its share and the first one writes; all return after the embeddings are
-    written.
+    without a vector of its own, because it has no text or no term that lsa uses, takes the mean vector of the
+    items that it co-occurs with in training. A fitted encoder is written together with the embeddings to
+    `dataset.encoder(config.name)`. If several processes call this function, each encodes its share and the
+    first one writes; all return after the embeddings are written.
 
     Args:
         force: make the embeddings even if they are up to date.
@@ -41,172 +45,165 @@ def build_embeddings(
         path of the embeddings.
 
     Raises:
-        UserError: there are no items or no texts, the encoder cannot be loaded, or embeddings are not finite.
+        UserError: there are no items or no texts, the encoder cannot be loaded, a file cannot be used, or
+            embeddings are not finite.
     """
-    started = time.monotonic()
-    path = dataset.embeddings(config.output_name)
-    items = artifacts.read(
-        dataset.items,
-        "items",
-        hint="Run `maskgr download NAME` or `maskgr import NAME …` first.",
-        columns=["item", "text"],
-    )
+    work = _Work(dataset, config, progress, time.monotonic())
+    items = data_items.read_items(dataset)
     recorded = config.identity()
-    if not config.is_lsa:
-        recorded["weights"] = transformer.fingerprint(config.encoder)
-    reason = artifacts.stale(path, recorded, {"items": dataset.items})
+    if config.kind == TRANSFORMER:
+        recorded["weights"] = transformer.fingerprint(config.origin)
+    reason = work.stale(recorded)
     if reason is None and not force:
-        progress.say(f"Embeddings {config.name} of {dataset.name} are up to date ({path}).")
-        return path
-    if path.exists():
+        progress.say(f"Embeddings {config.name} of {dataset.name} are up to date ({work.path}).")
+        return work.path
+    if work.path.exists():
         progress.say(f"Making embeddings {config.name} of {dataset.name} again: {reason or 'as requested'}.")
-    texts = _Texts.of_items(dataset, items)
-    if config.is_lsa:
-        vectors = lsa.encode(texts.texts, config.require("dimensions"), config.seed, progress)
-        values = _stored(vectors, texts.rows, config)
-        _write(path, texts.spread(values), dataset, recorded, started, progress)
-        return path
+    if config.kind == TRANSFORMER:
+        _encode_with_transformer(work, items, recorded, force)
+        return work.path
+    encoder = None
+    if config.kind == LSA:
+        texts = Texts.of_items(dataset, items)
+        encoder, vectors = lsa.fit(texts.texts, config.require("dimensions"), config.seed, progress)
+        rows = texts.rows
+    elif config.kind == INTERACTIONS:
+        counts = training_co_occurrences(dataset, len(items))
+        vectors = interactions.encode(counts, config.require("dimensions"), config.seed)
+        rows = np.arange(len(items))
+    else:
+        vectors, rows = read_vectors(config, items, progress)
+    work.write(stored(vectors, rows, config), rows, items, recorded, encoder)
+    return work.path
+
+
+def choose_encoder(dataset: Dataset, progress: Progress) -> str:
+    """Return the encoder to use if none is named: lsa, or interactions if no item has text, which is said.
+
+    Raises:
+        UserError: the items are missing or unreadable.
+    """
+    texts = data_items.read_items(dataset)["text"].to_pylist()
+    if any(text.strip() for text in texts):
+        return LSA
+    progress.say(
+        f"No item of {dataset.name} has text: embeddings come from interactions (--encoder interactions)."
+    )
+    return INTERACTIONS
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Embeddings that are being made.
+
+    Attributes:
+        started: `time.monotonic()` at the start.
+    """
+
+    dataset: Dataset
+    config: EmbedConfig
+    progress: Progress
+    started: float
+
+    @property
+    def path(self) -> Path:
+        return self.dataset.embeddings(self.config.output_name)
+
+    def inputs(self, names: Mapping[str, Any]) -> dict[str, Path]:
+        """Return the files that the embeddings depend on, by name.
+
+        Args:
+            names: recorded inputs; the sequences are one if an item took its place by co-occurrence.
+        """
+        files = {"items": self.dataset.items}
+        if self.config.kind == LSA:
+            files["encoder"] = self.dataset.encoder(self.config.output_name)
+        if self.config.kind == INTERACTIONS or "sequences" in names:
+            files["sequences"] = self.dataset.sequences
+        if self.config.kind == FILE:
+            files["vectors"] = Path(self.config.source or "").expanduser()
+        if self.config.ids is not None:
+            files["ids"] = Path(self.config.ids).expanduser()
+        return files
+
+    def stale(self, recorded: Mapping[str, Any]) -> str | None:
+        """Return the reason why the embeddings must be made, or None.
+
+        Args:
+            recorded: configuration that they should have.
+        """
+        provenance = artifacts.provenance(self.path)
+        kept = data_items.kept_identity(provenance["config"] if provenance else None)
+        inputs = self.inputs(provenance["inputs"] if provenance else {})
+        return artifacts.stale(self.path, {**recorded, **kept}, inputs)
+
+    def write(
+        self,
+        values: np.ndarray,
+        rows: np.ndarray,
+        items: pa.Table,
+        recorded: dict[str, Any],
+        encoder: lsa.Encoder | None = None,
+    ) -> None:
+        """Write the embeddings, and the encoder beside them, and report their size.
+
+        Args:
+            values: embeddings of some items, [n, E]; the others take their place by co-occurrence.
+            rows: items of the values, int64 [n].
+        """
+        dataset, config, path = self.dataset, self.config, self.path
+        spread = np.zeros((len(items), values.shape[1]), values.dtype)  # [N, E]
+        spread[rows] = values
+        usable = np.any(spread, axis=1)  # [N]
+        if not usable.any():
+            raise UserError(f"Every vector that {config.origin} gives is zero. Use another --encoder.")
+        placed = np.flatnonzero(~usable)  # [r]
+        spread[placed] = stored(place_missing(dataset, spread, usable, placed, self.progress), placed, config)
+        settings = {**recorded, data_items.KEY: data_items.identity(items)}
+        inputs = self.inputs({"sequences": True} if len(placed) else {})
+        with together(path.parent) as new:
+            if encoder is not None:
+                inputs["encoder"] = artifacts.write(
+                    new / dataset.encoder(config.output_name).name,
+                    "encoder",
+                    encoder.table(),
+                    config={**settings, "terms": encoder.kind},
+                    started=self.started,
+                )
+            artifacts.write(
+                new / path.name,
+                "embeddings",
+                embeddings_table(spread),
+                config=settings,
+                inputs=inputs,
+                started=self.started,
+            )
+        self.progress.say(
+            f"Embedded {len(items):,} items of {dataset.name} with {config.origin}: "
+            f"{spread.shape[1]} dimensions, {config.dtype}, "
+            f"{time.monotonic() - self.started:.1f} s ({path})."
+        )
+
+
+def embeddings_table(values: np.ndarray) -> pa.Table:
+    """Return embeddings [N, E] as an artifact of kind "embeddings"."""
+    numbers = pa.array(range(len(values)), pa.int32())
+    return pa.table({"item": numbers, "embedding": artifacts.fixed_size_list(values)})
+
+
+def _encode_with_transformer(work: _Work, items: pa.Table, recorded: dict[str, Any], force: bool) -> None:
+    """Encode all texts with a Hugging Face encoder, in as many processes as were started, and write."""
+    config, path, progress = work.config, work.path, work.progress
+    texts = Texts.of_items(work.dataset, items)
     state = process_state()
     parts = path.with_name(f".{config.name}.parts")
     waiting = f"Waiting for another command that makes embeddings {config.name}."
     with command_lock(parts, lambda: progress.say(waiting)):
-        if not force and artifacts.stale(path, recorded, {"items": dataset.items}) is None:
-            return path  # made by the other command
-        key = recorded | {"items": artifacts.digest(dataset.items)}
-        encoded = _encode(texts, config, state, parts, key, progress)
+        if not force and work.stale(recorded) is None:
+            return  # made by the other command
+        key = recorded | {"items": artifacts.digest(work.dataset.items)}
+        encoded = encode_texts(texts, config, state, parts, key, progress)
         if encoded is not None:
-            _write(path, texts.spread(encoded), dataset, recorded, started, progress)
+            work.write(encoded, texts.rows, items, recorded)
             shutil.rmtree(parts, ignore_errors=True)
         state.wait_for_everyone()
-    return path
-
-
-@dataclass(frozen=True, eq=False)
-class _Texts:
-    """Texts of the items that have one.
-
-    Attributes:
-        texts: n texts.
-        rows: items of the texts, int64 [n].
-        count: N.
-    """
-
-    texts: list[str]
-    rows: np.ndarray
-    count: int
-
-    @staticmethod
-    def of_items(dataset: Dataset, items: pa.Table) -> _Texts:
-        """Return the texts of all items that have one.
-
-        Raises:
-            UserError: no item has text.
-        """
-        texts = [text.strip() for text in items["text"].to_pylist()]
-        rows = np.flatnonzero([bool(text) for text in texts])  # [n]
-        if not len(rows):
-            raise UserError(
-                f"{dataset.items}: no item has text to embed. "
-                f"Give text columns with `maskgr import {dataset.name} --text-columns …`."
-            )
-        return _Texts([texts[row] for row in rows], rows, len(items))
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """Return embeddings [N, E] of all items: `values` [n, E] of items with text, zero for the others."""
-        spread = np.zeros((self.count, values.shape[1]), values.dtype)
-        spread[self.rows] = values
-        return spread
-
-
-def _encode(
-    texts: _Texts,
-    config: EmbedConfig,
-    state: PartialState,
-    parts: Path,
-    key: dict[str, Any],
-    progress: Progress,
-) -> np.ndarray | None:
-    """Encode texts with a transformer.
-
-    Args:
-        parts: folder of finished batches.
-        key: settings and inputs that the batches depend on, as JSON values.
-
-    Returns:
-        embeddings [n, E] in the first process, None in the others.
-    """
-    encoder = transformer.load(config, state, progress)
-    lengths = encoder.lengths(texts.texts)  # [n]
-    if cut := int((lengths > encoder.max_length).sum()):
-        progress.say(
-            f"{cut:,} of {len(lengths):,} texts are longer than {encoder.max_length} tokens and are "
-            "truncated to that."
-        )
-    batch_size = config.require("batch_size")
-    key = key | {
-        "batch_size": batch_size,
-        "precision": str(encoder.model.dtype),
-        "max_length": encoder.max_length,
-    }
-
-    def encode_batch(batch: np.ndarray) -> np.ndarray:
-        return _stored(encoder.encode([texts.texts[i] for i in batch]), texts.rows[batch], config)
-
-    return batches.encode(
-        batches.split(lengths, batch_size), encode_batch, batches.folder(parts, key), state, progress
-    )
-
-
-def _stored(values: np.ndarray, rows: np.ndarray, config: EmbedConfig) -> np.ndarray:
-    """Convert the output of an encoder to the storage type, and scale it to length 1 if so configured.
-
-    Args:
-        values: [B, E].
-        rows: items of the values, int64 [B], for messages.
-
-    Raises:
-        UserError: a number is not finite, or is too large for float16.
-    """
-    if config.normalize:
-        values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    with np.errstate(over="ignore"):
-        stored = values.astype(config.dtype)
-    if np.isfinite(stored).all():
-        return stored
-    row = rows[np.argmin(np.isfinite(stored).all(axis=1))]
-    if np.isfinite(values).all():
-        raise UserError(
-            f"The embedding of item {row} exceeds float16 ({np.abs(values).max():.3g}). "
-            "Use --dtype float32 or --normalize."
-        )
-    raise UserError(
-        f"{config.encoder} gives item {row} an embedding that is not finite. Nothing was written; "
-        "use another --encoder."
-    )
-
-
-def _write(
-    path: Path,
-    values: np.ndarray,
-    dataset: Dataset,
-    recorded: dict[str, Any],
-    started: float,
-    progress: Progress,
-) -> None:
-    """Write embeddings [N, E] and report their size."""
-    count, width = values.shape
-    if empty := int((~values.any(axis=1)).sum()):
-        progress.say(
-            f"{empty:,} of {count:,} items have no text that the encoder can use: their embedding is zero."
-        )
-    table = pa.table(
-        {"item": pa.array(range(count), pa.int32()), "embedding": artifacts.fixed_size_list(values)}
-    )
-    artifacts.write(
-        path, "embeddings", table, config=recorded, inputs={"items": dataset.items}, started=started
-    )
-    progress.say(
-        f"Embedded {count:,} items of {dataset.name} with {recorded['encoder']}: "
-        f"{width} dimensions, {recorded['dtype']}, "
-        f"{time.monotonic() - started:.1f} s ({path})."
-    )

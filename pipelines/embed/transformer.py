@@ -170,7 +170,7 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
 
     logging.set_verbosity_error()
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # declared without types
-    location, trusted = source(config.encoder), bool(config.trust_remote_code)
+    location, trusted = source(config.origin), bool(config.trust_remote_code)
     if Path(location).is_dir():
         logging.disable_progress_bar()
     else:
@@ -183,14 +183,14 @@ def load(config: EmbedConfig, state: PartialState, progress: Progress) -> Encode
     except Exception as error:  # transformers raises all kinds of errors about the files or the hub
         if not trusted and "trust_remote_code" in str(error):
             raise UserError(
-                f"{config.encoder} brings Python code of its own, which would run on this machine with your "
+                f"{config.origin} brings Python code of its own, which would run on this machine with your "
                 "rights. "
                 "Read it, then allow it with --trust-remote-code, or use another --encoder."
             ) from None
-        raise _unloadable(config.encoder, location, error) from error
+        raise _unloadable(config.origin, location, error) from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise UserError(
-            f"{config.encoder} has no tokenizer vocabulary (tokenizer.json or similar). "
+            f"{config.origin} has no tokenizer vocabulary (tokenizer.json or similar). "
             "Fetch the whole model again."
         )
     if tokenizer.pad_token is None:

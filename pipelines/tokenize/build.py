@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.data import items as data_items
 from pipelines.durable import together
 from pipelines.errors import UserError
 from pipelines.progress import Progress
-from pipelines.tokenize.config import CODES, TokenizeConfig, default_name
+from pipelines.tokenize.config import CODES, RANDOM, TokenizeConfig, default_name
+from pipelines.tokenize.deduplication import digits_needed, to_digits
+from pipelines.tokenize.given import read_codes
 from pipelines.tokenize.quality import quality_table
-from pipelines.tokenize.quantization import Quantization, group_equal
+from pipelines.tokenize.quantization import TINY, Quantization, group_equal
 from pipelines.workspace import Dataset
 
 EMBED_AGAIN = "Run `maskgr embed` again."
+TAKEN = {".quality": "reports", ".codebooks": "codebooks"}  # ending of a name → files that have it
 
 
 def build_sids(
@@ -34,11 +38,14 @@ def build_sids(
     """Give each item of a data set its own semantic ID of H = m + 1 digits.
 
     Nothing is done if the semantic IDs are up to date.
-    The first m digits come from the method. The last digit is the item's rank among the items with equal
-    first digits, in item order (TIGER, arXiv 2305.05065, section 3.1), unless the method gives it.
+    The first m digits come from the method or from a file. The last digit is the item's rank among the items
+    with equal first digits, in item order (TIGER, arXiv 2305.05065, section 3.1), unless the method gives it.
+    If a group of such items has more than V members, further digits follow: H = m + 2 or more. Semantic IDs
+    from a file have H = m if they are distinct. The codebooks are written together with the semantic IDs.
 
     Args:
-        embedding: name of the embeddings; None for the newest.
+        embedding: name of the embeddings; None for the newest. The method random and a file do without
+            embeddings if there are none.
         name: name of the SIDs; None for `default_name`.
         force: make the SIDs even if they are up to date.
 
@@ -47,74 +54,164 @@ def build_sids(
 
     Raises:
         UserError: there are no embeddings, they belong to other items or are not finite, the method refuses
-            them, or more items have equal digits than there are codes.
+            them, or the file cannot be used.
     """
     started = time.monotonic()
-    source = dataset.require_embeddings(embedding)
-    name = name or default_name(source.stem, config)
-    if name.endswith(".quality"):
-        raise UserError(
-            f"SIDs cannot be named {name!r}: names that end in .quality are taken by the reports. "
-            "Choose another --name."
-        )
-    path, report = dataset.sids(name), dataset.quality(name)
-    recorded = dataclasses.asdict(config)
-    inputs = {"embeddings": source, "items": dataset.items}
+    source = _embeddings(dataset, config, embedding)
+    name = name or default_name(source.stem if source else None, config)
+    _refuse_taken(name)
+    path, report, books = dataset.sids(name), dataset.quality(name), dataset.codebooks(name)
     items, vectors = _load(dataset, source)
+    recorded, inputs, given = config.recorded(), {"items": dataset.items}, None
+    if source is not None:
+        inputs["embeddings"] = source
+    if config.source is not None:
+        inputs["codes"] = Path(config.source).expanduser()
+        codes = read_codes(inputs["codes"], items, progress)
+        given = _given(codes)
+        recorded |= {"num_levels": given.codes.shape[1], "codebook": max(CODES[0], int(codes.max()) + 1)}
+    elif config.method != RANDOM:
+        inputs["codebooks"] = books
 
-    reason = artifacts.stale(path, recorded, inputs)
-    reason = reason or artifacts.stale(report, recorded, {**inputs, "sids": path})
+    reason = _stale(path, recorded, inputs) or _stale(
+        report, recorded, {k: v for k, v in inputs.items() if k != "codebooks"} | {"sids": path}
+    )
     if reason is None and not force:
         progress.say(f"SIDs {name} are up to date ({path}).")
         return path
     again = f" again ({reason or 'as requested'})" if path.exists() else ""
-    progress.say(f"Making SIDs {name} of {dataset.name} from its embeddings {source.stem}{again}.")
+    origin = f" from its embeddings {source.stem}" if source and not given else ""
+    progress.say(f"Making SIDs {name} of {dataset.name}{origin}{again}.")
 
-    sids, quality = _quantize(dataset, items, vectors, config, progress)
+    result = given or _quantize(vectors, len(items), config, progress)
+    sids, quality = _finish(dataset, items, vectors, result, recorded["codebook"], progress)
+    recorded[data_items.KEY] = data_items.identity(items)
     with together(path.parent) as new:
+        if result.codebooks is not None:
+            inputs["codebooks"] = artifacts.write(
+                new / books.name, "codebooks", result.codebooks.table(), config=recorded, started=started
+            )
         written = artifacts.write(
             new / path.name, "sids", sids, config=recorded, inputs=inputs, started=started
         )
-        inputs = {**inputs, "sids": written}
+        inputs = {k: v for k, v in inputs.items() if k != "codebooks"} | {"sids": written}
         artifacts.write(
             new / report.name, "quality", quality, config=recorded, inputs=inputs, started=started
         )
     return path
 
 
+def _embeddings(dataset: Dataset, config: TokenizeConfig, embedding: str | None) -> Path | None:
+    """Return the path of the embeddings; None if there are none and none are needed."""
+    needed = config.method != RANDOM and config.source is None
+    if not needed and embedding is None and not dataset.all_embeddings:
+        return None
+    return dataset.require_embeddings(embedding)
+
+
+def _refuse_taken(name: str) -> None:
+    for ending, files in TAKEN.items():
+        if name.endswith(ending):
+            raise UserError(
+                f"SIDs cannot be named {name!r}: names that end in {ending} are taken by the {files}. "
+                "Choose another --name."
+            )
+
+
+def _stale(path: Path, recorded: dict[str, Any], inputs: dict[str, Path]) -> str | None:
+    """Return the reason why an artifact must be made again, or None; see `artifacts.stale`."""
+    provenance = artifacts.provenance(path)
+    kept = data_items.kept_identity(provenance["config"] if provenance else None)
+    return artifacts.stale(path, {**recorded, **kept}, inputs)
+
+
+def _given(codes: np.ndarray) -> Quantization:
+    """Return given codes [N, digits] as the result of a method.
+
+    If the codes are distinct, the last digit is the one that distinguishes equal items.
+    """
+    if codes.shape[1] > 1 and len(np.unique(codes, axis=0)) == len(codes):
+        return Quantization(codes[:, :-1], last=codes[:, -1])
+    return Quantization(codes)
+
+
 def _quantize(
-    dataset: Dataset, items: pa.Table, vectors: np.ndarray, config: TokenizeConfig, progress: Progress
-) -> tuple[pa.Table, pa.Table]:
-    """Make semantic IDs and their quality report.
+    vectors: np.ndarray | None, count: int, config: TokenizeConfig, progress: Progress
+) -> Quantization:
+    """Quantize embeddings by the configured method.
 
     Args:
-        vectors: embeddings, float32 [N, D], changed in place.
+        vectors: embeddings, float32 [N, D], changed in place; None for the method random.
+        count: N.
+    """
+    if vectors is None:
+        vectors = np.zeros((count, 0), np.float32)
+    elif config.normalize:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    result: Quantization = import_module(f"pipelines.tokenize.{config.method}").quantize(
+        vectors, config, progress
+    )
+    return result
+
+
+def _finish(
+    dataset: Dataset,
+    items: pa.Table,
+    vectors: np.ndarray | None,
+    result: Quantization,
+    codebook: int,
+    progress: Progress,
+) -> tuple[pa.Table, pa.Table]:
+    """Add the deduplication digits, and measure the quality.
+
+    Args:
+        vectors: clustered vectors, float32 [N, D], or None.
+        codebook: V.
 
     Returns:
         artifact of kind "sids", artifact of kind "quality".
     """
-    if config.normalize:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    method = import_module(f"pipelines.tokenize.{config.method}")
-    result: Quantization = method.quantize(vectors, config, progress)
-    group, rank = group_equal(result.codes)
-    last = rank if result.last is None else result.last  # [N]
-    if last.max() >= config.codebook:
-        raise UserError(_too_many(dataset, items, vectors, group, config))
-    quality = quality_table(vectors, result.codes, group, result.relative_error, config.codebook)
-    digits = np.column_stack([result.codes, last]).astype(np.int16)  # [N, H]
-    return pa.table({"item": items["item"], "sid": artifacts.fixed_size_list(digits)}), quality
+    codes = result.codes
+    group, rank = group_equal(codes)
+    if result.last is not None:
+        extra = result.last[:, None]  # [N, 1]
+    else:
+        count = digits_needed(int(rank.max()) + 1, codebook)
+        extra = to_digits(rank, codebook, count)  # [N, H − m]
+        if count > 1:
+            progress.say(_many_equal(dataset, items, vectors, group, codes.shape[1], codebook, count))
+    quality = quality_table(vectors, codes, group, result.relative_error, codebook)
+    digits = np.column_stack([codes, extra]).astype(np.int16)  # [N, H]
+    return sids_table(digits), quality
 
 
-def _load(dataset: Dataset, source: Path) -> tuple[pa.Table, np.ndarray]:
+def sids_table(digits: np.ndarray) -> pa.Table:
+    """Return semantic IDs, int16 [N, H], as an artifact of kind "sids"."""
+    numbers = pa.array(range(len(digits)), pa.int32())
+    return pa.table({"item": numbers, "sid": artifacts.fixed_size_list(digits)})
+
+
+def _load(dataset: Dataset, source: Path | None) -> tuple[pa.Table, np.ndarray | None]:
     """Read the items and their embeddings, float32 [N, D], and check that they belong together.
+
+    Args:
+        source: path of the embeddings; None if none are needed.
 
     Raises:
         UserError: they do not belong together, there is only one item, or an embedding cannot be used.
     """
-    items = artifacts.read(
-        dataset.items, "items", hint=f"Run `maskgr download {dataset.name}` or `maskgr import` first."
-    )
+    items = data_items.read_items(dataset)
+    if len(items) < 2:
+        raise UserError(f"{dataset.items} holds a single item; there is nothing to tell apart.")
+    return items, None if source is None else read_vectors(dataset, source, items)
+
+
+def read_vectors(dataset: Dataset, source: Path, items: pa.Table) -> np.ndarray:
+    """Read embeddings, float32 [N, D], and check that they belong to the items.
+
+    Raises:
+        UserError: they do not, or an embedding cannot be used.
+    """
     table = artifacts.read(source, "embeddings", hint="Run `maskgr embed` first.")
     provenance = artifacts.provenance(source)
     made_from = provenance["inputs"].get("items") if provenance else None
@@ -124,8 +221,6 @@ def _load(dataset: Dataset, source: Path) -> tuple[pa.Table, np.ndarray]:
         )
     if made_from and made_from["sha256"] != artifacts.digest(dataset.items):
         raise UserError(f"{source} was made from other items than {dataset.items} now holds. {EMBED_AGAIN}")
-    if len(items) < 2:
-        raise UserError(f"{dataset.items} holds a single item; there is nothing to tell apart.")
     kind = table.schema.field("embedding").type
     if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type) and kind.list_size):
         raise UserError(
@@ -139,29 +234,32 @@ def _load(dataset: Dataset, source: Path) -> tuple[pa.Table, np.ndarray]:
             f"{source}: the embedding of item {row} ({items['item_id'][row]}) holds NaN, infinite or huge "
             f"values. {EMBED_AGAIN}"
         )
-    return items, vectors
+    return vectors
 
 
-def _too_many(
-    dataset: Dataset, items: pa.Table, vectors: np.ndarray, group: np.ndarray, config: TokenizeConfig
+def _many_equal(
+    dataset: Dataset,
+    items: pa.Table,
+    vectors: np.ndarray | None,
+    group: np.ndarray,
+    m: int,
+    codebook: int,
+    count: int,
 ) -> str:
-    """Return the message that too many items have equal digits, and what the user can change."""
+    """Return the message that a group of items needs several deduplication digits, and what avoids this.
+
+    Args:
+        group: number of each item's group of equal codes, int64 [N].
+        codebook: V.
+        count: number of deduplication digits.
+    """
     members = np.flatnonzero(group == np.bincount(group).argmax())
-    size, first = len(members), vectors[members[0]]
+    size = len(members)
     message = (
-        f"{size} items of {dataset.items} get equal codes with --sids {config.num_levels}, "
-        f"e.g. item_id {items['item_id'][members[0]]}, but the deduplication digit distinguishes only "
-        f"{config.codebook}. "
+        f"{size:,} items of {dataset.name} have equal codes, e.g. item_id {items['item_id'][members[0]]}, "
+        f"more than the {codebook:,} that a deduplication digit distinguishes: {count} such digits follow, "
+        f"H = m + {count} = {m + count}. "
     )
-    larger = f", or use --codebook {size} or more" if size <= CODES[1] else ""
-    if not vectors[members].any():
-        return (
-            f"{message}Their embeddings are zero, as those of items without text are: "
-            f"give them text and embed again{larger}."
-        )
-    if (vectors[members] == first).all():
-        return f"{message}Their embeddings are equal: give them distinct texts and embed again{larger}."
-    return (
-        f"{message}Use more digits (--sids {config.num_levels + 1}), a larger --codebook, "
-        "or better embeddings (`maskgr embed`)."
-    )
+    if vectors is not None and (vectors[members] == vectors[members[0]]).all():
+        return f"{message}Their embeddings are equal: distinct texts tell them apart."
+    return f"{message}More digits (--sids), a larger --codebook or other embeddings tell them apart."

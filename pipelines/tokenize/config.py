@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.options import SEED, check, option
+from pipelines.names import slug
+from pipelines.options import SEED, check, flag_of, has_no_effect, option
 
 METHODS = ("kmeans", "random", "rqvae", "pq", "opq")  # each a module of this package
+RANDOM = "random"  # the method that reads no embeddings
 DIGITS = (1, 256)  # bounds of m
 CODES = (2, 32_767)  # bounds of V; digits are stored as int16
 # Option that only some methods read → its default, and these methods.
@@ -21,6 +25,8 @@ ONLY: dict[str, tuple[int, tuple[str, ...]]] = {
 @dataclass(frozen=True)
 class TokenizeConfig:
     """Settings of semantic IDs: m digits of V codes from a method, then a deduplication digit (H = m + 1).
+
+    Where more items have equal codes than a digit has codes, further deduplication digits follow.
 
     A field that is None is set to its default on construction. After that, only options that the method does
     not read are None.
@@ -39,6 +45,7 @@ class TokenizeConfig:
         normalize: scale embeddings to unit length.
         unit_residuals: with kmeans, scale the residuals of each level to unit length.
         steps: training steps of rqvae.
+        source: file of semantic IDs that another program made; m and V are then those of the file.
 
     Raises:
         UserError: a value is out of range, or the method does not read an option that is given.
@@ -80,9 +87,25 @@ class TokenizeConfig:
         default=None,
         metadata=option("Training steps of rqvae, 256 vectors each. [default: 3000]", 1, 10_000_000),
     )
+    source: str | None = field(
+        default=None,
+        metadata=option(
+            "Take the semantic IDs of another program from this file instead: Parquet, CSV or JSON Lines "
+            "with ids and codes, or a dictionary from ids to tokens such as <a_12>.",
+            path=True,
+            flag="--from",
+        ),
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        if self.source is not None:
+            changed = [f for f in fields(self) if f.name != "source" and getattr(self, f.name) != f.default]
+            if changed:
+                raise has_no_effect(
+                    [flag_of(f) for f in changed], "--from", "which names the codes themselves"
+                )
+            return
         for name, (default, methods) in ONLY.items():
             value, is_read = getattr(self, name), self.method in methods
             if value is None and is_read:
@@ -94,18 +117,26 @@ class TokenizeConfig:
                     f"--{name.replace('_', '-')} means nothing to --method {self.method}. Leave it out."
                 )
 
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings as the provenance of semantic IDs holds them."""
+        settings = asdict(self)
+        source = settings.pop("source")
+        return settings if source is None else {"source": Path(source).name}
 
-def default_name(embedding: str, config: TokenizeConfig) -> str:
+
+def default_name(embedding: str | None, config: TokenizeConfig) -> str:
     """Return the name of semantic IDs if the user gives none.
 
     It holds the embeddings, m and V, and every other setting that differs from its default: "lsa-4x256", or
-    "lsa-16x256-opq-s7" for opq and seed 7.
+    "lsa-16x256-opq-s7" for opq and seed 7. For a file it is the name of the file.
 
     Args:
-        embedding: name of the embeddings.
+        embedding: name of the embeddings; None if there are none, for the method random.
     """
-    parts = [embedding, f"{config.num_levels}x{config.codebook}"]
-    if config.method != "kmeans":
+    if config.source is not None:
+        return slug(Path(config.source).name.split(".")[0], "sids")
+    parts = [embedding or config.method, f"{config.num_levels}x{config.codebook}"]
+    if config.method != "kmeans" and embedding:
         parts.append(config.method)
     if config.seed != 0:
         parts.append(f"s{config.seed}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.progress import Progress
 from pipelines.tokenize import pq
+from pipelines.tokenize.codebooks import Codebooks
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.quantization import Quantization, require_option
 
@@ -40,7 +41,12 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     result = pq.quantize(padded @ rotation.T, config, progress)
     if result.centroids is None:
         return result
-    return replace(result, centroids=[(rotated @ rotation)[:, place] for rotated in result.centroids])
+    layer = np.column_stack([rotation[:, place], np.zeros(len(rotation), np.float32)])  # [m · width, D + 1]
+    return replace(
+        result,
+        centroids=[(rotated @ rotation)[:, place] for rotated in result.centroids],
+        codebooks=Codebooks(result.centroids, [layer]),
+    )
 
 
 def learn_rotation(vectors: np.ndarray, config: TokenizeConfig) -> np.ndarray:

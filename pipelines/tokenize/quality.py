@@ -11,7 +11,7 @@ QUERIES = 10_000  # largest number of items whose neighbors are searched
 
 
 def quality_table(
-    vectors: np.ndarray,
+    vectors: np.ndarray | None,
     codes: np.ndarray,
     group: np.ndarray,
     relative_error: list[float] | None,
@@ -34,7 +34,8 @@ def quality_table(
       first code; `chance_agreement`: the same for two items drawn at random.
 
     Args:
-        vectors: clustered vectors, float32 [N, D].
+        vectors: clustered vectors, float32 [N, D]; None if there are none, without whose neighbors
+            `neighbour_agreement` is left out.
         codes: int64 [N, m].
         group: number of each item's group of equal codes, int64 [N].
         relative_error: relative quantization error after each digit, m values; None if the codes do not
@@ -49,9 +50,10 @@ def quality_table(
         "items": len(codes),
         "collisions": sizes[sizes > 1].sum(),
         "largest_group": sizes.max(),
-        "neighbour_agreement": neighbor_agreement(vectors, codes[:, 0]),
-        "chance_agreement": chance_agreement(codes[:, 0]),
     }
+    if vectors is not None:
+        whole["neighbour_agreement"] = neighbor_agreement(vectors, codes[:, 0])
+    whole["chance_agreement"] = chance_agreement(codes[:, 0])
     rows = [(-1, measure, float(value)) for measure, value in whole.items()]
     for level, column in enumerate(codes.T):
         counts = np.unique(column, return_counts=True)[1]

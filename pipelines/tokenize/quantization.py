@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 
 from pipelines.progress import Progress
+from pipelines.tokenize.codebooks import Codebooks
 from pipelines.tokenize.config import TokenizeConfig
 
 TINY = np.finfo(np.float32).tiny
@@ -24,6 +25,7 @@ class Quantization:
             residuals as a share of that of the vectors. None if the digits do not depend on the vectors.
         centroids: float32 [≤ V, D] for each digit; a vector is approximately the sum of the centroids of its
             codes. None if it is no such sum.
+        codebooks: what gives new vectors their codes; None if the digits do not depend on the vectors.
         last: last digit, with which all items differ, int64 [N]; None for the rank of the item in its group
             of equal codes.
     """
@@ -31,6 +33,7 @@ class Quantization:
     codes: np.ndarray
     relative_error: list[float] | None = None
     centroids: list[np.ndarray] | None = None
+    codebooks: Codebooks | None = None
     last: np.ndarray | None = None
 
 
@@ -74,7 +77,9 @@ def kmeans_by_digit(
             residuals[:, part] -= length * centers[code]
             relative_error.append(sum_of_squares(residuals) / total)
             task.update(digit + 1, f"relative quantization error {relative_error[-1]:.1%}")
-    return Quantization(np.stack(codes, axis=1), relative_error, None if config.unit_residuals else centroids)
+    codebooks = Codebooks(centroids, unit_residuals=bool(config.unit_residuals))
+    sums = None if config.unit_residuals else centroids
+    return Quantization(np.stack(codes, axis=1), relative_error, sums, codebooks)
 
 
 def _cluster(points: np.ndarray, config: TokenizeConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:

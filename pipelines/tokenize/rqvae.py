@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pipelines.progress import Progress, Silent
 from pipelines.tokenize import kmeans
+from pipelines.tokenize.codebooks import Codebooks
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.tokenize.quantization import Quantization, require_option, sum_of_squares
 
@@ -111,7 +112,24 @@ def quantize(vectors: np.ndarray, config: TokenizeConfig, progress: Progress) ->
     train(model, scaled, config, progress)
     codes, squared_error = encode(model, scaled)
     total = max(sum_of_squares(vectors), np.finfo(np.float64).tiny)
-    return Quantization(codes, (squared_error * scale**2 / total).tolist())
+    relative_error = (squared_error * scale**2 / total).tolist()
+    return Quantization(codes, relative_error, codebooks=_codebooks(model, mean, scale))
+
+
+@torch.no_grad()
+def _codebooks(model: RQVAE, mean: np.ndarray, scale: float) -> Codebooks:
+    """Return the encoder and the codebooks of a trained model, for vectors as they are before scaling.
+
+    Args:
+        mean: of the vectors, float32 [D].
+        scale: divisor of the centered vectors.
+    """
+    linear = [layer for layer in model.encoder if isinstance(layer, nn.Linear)]
+    layers = [torch.column_stack([layer.weight, layer.bias]).cpu().numpy() for layer in linear]
+    first = layers[0]
+    first[:, :-1] /= scale
+    first[:, -1] -= first[:, :-1] @ mean
+    return Codebooks(list(model.codebooks.cpu().numpy()), layers)
 
 
 def train(model: RQVAE, vectors: Tensor, config: TokenizeConfig, progress: Progress) -> None:

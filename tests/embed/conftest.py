@@ -16,7 +16,7 @@ TEXTS = [" ".join(WORDS[(i * 5 + j) % len(WORDS)] for j in range(1 + (i * 7) % 1
 
 
 def write_items(dataset: Dataset, texts: list[str]) -> Dataset:
-    """Give a data set these item texts."""
+    """Give a data set these item texts, and sequences of these items."""
     rows = range(len(texts))
     table = pa.table(
         {
@@ -26,7 +26,21 @@ def write_items(dataset: Dataset, texts: list[str]) -> Dataset:
         }
     )
     artifacts.write(dataset.items, "items", table, config={})
+    users = [[(user + i) % len(texts) for i in range(8)] for user in range(40)]
+    write_sequences(dataset, users)
     return dataset
+
+
+def write_sequences(dataset: Dataset, users: list[list[int]]) -> None:
+    """Give a data set these sequences."""
+    table = pa.table(
+        {
+            "user": pa.array(range(len(users)), pa.int32()),
+            "user_id": [f"user-{user}" for user in range(len(users))],
+            "items": pa.array(users, pa.list_(pa.int32())),
+        }
+    )
+    artifacts.write(dataset.sequences, "sequences", table, config={}, inputs={"items": dataset.items})
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_skips_what_is_up_to_date_and_says_why_it_remakes(dataset: Dataset, prog
 def test_items_missing(dataset: Dataset, progress: ListProgress) -> None:
     dataset.items.unlink()
     with pytest.raises(
-        UserError, match="items.parquet does not exist. Run `maskgr download NAME` or `maskgr import NAME"
+        UserError, match="items.parquet does not exist. Run `maskgr download toy` or `maskgr import toy"
     ):
         build_embeddings(dataset, EmbedConfig(), progress)
 
@@ -143,7 +143,13 @@ def test_command(dataset: Dataset, maskgr: Callable[..., subprocess.CompletedPro
     assert made.returncode == 0, made.stderr
     assert "Embedded 30 items of toy with lsa: 4 dimensions, float16" in made.stderr
     config = artifacts.provenance(dataset.embeddings("mine"))["config"]
+    items = config.pop("items")
     assert config == {"encoder": "lsa", "dimensions": 4, "seed": 0, "normalize": False, "dtype": "float16"}
+    assert items["fitted"] == 30
+    words = [text.split() for text in TEXTS]
+    terms = [{*text, *zip(text, text[1:], strict=False)} for text in words]
+    count, mean = len(set().union(*terms)), sum(map(len, terms)) / 30
+    assert f"lsa: {count} terms (words and word pairs), {mean:.1f} per text on average." in made.stderr
     refused = maskgr("embed", "--processes", 2)
     assert (refused.returncode, refused.stderr) == (
         2,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,7 +15,7 @@ from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.workspace import Dataset
 from tests.conftest import ListProgress
-from tests.embed.conftest import write_items
+from tests.embed.conftest import TEXTS, write_items
 
 
 def read(dataset: Dataset, name: str = "lsa") -> np.ndarray:
@@ -41,7 +44,7 @@ def test_full_width_keeps_all_inner_products(progress: ListProgress) -> None:
     whose diagonal is 1.
     """
     texts = ["red soap", "red soap", "blue soap", "oil"]
-    values = lsa.encode(texts, 4, 0, progress)
+    _, values = lsa.fit(texts, 4, 0, progress)
     expected_dot = values[0] @ values[2]
     np.testing.assert_allclose(
         values @ values.T,
@@ -69,11 +72,36 @@ def test_same_seed_same_embeddings(dataset: Dataset, progress: ListProgress) -> 
     assert artifacts.provenance(dataset.embeddings("other"))["config"]["seed"] == 2
 
 
-def test_items_without_usable_text_get_zero(dataset: Dataset, progress: ListProgress) -> None:
-    write_items(dataset, ["red soap", "", "blue soap", " \n", "***", "red oil"])
-    build_embeddings(dataset, EmbedConfig(dimensions=2), progress)
-    assert read(dataset).any(axis=1).tolist() == [True, False, True, False, False, True]
-    assert any(message.startswith("3 of 6 items have no text") for message in progress.messages)
+@pytest.mark.parametrize("texts", [TEXTS, ["a", "a"], ["蓝桌子 red soap", "blue soap", "大杯子蓝"]])
+def test_an_encoder_gives_its_own_texts_the_same_vectors_to_the_last_bit(
+    tmp_path: Path, progress: ListProgress, texts: list[str]
+) -> None:
+    encoder, vectors = lsa.fit(texts, 5, 0, progress)
+    path = artifacts.write(
+        tmp_path / "lsa.encoder.parquet", "encoder", encoder.table(), config={"terms": encoder.kind}
+    )
+    stored = lsa.Encoder.read(path)
+    assert stored.encode(texts).tobytes() == vectors.tobytes()
+    assert stored.encode(texts[1:2]).tobytes() == vectors[1:2].tobytes()
+    assert not stored.encode(["quite unknown"]).any()
+
+
+def test_an_encoder_of_other_columns_is_refused(tmp_path: Path, progress: ListProgress) -> None:
+    encoder, _ = lsa.fit(TEXTS, 5, 0, progress)
+    path = artifacts.write(tmp_path / "x.encoder.parquet", "encoder", encoder.table(), config={"terms": "x"})
+    with pytest.raises(UserError, match="x.encoder.parquet does not say which terms .*maskgr embed --force"):
+        lsa.Encoder.read(path)
+
+
+@pytest.mark.parametrize("texts", [["soap"] * 5, ["red soap"] * 5, ["red soap"] * 4 + ["red soap!"]])
+def test_equal_texts_have_equal_vectors_and_no_library_warns(
+    dataset: Dataset, progress: ListProgress, texts: list[str]
+) -> None:
+    write_items(dataset, texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_embeddings(dataset, EmbedConfig(dimensions=3), progress)
+    assert len(np.unique(read(dataset), axis=0)) == 1
 
 
 @pytest.mark.parametrize("texts", [["", "  "], ["***", "!!"]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +151,10 @@ def test_every_method_makes_distinct_sids_with_a_report(
     assert len(np.unique(sids, axis=0)) == 60
     assert 0 <= sids.min() <= sids.max() < 16
     assert method != "random" or len(np.unique(sids[:, 5])) > 8  # drawn like the others
-    assert artifacts.provenance(path)["config"] == dataclasses.asdict(config)
+    recorded = artifacts.provenance(path)["config"]
+    assert recorded.pop("items")["fitted"] == 60
+    assert recorded == {k: v for k, v in dataclasses.asdict(config).items() if k != "source"}
+    assert dataset.codebooks(path.stem).exists() == (method != "random")
     rows = artifacts.read(dataset.quality(path.stem), "quality").to_pylist()
     found = {(row["level"], row["measure"]): row["value"] for row in rows}
     assert [found[digit, "codes_used"] for digit in range(5)] == [
@@ -162,30 +167,60 @@ def test_every_method_makes_distinct_sids_with_a_report(
 
 
 EQUAL = np.ones((60, 4), np.float32)
-TOO_MANY = {
-    "zero": (
-        0 * EQUAL,
-        "60 items of .*items.parquet get equal codes .*item-0.* are zero, .*without text.*--codebook 60 or "
-        "more",
+MANY = {
+    "equal": (
+        EQUAL,
+        "60 items of toy have equal codes, e.g. item_id item-0, more than the 4 .*: 3 such digits "
+        r"follow, H = m \+ 3 = 4\. Their embeddings are equal: distinct texts tell them apart\.",
     ),
-    "equal": (EQUAL, "60 items .* embeddings are equal: give them distinct texts"),
-    "close": (
-        grouped(),
-        "[0-9]+ items .* Use more digits \\(--sids 2\\), a larger --codebook, or better embeddings",
-    ),
+    "close": (grouped(), r"[0-9]+ items of toy .* More digits \(--sids\), a larger --codebook or other emb"),
 }
 
 
-@pytest.mark.parametrize("case", TOO_MANY)
-def test_more_equal_items_than_codes(dataset: Dataset, progress: ListProgress, case: str) -> None:
-    kept = build_sids(dataset, TokenizeConfig(1, 32), progress, name="kept")
-    before = kept.read_bytes()
-    vectors, message = TOO_MANY[case]
+@pytest.mark.parametrize("case", MANY)
+def test_more_equal_items_than_codes_get_further_digits(
+    dataset: Dataset, progress: ListProgress, case: str
+) -> None:
+    """The digits after the first m = 1 number the items of a group in item order, in base V = 4."""
+    vectors, message = MANY[case]
     embed(dataset, vectors)
-    with pytest.raises(UserError, match=message):
-        build_sids(dataset, TokenizeConfig(1, 4), progress, name="kept")
-    assert kept.read_bytes() == before
-    assert [p.name for p in sorted(kept.parent.iterdir())] == ["kept.parquet", "kept.quality.parquet"]
+    path = build_sids(dataset, TokenizeConfig(1, 4), progress)
+    sids = read_sids(path).astype(int)
+    assert re.search(message, progress.messages[-1])
+    assert len(np.unique(sids, axis=0)) == 60 and sids.max() < 4
+    numbers = sids[:, 1:] @ 4 ** np.arange(sids.shape[1] - 2, -1, -1)
+    for code in np.unique(sids[:, 0]):
+        group = numbers[sids[:, 0] == code]
+        assert group.tolist() == list(range(len(group)))
+    assert 4 ** (sids.shape[1] - 1) >= max(np.bincount(sids[:, 0])) > 4 ** (sids.shape[1] - 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("spread", [0.0, 1e-6])
+def test_equal_and_nearly_equal_vectors_warn_of_nothing(
+    dataset: Dataset, progress: ListProgress, capfd: pytest.CaptureFixture[str], method: str, spread: float
+) -> None:
+    embed(dataset, EQUAL + spread * grouped()[:, :4])
+    config = TokenizeConfig(2, 8, method, **{"steps": 20} if method == "rqvae" else {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_sids(dataset, config, progress)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_random_ids_need_no_embeddings(toy: Workspace, progress: ListProgress) -> None:
+    data = toy.dataset("toy")
+    path = build_sids(data, TokenizeConfig(2, 8, "random"), progress)
+    assert path == data.sids("random-2x8")
+    assert set(artifacts.provenance(path)["inputs"]) == {"items"}
+    measures = {row["measure"] for row in artifacts.read(data.quality(path.stem), "quality").to_pylist()}
+    assert "chance_agreement" in measures and "neighbour_agreement" not in measures
+    embed(data, grouped())
+    named = build_sids(data, TokenizeConfig(2, 8, "random"), progress)
+    assert named == data.sids("lsa-2x8-random")
+    np.testing.assert_array_equal(read_sids(named), read_sids(path))
+    with pytest.raises(UserError, match="No embeddings 'bert'"):
+        build_sids(data, TokenizeConfig(2, 8, "random"), progress, embedding="bert")
 
 
 def test_hundreds_of_items_without_text_fit_in_the_codebook(
@@ -255,8 +290,9 @@ def test_refused_embeddings(dataset: Dataset, progress: ListProgress, case: str)
 def test_refused_names(dataset: Dataset, progress: ListProgress) -> None:
     with pytest.raises(UserError, match="No embeddings 'bert' in .*it holds lsa"):
         build_sids(dataset, SMALL, progress, embedding="bert")
-    with pytest.raises(UserError, match="cannot be named 'a.quality'"):
-        build_sids(dataset, SMALL, progress, name="a.quality")
+    for name in ("a.quality", "a.codebooks"):
+        with pytest.raises(UserError, match=f"cannot be named '{name}'"):
+            build_sids(dataset, SMALL, progress, name=name)
     with pytest.raises(UserError, match="'../x' cannot be a name"):
         build_sids(dataset, SMALL, progress, name="../x")
 
