@@ -29,6 +29,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "external": {"readers", "evaluate"},
     "export": {"data", "readers"},
     "train": {"data", "models", "decode", "evaluate"},
+    "recommend": {"data", "models", "decode", "evaluate", "readers", "prepare", "import_"},
     "ablate": {
         *("download", "embed", "tokenize", "defaults", "data", "models", "train", "decode", "evaluate")
     },

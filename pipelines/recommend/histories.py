@@ -11,9 +11,14 @@ import polars as pl
 
 from pipelines.data.sequences import Sequences
 from pipelines.errors import UserError
-from pipelines.import_ import columns
-from pipelines.readers.names import ITEMS, POSITIONS, TIMESTAMPS, USERS, matches
-from pipelines.readers.read import read_table
+from pipelines.import_.combined import Combined, read_all
+from pipelines.import_.identifiers import identifiers
+from pipelines.import_.roles import is_position
+from pipelines.import_.times import times
+from pipelines.prepare.account import Account
+from pipelines.progress import Silent
+from pipelines.readers.names import ITEMS, POSITIONS, TIMESTAMPS, USERS, is_known_identifier, matches
+from pipelines.readers.rows import Reading
 from pipelines.recommend.items import ItemTable
 
 if TYPE_CHECKING:
@@ -68,9 +73,8 @@ def read_histories(path: Path, table: ItemTable) -> Histories:
     Raises:
         UserError: the file or a column cannot be used.
     """
-    frame = read_table(path)
-    user, item = _column(frame, path, "users", USERS), _column(frame, path, "items", OF_ITEMS)
-    taken = _one_item_per_row(frame, user, item, path)
+    log = read_all([path], "--from", Reading(_is_identifier), Account(), Silent())
+    taken = _one_item_per_row(log, _column(log, "users", USERS), _column(log, "items", OF_ITEMS))
     rows = table.names.select("item_id").with_row_index("number").unique("item_id", keep="first")
     joined = taken.join(rows, on="item_id", how="left", maintain_order="left")
     table.known(joined["item_id"].drop_nulls().unique(maintain_order=True).to_list(), path.name)
@@ -80,31 +84,34 @@ def read_histories(path: Path, table: ItemTable) -> Histories:
     return Histories(by_user["user_id"], Sequences(items, np.concatenate([[0], np.cumsum(lengths)])))
 
 
-def _column(frame: pl.DataFrame, path: Path, words: str, names: tuple[str, ...]) -> str:
+def _is_identifier(name: str) -> bool:
+    return is_known_identifier(name) or bool(matches([name], OF_ITEMS))
+
+
+def _column(log: Combined, words: str, names: tuple[str, ...]) -> str:
     """Return the column that is known by its name."""
-    lists = [name for name, kind in frame.schema.items() if isinstance(kind, (pl.List, pl.Array))]
-    found = matches(frame.columns, names, lists)
+    lists = [name for name, kind in log.table.schema.items() if isinstance(kind, (pl.List, pl.Array))]
+    found = matches(log.columns, names, lists)
     if not found:
         raise UserError(
-            f"{path} has no column of {words} that is known by its name; it has {', '.join(frame.columns)}. "
-            f"Call it {names[0]}."
+            f"{log.name} has no column of {words} that is known by its name; it has "
+            f"{', '.join(log.columns)}. Call it {names[0]}."
         )
     return found[0]
 
 
-def _one_item_per_row(frame: pl.DataFrame, user: str, item: str, path: Path) -> pl.DataFrame:
+def _one_item_per_row(log: Combined, user: str, item: str) -> pl.DataFrame:
     """Return user_id and item_id (text), in the order of the histories; null for a user without items."""
-    if isinstance(frame.schema[item], (pl.List, pl.Array)):
-        some = pl.col(item).cast(pl.List(pl.String))  # a missing list becomes a row, an empty one need not
-        lists = frame.select(
-            user_id=pl.col(user).cast(pl.String), item_id=pl.when(some.list.len() > 0).then(some)
-        )
+    names, _ = identifiers(log.table[user], log.name, "another name")
+    if isinstance(log.table.schema[item], (pl.List, pl.Array)):
+        some = pl.col(item).cast(pl.List(pl.String))
+        # A missing list becomes a row; an empty one need not.
+        lists = log.table.select(names.alias("user_id"), item_id=pl.when(some.list.len() > 0).then(some))
         return lists.explode("item_id")
-    pairs = pl.DataFrame(
-        {"user_id": columns.identifiers(frame, path, user), "item_id": columns.identifiers(frame, path, item)}
-    )
-    times_found = matches(frame.columns, (*TIMESTAMPS, *POSITIONS))
-    if not times_found:
+    items, _ = identifiers(log.table[item], log.name, "another name")
+    pairs = pl.DataFrame({"user_id": names, "item_id": items})
+    found = matches(log.columns, (*TIMESTAMPS, *POSITIONS))
+    if not found:
         return pairs
-    times = columns.times(frame, path, times_found[0]).alias("time")
-    return pairs.with_columns(times).sort("time", maintain_order=True)
+    order = times(log, found[0], is_position(found[0]), None).values.alias("time")
+    return pairs.with_columns(order).sort("time", maintain_order=True)
