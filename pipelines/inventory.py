@@ -44,6 +44,7 @@ class SidsView:
 
     Attributes:
         items: number of items.
+        levels: m.
         digits: H.
         codebook: V.
         collisions: number of items that share all codes before the deduplication digit with another item.
@@ -54,6 +55,7 @@ class SidsView:
 
     name: str
     items: int | None
+    levels: int | None
     digits: int | None
     codebook: int | None
     collisions: int | None
@@ -254,11 +256,13 @@ def _embeddings(path: Path, staleness: _Staleness) -> EmbeddingsView:
 def _sids(dataset: Dataset, path: Path, staleness: _Staleness) -> SidsView:
     metadata, column_type = _metadata(path), _list_type(path, "sid")
     provenance = artifacts.provenance(path)
+    settings = provenance["config"] if provenance else {}
     return SidsView(
         name=path.stem,
         items=metadata and metadata.num_rows,
+        levels=settings.get("num_levels", column_type and column_type.list_size - 1),
         digits=column_type and column_type.list_size,
-        codebook=provenance["config"].get("codebook") if provenance else None,
+        codebook=settings.get("codebook"),
         collisions=_collisions(dataset.quality(path.stem), path),
         stale=staleness(path),
     )

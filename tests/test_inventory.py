@@ -119,7 +119,7 @@ def test_everything_is_listed(full: Workspace) -> None:
         1600,
     )
     assert dataset.embeddings == [EmbeddingsView("lsa", 60, 4, "float16", None)]
-    assert dataset.sids == [SidsView("lsa-2x10", 60, 3, 10, 12, None)]
+    assert dataset.sids == [SidsView("lsa-2x10", 60, 2, 3, 10, 12, None)]
     (run,) = view.runs
     assert (run.name, run.config["state"], run.best) == ("first", "finished", 0.0625)
     (evaluation,) = run.evaluations
@@ -189,7 +189,7 @@ def test_what_cannot_be_read_is_listed_as_such(full: Workspace) -> None:
         EmbeddingsView("lsa", None, None, None, "lsa.parquet is not readable")
     ]
     assert view.datasets[0].sids == [
-        SidsView("lsa-2x10", None, None, None, None, "lsa-2x10.parquet is not readable")
+        SidsView("lsa-2x10", None, None, None, None, None, "lsa-2x10.parquet is not readable")
     ]
     assert (view.runs[0].config, view.runs[0].stale) == ({}, "config.json is not readable")
     assert view.runs[0].evaluations[0].stale == "metrics.parquet is not readable"

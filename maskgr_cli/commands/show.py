@@ -98,11 +98,7 @@ def show(
 def _tables(view: Overview) -> list[Table]:
     """Return data sets, embeddings, semantic IDs, runs and evaluations."""
     embeddings = [{**vars(e), "dataset": d.name} for d in view.datasets for e in d.embeddings]
-    sids = [
-        {**vars(s), "dataset": d.name, "levels": s.digits and s.digits - 1}
-        for d in view.datasets
-        for s in d.sids
-    ]
+    sids = [{**vars(s), "dataset": d.name} for d in view.datasets for s in d.sids]
     runs = [{"final": None, **r.config, **vars(r), "validation_recall@10": r.best} for r in view.runs]
     evaluations = [_metrics(e, "run", r.name) for r in view.runs for e in r.evaluations]
     external = [_metrics(e, "dataset", d.name) for d in view.datasets for e in d.external]

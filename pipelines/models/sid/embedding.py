@@ -82,7 +82,8 @@ def digit_centroids(sids: np.ndarray, codes: int, text: np.ndarray, width: int) 
     before it leave of the item's text. For residual k-means these means are its centroids. The texts are
     centered, scaled to a mean square length of 1, and projected on their first D principal axes (padded with
     zeros where E < D), so that the embeddings of an item's digits sum to an approximation of its text. The
-    last digit only distinguishes equal items and has no embedding here.
+    last digit only distinguishes equal items and has no embedding here. Of several such digits, those before
+    the last have one: the mean residual of the few items that have a code above 0.
 
     Args:
         sids: [N, H].
