@@ -29,7 +29,7 @@ class Source(TypedDict):
 
 
 class FinalConfig(TypedDict):
-    """The run whose recipe a final run was trained with; see `pipelines.train.plan.Final`."""
+    """The run whose settings a final run was trained with; see `pipelines.train.plan.Final`."""
 
     of: str
     weights: str

@@ -31,6 +31,7 @@ LAYOUT = {
     "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.codebooks.parquet; report S.quality.parquet",
     "datasets/NAME/external/L/DECODING/": "ranks, recommendations and metrics of another program's lists",
     "runs/RUN/": "config.json, model.safetensors, history.parquet, state.safetensors (to resume)",
+    "runs/RUN/train.toml": "options that repeat the run, for `maskgr train --config`",
     "runs/.RUN.anew/": "the same files of a repeated training that replaces the run when it is finished",
     "runs/RUN/eval/DECODING/": "ranks.parquet, recommendations.parquet, metrics.parquet",
     "runs/RUN/eval/diagnosis-…/": "diagnosis.parquet",
@@ -175,6 +176,11 @@ class Run:
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def settings(self) -> Path:
+        """Path of the configuration file that repeats the run."""
+        return self.path / "train.toml"
 
     @property
     def history(self) -> Path:

@@ -214,6 +214,7 @@ def test_the_layout_names_the_paths_that_are_used(workspace: Workspace) -> None:
         dataset.sids("S"),
         dataset.external("L") / "DECODING",
         run.path,
+        run.settings,
         run.anew.path,
         run.evaluation("DECODING"),
         workspace.comparisons("DECODING", "A") / "B.parquet",

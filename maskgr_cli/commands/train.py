@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,15 +18,30 @@ from maskgr_cli.options import (
     checked,
     config_options,
 )
+from maskgr_cli.train_settings import (
+    ConfigOption,
+    FileValues,
+    FormatOption,
+    PrintConfigOption,
+    by_source,
+    rank,
+    show_settings,
+    source_of,
+)
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
-from pipelines.models.registry import MODELS
+from pipelines.models.registry import MODELS, model_class
 from pipelines.options import check_choice, check_number, flag_named
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
-from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
+from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
 from pipelines.train.configure import configure, left_out, preset_values
+from pipelines.train.explain import Setting, explain, explain_plan
 from pipelines.train.presets import PRESET_NAMES
+from pipelines.train.settings_file import settings_of_plan
 from pipelines.workspace import Dataset, Workspace
+
+if TYPE_CHECKING:
+    from pipelines.train.plan import Plan
 
 ModelOption = Annotated[str, checked("--model", f"Model: {', '.join(MODELS)}.", check_choice, tuple(MODELS))]
 PresetOption = Annotated[
@@ -66,7 +80,7 @@ SemanticIdsOption = Annotated[
 SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 
 OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
-CONTINUED_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"horizon", "cold"}
+OF_A_NEW_ONE = {"force", "config", "print_config", "format_", *OF_ANY_TRAINING}
 
 
 def register(app: typer.Typer) -> None:
@@ -100,7 +114,7 @@ def train(
         str | None,
         checked(
             "--final",
-            "Train the recipe of this finished run on whole sequences, for the steps that were best in its "
+            "Train the settings of this finished run on whole sequences, for the steps that were best in its "
             "validation: the last items count, and the result cannot be evaluated.",
             check_name,
         ),
@@ -115,6 +129,9 @@ def train(
             check_name,
         ),
     ] = None,
+    config: ConfigOption = None,
+    print_config: PrintConfigOption = False,
+    format_: FormatOption = "table",
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
     track: Annotated[
@@ -126,18 +143,16 @@ def train(
     """Train a model. Missing semantic IDs are made first."""
     root = Workspace.find(workspace)
     launch.require_gpus(gpus)
-    if resume:
-        allowed = {"resume", *OF_ANY_TRAINING}
-        _refuse(context, set(context.params) - allowed, "--resume takes its settings from the run")
-    elif final is not None:
-        allowed = {"final", "force", *OF_ANY_TRAINING}
-        _refuse(context, set(context.params) - allowed, f"--final takes its settings from {final}")
-    elif continue_ is not None:
-        allowed = {"continue_", "force", *OF_ANY_TRAINING, *CONTINUED_OPTIONS}
-        _refuse(context, set(context.params) - allowed, f"--continue takes its settings from {continue_}")
-    else:
-        model_settings, schedule = configure(model, preset, settings)
-        note_left_out(model, preset, settings)
+    _check_options(context)
+    typed, file = by_source(context, settings)
+    is_new = not (resume or final or continue_)
+    if print_config:
+        explained = _explain_new(context, root, typed, file) if is_new else None
+        show_settings(*(explained or _explain_derived(context, root, typed, file)), format_)
+        return
+    if is_new:
+        model_settings, schedule = configure(model, preset, typed, file)
+        note_left_out(model, preset, typed, file)
         data = root.require_dataset(dataset)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
@@ -145,7 +160,6 @@ def train(
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
-    from pipelines.train.derived import continued_plan, final_plan
     from pipelines.train.existing import Existing, find_unfinished
     from pipelines.train.plan import Plan
     from pipelines.train.run import train_run
@@ -154,13 +168,10 @@ def train(
     if resume:
         run, plan = find_unfinished(root, name)
         name = run.name
-    elif final is not None:
-        plan, name = final_plan(root, root.require_run(final)), name or f"{final}-final"
-    elif continue_ is not None:
-        plan = continued_plan(root.require_run(continue_), settings)
-        name = name or f"{continue_}-continued"
-    else:
+    elif is_new:
         plan = Plan(data.name, sids_name, model, preset, model_settings, schedule)
+    else:
+        plan, name = _derived(context, root, settings)
     run = train_run(root, plan, launch.progress(), name=name, existing=existing, track=track)
     if launch.is_first():
         measured = f"Measure it with: maskgr eval {run.name}"
@@ -169,11 +180,99 @@ def train(
         console.note(f"Trained {run.name} ({run.path}). {measured}")
 
 
-def note_left_out(model: str, preset: str, settings: dict[str, Any]) -> None:
-    """Print the values of the preset that have no effect beside the given settings."""
-    if (names := left_out(model, preset, settings)) and not launch.is_worker():
+def _check_options(context: typer.Context) -> None:
+    """Refuse options that have no effect beside --resume, --final and --continue, and --format alone.
+
+    Raises:
+        UserError: such an option was given.
+    """
+    given = context.params
+    if given["resume"]:
+        allowed, reason = {"resume", *OF_ANY_TRAINING}, "--resume takes its settings from the run"
+    elif given["final"]:
+        allowed, reason = {"final", *OF_A_NEW_ONE}, f"--final takes its settings from {given['final']}"
+    elif given["continue_"]:
+        allowed = {"continue_", *OF_A_NEW_ONE, *CONTINUED_OPTIONS}
+        reason = f"--continue takes its settings from {given['continue_']}"
+    else:
+        allowed, reason = set(given), ""
+    _refuse(context, set(given) - allowed, reason)
+    if not given["print_config"]:
+        _refuse(context, {"format_"}, "--format is the format of --print-config")
+
+
+def _derived(context: typer.Context, root: Workspace, settings: dict[str, Any]) -> tuple[Plan, str]:
+    """Return the plan that --final or --continue makes from a run, and the name of its run."""
+    from pipelines.train.derived import continued_plan, final_plan
+
+    given = context.params
+    if given["final"]:
+        plan, name = final_plan(root, root.require_run(given["final"])), f"{given['final']}-final"
+    else:
+        plan = continued_plan(root.require_run(given["continue_"]), settings)
+        name = f"{given['continue_']}-continued"
+    return plan, given["name"] or name
+
+
+def _explain_derived(
+    context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
+) -> tuple[list[Setting], FileValues]:
+    """Return the settings of a run that is made from another one, and the values of its file."""
+    plan, name = _derived(context, root, typed | file)
+    rule = "rule: the run's name and its kind"
+    settings = [
+        Setting("name", name, source_of(context, "name", rule)),
+        *(
+            Setting(option, context.params[key], source_of(context, key))
+            for option, key in (("final", "final"), ("continue", "continue_"))
+            if context.params[key]
+        ),
+        *explain_plan(plan, typed, file),
+    ]
+    return settings, settings_of_plan(plan, name, of_final=bool(context.params["continue_"]))
+
+
+def _explain_new(
+    context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
+) -> tuple[list[Setting], FileValues]:
+    """Return the settings of a new run, and the values of its file."""
+    given = context.params
+    dataset = given["dataset"] or root.current
+    settings = [
+        Setting("name", given["name"], source_of(context, "name", "rule: DATASET-MODEL-PRESET-DIGEST")),
+        Setting("dataset", dataset, source_of(context, "dataset", "rule: the last downloaded or imported")),
+        *(Setting(key, given[key], source_of(context, key)) for key in ("model", "preset")),
+        *_explain_sids(context, root.dataset(dataset) if dataset else None),
+        *explain(given["model"], given["preset"], typed, file),
+    ]
+    return settings, {setting.key: setting.value for setting in settings}
+
+
+def _explain_sids(context: typer.Context, data: Dataset | None) -> list[Setting]:
+    """Return the options that select semantic IDs; none for a model that identifies items by number."""
+    given = context.params
+    if not model_class(given["model"])().needs:
+        _refuse_sids(context, given["model"])
+        return []
+    if _names_sids(context):
+        return [Setting("semantic-ids", given["semantic_ids"], source_of(context, "semantic_ids"))]
+    embedding = given["embedding"]
+    if embedding is None and data and data.all_embeddings:
+        embedding = data.require_embeddings().stem
+    return [
+        *(Setting(key, given[key], source_of(context, key)) for key in ("sids", "codebook", "method")),
+        Setting("embedding", embedding, source_of(context, "embedding", "rule: the newest")),
+    ]
+
+
+def note_left_out(
+    model: str, preset: str, settings: dict[str, Any], file: dict[str, Any] | None = None
+) -> None:
+    """Print the values of preset and file that have no effect beside the given settings."""
+    if (names := left_out(model, preset, settings, file)) and not launch.is_worker():
         flags = ", ".join(map(flag_named, names))
-        console.note(f"Left out of the preset {preset}, without effect beside the other options: {flags}.")
+        source = "the configuration file" if file else f"the preset {preset}"
+        console.note(f"Left out of {source}, without effect beside the other options: {flags}.")
 
 
 def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
@@ -182,11 +281,35 @@ def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
     Raises:
         UserError: The user gave one. The message begins with the reason.
     """
-    sources = {name: context.get_parameter_source(name) for name in context.params if name in refused}
-    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    given = [name for name in context.params if name in refused and rank(context, [name])]
     if given:
         options = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
         raise UserError(f"{reason}; leave out {options}.")
+
+
+def _refuse_sids(context: typer.Context, model: str) -> None:
+    """Refuse options of semantic IDs for a model that identifies items by number.
+
+    A file's options of semantic IDs do not count if the command line names the model.
+
+    Raises:
+        UserError: such an option was given.
+    """
+    least = max(1, rank(context, ["model"]))
+    refused = {name for name in SID_OPTIONS | {"semantic_ids"} if rank(context, [name]) >= least}
+    _refuse(context, refused, f"--model {model} identifies items by number, not by semantic IDs")
+
+
+def _names_sids(context: typer.Context) -> bool:
+    """Return True if semantic IDs are selected by name, False if by the options that they are made with.
+
+    Raises:
+        UserError: the command line or the file gives both.
+    """
+    by_name, by_options = rank(context, ["semantic_ids"]), rank(context, SID_OPTIONS)
+    if by_name and by_name == by_options:
+        _refuse(context, SID_OPTIONS, "--semantic-ids names semantic IDs that exist already")
+    return by_name > by_options
 
 
 def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:
@@ -200,17 +323,12 @@ def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelCo
             together with --semantic-ids.
     """
     if not model_settings.needs:
-        _refuse(
-            context,
-            SID_OPTIONS | {"semantic_ids"},
-            f"--model {model_settings.name} identifies items by number, not by semantic IDs",
-        )
+        _refuse_sids(context, model_settings.name)
         return None
     from pipelines.defaults import ensure_sids, named_sids
 
     options = context.params
-    if options["semantic_ids"] is not None:
-        _refuse(context, SID_OPTIONS, "--semantic-ids names semantic IDs that exist already")
+    if _names_sids(context):
         return named_sids(data, options["semantic_ids"], launch.progress())
     tokenizer = TokenizeConfig(
         num_levels=options["sids"], codebook=options["codebook"], method=options["method"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from pipelines.decode.config import BEAMS
@@ -146,3 +147,7 @@ class TrainConfig:
         if self.steps is None and self.minutes is None:
             raise UserError("Training has no end: give --steps, --minutes or a --preset that has one.")
         check(self)
+
+
+# Options of the training that a run that continues another one may replace; the others are those of the run.
+CONTINUED_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"horizon", "cold"}

@@ -15,32 +15,49 @@ from pipelines.train.presets import PRESET_NAMES, preset
 SCHEDULE = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
-def configure(model: str, name: str, settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+def configure(
+    model: str, name: str, settings: dict[str, Any], file: dict[str, Any] | None = None
+) -> tuple[ModelConfig, TrainConfig]:
     """Return a model's preset with the settings in place of its values.
 
     Values of the preset that have no effect beside the settings are left out: `--likelihood digit` alone
     removes the repeat bias of the preset `small`, which needs the item softmax. `--minutes` bounds the steps
     of the preset and does not replace them.
 
+    Args:
+        model: name of the model.
+        name: name of the preset.
+        settings: values by field, from the command line.
+        file: values by field from a configuration file, in place of the preset's and below the settings; None
+            for no file.
+
     Raises:
         UserError: the model or preset is unknown; the configurations refuse a value; the model is too large
             for this machine.
     """
-    values, _ = _effective(model, name, settings)
+    values, _ = effective_values(model, name, settings, file or {})
     config = model_config(model, {key: value for key, value in values.items() if key not in SCHEDULE})
     train = TrainConfig(**{key: value for key, value in values.items() if key in SCHEDULE})
     check_memory(config, train)
     return config, train
 
 
-def left_out(model: str, name: str, settings: dict[str, Any]) -> list[str]:
-    """Return the names of the preset's values that have no effect beside the settings; see `configure`."""
-    return _effective(model, name, settings)[1]
+def left_out(
+    model: str, name: str, settings: dict[str, Any], file: dict[str, Any] | None = None
+) -> list[str]:
+    """Return the names of the values of preset and file that have no effect beside the settings; see
+    `configure`.
+    """
+    return effective_values(model, name, settings, file or {})[1]
 
 
-def _effective(model: str, name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    values = preset(model, name) | settings
-    return drop_unmet(model_class(model), values, keep=settings)
+def effective_values(
+    model: str, name: str, settings: dict[str, Any], file: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of preset, file and settings that have an effect, and the names of those left out."""
+    values = preset(model, name) | file | settings
+    # Without the command line, a value of the file that has no effect is refused.
+    return drop_unmet(model_class(model), values, keep=settings or file)
 
 
 def preset_values(model: str) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 
 def final_plan(workspace: Workspace, run: Run) -> Plan:
-    """Return the plan that trains a run's recipe on whole sequences, for the steps of its best validation.
+    """Return the plan that trains a run's settings on whole sequences, to the step of its best validation.
 
     The learning rate of each step is that of the run: its schedule keeps the run's whole budget of steps.
 

@@ -20,7 +20,7 @@ OPTIONAL = ("final", "continued")  # parts of a plan that its JSON values lack w
 
 @dataclass(frozen=True)
 class Final:
-    """Training on whole sequences, with the recipe of a run that was validated.
+    """Training on whole sequences, with the settings of a run that was validated.
 
     Attributes:
         of: name of that run.

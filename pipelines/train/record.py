@@ -13,6 +13,7 @@ from pipelines.models import loading
 from pipelines.train import checkpoint
 from pipelines.train.loop import Trainer
 from pipelines.train.plan import Plan
+from pipelines.train.settings_file import settings_of_plan, settings_text
 from pipelines.workspace import FORMAT_VERSION, Run
 
 
@@ -69,8 +70,17 @@ class RunWriter:
     def delete_earlier(self) -> None:
         """Delete the files of an earlier training in the same folder."""
         if self.trainer.accelerator.is_main_process:
-            for file in (self.run.config, self.run.state, self.run.weights, self.run.history):
+            run = self.run
+            for file in (run.config, run.settings, run.state, run.weights, run.history):
                 file.unlink(missing_ok=True)
+
+    def write_settings(self, of_final: bool) -> None:
+        """Write train.toml, the configuration file that repeats the run; see `settings_of_plan`."""
+        if self.trainer.accelerator.is_main_process:
+            values = settings_of_plan(self.plan, self.run.name, of_final=of_final)
+            comment = f"Repeat this run with: maskgr train --config {self.run.settings.name}"
+            with artifacts.atomic(self.run.settings) as temporary:
+                temporary.write_text(settings_text(values, comment), encoding="utf-8")
 
     def write_config(self, state: str) -> None:
         """Write config.json.

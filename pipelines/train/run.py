@@ -117,6 +117,7 @@ def _train(
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
     else:
         writer.delete_earlier()
+        writer.write_settings(bool(plan.continued and workspace.run(plan.continued.of).is_final))
     announce(run, trainer, validator, progress)
     if plan.final:
         best = "" if plan.continued else f", the best of {plan.final.of}"

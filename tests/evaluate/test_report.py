@@ -126,7 +126,7 @@ def test_a_failure_leaves_what_was_there(
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     error = KeyboardInterrupt if failure == "interrupt" else OSError
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise error("no space left")
 
     monkeypatch.setattr(*((Path, "rename") if failure == "rename" else (report, "metrics_table")), refuse)

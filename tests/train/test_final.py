@@ -1,4 +1,4 @@
-"""Final runs: the recipe of a validated run, on whole sequences."""
+"""Final runs: the settings of a validated run, on whole sequences."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def run(toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.M
     return train_run(toy, plan(sids), progress, name="run")
 
 
-def test_it_takes_the_best_steps_of_the_recipe(toy: Workspace, run: Run, progress: ListProgress) -> None:
+def test_it_takes_the_best_steps_of_the_settings(toy: Workspace, run: Run, progress: ListProgress) -> None:
     """Its learning rates are those of the run, which keeps its whole budget; nothing is validated."""
     final = train_final(toy, run, progress)
     config = read(final)

@@ -1,0 +1,125 @@
+"""Configuration files of `maskgr train`, the sources of its options, and their display."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskgr_cli import console
+from maskgr_cli.arguments import MAX_LENGTH
+from maskgr_cli.options import checked, worded
+from pipelines.errors import UserError
+from pipelines.options import check_choice, check_kind, flag_named, quoted
+from pipelines.train.explain import Setting
+from pipelines.train.settings_file import FileValues as FileValues
+from pipelines.train.settings_file import read_settings, settings_text
+
+FORMATS = ("table", "toml")
+NOT_IN_FILES = {"config", "print_config", "format_", "resume", "force", "workspace"}
+RANKS = {"COMMANDLINE": 2, "DEFAULT_MAP": 1}  # source of a parameter → what wins over what
+
+
+def _take_file(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the values of a configuration file the defaults of the options that are read after it."""
+    if path is not None:
+        context.default_map = {**(context.default_map or {}), **_values(path)}
+    return path
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="TOML file with options of this command, one a line, such as: learning-rate = 0.01. The command "
+        "line wins over the file, the file over the preset. Each run keeps such a file, train.toml.",
+        is_eager=True,
+        callback=_take_file,
+        show_default=False,
+    ),
+]
+PrintConfigOption = Annotated[
+    bool,
+    typer.Option(
+        "--print-config",
+        help="Print every setting and what gave it (command line, file, preset, default or a rule), and "
+        "train nothing.",
+    ),
+]
+FormatOption = Annotated[
+    str,
+    checked(
+        "--format",
+        "Format of --print-config: a table, or toml, a file for --config that repeats the settings.",
+        check_choice,
+        FORMATS,
+    ),
+]
+
+
+def rank(context: typer.Context, names: Iterable[str]) -> int:
+    """Return the rank of the highest source of some parameters: 2 the command line, 1 a file, 0 none."""
+    sources = (context.get_parameter_source(name) for name in names if name in context.params)
+    return max((RANKS.get(source.name, 0) for source in sources if source), default=0)
+
+
+def by_source(context: typer.Context, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split settings into those of the command line and those of a configuration file."""
+    typed = {name: value for name, value in settings.items() if rank(context, [name]) == RANKS["COMMANDLINE"]}
+    return typed, {name: value for name, value in settings.items() if name not in typed}
+
+
+def source_of(context: typer.Context, name: str, otherwise: str = "default") -> str:
+    """Return the source of a parameter's value: "command line", "file", or `otherwise`."""
+    return {2: "command line", 1: "file"}.get(rank(context, [name]), otherwise)
+
+
+def show_settings(settings: list[Setting], values: FileValues, format: str) -> None:
+    """Print settings as a table, or values as a configuration file that repeats them."""
+    if format == "toml":
+        console.result(settings_text(values, "maskgr train --config FILE").rstrip("\n"))
+        return
+    rows = [(s.key, None if s.value is None else worded(s.value), s.source) for s in settings]
+    console.table("Settings of maskgr train", ["option", "value", "from"], rows)
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """Read a configuration file: values by parameter.
+
+    Raises:
+        UserError: the file cannot be read, a key is no option of the command, or a value has another type.
+    """
+    parameters = _parameters()
+    result = {}
+    for key, value in read_settings(path).items():
+        if key not in parameters:
+            near = difflib.get_close_matches(key.replace("_", "-"), parameters, n=3)
+            similar = f"; similar: {', '.join(near)}" if near else ""
+            raise UserError(f"{path}: maskgr train has no option {quoted(key)}{similar}.")
+        name, kinds = parameters[key]
+        if name in NOT_IN_FILES:
+            raise UserError(f"{path}: {key} is an option of the command line alone. Remove it from the file.")
+        check_kind(f"{path}: {key}", value, kinds)
+        if isinstance(value, str) and (not value.strip() or len(value) > MAX_LENGTH or "\0" in value):
+            raise UserError(f"{path}: {key} must be text of 1 to {MAX_LENGTH:,} characters without NUL.")
+        result[name] = value
+    return result
+
+
+def _parameters() -> dict[str, tuple[str, tuple[type, ...]]]:
+    """Return the parameters of `maskgr train` and their types by key of a configuration file."""
+    from maskgr_cli.commands.train import train  # which imports this module
+
+    result = {}
+    for name, parameter in inspect.signature(train).parameters.items():
+        hint, *metadata = typing.get_args(parameter.annotation) or (parameter.annotation,)
+        if metadata:
+            declared = (metadata[0].default, *(metadata[0].param_decls or ()), flag_named(name))
+            flag = next(text for text in declared if isinstance(text, str) and text.startswith("--"))
+            result[flag.split("/")[0].removeprefix("--")] = (name, typing.get_args(hint) or (hint,))
+    return result
