@@ -56,7 +56,8 @@ def _root(
 ) -> None:
     if debug:
         os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus and --jobs inherit it
-    os.environ[QUIET] = str(int(quiet))
+    if quiet:
+        os.environ[QUIET] = "1"
 
 
 def main() -> None:

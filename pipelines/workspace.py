@@ -217,8 +217,13 @@ class Workspace:
     root: Path
 
     @staticmethod
+    def path(option: Path | None = None) -> Path:
+        """Return the folder that a command uses: the option, else MASKGR_WORKSPACE, else ./data."""
+        return Path(option or os.environ.get(ENVIRONMENT) or "data")
+
+    @staticmethod
     def find(option: Path | None = None) -> Workspace:
-        """Return the workspace that a command uses: the option, else MASKGR_WORKSPACE, else ./data.
+        """Return the workspace that a command uses, see `path`.
 
         If a killed command had begun to move files into place, the move is finished first.
 
@@ -226,7 +231,7 @@ class Workspace:
             UserError: the path is not a folder, holds no artifacts and cannot be written, or has a newer
                 format.
         """
-        root = Path(option or os.environ.get(ENVIRONMENT) or "data")
+        root = Workspace.path(option)
         if reason := _unusable(root):
             raise UserError(
                 f"The workspace {root} {reason}. Name a folder with --workspace or {ENVIRONMENT}."

@@ -59,3 +59,15 @@ def test_large_blocks_are_faulted_in_once() -> None:
 def test_large_tensors_lie_in_huge_pages() -> None:
     without, kib = without_and_with(HUGE)
     assert kib - without > (1 << 26) * 4 / 1024 / 10  # as many as the kernel has to give
+
+
+KEEPS = """
+from maskgr_cli.allocator import keep_freed_memory, keeps_freed_memory
+{setting}
+print(int(keeps_freed_memory()))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_measurement_tells_kept_memory_from_returned() -> None:
+    assert without_and_with(KEEPS) == [0, 1]

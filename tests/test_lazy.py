@@ -30,7 +30,8 @@ def loaded(*arguments: str) -> set[str]:
     return {*done.stdout.splitlines()[-1].split()[1:]}
 
 
-def test_help_loads_no_command_and_show_loads_itself_alone() -> None:
+def test_help_loads_no_command_and_show_loads_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASKGR_QUIET", raising=False)
     commands = {f"maskgr_cli.commands.{module}" for module, _ in COMMANDS.values()}
     modules = loaded("--help")
     assert not modules & (commands | {"rich", "pydantic"})

@@ -47,6 +47,7 @@ WORK = (  # functions in which each command's work begins
     "pipelines.inventory.overview",
     "pipelines.housekeeping.remove.to_remove",
     "pipelines.housekeeping.rename.rename",
+    "pipelines.doctor.machine.packages",
 )
 OUT_OF_BOUNDS = [
     "-1e30",

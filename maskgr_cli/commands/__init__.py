@@ -34,4 +34,8 @@ COMMANDS = {
     ),
     "rm": ("rm", "Remove runs, data sets, embeddings, SIDs, evaluations, reports and studies."),
     "rename": ("rename", "Rename a run or a data set, with everything that refers to it by name."),
+    "doctor": (
+        "doctor",
+        "Check packages, devices and the workspace, and print the command that mends each problem.",
+    ),
 }

@@ -15,7 +15,7 @@ from pipelines.workspace import Workspace
 if TYPE_CHECKING:
     from pipelines.housekeeping.parts import Part
 
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def register(app: typer.Typer) -> None:
@@ -79,8 +79,8 @@ def _confirmed(question: str) -> bool:
 
 
 def size_in_words(size: int) -> str:
-    """Return a number of bytes in the largest unit of which there is at least one: "1.2 MB"."""
+    """Return a number of bytes in the largest unit of which there is at least one: "1.2 MiB"."""
     value, unit = float(size), 0
-    while value >= 1000 and unit < len(UNITS) - 1:
-        value, unit = value / 1000, unit + 1
+    while value >= 1024 and unit < len(UNITS) - 1:
+        value, unit = value / 1024, unit + 1
     return f"{value:.{int(unit > 0)}f} {UNITS[unit]}"
