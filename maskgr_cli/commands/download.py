@@ -10,8 +10,20 @@ from maskgr_cli import console
 from maskgr_cli.commands.import_ import show_statistics
 from maskgr_cli.options import ForceOption, WorkspaceOption, config_options
 from pipelines.download.config import DownloadConfig
-from pipelines.download.sources import DATASETS
+from pipelines.download.sources import SOURCES
 from pipelines.workspace import Workspace
+
+
+def _list(value: bool) -> None:
+    """Print all public data sets with their terms."""
+    if not value:
+        return
+    rows = [(source.name, source.content, source.terms, source.citation) for source in SOURCES]
+    console.table("Public data sets", ["data set", "content", "terms", "to be cited"], rows)
+    for source in SOURCES:
+        if source.categories:
+            console.result(f"CATEGORY of {source.name}: {', '.join(source.categories)}")
+    raise typer.Exit
 
 
 def register(app: typer.Typer) -> None:
@@ -21,8 +33,17 @@ def register(app: typer.Typer) -> None:
 @config_options(DownloadConfig)
 def download(
     settings: dict[str, Any],
-    name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.")],
+    name: Annotated[str, typer.Argument(help="Data set, a name that --list shows.")],
     force: ForceOption = False,
+    show_list: Annotated[
+        bool,
+        typer.Option(
+            "--list",
+            callback=_list,
+            is_eager=True,
+            help="Show all data sets with their terms and citations, and exit.",
+        ),
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Download a public data set and turn it into user sequences.

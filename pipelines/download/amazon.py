@@ -1,186 +1,184 @@
-"""Reader of the Amazon reviews of 2014: gzip files whose lines are JSON objects or Python literals."""
+"""The Amazon reviews of 2014, 2018 and 2023: files and tables of each category."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import gzip
-import html
-import json
-import re
-import reprlib
-import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeGuard
+from pipelines.download.description import Column, Edition, Source, Table, offered
 
-import polars as pl
+UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data"
+UCSD_BEFORE = "https://datarepo.eng.ucsd.edu/mcauley_group/data"  # earlier address of the same files
+SNAP = "snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+HUGGING_FACE = "https://huggingface.co/datasets/McAuley-Lab/Amazon-Reviews-2023/resolve/main"
 
-from pipelines.errors import UserError, reading
-from pipelines.prepare.tables import Tables
+TERMS = "Offered for research by the group of Julian McAuley, UC San Diego. No license is known to maskgr."
+TEXT = ("title", "categories", "description", "price")  # paper, section 4.1
+TEXT_2018 = ("title", "brand", "categories", "features", "description", "price")
+TEXT_2023 = ("title", "categories", "features", "description", "price")
 
-TEXT = ["title", "categories", "description", "price"]  # paper, section 4.1
-ASIN = re.compile(rb"""["']asin["']:\s*["']([^"']+)["']""")
-ENTITY = re.compile(
-    r"&#?\w{1,32};?"
-)  # bounded, because html.unescape converts the digits of an entity of any length
-AGAIN = "Remove the file and load it again."
-LONGEST = 1 << 24  # bytes of a line
-REVIEW_SCHEMA = {
-    "user_id": pl.String(),
-    "item_id": pl.String(),
-    "timestamp": pl.Int64(),
-    "rating": pl.Float64(),
-}
-PRODUCT_SCHEMA = {
-    "item_id": pl.String(),
-    "title": pl.String(),
-    "categories": pl.List(pl.String()),
-    "description": pl.String(),
-    "price": pl.String(),
-}
-
-
-def read(files: list[Path]) -> Tables:
-    """Read a category.
-
-    Args:
-        files: path of the reviews, path of the metadata.
-
-    Raises:
-        UserError: a file is truncated or empty, a line is neither a JSON object nor a Python literal of one,
-            a review has no user, item or time, or a product has no item.
-    """
-    reviews, metadata = files
-    rows = [_review(parse(line, reviews, number), reviews, number) for number, line in _lines(reviews)]
-    interactions = pl.DataFrame(rows, schema=REVIEW_SCHEMA, orient="row")
-    return Tables(interactions, _products(metadata, set(interactions["item_id"])), TEXT)
-
-
-def parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    """Parse one line into a dictionary. Nothing in the line is evaluated.
-
-    Args:
-        path: path of the file, for messages.
-        number: number of the line, for messages.
-
-    Raises:
-        UserError: the line is neither a JSON object nor a Python literal of a dictionary.
-    """
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of backslashes in descriptions
-                value = ast.literal_eval(line.decode("utf-8").strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            value = None
-    if not isinstance(value, dict):
-        raise UserError(
-            f"{path}, line {number} is neither a JSON object nor a Python literal: {line[:60]!r}. {AGAIN}"
-        )
-    return value
-
-
-def _review(review: dict[str, Any], path: Path, number: int) -> tuple[str, str, int, float | None]:
-    """Return user, item, time in seconds since 1970, and rating of a review."""
-    checks: dict[str, Callable[[object], bool]] = {
-        "reviewerID": _is_text,
-        "asin": _is_text,
-        "unixReviewTime": _is_number,
+REVIEWS = Table(
+    {
+        "user_id": Column("id", "reviewerID"),
+        "item_id": Column("id", "asin"),
+        "timestamp": Column("time", "unixReviewTime"),
+        "rating": Column("number", "overall"),
     }
-    for name, check in checks.items():
-        if not check(review.get(name)):
-            raise _wrong(review, name, f"a review needs {', '.join(checks)}", path, number)
-    rating = review.get("overall")
-    return (
-        review["reviewerID"],
-        review["asin"],
-        int(review["unixReviewTime"]),
-        float(rating) if _is_number(rating) else None,
+)
+PRODUCTS = Table(
+    {
+        "item_id": Column("id", "asin"),
+        "title": Column("text", "title"),
+        "categories": Column("words", "categories"),
+        "description": Column("text", "description"),
+        "price": Column("price", "price"),
+    }
+)
+PRODUCTS_2018 = Table(
+    {
+        "item_id": Column("id", "asin"),
+        "title": Column("text", "title"),
+        "brand": Column("text", "brand"),
+        "categories": Column("words", "category"),
+        "features": Column("words", "feature"),
+        "description": Column("words", "description"),
+        "price": Column("price", "price"),
+    }
+)
+COLUMNS_2023 = {
+    "user_id": Column("id", "user_id"),
+    "item_id": Column("id", "parent_asin"),
+    "timestamp": Column("time", "timestamp"),
+    "rating": Column("number", "rating"),
+}
+PRODUCTS_2023 = Table(
+    {
+        "item_id": Column("id", "parent_asin"),
+        "title": Column("text", "title"),
+        "categories": Column("words", "categories"),
+        "features": Column("words", "features"),
+        "description": Column("words", "description"),
+        "price": Column("price", "price"),
+    }
+)
+
+
+def _of_2014(name: str, category: str) -> Source:
+    folders = (f"https://{SNAP}", f"{UCSD}/amazon/categoryFiles", f"http://{SNAP}")
+    names = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
+    files = tuple(offered(file, *folders) for file in names)
+    return Source(
+        name,
+        f"Amazon reviews of 2014, {category}, 5-core",
+        (Edition("amazon", files, REVIEWS, PRODUCTS, TEXT),),
+        TERMS,
+        "R. He and J. McAuley, Ups and Downs, WWW 2016; J. McAuley et al., Image-based Recommendations on "
+        "Styles and Substitutes, SIGIR 2015",
     )
 
 
-def _wrong(line: dict[str, Any], name: str, requirement: str, path: Path, number: int) -> UserError:
-    state = f"holds {reprlib.repr(line[name])} as" if name in line else "has no"
-    return UserError(f"{path}, line {number} {state} {name}; {requirement}. {AGAIN}")
-
-
-def _is_text(value: object) -> TypeGuard[str]:
-    """Return True for text that can be stored, which excludes unpaired surrogates."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Return True for a finite number in the range of int64."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-
-
-def _products(path: Path, items: set[str]) -> pl.DataFrame:
-    """Read item_id and text columns of the given items. Most lines about other items are not parsed."""
-    rows = {}
-    for number, line in _lines(path):
-        asin = ASIN.search(line)
-        if asin and asin[1].decode(errors="replace") not in items:
-            continue
-        product = parse(line, path, number)
-        if not _is_text(product.get("asin")):
-            raise _wrong(product, "asin", "a product needs one", path, number)
-        if product["asin"] in items:
-            price = product.get("price")
-            rows[product["asin"]] = (
-                _text(product.get("title")),
-                list(dict.fromkeys(_names(product.get("categories")))),
-                _text(product.get("description")),
-                f"${price}" if _is_number(price) or _is_text(price) else None,
-            )
-    return pl.DataFrame(
-        [(asin, *fields) for asin, fields in rows.items()], schema=PRODUCT_SCHEMA, orient="row"
-    )
-
-
-def _text(value: object) -> str | None:
-    """Return a field as plain text without HTML entities, repeated blanks and unpaired surrogates."""
-    if not isinstance(value, str):
-        return None
-    text = ENTITY.sub(lambda match: html.unescape(match[0]), value)
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return " ".join(text.split())
-
-
-def _names(value: object) -> list[str]:
-    """Return the texts in nested lists, in order."""
-    names, stack = [], [value]
-    while stack:
-        entry = stack.pop()
-        if isinstance(entry, list):
-            stack += reversed(entry)
-        elif text := _text(entry):
-            names.append(text)
-    return names
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number, counted from 1, and content of each line of a gzip file that is not blank.
-
-    Raises:
-        UserError: the file is not a complete gzip file, has no line, or has a line of `LONGEST` bytes or
-            more.
-    """
-    number = 0
-    with contextlib.ExitStack() as opened:
-        with reading(path, "gzip file", AGAIN):
-            file = opened.enter_context(gzip.open(path))
-        while True:
-            with reading(path, "gzip file", AGAIN):
-                line = file.readline(LONGEST)
-            if not line:
-                break
-            number += 1
-            if len(line) == LONGEST:
-                raise UserError(f"{path}, line {number} is longer than {LONGEST:,} bytes. {AGAIN}")
-            if line.strip():
-                yield number, line
-    if not number:
-        raise UserError(f"{path} is empty. {AGAIN}")
+AMAZON = (
+    _of_2014("beauty", "Beauty"),
+    _of_2014("sports", "Sports_and_Outdoors"),
+    _of_2014("toys", "Toys_and_Games"),
+    Source(
+        "amazon2018-CATEGORY",
+        "Amazon reviews of 2018, 5-core",
+        (
+            Edition(
+                "amazon2018",
+                (
+                    offered(
+                        "CATEGORY_5.json.gz",
+                        f"{UCSD}/amazon_v2/categoryFilesSmall",
+                        f"{UCSD_BEFORE}/amazon_v2/categoryFilesSmall",
+                        "https://jmcauley.ucsd.edu/data/amazon_v2/categoryFilesSmall",
+                    ),
+                    offered(
+                        "meta_CATEGORY.json.gz",
+                        f"{UCSD}/amazon_v2/metaFiles2",
+                        f"{UCSD_BEFORE}/amazon_v2/metaFiles2",
+                        "https://jmcauley.ucsd.edu/data/amazon_v2/metaFiles2",
+                    ),
+                ),
+                REVIEWS,
+                PRODUCTS_2018,
+                TEXT_2018,
+            ),
+        ),
+        TERMS,
+        "J. Ni, J. Li and J. McAuley, Justifying Recommendations using Distantly-Labeled Reviews and "
+        "Fine-Grained Aspects, EMNLP 2019",
+        categories=(
+            *("AMAZON_FASHION", "All_Beauty", "Appliances", "Arts_Crafts_and_Sewing", "Automotive", "Books"),
+            *("CDs_and_Vinyl", "Cell_Phones_and_Accessories", "Clothing_Shoes_and_Jewelry", "Digital_Music"),
+            *("Electronics", "Gift_Cards", "Grocery_and_Gourmet_Food", "Home_and_Kitchen"),
+            *("Industrial_and_Scientific", "Kindle_Store", "Luxury_Beauty", "Magazine_Subscriptions"),
+            *("Movies_and_TV", "Musical_Instruments", "Office_Products", "Patio_Lawn_and_Garden"),
+            *("Pet_Supplies", "Prime_Pantry", "Software", "Sports_and_Outdoors"),
+            *("Tools_and_Home_Improvement", "Toys_and_Games", "Video_Games"),
+        ),
+    ),
+    Source(
+        "amazon2023-CATEGORY",
+        "Amazon reviews of 2023, 5-core",
+        (
+            Edition(
+                "amazon2023",
+                (
+                    offered(
+                        "CATEGORY.csv.gz",
+                        f"{UCSD}/amazon_2023/benchmark/5core/rating_only",
+                        f"{UCSD_BEFORE}/amazon_2023/benchmark/5core/rating_only",
+                    ),
+                    offered(
+                        "meta_CATEGORY.jsonl.gz",
+                        f"{UCSD}/amazon_2023/raw/meta_categories",
+                        f"{UCSD_BEFORE}/amazon_2023/raw/meta_categories",
+                    ),
+                ),
+                Table(COLUMNS_2023, form="csv"),
+                PRODUCTS_2023,
+                TEXT_2023,
+            ),
+            Edition(
+                "amazon2023",
+                (
+                    offered("CATEGORY.csv", f"{HUGGING_FACE}/benchmark/5core/rating_only"),
+                    offered("meta_CATEGORY.jsonl", f"{HUGGING_FACE}/raw/meta_categories"),
+                ),
+                Table(COLUMNS_2023, form="csv"),
+                PRODUCTS_2023,
+                TEXT_2023,
+            ),
+            Edition(  # all reviews
+                "amazon2023-raw",
+                (
+                    offered(
+                        "CATEGORY.jsonl.gz",
+                        f"{UCSD}/amazon_2023/raw/review_categories",
+                        f"{UCSD_BEFORE}/amazon_2023/raw/review_categories",
+                    ),
+                    offered(
+                        "meta_CATEGORY.jsonl.gz",
+                        f"{UCSD}/amazon_2023/raw/meta_categories",
+                        f"{UCSD_BEFORE}/amazon_2023/raw/meta_categories",
+                    ),
+                ),
+                Table(COLUMNS_2023),
+                PRODUCTS_2023,
+                TEXT_2023,
+            ),
+        ),
+        TERMS,
+        "Y. Hou et al., Bridging Language and Items for Retrieval and Recommendation, arXiv 2403.03952, 2024",
+        categories=(
+            *("All_Beauty", "Amazon_Fashion", "Appliances", "Arts_Crafts_and_Sewing", "Automotive"),
+            *("Baby_Products", "Beauty_and_Personal_Care", "Books", "CDs_and_Vinyl"),
+            *("Cell_Phones_and_Accessories", "Clothing_Shoes_and_Jewelry", "Digital_Music", "Electronics"),
+            *("Gift_Cards", "Grocery_and_Gourmet_Food", "Handmade_Products", "Health_and_Household"),
+            *("Health_and_Personal_Care", "Home_and_Kitchen", "Industrial_and_Scientific", "Kindle_Store"),
+            *("Magazine_Subscriptions", "Movies_and_TV", "Musical_Instruments", "Office_Products"),
+            *("Patio_Lawn_and_Garden", "Pet_Supplies", "Software", "Sports_and_Outdoors"),
+            *("Subscription_Boxes", "Tools_and_Home_Improvement", "Toys_and_Games", "Unknown"),
+            "Video_Games",
+        ),
+    ),
+)

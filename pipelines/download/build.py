@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines.download import amazon, movielens
+from pipelines.download import described, movielens
 from pipelines.download.config import DownloadConfig
+from pipelines.download.description import Edition, Source
 from pipelines.download.fetch import Unreachable, accept, check, fetch
-from pipelines.download.sources import Edition, editions
+from pipelines.download.sources import public
 from pipelines.durable import atomic, locked
 from pipelines.errors import UserError
 from pipelines.prepare.dataset import is_current, prepare
@@ -17,9 +18,8 @@ from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Workspace
 
-# Name of a reader → function that reads the files of an edition.
+# Name of an edition without a description → function that reads its files.
 READERS: dict[str, Callable[[list[Path]], Tables]] = {
-    "amazon": amazon.read,
     "ml-1m": movielens.read_1m,
     "ml-100k": movielens.read_100k,
     "recbole": movielens.read_recbole,
@@ -35,18 +35,20 @@ def download_dataset(
     name must have the same content.
 
     Args:
-        name: key of `sources.DATASETS`.
+        name: name of a public data set, a key of `sources.DATASETS`.
         force: make the artifacts again; files that are already downloaded are kept.
 
     Raises:
         UserError: the name is unknown, no source answers, or a file is not the expected one.
     """
-    choices, folder = editions(name), workspace.downloads(name)
+    source, folder = public(name), workspace.downloads(name)
+    if not workspace.dataset(name).sequences.exists():
+        progress.say(f"Terms of {name}: {source.terms} Cite {source.citation}.")
     with locked(folder, lambda: progress.say(f"Waiting for another command that downloads {name}.")):
         edition, files = (
-            _from_disk(choices, Path(config.local), folder)
+            _from_disk(source, Path(config.local), folder)
             if config.local
-            else _fetch(choices, folder, config, progress)
+            else _fetch(source, folder, config, progress)
         )
         dataset, inputs = workspace.dataset(name), {path.name: path for path in files}
         # Neither mirror nor local: the artifacts depend on the content of the files, not on their origin.
@@ -54,7 +56,7 @@ def download_dataset(
         if not is_current(dataset, recorded, inputs, force, progress):
             prepare(
                 dataset,
-                READERS[edition.reader](files),
+                _read(edition, files, progress),
                 config.preparation,
                 config=recorded,
                 inputs=inputs,
@@ -65,28 +67,39 @@ def download_dataset(
     return dataset
 
 
+def _read(edition: Edition, files: list[Path], progress: Progress) -> Tables:
+    if edition.interactions:
+        return described.read(edition, files, progress)
+    return READERS[edition.reader](files)
+
+
 def _fetch(
-    choices: tuple[Edition, ...], folder: Path, config: DownloadConfig, progress: Progress
+    source: Source, folder: Path, config: DownloadConfig, progress: Progress
 ) -> tuple[Edition, list[Path]]:
     """Return the first edition whose files can all be had, and the paths of the files.
 
     If the files of some editions are on disk, only these editions are tried.
     """
-    on_disk = [e for e in choices if all((folder / file.name).exists() for file in e.files)]
+    on_disk = [e for e in source.editions if all((folder / file.name).exists() for file in e.files)]
+    if source.page and not on_disk and not config.mirror:
+        raise UserError(
+            f"{folder.name} must be fetched by hand: accept its terms on {source.page}, take "
+            f"{_file_names(source)} there, and name the folder with --from."
+        )
     failures = []
-    for edition in on_disk or choices:
+    for edition in on_disk or source.editions:
         try:
             return edition, [fetch(file, folder, config.mirror, progress) for file in edition.files]
         except Unreachable as error:
             failures.append(str(error))
     raise UserError(
         f"No source of {folder.name} could be reached ({'; '.join(failures)}). "
-        f"Bring {_file_names(choices)} here by other means and name the folder with --from, or give a "
+        f"Bring {_file_names(source)} here by other means and name the folder with --from, or give a "
         "--mirror."
     )
 
 
-def _from_disk(choices: tuple[Edition, ...], path: Path, folder: Path) -> tuple[Edition, list[Path]]:
+def _from_disk(source: Source, path: Path, folder: Path) -> tuple[Edition, list[Path]]:
     """Check files on disk like downloaded ones, and copy them to the downloads.
 
     Args:
@@ -95,13 +108,13 @@ def _from_disk(choices: tuple[Edition, ...], path: Path, folder: Path) -> tuple[
     """
     if not path.exists():
         raise UserError(f"--from {path} does not exist.")
-    for edition in choices:
+    for edition in source.editions:
         files = [
             path if path.is_file() and path.name == file.name else path / file.name for file in edition.files
         ]
         if all(file.is_file() for file in files):
             return edition, [_copy(file, folder) for file in files]
-    raise UserError(f"--from {path} does not hold {_file_names(choices)}.")
+    raise UserError(f"--from {path} does not hold {_file_names(source)}.")
 
 
 def _copy(file: Path, folder: Path) -> Path:
@@ -122,5 +135,5 @@ def _copy(file: Path, folder: Path) -> Path:
     return folder / file.name
 
 
-def _file_names(choices: tuple[Edition, ...]) -> str:
-    return " or ".join(" and ".join(file.name for file in edition.files) for edition in choices)
+def _file_names(source: Source) -> str:
+    return " or ".join(" and ".join(file.name for file in edition.files) for edition in source.editions)

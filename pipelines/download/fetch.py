@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from pipelines import __version__, artifacts
-from pipelines.download.sources import PIP, File
+from pipelines.download.description import PIP, File
 from pipelines.durable import staging
 from pipelines.errors import UserError
 from pipelines.orphans import PARENT
