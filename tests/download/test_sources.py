@@ -32,6 +32,7 @@ from tests.download.conftest import ITEMS, USERS, Site
 
 PAIRS = [(u, (u + place) % ITEMS, place) for u in range(USERS) for place in range(ITEMS)]  # user, item, place
 DAY = 86_400
+CHECK_INS = "loc-gowalla_totalCheckins.txt.gz"
 
 
 def packed(lines: list[str]) -> bytes:
@@ -226,7 +227,7 @@ def gowalla() -> dict[str, bytes]:
         f"{u}\t2010-10-1{place + 2}T23:55:27Z\t30.2359091167\t-97.7951395833\t{i}"
         for u, i, place in reversed(PAIRS)
     ]  # the newest first
-    return {"loc-gowalla_totalCheckins.txt.gz": packed(rows)}
+    return {CHECK_INS: packed(rows)}
 
 
 FILES: dict[str, list[Callable[[], dict[str, bytes]]]] = {  # name → files of each edition that is tried
@@ -378,10 +379,9 @@ def changed(files: dict[str, bytes], file: str, old: str, new: str) -> dict[str,
             changed(steam(), "steam_reviews.json.gz", "u'2017-12-11'", "__import__('os')"),
             r"steam_reviews.json.gz, line 2 is neither a JSON object nor a Python literal",
         ),
-        ("gowalla", {"loc-gowalla_totalCheckins.txt.gz": packed([])}, "totalCheckins.txt.gz is empty"),
-        ("gowalla", {"loc-gowalla_totalCheckins.txt.gz": packed(["1\t2"])}, "line 1 has 2 values, expected 5"),
-        ("gowalla", {"loc-gowalla_totalCheckins.txt.gz": gowalla()["loc-gowalla_totalCheckins.txt.gz"][:-20]},
-            "not a readable gzip file"),
+        ("gowalla", {CHECK_INS: packed([])}, "totalCheckins.txt.gz is empty"),
+        ("gowalla", {CHECK_INS: packed(["1\t2"])}, "totalCheckins.txt.gz, line 1 has 2 values, expected 5"),
+        ("gowalla", {CHECK_INS: gowalla()[CHECK_INS][:-20]}, "not a readable gzip file"),
         ("ml-20m", {"ml-20m.zip": movielens("ml-32m")["ml-32m.zip"]}, "ml-20m.zip has no ml-20m/ratings.csv"),
         ("ml-20m", {"ml-20m.zip": movielens("ml-20m")["ml-20m.zip"][:-30]}, "not a readable zip archive"),
         ("yelp", {"yelp_dataset.tar": tarred({"other.json": b"{}"})}, "has no yelp_academic_dataset_review"),
