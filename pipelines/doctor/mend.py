@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
-from pipelines.embed.config import EmbedConfig, slug
+from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
 from pipelines.options import flag_of, typed
@@ -35,7 +35,9 @@ def embeddings_command(dataset: Dataset, name: str) -> str:
     encoder = recorded.get("encoder")
     if not isinstance(encoder, str):
         return f"{shlex.join(words)} --name {name} --encoder …"
-    words += ["--encoder", encoder] + (["--name", name] if name != slug(encoder) else [])
+    words += ["--encoder", encoder] + (
+        ["--name", name] if name != EmbedConfig(encoder=encoder).output_name else []
+    )
     with suppress(UserError, TypeError):
         words += _changed(EmbedConfig(encoder=encoder), recorded)
     return shlex.join(words)
