@@ -19,11 +19,12 @@ RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-quickstart: $(INSTALLED) ## Install, then download, train and evaluate on MovieLens 100K (CPU, under 12 minutes)
+quickstart: $(INSTALLED) ## Install, then download, train, evaluate and recommend on MovieLens 100K (CPU, under 12 minutes)
 	$(BIN)/maskgr download ml-100k
 	$(BIN)/maskgr train --dataset ml-100k --sids 2 --codebook 64 --max-items 20 --batch-size 64 --steps 2000
 	$(BIN)/maskgr eval --beams 40
 	$(BIN)/maskgr show
+	$(BIN)/maskgr recommend --sample 3 --exclude-seen
 
 test: $(INSTALLED) ## Install, then run all tests
 	$(BIN)/python -m pytest

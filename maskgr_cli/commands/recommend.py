@@ -15,7 +15,7 @@ from maskgr_cli.options import GpusOption, ProcessesOption, WorkspaceOption, che
 from maskgr_cli.warned import warnings_as_notes
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
-from pipelines.options import check_path, has_no_effect, quoted
+from pipelines.options import check_number, check_path, has_no_effect, quoted
 from pipelines.recommend.config import RecommendConfig, identifiers
 from pipelines.workspace import Workspace
 
@@ -52,6 +52,10 @@ def recommend(
             check_path,
         ),
     ] = None,
+    sample: Annotated[
+        int | None,
+        checked("--sample", "So many users of the data set, drawn with --seed.", check_number, 1, 1000),
+    ] = None,
     all_users: Annotated[
         bool, typer.Option("--all-users", help="All users of the data set, into a Parquet file (--output).")
     ] = False,
@@ -80,7 +84,7 @@ def recommend(
     search: as many items come as asked for if so many qualify. A history without a known item gets the most
     popular items that qualify.
     """
-    given = {"--user": user, "--history": history, "--like": like, "--from": source}
+    given = {"--user": user, "--history": history, "--like": like, "--from": source, "--sample": sample}
     _check_choice([flag for flag, value in given.items() if value is not None], all_users)
     if not all_users and (gpus is not None or processes is not None):
         raise UserError("--gpus and --processes share the users of --all-users. Leave them out.")
@@ -110,9 +114,11 @@ def recommend(
             assert output, "checked above"
             _recommend_to_everyone(model, query, output)
             return
-        histories = _histories(model, user, history, like, source)
+        histories = _histories(model, user, history, like, source, (sample, decoding.seed))
         if kind == "table":
             _show(model, query, histories, explain)
+            if sample:
+                _show_next(model)
         else:
             recommendations.write(model.answer(query, histories, explain=explain), kind, output)
 
@@ -122,7 +128,8 @@ def _check_choice(flags: list[str], all_users: bool) -> None:
     flags = [*flags, *["--all-users"] * all_users]
     if not flags:
         raise UserError(
-            "Recommendations for whom? Give one of --user, --history, --like, --from and --all-users."
+            "Recommendations for whom? Give one of --user, --history, --like, --from, --sample and "
+            "--all-users."
         )
     if len(flags) > 1:
         raise UserError(f"{' and '.join(flags)} exclude each other. Give one of them.")
@@ -137,11 +144,18 @@ def _recommend_to_everyone(model: Model, query: Query, output: Path) -> None:
 
 
 def _histories(
-    model: Model, user: str | None, history: str | None, like: str | None, source: Path | None
+    model: Model,
+    user: str | None,
+    history: str | None,
+    like: str | None,
+    source: Path | None,
+    sample: tuple[int | None, int],
 ) -> Histories:
-    """Return the histories that the options name."""
-    from pipelines.recommend.histories import history_of, history_of_user, read_histories
+    """Return the histories that the options name; a sample is a number of users and a seed."""
+    from pipelines.recommend.histories import history_of, history_of_user, read_histories, sample_histories
 
+    if sample[0]:
+        return sample_histories(model, sample[0], sample[1])
     if user is not None:
         return history_of_user(model, user)
     if source is not None:
@@ -192,6 +206,15 @@ def _show(model: Model, query: Query, histories: Histories, explain: bool) -> No
             if row["explanation"]:
                 explained = part.filter(rank=row["rank"]).explode("explanation").unnest("explanation")
                 recommendations.show_explanation(f"{row['rank']}. {row['title']}", explained)
+
+
+def _show_next(model: Model) -> None:
+    """Print commands to go on with."""
+    name = model.run.name
+    console.note(
+        "Next: maskgr recommend --user ID, maskgr recommend --like TEXT, maskgr items list; "
+        + (f"maskgr train --final {name}, a run on all items." if not model.run.is_final else "maskgr show.")
+    )
 
 
 def _title(model: Model, histories: Histories, place: int) -> str:

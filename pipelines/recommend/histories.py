@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipelines.data.sequences import Sequences
+from pipelines.data.sequences import Sequences, gather
 from pipelines.errors import UserError
 from pipelines.import_.combined import Combined, read_all
 from pipelines.import_.identifiers import identifiers
@@ -61,6 +61,15 @@ def history_of_user(model: Model, user: str) -> Histories:
     row, items = model.row_of(user)
     offsets = np.array([0, len(items)])
     return Histories(pl.Series("user_id", [user]), Sequences(items, offsets), np.array([row], np.int32))
+
+
+def sample_histories(model: Model, count: int, seed: int) -> Histories:
+    """Return the whole histories of so many users of the data set, drawn without replacement."""
+    sequences = model.sequences
+    count = min(count, len(sequences))
+    rows = np.sort(np.random.default_rng(seed).choice(len(sequences), count, replace=False))
+    kept = gather(sequences.items, sequences.offsets[rows], sequences.lengths[rows])
+    return Histories(model.users.gather(rows), kept, rows.astype(np.int32))
 
 
 def read_histories(path: Path, table: ItemTable) -> Histories:

@@ -108,6 +108,11 @@ class Model:
         """Numbers of interactions of the items."""
         return Popularity.of(self.sequences, len(self.table))
 
+    @cached_property
+    def users(self) -> pl.Series:
+        """Users of the data set as text, in the order of their numbers; the series is called "user_id"."""
+        return read_column(self.trained.dataset.sequences, "user_id").cast(pl.String)
+
     def history(self, user: str) -> list[str]:
         """Return the items of a user of the data set, oldest first.
 
@@ -118,12 +123,11 @@ class Model:
 
     def row_of(self, user: str) -> tuple[int, np.ndarray]:
         """Return number and items of a user of the data set, int32 [n]."""
-        path = self.trained.dataset.sequences
-        found = (read_column(path, "user_id").cast(pl.String) == user).arg_true()
+        found = (self.users == user).arg_true()
         if not len(found):
             raise UserError(
-                f"No user {user!r} in {path}. Users are named as they were imported; for another history use "
-                "--history."
+                f"No user {user!r} in {self.trained.dataset.sequences}. Users are named as they were imported; "
+                "for another history use --history."
             )
         row = int(found[0])
         return row, self.sequences.items[self.sequences.offsets[row] : self.sequences.offsets[row + 1]]
