@@ -34,7 +34,7 @@ def readable(column: pl.Series) -> pl.Series:
 def values(column: pl.Series) -> list[str]:
     """Return the first distinct values of a column, for the account."""
     distinct = readable(column).drop_nulls().head(SAMPLE).unique(maintain_order=True)
-    texts = [str(value) for value in distinct.head(SHOWN).to_list()]
+    texts = [text for text in map(str, distinct.to_list()) if text.strip()][:SHOWN]
     return [text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for text in texts]
 
 

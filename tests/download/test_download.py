@@ -4,7 +4,9 @@ intact.
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -363,3 +365,29 @@ def test_a_spoilt_note_of_what_came_so_far_begins_anew(
         assert path.read_bytes() == BYTES
         path.unlink()
     assert {asked for _, asked in site.asked} == {None}
+
+
+def test_ties_are_counted_and_drawn_on_request(
+    workspace: Workspace, progress: ListProgress, tmp_path: Path
+) -> None:
+    """Amazon's times are whole days, and its files are in the order of the products."""
+    for name, data in amazon_files().items():
+        text = gzip.decompress(data).decode()
+        days = re.sub(r'"unixReviewTime": 1\d+', '"unixReviewTime": 86400', text)
+        (tmp_path / name).write_bytes(gzip.compress(days.encode()))
+
+    def sequences(**options: object) -> list[list[int]]:
+        config = DownloadConfig(local=str(tmp_path), **options)
+        dataset = download_dataset(workspace, "beauty", config, progress)
+        return artifacts.read(dataset.sequences, "sequences")["items"].to_pylist()
+
+    of_file, drawn = sequences(), sequences(ties="shuffle", seed=1)
+    assert [{*row} for row in of_file] == [{*row} for row in drawn]
+    assert of_file != drawn
+    assert "Making beauty again: its configuration changed (seed, ties)." in progress.messages
+    count = USERS * (ITEMS - 1)
+    said = f"Equal times: {count} pairs of neighbors, and the last two items of 100.0% of the users"
+    assert f"{said}; they keep the order of the file." in progress.messages
+    assert f"{said}; their order is drawn with seed 1." in progress.messages
+    assert any("--ties shuffle draws an order" in m and "--time-column" not in m for m in progress.messages)
+    assert sequences() == of_file
