@@ -25,7 +25,7 @@ LAYOUT = {
     "workspace.json": "format of the workspace, and the data set last downloaded or imported",
     "downloads/NAME/": "files as fetched, and their checksums",
     "datasets/NAME/interactions.parquet": "user, item, timestamp or position, as in the source",
-    "datasets/NAME/items.parquet": "items 0 … N−1 with their texts",
+    "datasets/NAME/items.parquet": "items 0 … N−1 with their texts and columns",
     "datasets/NAME/sequences.parquet": "items of each user in order of time",
     "datasets/NAME/embeddings/E.parquet": "one vector per item; E.encoder.parquet is the encoder as fitted",
     "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.codebooks.parquet; report S.quality.parquet",
