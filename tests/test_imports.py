@@ -30,7 +30,10 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "export": {"data", "readers"},
     "train": {"data", "models", "decode", "evaluate"},
     "recommend": {"data", "models", "decode", "evaluate", "readers", "prepare", "import_"},
-    "doctor": {*("inventory", "housekeeping", "embed", "tokenize", "models", "decode", "evaluate", "train")},
+    "doctor": {
+        *("inventory", "housekeeping", "download", "import_", "embed", "tokenize"),
+        *("models", "decode", "evaluate", "train"),
+    },
     "ablate": {
         *("download", "embed", "tokenize", "defaults", "data", "models", "train", "decode", "evaluate")
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,9 +12,11 @@ from typing import Any
 
 from pipelines import artifacts
 from pipelines.decode.config import Decoding
+from pipelines.download.config import DownloadConfig
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
+from pipelines.import_.config import ImportConfig
 from pipelines.options import flag_of, typed
 from pipelines.tokenize.config import TokenizeConfig, default_name
 from pipelines.train.configure import configure
@@ -22,10 +25,17 @@ from pipelines.workspace import Dataset, Run
 
 def dataset_command(dataset: Dataset) -> str:
     """Return the command that makes a data set again."""
-    recorded = _recorded(dataset.interactions) or _recorded(dataset.sequences)
-    if "reader" in recorded:
-        return f"maskgr download {dataset.name}"
-    return f"maskgr import {dataset.name} --interactions …"
+    path = dataset.interactions
+    recorded, provenance = _recorded(path) or _recorded(dataset.sequences), artifacts.provenance(path)
+    if "reader" in recorded:  # of a public data set
+        return shlex.join(["maskgr", "download", dataset.name, *_changed(DownloadConfig(), recorded)])
+    words = ["maskgr", "import", dataset.name]
+    for name, source in (provenance["inputs"] if provenance else {}).items():
+        flag = "--items" if name.startswith("items") else "--interactions"
+        words += [flag, os.path.normpath(path.parent / source["path"])]
+    if "--interactions" not in words:
+        return f"{shlex.join(words)} --interactions …"
+    return shlex.join([*words, *_changed(ImportConfig(), recorded)])
 
 
 def embeddings_command(dataset: Dataset, name: str) -> str:

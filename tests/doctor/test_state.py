@@ -190,6 +190,38 @@ def test_the_commands_mend_everything_in_their_order(toy: Workspace, monkeypatch
     assert len(run.evaluations) == 1
 
 
+def test_a_data_set_of_ones_own_files_is_imported_again(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clicks, goods = tmp_path / "my clicks.csv", tmp_path / "goods.csv"
+    rows = [f"{user},{item},{item},x" for user in range(4) for item in range(5)]
+    clicks.write_text("\n".join(["who,item_id,timestamp,label", *rows]))
+    goods.write_text("\n".join(["item_id,title,brand", *(f"{item},title {item},b" for item in range(5))]))
+    options = ["--user-column who", "--text-columns title", "--min-count 2"]
+    command = f"maskgr import shop --interactions 'my clicks.csv' --items goods.csv {' '.join(options)}"
+    run_commands([state.Problem(STALE, "", "", command)], workspace, monkeypatch)
+    assert state.problems(workspace) == []
+    recorded = artifacts.provenance(workspace.dataset("shop").interactions)["config"]
+    clicks.write_text(clicks.read_text() + "\n9,0,0,x\n9,1,1,x\n9,2,2,x")
+    (problem,) = state.problems(workspace)
+    assert (problem.kind, problem.subject) == (STALE, "datasets/shop")
+    run_commands([problem], workspace, monkeypatch)
+    assert state.problems(workspace) == []
+    assert artifacts.provenance(workspace.dataset("shop").interactions)["config"] == recorded
+    assert artifacts.read(workspace.dataset("shop").sequences, "sequences").num_rows == 5
+
+
+def test_a_public_data_set_is_downloaded_again(toy: Workspace) -> None:
+    dataset = toy.dataset("toy")
+    table = artifacts.read(dataset.interactions, "interactions")
+    for count, options in ((5, ""), (3, " --min-count 3")):
+        artifacts.write(
+            dataset.interactions, "interactions", table, config={"reader": "amazon", "min_count": count}
+        )
+        assert mend.dataset_command(dataset) == f"maskgr download toy{options}"
+
+
 @pytest.mark.parametrize("preset", ["paper", "small"])
 def test_the_command_of_a_run_repeats_its_plan(toy: Workspace, preset: str) -> None:
     settings = {"layers": 3, "tokens": "item", "likelihood": "item", "attention": "prefix", "seed": 7}
