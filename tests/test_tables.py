@@ -18,6 +18,7 @@ from maskgr_cli.tables import FORMATS, Column, Table
 from pipelines.errors import UserError
 from pipelines.schemas import SCHEMAS
 from pipelines.workspace import Workspace
+from tests.conftest import ROOT
 from tests.test_inventory import full as full  # a fixture
 from tests.test_inventory import write_embeddings
 
@@ -119,6 +120,25 @@ def test_what_a_terminal_would_obey_is_escaped_in_every_format(capsys: pytest.Ca
     assert json.loads(shown("json", capsys, table)) == {"t": [{"a": "x\x1b[2J\x9b\u202e"}]}
 
 
+def documented_keys(command: str) -> dict[str, set[str]]:
+    """Return the keys of a command's results as docs/workspace.md lists them, without those of metrics."""
+    text = (ROOT / "docs" / "workspace.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
+    found, current = {}, ""
+    for first, *cells in (row for row in rows if len(row) == 3):
+        current = first.strip("`") or current
+        if current == command:
+            keys = {key.strip() for key in cells[1].split(". ")[0].split(",")} - {"metrics"}
+            found |= {name.strip("` "): keys for name in cells[0].split(",")}
+    return found
+
+
+def keys_of(content: dict[str, list[dict[str, object]]]) -> dict[str, set[str]]:
+    """Return the keys of results that have rows, without those of metrics."""
+    metric = re.compile(r"(recall|ndcg)@|(invalid|duplicate)_rate")
+    return {name: {k for k in rows[0] if not metric.match(k)} for name, rows in content.items() if rows}
+
+
 def command(*arguments: str) -> str:
     result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -133,6 +153,9 @@ def test_show_prints_fractions_for_programs_and_percent_for_readers(
     write_embeddings(full.dataset("toy"), seed=1)
     content = json.loads(command("show", "--format", "json"))
     assert [*content] == ["datasets", "embeddings", "sids", "runs", "evaluations"]
+    documented = documented_keys("show")
+    documented["evaluations"] -= {"recall@10", "ndcg@10"}  # metrics too
+    assert keys_of(content) == documented
     assert content["datasets"] == [
         {"name": "toy", "current": True, "users": 200, "items": 60, "interactions": 1600, "stale": None}
     ]
@@ -149,6 +172,7 @@ def test_show_prints_fractions_for_programs_and_percent_for_readers(
     assert rows[-1]["recall@10"] == "0.0512"
     assert "first & greedy-t3 & 200 & 5.12 & 3.01 & its sids changed" in command("show", "--format", "latex")
     one = json.loads(command("show", "first", "--format", "json"))
+    assert keys_of(one) == documented_keys("show RUN")
     assert {"setting": "train.steps", "value": 7} in one["settings"]
     assert one["evaluations"][0]["recall@10_high"] == 0.06
     assert one["evaluations"][0]["invalid_rate_low"] == 0.2

@@ -14,6 +14,7 @@ from pipelines.doctor import machine
 from pipelines.workspace import Workspace
 from tests.conftest import write_toy
 from tests.doctor.test_state import write_config
+from tests.test_tables import documented_keys, keys_of
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,9 @@ def test_json_is_one_object(workspace: Workspace) -> None:
     assert [*content] == [
         *("packages", "machine", "workspace", "sizes", "in_use", "devices", "problems"),
     ]
+    documented = documented_keys("doctor")
+    assert documented.pop("in_use") == {"folder", "work"}  # nothing is in use here
+    assert keys_of(content) == documented
     facts = {fact["name"]: fact for fact in content["machine"]}
     assert facts["memory"]["unit"] == "bytes" and facts["memory"]["value"] > 2**20
     assert content["problems"][0]["kind"] == "broken"

@@ -13,6 +13,7 @@ from pipelines import artifacts
 from pipelines.train.run import train_run
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
+from tests.test_tables import documented_keys, keys_of
 from tests.train.conftest import plan, write_sids
 
 
@@ -62,6 +63,7 @@ def test_runs_are_compared_with_the_first(
     assert shown == expected
     again = maskgr("eval", "long", "short", "--nfe", 1, "--beams", 10, "--format", "json")
     content = json.loads(again.stdout)
+    assert keys_of(content) == documented_keys("eval")
     assert [row["run"] for row in content["metrics"]] == ["long", "short", "popularity"]
     assert f"{100 * content['metrics'][0]['recall@5']:.2f}" == rows["long"][0].split()[0]
     assert content["metrics"][0]["folder"] == str(toy.run("long").evaluation(folder.parent.name))

@@ -14,6 +14,7 @@ from pipelines.tokenize.build import build_sids
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
+from tests.test_tables import documented_keys, keys_of
 from tests.tokenize.test_build import embed, grouped
 
 
@@ -66,6 +67,7 @@ def test_random_sids_have_no_relative_quantization_error(
     assert [row.split("│")[-2].strip() for row in rows] == ["—", "—"]
     tables.show(quality_tables(sids, dataset), "json")
     content = json.loads(capsys.readouterr().out)
+    assert keys_of(content) == documented_keys("tokenize")
     assert [row["digit"] for row in content["digits"]] == [0, 1]
     assert [row["relative_error"] for row in content["digits"]] == [None, None]
     assert all(type(row["codes_used"]) is int and 0 < row["entropy_share"] <= 1 for row in content["digits"])
