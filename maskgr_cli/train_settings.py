@@ -7,7 +7,7 @@ import inspect
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,13 +15,18 @@ from maskgr_cli import console
 from maskgr_cli.arguments import MAX_LENGTH
 from maskgr_cli.options import checked, worded
 from pipelines.errors import UserError
+from pipelines.models.registry import model_class
 from pipelines.options import check_choice, check_kind, flag_named, quoted
-from pipelines.train.explain import Setting
-from pipelines.train.settings_file import FileValues as FileValues
-from pipelines.train.settings_file import read_settings, settings_text
+from pipelines.train.explain import Setting, explain, explain_plan
+from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
+from pipelines.workspace import Dataset, Workspace
+
+if TYPE_CHECKING:
+    from pipelines.train.plan import Plan
 
 FORMATS = ("table", "toml")
 NOT_IN_FILES = {"config", "print_config", "format_", "resume", "force", "workspace"}
+SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 RANKS = {"COMMANDLINE": 2, "DEFAULT_MAP": 1}  # source of a parameter → what wins over what
 
 
@@ -77,6 +82,93 @@ def by_source(context: typer.Context, settings: dict[str, Any]) -> tuple[dict[st
 def source_of(context: typer.Context, name: str, otherwise: str = "default") -> str:
     """Return the source of a parameter's value: "command line", "file", or `otherwise`."""
     return {2: "command line", 1: "file"}.get(rank(context, [name]), otherwise)
+
+
+def refuse(context: typer.Context, refused: set[str], reason: str) -> None:
+    """Raise if the user gave one of the `refused` parameters.
+
+    Raises:
+        UserError: The user gave one. The message begins with the reason.
+    """
+    given = [name for name in context.params if name in refused and rank(context, [name])]
+    if given:
+        options = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
+        raise UserError(f"{reason}; leave out {options}.")
+
+
+def refuse_sids(context: typer.Context, model: str) -> None:
+    """Refuse options of semantic IDs for a model that identifies items by number.
+
+    A file's options of semantic IDs do not count if the command line names the model.
+
+    Raises:
+        UserError: such an option was given.
+    """
+    least = max(1, rank(context, ["model"]))
+    refused = {name for name in SID_OPTIONS | {"semantic_ids"} if rank(context, [name]) >= least}
+    refuse(context, refused, f"--model {model} identifies items by number, not by semantic IDs")
+
+
+def names_sids(context: typer.Context) -> bool:
+    """Return True if semantic IDs are selected by name, False if by the options that they are made with.
+
+    Raises:
+        UserError: the command line or the file gives both.
+    """
+    by_name, by_options = rank(context, ["semantic_ids"]), rank(context, SID_OPTIONS)
+    if by_name and by_name == by_options:
+        refuse(context, SID_OPTIONS, "--semantic-ids names semantic IDs that exist already")
+    return by_name > by_options
+
+
+def explain_new(
+    context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
+) -> tuple[list[Setting], FileValues]:
+    """Return the settings of a new run, and the values of its file."""
+    given = context.params
+    dataset = given["dataset"] or root.current
+    settings = [
+        Setting("name", given["name"], source_of(context, "name", "rule: DATASET-MODEL-PRESET-DIGEST")),
+        Setting("dataset", dataset, source_of(context, "dataset", "rule: the last downloaded or imported")),
+        *(Setting(key, given[key], source_of(context, key)) for key in ("model", "preset")),
+        *_explain_sids(context, root.dataset(dataset) if dataset else None),
+        *explain(given["model"], given["preset"], typed, file),
+    ]
+    return settings, {setting.key: setting.value for setting in settings}
+
+
+def _explain_sids(context: typer.Context, data: Dataset | None) -> list[Setting]:
+    """Return the options that select semantic IDs; none for a model that identifies items by number."""
+    given = context.params
+    if not model_class(given["model"])().needs:
+        refuse_sids(context, given["model"])
+        return []
+    if names_sids(context):
+        return [Setting("semantic-ids", given["semantic_ids"], source_of(context, "semantic_ids"))]
+    embedding = given["embedding"]
+    if embedding is None and data and data.all_embeddings:
+        embedding = data.require_embeddings().stem
+    return [
+        *(Setting(key, given[key], source_of(context, key)) for key in ("sids", "codebook", "method")),
+        Setting("embedding", embedding, source_of(context, "embedding", "rule: the newest")),
+    ]
+
+
+def explain_derived(
+    context: typer.Context, plan: Plan, name: str, typed: dict[str, Any], file: dict[str, Any]
+) -> tuple[list[Setting], FileValues]:
+    """Return the settings of a run that is made from another one, and the values of its file."""
+    rule = "rule: the run's name and its kind"
+    settings = [
+        Setting("name", name, source_of(context, "name", rule)),
+        *(
+            Setting(option, context.params[key], source_of(context, key))
+            for option, key in (("final", "final"), ("continue", "continue_"))
+            if context.params[key]
+        ),
+        *explain_plan(plan, typed, file),
+    ]
+    return settings, settings_of_plan(plan, name, of_final=bool(context.params["continue_"]))
 
 
 def show_settings(settings: list[Setting], values: FileValues, format: str) -> None:

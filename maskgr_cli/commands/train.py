@@ -20,24 +20,23 @@ from maskgr_cli.options import (
 )
 from maskgr_cli.train_settings import (
     ConfigOption,
-    FileValues,
     FormatOption,
     PrintConfigOption,
     by_source,
-    rank,
+    explain_derived,
+    explain_new,
+    names_sids,
+    refuse,
+    refuse_sids,
     show_settings,
-    source_of,
 )
-from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
-from pipelines.models.registry import MODELS, model_class
+from pipelines.models.registry import MODELS
 from pipelines.options import check_choice, check_number, flag_named
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
 from pipelines.train.configure import configure, left_out, preset_values
-from pipelines.train.explain import Setting, explain, explain_plan
 from pipelines.train.presets import PRESET_NAMES
-from pipelines.train.settings_file import settings_of_plan
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
@@ -76,8 +75,6 @@ SemanticIdsOption = Annotated[
         "--semantic-ids", "Name of existing semantic IDs, instead of the four options above.", check_name
     ),
 ]
-
-SID_OPTIONS = {"sids", "codebook", "method", "embedding"}  # parameters that semantic IDs are made with
 
 OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
 OF_A_NEW_ONE = {"force", "config", "print_config", "format_", *OF_ANY_TRAINING}
@@ -147,8 +144,11 @@ def train(
     typed, file = by_source(context, settings)
     is_new = not (resume or final or continue_)
     if print_config:
-        explained = _explain_new(context, root, typed, file) if is_new else None
-        show_settings(*(explained or _explain_derived(context, root, typed, file)), format_)
+        if is_new:
+            explained = explain_new(context, root, typed, file)
+        else:
+            explained = explain_derived(context, *_derived(context, root, settings), typed, file)
+        show_settings(*explained, format_)
         return
     if is_new:
         model_settings, schedule = configure(model, preset, typed, file)
@@ -196,9 +196,9 @@ def _check_options(context: typer.Context) -> None:
         reason = f"--continue takes its settings from {given['continue_']}"
     else:
         allowed, reason = set(given), ""
-    _refuse(context, set(given) - allowed, reason)
+    refuse(context, set(given) - allowed, reason)
     if not given["print_config"]:
-        _refuse(context, {"format_"}, "--format is the format of --print-config")
+        refuse(context, {"format_"}, "--format is the format of --print-config")
 
 
 def _derived(context: typer.Context, root: Workspace, settings: dict[str, Any]) -> tuple[Plan, str]:
@@ -214,57 +214,6 @@ def _derived(context: typer.Context, root: Workspace, settings: dict[str, Any]) 
     return plan, given["name"] or name
 
 
-def _explain_derived(
-    context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
-) -> tuple[list[Setting], FileValues]:
-    """Return the settings of a run that is made from another one, and the values of its file."""
-    plan, name = _derived(context, root, typed | file)
-    rule = "rule: the run's name and its kind"
-    settings = [
-        Setting("name", name, source_of(context, "name", rule)),
-        *(
-            Setting(option, context.params[key], source_of(context, key))
-            for option, key in (("final", "final"), ("continue", "continue_"))
-            if context.params[key]
-        ),
-        *explain_plan(plan, typed, file),
-    ]
-    return settings, settings_of_plan(plan, name, of_final=bool(context.params["continue_"]))
-
-
-def _explain_new(
-    context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
-) -> tuple[list[Setting], FileValues]:
-    """Return the settings of a new run, and the values of its file."""
-    given = context.params
-    dataset = given["dataset"] or root.current
-    settings = [
-        Setting("name", given["name"], source_of(context, "name", "rule: DATASET-MODEL-PRESET-DIGEST")),
-        Setting("dataset", dataset, source_of(context, "dataset", "rule: the last downloaded or imported")),
-        *(Setting(key, given[key], source_of(context, key)) for key in ("model", "preset")),
-        *_explain_sids(context, root.dataset(dataset) if dataset else None),
-        *explain(given["model"], given["preset"], typed, file),
-    ]
-    return settings, {setting.key: setting.value for setting in settings}
-
-
-def _explain_sids(context: typer.Context, data: Dataset | None) -> list[Setting]:
-    """Return the options that select semantic IDs; none for a model that identifies items by number."""
-    given = context.params
-    if not model_class(given["model"])().needs:
-        _refuse_sids(context, given["model"])
-        return []
-    if _names_sids(context):
-        return [Setting("semantic-ids", given["semantic_ids"], source_of(context, "semantic_ids"))]
-    embedding = given["embedding"]
-    if embedding is None and data and data.all_embeddings:
-        embedding = data.require_embeddings().stem
-    return [
-        *(Setting(key, given[key], source_of(context, key)) for key in ("sids", "codebook", "method")),
-        Setting("embedding", embedding, source_of(context, "embedding", "rule: the newest")),
-    ]
-
-
 def note_left_out(
     model: str, preset: str, settings: dict[str, Any], file: dict[str, Any] | None = None
 ) -> None:
@@ -273,43 +222,6 @@ def note_left_out(
         flags = ", ".join(map(flag_named, names))
         source = "the configuration file" if file else f"the preset {preset}"
         console.note(f"Left out of {source}, without effect beside the other options: {flags}.")
-
-
-def _refuse(context: typer.Context, refused: set[str], reason: str) -> None:
-    """Raise if the user gave one of the `refused` parameters.
-
-    Raises:
-        UserError: The user gave one. The message begins with the reason.
-    """
-    given = [name for name in context.params if name in refused and rank(context, [name])]
-    if given:
-        options = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
-        raise UserError(f"{reason}; leave out {options}.")
-
-
-def _refuse_sids(context: typer.Context, model: str) -> None:
-    """Refuse options of semantic IDs for a model that identifies items by number.
-
-    A file's options of semantic IDs do not count if the command line names the model.
-
-    Raises:
-        UserError: such an option was given.
-    """
-    least = max(1, rank(context, ["model"]))
-    refused = {name for name in SID_OPTIONS | {"semantic_ids"} if rank(context, [name]) >= least}
-    _refuse(context, refused, f"--model {model} identifies items by number, not by semantic IDs")
-
-
-def _names_sids(context: typer.Context) -> bool:
-    """Return True if semantic IDs are selected by name, False if by the options that they are made with.
-
-    Raises:
-        UserError: the command line or the file gives both.
-    """
-    by_name, by_options = rank(context, ["semantic_ids"]), rank(context, SID_OPTIONS)
-    if by_name and by_name == by_options:
-        _refuse(context, SID_OPTIONS, "--semantic-ids names semantic IDs that exist already")
-    return by_name > by_options
 
 
 def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:
@@ -323,12 +235,12 @@ def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelCo
             together with --semantic-ids.
     """
     if not model_settings.needs:
-        _refuse_sids(context, model_settings.name)
+        refuse_sids(context, model_settings.name)
         return None
     from pipelines.defaults import ensure_sids, named_sids
 
     options = context.params
-    if _names_sids(context):
+    if names_sids(context):
         return named_sids(data, options["semantic_ids"], launch.progress())
     tokenizer = TokenizeConfig(
         num_levels=options["sids"], codebook=options["codebook"], method=options["method"]

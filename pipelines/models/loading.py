@@ -276,7 +276,8 @@ def check_inputs(
         part = ITEM_PARTS.get(kind, "")
         if part not in now or digests.get(part) != now[part]:
             raise UserError(f"{run.path} was trained on other {kind} than {path} now holds. {AGAIN}")
-    if items > catalogue.items or any(digests.get(part, sha256) != sha256 for part, sha256 in now.items()):
+    moved = any(digests.get(part, sha256) != sha256 for part, sha256 in now.items())
+    if moved or not digests or not 0 < items <= catalogue.items:
         raise UserError(
             f"{run.path} was trained on other items than {dataset.items} now begins with: new items must "
             f"follow the {items:,} old ones, which keep their numbers and codes, as with "

@@ -118,17 +118,10 @@ def _train(
     else:
         writer.delete_earlier()
         writer.write_settings(bool(plan.continued and workspace.run(plan.continued.of).is_final))
-    announce(run, trainer, validator, progress)
-    if plan.final:
-        best = "" if plan.continued else f", the best of {plan.final.of}"
-        progress.say(
-            f"Whole sequences, no validation: the training ends after step {plan.final.steps:,}{best}."
-        )
+    announce(run, plan, trainer, validator, progress)
     if known is not None:
-        progress.say(
-            f"{catalogue.items - len(known):,} of {catalogue.items:,} items are cold: no interaction of "
-            "theirs is trained on."
-        )
+        cold = f"{catalogue.items - len(known):,} of {catalogue.items:,} items"
+        progress.say(f"{cold} are cold: no interaction of theirs is trained on.")
     if track:
         start_tracker(accelerator, plan)
     writer.write_config("running")
@@ -197,7 +190,7 @@ def _build_trainer(
     return Trainer(model, batches, config, accelerator, plan.final.steps if plan.final else None)
 
 
-def announce(run: Run, trainer: Trainer, validator: Validator | None, progress: Progress) -> None:
+def announce(run: Run, plan: Plan, trainer: Trainer, validator: Validator | None, progress: Progress) -> None:
     """Report the model's size, the device, the training data and the validation."""
     accelerator, batches = trainer.accelerator, trainer.batches
     parameters = sum(parameter.numel() for parameter in trainer.unwrapped_model.parameters())
@@ -217,6 +210,10 @@ def announce(run: Run, trainer: Trainer, validator: Validator | None, progress: 
             f"{truncated:,} users have more than {batches.max_items} items: trained on {windows}, "
             "validated on the last items."
         )
+    if plan.final:
+        best = "" if plan.continued else f", the best of {plan.final.of}"
+        end = f"the training ends after step {plan.final.steps:,}{best}"
+        progress.say(f"Whole sequences, no validation: {end}.")
     if validator:
         progress.say(
             f"Validation Recall@10 on {len(validator.split):,} of {validator.all_users:,} users, "

@@ -50,7 +50,13 @@ def test_a_run_takes_new_items_after_the_old_ones(
 def test_a_model_over_item_numbers_ranks_new_items_last(toy: Workspace, progress: ListProgress) -> None:
     settings = SASRecConfig(layers=1, width=32, heads=2, mlp=64, max_items=8)
     run = train_run(toy, Plan("toy", None, "sasrec", "test", settings, SCHEDULE), progress, name="run")
+    config = json.loads(run.config.read_text())
     grow_items(toy, None)
+    for spoilt in ({"items": -5}, {"items": 66}, {"catalogue": {}}):
+        artifacts.write_json(run.config, {**config, **spoilt})
+        with pytest.raises(UserError, match="other items than"):
+            load_run(toy, run, CPU)
+    artifacts.write_json(run.config, config)
     found = evaluate_run(toy, run, EvalConfig(Decoding(beams=65)), progress)
     listed = artifacts.read(found.folder / "recommendations.parquet", "recommendations")["items"].to_pylist()
     assert all(items[60:] == list(range(60, 65)) for items in listed)
