@@ -26,7 +26,8 @@ class Content:
         name: name of the data set.
         interactions: user_id and item_id (text), rating and timestamp where the data set has them, and
             position, the place in the user's sequence from 0; user by user, in order of position.
-        items: item_id (text), and the columns of the items file; in order of item numbers.
+        items: item_id (text), and the columns of the items file by name; in order of item numbers. Their
+            order in items.parquet depends on their types, which some formats do not keep.
         sids: semantic IDs, a column of codes for each digit, in the order of `items`; None if not requested.
         split: true if the interactions of each split are written to a file of their own.
     """
@@ -53,6 +54,7 @@ def read_content(dataset: Dataset, semantic_ids: str | None = None, split: bool 
     if fields.width == 1 and (items["text"] != "").any():  # no columns that the text was made from
         fields = items.select("item_id", "text")
     fields = fields.rename({name: given for name, given in RENAMED.items() if name in fields.columns})
+    fields = fields.select("item_id", *sorted(name for name in fields.columns if name != "item_id"))
     sids = None
     if semantic_ids is not None:
         codes = load_sids(dataset, semantic_ids).require_sids()  # [N, H]

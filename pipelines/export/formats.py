@@ -108,7 +108,9 @@ def _lists(content: Content) -> pl.DataFrame:
 
 def _write_items(content: Content, folder: Path) -> None:
     nested = [name for name, kind in content.items.schema.items() if kind.is_nested()]
-    content.items.with_columns(map(_json, nested)).write_csv(folder / "items.csv")
+    encoded = (pl.when(pl.col(name).is_not_null()).then(_json(name)).alias(name) for name in nested)
+    items = content.items.with_columns(pl.col(pl.String).replace("", None), *encoded)
+    items.write_csv(folder / "items.csv")
 
 
 def _write_atomic(table: pl.DataFrame, path: Path) -> None:

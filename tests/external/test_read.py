@@ -165,7 +165,7 @@ def test_numbers_are_identifiers(workspace: Workspace, tmp_path: Path, progress:
     """Whole numbers as floats, and texts with leading zeros, are those of the import."""
     log = "user,item,time\n" + "".join(f"{u},{i},{i}\n" for u in (7, 8) for i in (1, 2, 3))
     (tmp_path / "log.csv").write_text(log)
-    dataset = import_dataset(workspace, "n", ImportConfig(), progress, interactions=tmp_path / "log.csv")
+    dataset = import_dataset(workspace, "n", ImportConfig(), progress, interactions=[tmp_path / "log.csv"])
     for table in (
         pl.DataFrame({"user": [7.0, 8.0], "item": [2.0, 3.0]}),
         pl.DataFrame({"user": [7, 8], "items": [[2], [3]]}),
