@@ -126,7 +126,7 @@ class Model:
         found = (self.users == user).arg_true()
         if not len(found):
             raise UserError(
-                f"No user {user!r} in {self.trained.dataset.sequences}. Users are named as they were imported; "
+                f"No user {user!r} in {self.trained.dataset.sequences}. Ids are those of the import; "
                 "for another history use --history."
             )
         row = int(found[0])
