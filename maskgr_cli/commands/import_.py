@@ -67,7 +67,12 @@ def import_(
         console.result("\n".join(account.full()))
         console.note("Nothing is written (--dry-run).")
         return
-    show_statistics(import_dataset(target, name, config, progress, **paths, force=force))
+    dataset = import_dataset(target, name, config, progress, **paths, force=force)
+    if config.update:
+        from pipelines.grow.grow import grow
+
+        grow(dataset, progress)
+    show_statistics(dataset)
 
 
 def show_statistics(dataset: Dataset) -> None:
