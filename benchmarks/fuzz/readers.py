@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from accelerate import Accelerator
 
-from benchmarks.fuzz import mutate, world
+from benchmarks.fuzz import formats, mutate, world
 from pipelines import artifacts
 from pipelines.ablate import recipe_file
 from pipelines.ablate.grid import GridSettings, cells
@@ -37,6 +37,7 @@ from pipelines.inventory import overview
 from pipelines.models import loading
 from pipelines.models.loading import load_run
 from pipelines.progress import Silent
+from pipelines.readers.read import read_table
 from pipelines.train import checkpoint
 from pipelines.train.batches import Batches
 from pipelines.train.existing import find_unfinished
@@ -324,5 +325,8 @@ OTHERS = [
     _alone(
         "own items.parquet", "own.parquet", lambda: _frame(world.items()), mutate.of_parquet, _import_items
     ),
+    *(_alone(name, *form[:2], form.mutation, _import) for name, form in formats.INTERACTIONS.items()),
+    *(_alone(name, *form[:2], form.mutation, _import_items) for name, form in formats.ITEMS.items()),
+    _alone("tokens of items", *formats.TOKENS, read_table),
 ]
 READERS = {reader.name: reader for reader in (*OTHERS, *OWN)}
