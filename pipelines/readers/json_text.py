@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,7 @@ from pipelines.readers.rows import Reading, Rows, Unread
 from pipelines.readers.typed import flat
 
 TOKEN = re.compile(r"<[^<>\s]*\d+>")  # a token of a semantic ID: <a_12>
+Values = list[dict[str, Any]]
 TRIED = 5  # first lines of which one must be an object
 
 
@@ -37,8 +39,8 @@ def is_literals(content: Content) -> bool:
 
 
 def is_list(content: Content) -> bool:
-    """Return True for one list of objects, alone or as the only list in an object."""
-    return _entries(content) is not None
+    """Return True for a list, and for an object whose only list has objects."""
+    return content.start == "[" or _entries(content) is not None
 
 
 def is_dictionary(content: Content) -> bool:
@@ -70,9 +72,14 @@ def read_literals(content: Content, how: Reading) -> Rows:
 
 
 def read_list(content: Content, how: Reading) -> Rows:
-    """Read one list of objects."""
+    """Read one list of objects.
+
+    Raises:
+        UserError: the text is not JSON, or the list has other entries than objects.
+    """
     entries = _entries(content)
-    assert entries is not None
+    if entries is None:
+        raise UserError(f"{content.path} is no list of objects [{{…}}, …]: {_fault(content)}.")
     table, kept = _frame(entries)
     return Rows(flat(table), place=lambda row: f"entry {kept[row] + 1}")
 
@@ -173,12 +180,54 @@ def _read_values(content: Content, parse: Callable[[str], Any]) -> Rows:
     return Rows(flat(table), unread=tuple(unread), place=lambda row: f"line {numbers[row]}")
 
 
-def _frame(values: Iterable[dict[str, Any]]) -> tuple[pl.DataFrame, list[int]]:
+def _frame(values: Values) -> tuple[pl.DataFrame, list[int]]:
     """Return objects as a table, and the numbers of the objects in it: those that JSON can express."""
     lines = [_line(value) for value in values]
     kept = [number for number, line in enumerate(lines) if line is not None]
-    data = b"\n".join(line for line in lines if line is not None)
-    return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None), kept
+    values = [value for value, line in zip(values, lines, strict=True) if line is not None]
+    for simplify in (_as_they_are, _mixed_as_text, _nested_as_text):
+        data = b"\n".join(line for value in simplify(values) if (line := _line(value)) is not None)
+        with contextlib.suppress(pl.exceptions.PolarsError):  # fields of several types
+            return pl.read_ndjson(io.BytesIO(data), infer_schema_length=None), kept
+    raise ValueError("fields have values of several types")
+
+
+def _as_they_are(values: Values) -> Values:
+    return values
+
+
+def _mixed_as_text(values: Values) -> Values:
+    """Return objects in which fields whose values have several types are JSON texts."""
+    kinds: dict[str, set[type]] = {}
+    for value in values:
+        for name, entry in value.items():
+            if entry is not None:
+                kinds.setdefault(name, set()).add(float if type(entry) is int else type(entry))
+    mixed = {name for name, found in kinds.items() if len(found) > 1}
+    return [{k: _as_text(v) if k in mixed else v for k, v in value.items()} for value in values]
+
+
+def _nested_as_text(values: Values) -> Values:
+    """Return objects in which lists and objects are JSON texts, and fields of several types, too."""
+    nested = (dict, list)
+    return _mixed_as_text(
+        [{k: _as_text(v) if isinstance(v, nested) else v for k, v in value.items()} for value in values]
+    )
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _fault(content: Content) -> str:
+    """Return the reason why a text is no list of objects, a clause."""
+    try:
+        json.loads(content.data)
+    except json.JSONDecodeError as error:
+        return f"{error.msg} in line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):
+        return "it is nested too deeply or has a number that is too long"
+    return "it has other entries, or none"
 
 
 def _line(value: dict[str, Any]) -> bytes | None:

@@ -205,6 +205,15 @@ def test_nan_in_json_is_missing(tmp_path: Path) -> None:
     assert read(tmp_path, '{"a": NaN}\n{"a": 2.5}\n').rows.table["a"].to_list() == [None, 2.5]
 
 
+def test_fields_of_several_types_in_json(tmp_path: Path) -> None:
+    rows = [{"a": {"b": 1}, "c": True, "d": 1}, {"a": 2, "c": 3, "d": 2.5}, {"a": None, "c": "x"}]
+    expected = [('{"b": 1}', "true", 1.0), ("2", "3", 2.5), (None, "x", None)]
+    for data in (json.dumps(rows), "\n".join(map(json.dumps, rows)), "\n".join(map(repr, rows))):
+        assert read(tmp_path, data).rows.table.rows() == expected
+    deep = [{"a": {"b": {"c": 1}}}, {"a": {"b": 2}}]
+    assert read(tmp_path, json.dumps(deep)).rows.table.rows() == [('{"b": {"c": 1}}',), ('{"b": 2}',)]
+
+
 def test_names_of_columns(tmp_path: Path) -> None:
     assert read(tmp_path, ",a,a,\n1,2,3,4\n").rows.table.columns == ["column_1", "a", "a_", "column_4"]
     headless = read(tmp_path, "u,1,2020-01-01\nv,2,2020-01-02\n").rows
@@ -234,8 +243,10 @@ def test_an_encoding_that_is_named(tmp_path: Path) -> None:
         ("", "holds no rows"),
         (" \n\n", "holds no rows"),
         ("a,b\n", "holds no rows"),
-        ("[]", "is of no known format: it begins with '\\[\\]'"),
-        ('["a"]\n["b"]\n', "is of no known format"),
+        ("[]", "is no list of objects .*: it has other entries, or none"),
+        ('["a"]\n["b"]\n', "is no list of objects .*: Extra data in line 2, column 1"),
+        ('[{"a": 1},\n {"b" 2}]', "is no list of objects .*: Expecting ':' delimiter in line 2, column 7"),
+        ('"a', "holds no rows"),
         ("a,b,c\n" + "1,2\n" * 20, "rows have 2 fields, and the header has another number of names: 'a,b,c'"),
         ('{"a\n', "no line is an object"),
         (b"PK\x03\x04", "is a zip archive or an Excel workbook. Export it"),
