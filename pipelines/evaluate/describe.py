@@ -25,6 +25,21 @@ def describe(trained: TrainedRun, decoding: Decoding) -> str:
     return f"{dataset}{items}{traits} · {digits} · {_beams(decoding, horizon * model.digits)}{excluded}"
 
 
+def describe_new_items(trained: TrainedRun, run: str) -> str:
+    """Describe how a run ranks the items that it was not trained on; empty if there are none.
+
+    Args:
+        trained: the loaded run.
+        run: its name.
+    """
+    new = len(trained.new_items)
+    if not new:
+        return ""
+    by_codes = "sids" in trained.model.config.needs
+    how = "scored by their semantic IDs" if by_codes else "ranked last, because it has no vectors for them"
+    return f"{new:,} of {trained.catalogue.items:,} items are new to {run}: {how}."
+
+
 def _beams(decoding: Decoding, digits: int) -> str:
     """Describe a beam search over so many digits."""
     schedule = decoding.unmask_schedule(digits)

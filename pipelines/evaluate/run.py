@@ -27,7 +27,7 @@ from pipelines.evaluate.capabilities import (
     without,
 )
 from pipelines.evaluate.config import EvalConfig
-from pipelines.evaluate.describe import describe
+from pipelines.evaluate.describe import describe, describe_new_items
 from pipelines.evaluate.popularity import measure_popularity
 from pipelines.evaluate.recommend import recommend, say_truncated
 from pipelines.evaluate.report import read_metrics, write_evaluation
@@ -83,6 +83,8 @@ def evaluate_run(
     state = process_state()
     trained = load_run(workspace, run, state.device)
     config = _resolved(config, trained, run, progress, among)
+    if line := describe_new_items(trained, run.name):
+        progress.say(line)
     sequences = load_sequences(trained.dataset.sequences, trained.catalogue.items)
     users = trained.split(sequences, config.split)
     folder = run.evaluation(_name(config, trained.horizon))

@@ -43,6 +43,7 @@ def test_a_run_takes_new_items_after_the_old_ones(
     assert after.model.items == after.catalogue.items == 65
     torch.testing.assert_close(after.model.item_vectors()[:60], before.model.item_vectors())
     found = evaluate_run(toy, trained, EvalConfig(Decoding(beams=65, nfe=1)), progress)
+    assert "5 of 65 items are new to run: scored by their semantic IDs." in progress.messages
     listed = artifacts.read(found.folder / "recommendations.parquet", "recommendations")["items"]
     assert {item for items in listed.to_pylist() for item in items} == set(range(65))
 
@@ -58,6 +59,7 @@ def test_a_model_over_item_numbers_ranks_new_items_last(toy: Workspace, progress
             load_run(toy, run, CPU)
     artifacts.write_json(run.config, config)
     found = evaluate_run(toy, run, EvalConfig(Decoding(beams=65)), progress)
+    assert any("new to run: ranked last, because" in line for line in progress.messages)
     listed = artifacts.read(found.folder / "recommendations.parquet", "recommendations")["items"].to_pylist()
     assert all(items[60:] == list(range(60, 65)) for items in listed)
 
