@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 
 from pipelines import artifacts
@@ -16,11 +17,16 @@ PAPER = Path(__file__).parent / "table6.json"
 
 @dataclass(frozen=True)
 class Statistics:
-    """Size and sparsity of a data set."""
+    """Size and sparsity of a data set.
+
+    Attributes:
+        pairs: number of distinct pairs of a user and an item; None if no interaction repeats a pair.
+    """
 
     users: int
     items: int
     interactions: int
+    pairs: int | None = None
 
     @property
     def average_length(self) -> float:
@@ -30,7 +36,8 @@ class Statistics:
     @property
     def sparsity(self) -> float:
         """Share of user–item pairs without an interaction."""
-        return 1 - self.interactions / (self.users * self.items)
+        pairs = self.interactions if self.pairs is None else self.pairs
+        return 1 - pairs / (self.users * self.items)
 
 
 def statistics(dataset: Dataset) -> Statistics:
@@ -39,9 +46,11 @@ def statistics(dataset: Dataset) -> Statistics:
     Raises:
         UserError: an artifact is missing or unreadable.
     """
-    sequences = artifacts.read(dataset.sequences, "sequences")
-    items = artifacts.read(dataset.items, "items", columns=["item"])
-    return Statistics(len(sequences), len(items), pc.sum(pc.list_value_length(sequences["items"])).as_py())
+    sequences = artifacts.read(dataset.sequences, "sequences", columns=["items"])["items"].combine_chunks()
+    items = len(artifacts.read(dataset.items, "items", columns=["item"]))
+    users = pc.list_parent_indices(sequences).to_numpy().astype(np.int64)  # [interactions]
+    pairs = users * items + pc.list_flatten(sequences).to_numpy()  # [interactions]
+    return Statistics(len(sequences), items, len(pairs), len(np.unique(pairs)))
 
 
 def paper_statistics(name: str) -> Statistics | None:

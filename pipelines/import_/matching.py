@@ -9,6 +9,8 @@ import polars as pl
 from pipelines.errors import UserError
 
 SHOWN = 3  # ids of each side in a message
+ZEROS = r"^0+\d"  # an id with leading zeros
+FOLDED = "--ids folded compares without case, blanks and leading zeros."
 FEW = 0.5  # share of items found, below which a warning is due
 
 
@@ -84,11 +86,12 @@ def near_misses(lost: pl.Series, items: pl.Series) -> str:
     counts = {way: int(form(lost).is_in(form(items).implode()).sum()) for way, form in ways.items()}
     best = max(counts, key=lambda way: counts[way])  # of equal ones the first
     if not counts[best]:
-        return ""
+        zeros = [int(side.str.contains(ZEROS).sum()) > FEW * len(side) for side in (lost, items)]
+        return "" if zeros[0] == zeros[1] else f"Most ids of one side begin with zeros: {FOLDED}"
     count = f"{counts[best]:,} of {len(lost):,} would be found {best}: "
     if "letters" in best:
         return count + "write the ids of both files in one form."
-    return count + "--ids folded compares them so."
+    return count + FOLDED
 
 
 def _without_zeros(ids: pl.Series) -> pl.Series:

@@ -10,13 +10,18 @@ import pytest
 
 from pipelines.download.statistics import paper_statistics, statistics
 from pipelines.workspace import Workspace
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_toy
 
 
 def test_the_toy_by_hand(toy: Workspace) -> None:
     found = statistics(toy.dataset("toy"))  # 200 users, 60 items, 8 interactions a user
     assert (found.users, found.items, found.interactions, found.average_length) == (200, 60, 1600, 8)
     assert found.sparsity == pytest.approx(1 - 8 / 60)
+
+
+def test_repeats_do_not_change_the_sparsity(workspace: Workspace) -> None:
+    found = statistics(write_toy(workspace, users=5, items=4, length=8).dataset("toy"))  # each item twice
+    assert (found.interactions, found.average_length, found.sparsity) == (40, 8, 0)
 
 
 @pytest.mark.parametrize(

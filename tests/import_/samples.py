@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 
 from pipelines import artifacts
+from pipelines.import_.config import ImportConfig
+from pipelines.import_.tables import read_tables
+from pipelines.prepare.account import Account
+from pipelines.prepare.tables import Tables
+from pipelines.progress import Silent
 from pipelines.workspace import Dataset
 
 ROWS = [
@@ -44,3 +51,15 @@ def load(dataset: Dataset) -> tuple[dict[str, list[str]], dict[str, str]]:
     return {u: [names[i] for i in row] for u, row in users.items()}, dict(
         zip(names, items["text"].to_pylist(), strict=True)
     )
+
+
+def read(
+    folder: Path, interactions: str | Path, items: str | None = None, config: ImportConfig | None = None
+) -> tuple[Tables, Account]:
+    """Read tables from files with these contents, named log and items."""
+    paths = {"log": [interactions] if isinstance(interactions, Path) else [], "items": []}
+    for name, text in (("log", interactions), ("items", items)):
+        if isinstance(text, str):
+            paths[name] = [folder / name]
+            paths[name][0].write_text(text, encoding="utf-8")
+    return read_tables(paths["log"], paths["items"], config or ImportConfig(), Silent())
