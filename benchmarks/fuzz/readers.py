@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from accelerate import Accelerator
 
-from benchmarks.fuzz import formats, mutate, world
+from benchmarks.fuzz import formats, mutate, public, world
 from pipelines import artifacts
 from pipelines.ablate import recipe_file
 from pipelines.ablate.grid import GridSettings, cells
@@ -25,12 +25,16 @@ from pipelines.ablate.state import run_result
 from pipelines.data.catalogue import load_catalogue
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import histories, training
-from pipelines.download import amazon, fetch, movielens
+from pipelines.download import described, fetch, movielens
+from pipelines.download.sources import DATASETS
 from pipelines.download.statistics import statistics
 from pipelines.errors import UserError
 from pipelines.evaluate.compare import check_comparable_runs, compare
+from pipelines.evaluate.config import EvalConfig
+from pipelines.evaluate.external import evaluate_lists, settings_for
 from pipelines.evaluate.report import read_metrics
 from pipelines.evaluate.stored_ranks import read_ranking
+from pipelines.external.read import read_lists
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.inventory import overview
@@ -87,14 +91,32 @@ def _import_items(path: Path) -> None:
     _import(log, path)
 
 
-def _amazon(path: Path) -> None:
-    other = {
-        "reviews.json.gz": ("meta.json.gz", world.amazon_metadata),
-        "meta.json.gz": ("reviews.json.gz", world.amazon_reviews),
-    }
-    name, data = other[path.name]
-    (path.parent / name).write_bytes(data())
-    amazon.read([path.parent / file for file in ("reviews.json.gz", "meta.json.gz")])
+def _public(name: str, files: Callable[[], dict[str, bytes]]) -> Callable[[Path], None]:
+    """Return a function that reads a public data set of which one file is given.
+
+    Args:
+        name: name of the data set.
+        files: function that returns the valid files of one of its editions.
+    """
+
+    def read(path: Path) -> None:
+        valid = files()
+        for file, data in valid.items():
+            if file != path.name:
+                (path.parent / file).write_bytes(data)
+        edition = next(e for e in DATASETS[name].editions if {f.name for f in e.files} == {*valid})
+        described.read(edition, [path.parent / file.name for file in edition.files], Silent())
+
+    return read
+
+
+def _lists(path: Path) -> None:
+    log = path.parent / "log.csv"
+    log.write_bytes(world.delimited(","))
+    _import(log)
+    dataset = Workspace(path.parent / "imported").dataset("own")
+    lists = read_lists(path, dataset, Silent())
+    evaluate_lists(dataset, "other", lists, settings_for(lists, EvalConfig(), Silent()), Silent())
 
 
 def _checksums(path: Path) -> None:
@@ -193,6 +215,30 @@ def _alone(
     return Reader(name, mutation, lambda _, path: read(path), None, file, data)
 
 
+def _content(files: Callable[[], dict[str, bytes]], file: str) -> bytes:
+    return files()[file]
+
+
+PUBLIC: list[tuple[str, Callable[[], dict[str, bytes]], dict[str, mutate.Mutation]]] = [
+    # name, valid files, and how each of them is corrupted
+    (
+        "beauty",
+        public.amazon_2014,
+        dict.fromkeys(("reviews_Beauty_5.json.gz", "meta_Beauty.json.gz"), mutate.in_gzip(mutate.of_lines)),
+    ),
+    (
+        "amazon2023-Books",
+        public.amazon_2023,
+        {
+            "Books.csv.gz": mutate.in_gzip(mutate.of_csv(",")),
+            "meta_Books.jsonl.gz": mutate.in_gzip(mutate.of_lines),
+        },
+    ),
+    ("ml-20m", public.ml_20m, {"ml-20m.zip": mutate.in_zip(mutate.of_csv(","))}),
+    ("yelp", public.yelp, {"yelp_academic_dataset_review.json": mutate.of_lines}),
+    ("steam", public.steam, {"steam_reviews.json.gz": mutate.in_gzip(mutate.of_lines)}),
+    ("gowalla", public.gowalla, {public.CHECK_INS: mutate.in_gzip(mutate.of_csv("\t"))}),
+]
 OWN = [
     Reader(
         "workspace.json",
@@ -280,12 +326,18 @@ OTHERS = [
         mutate.in_zip(mutate.of_csv("\t")),
         lambda p: movielens.read_recbole([p]),
     ),
-    _alone(
-        "Amazon reviews", "reviews.json.gz", world.amazon_reviews, mutate.in_gzip(mutate.of_lines), _amazon
+    *(
+        _alone(
+            f"{file} of {name}",
+            file,
+            functools.partial(_content, files, file),
+            mutation,
+            _public(name, files),
+        )
+        for name, files, mutations in PUBLIC
+        for file, mutation in mutations.items()
     ),
-    _alone(
-        "Amazon metadata", "meta.json.gz", world.amazon_metadata, mutate.in_gzip(mutate.of_lines), _amazon
-    ),
+    _alone("external lists.csv", "lists.csv", world.lists, mutate.of_csv(","), _lists),
     _alone("interactions.csv", "own.csv", lambda: world.delimited(","), mutate.of_csv(","), _import),
     _alone(
         "interactions.tsv.gz",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import json
@@ -84,27 +83,12 @@ def interactions() -> list[dict[str, object]]:
     return [dict(zip(COLUMNS, row, strict=True)) for row in ROWS]
 
 
-def amazon_reviews() -> bytes:
-    """Return Amazon reviews in their published format: gzipped JSON."""
-    rows: list[dict[str, object]] = [
-        {"reviewerID": user, "asin": item, "overall": float(stars), "unixReviewTime": time}
-        for user, item, time, stars in ROWS
-    ]
-    return gzip.compress(json_lines(rows), mtime=0)
-
-
-def amazon_metadata() -> bytes:
-    """Return Amazon products in their published format: gzipped Python literals."""
-    lines = [
-        {
-            "asin": e["item_id"],
-            "title": "Soap &amp; more",
-            "price": e["price"],
-            "categories": [["Beauty", "Bath"]],
-        }
-        for e in items()
-    ]
-    return gzip.compress("\n".join(map(repr, lines)).encode(), mtime=0)
+def lists() -> bytes:
+    """Return external lists: a row for each entry, with a score."""
+    rows = [(f"U{u:02}", f"B{(u + i) % ITEMS:02}", 1 / (1 + i)) for u in range(USERS) for i in range(5)]
+    return "".join(
+        ",".join(map(str, row)) + "\n" for row in (("user_id", "item_id", "score"), *rows)
+    ).encode()
 
 
 def ratings(separator: str) -> str:

@@ -29,6 +29,7 @@ PRODUCTS = Table(
         "categories": Column("words", "categories"),
         "description": Column("text", "description"),
         "price": Column("price", "price"),
+        "price_usd": Column("dollars", "price"),
     }
 )
 PRODUCTS_2018 = Table(
@@ -40,6 +41,7 @@ PRODUCTS_2018 = Table(
         "features": Column("words", "feature"),
         "description": Column("words", "description"),
         "price": Column("price", "price"),
+        "price_usd": Column("dollars", "price"),
     }
 )
 COLUMNS_2023 = {
@@ -56,6 +58,7 @@ PRODUCTS_2023 = Table(
         "features": Column("words", "features"),
         "description": Column("words", "description"),
         "price": Column("price", "price"),
+        "price_usd": Column("dollars", "price"),
     }
 )
 

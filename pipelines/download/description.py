@@ -43,6 +43,7 @@ class Column:
             "text": text.
             "titled", "year": title and year of a text such as "Heat (1995)".
             "price": text, or a number of dollars.
+            "dollars": number of dollars of a price; missing if the text says more.
             "words": a text, a list of texts, or lists of these.
             "barred": texts between bars.
         key: name in the file.

@@ -27,6 +27,7 @@ TYPES: dict[str, pl.DataType] = {  # kind of a column → type of its values in 
     "number": pl.Float64(),
     "text": pl.String(),
     "price": pl.String(),
+    "dollars": pl.String(),
     "words": pl.List(pl.String()),
 }
 REQUIRED = ("id", "time", "date")  # kinds of columns of which each row needs a value

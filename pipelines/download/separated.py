@@ -58,6 +58,7 @@ def read_block(
 
     keys = list(dict.fromkeys(key for column in table.columns.values() for key in column.keys))
     with reading(path, "table of separated values", AGAIN):
+        data.decode()
         read = pc.read_csv(
             io.BytesIO(data),
             pc.ReadOptions(use_threads=False, block_size=len(data), column_names=names),

@@ -92,6 +92,7 @@ STEAM_GAMES = Table(
         "specs": Column("words", "specs"),
         "developer": Column("text", "developer"),
         "price": Column("price", "price"),
+        "price_usd": Column("dollars", "price"),
     },
     gaps=True,
 )

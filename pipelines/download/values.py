@@ -74,6 +74,11 @@ def _prices(column: pl.Series) -> pl.Series:
     return _texts(column).str.replace(r"^(\d)", r"$$${1}")
 
 
+def _dollars(column: pl.Series) -> pl.Series:
+    amount = column.str.extract(r"^\s*\$?\s*(\d[\d,]*(?:\.\d+)?)\s*$")
+    return amount.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
+
+
 def _titles(column: pl.Series) -> pl.Series:
     return _texts(column).str.extract(TITLE, 1)
 
@@ -104,6 +109,7 @@ CONVERTERS: dict[str, Callable[[pl.Series], pl.Series]] = {
     "number": _numbers,
     "text": _texts,
     "price": _prices,
+    "dollars": _dollars,
     "titled": _titles,
     "year": _years,
     "words": _words,

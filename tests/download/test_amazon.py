@@ -46,7 +46,7 @@ def test_fields_become_plain_text(tmp_path: Path) -> None:
 def test_numbers_are_text_and_lists_are_not(tmp_path: Path) -> None:
     product = {"asin": "B1", "title": 7, "description": ["a"], "categories": "Beauty"}
     _, items, _ = read(files(tmp_path, [json.dumps(REVIEW)], [json.dumps(product)]))
-    assert items.rows() == [("B1", "7", ["Beauty"], None, None)]
+    assert items.rows() == [("B1", "7", ["Beauty"], None, None, None)]
 
 
 def test_only_products_with_reviews_are_parsed(tmp_path: Path) -> None:

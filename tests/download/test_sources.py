@@ -325,6 +325,36 @@ def test_times_are_numbers(tmp_path: Path) -> None:
     assert found["steam-australia"]["position"].to_list() == list(range(USERS * ITEMS))
 
 
+def test_python_literals_are_read_as_json_is(tmp_path: Path) -> None:
+    """Lines that are read at once, and the same lines parsed one by one."""
+    files = amazon_2018()
+    literals = {
+        name: packed([repr(json.loads(line)) for line in gzip.decompress(data).decode().splitlines()])
+        for name, data in files.items()
+    }
+    first, second = (
+        read("amazon2018-All_Beauty", files, tmp_path),
+        read("amazon2018-All_Beauty", literals, tmp_path),
+    )
+    assert first.interactions.equals(second.interactions) and first.items.equals(second.items)
+
+
+def test_prices_are_numbers_too(tmp_path: Path) -> None:
+    items = {
+        name: read(name, FILES[name][0](), tmp_path).items for name in (*FILES,) if "gowalla" not in name
+    }
+    prices = {
+        name: table["price_usd"].to_list()[:4] for name, table in items.items() if "price" in table.columns
+    }
+    assert prices == {
+        "amazon2018-All_Beauty": [4.5, 4.5, 4.5, None],
+        "amazon2023-All_Beauty": [19.99, None, None, 19.99],
+        "steam": [4.99, None, 4.99, None],
+        "steam-australia": [4.99, None, 4.99, None],
+    }
+    assert items["amazon2018-All_Beauty"]["features"].to_list()[2:4] == [["Mild"], []]
+
+
 def test_what_must_be_fetched_by_hand_says_where_and_how(
     workspace: Workspace, progress: ListProgress, tmp_path: Path
 ) -> None:
