@@ -27,7 +27,7 @@ from pipelines.errors import UserError
 from pipelines.prepare.tables import Tables
 from pipelines.progress import Silent
 from pipelines.workspace import Workspace
-from tests.conftest import ListProgress
+from tests.conftest import ROOT, ListProgress
 from tests.download.conftest import ITEMS, USERS, Site
 
 PAIRS = [(u, (u + place) % ITEMS, place) for u in range(USERS) for place in range(ITEMS)]  # user, item, place
@@ -435,6 +435,12 @@ def test_all_data_sets_are_listed_with_terms() -> None:
         assert source.name in text and source.terms and source.citation and source.content
     assert "CATEGORY of amazon2018-CATEGORY: AMAZON_FASHION, All_Beauty" in text
     assert len(DATASETS) == 3 + 29 + 34 + 4 + 4
+
+
+def test_the_documents_name_every_data_set() -> None:
+    for document in ("docs/data.md", "data/README.md"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        assert not [source.name for source in SOURCES if f"`{source.name}`" not in text], document
 
 
 def test_files_of_a_data_set_have_distinct_names() -> None:
