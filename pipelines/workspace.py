@@ -1,9 +1,9 @@
-"""Workspace, the folder of all artifacts: its layout, and the paths of the artifacts that a command uses."""
+"""Workspace, the folder of all artifacts: its layout, its data sets and its runs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,10 @@ from pipelines.errors import UserError
 from pipelines.formats import FORMAT_VERSION as FORMAT_VERSION
 from pipelines.formats import RunConfig as RunConfig
 from pipelines.formats import UnsupportedFormat as UnsupportedFormat
-from pipelines.formats import WorkspaceConfig, read_run_config, refuse_newer_format
+from pipelines.formats import WorkspaceConfig, refuse_newer_format
 from pipelines.names import checked_name, is_name
+from pipelines.parts import Dataset as Dataset
+from pipelines.parts import Run as Run
 
 ENVIRONMENT = "MASKGR_WORKSPACE"
 
@@ -49,161 +51,6 @@ def layout() -> str:
     """
     width = max(map(len, LAYOUT)) + 2
     return "".join(f"{path:<{width}}{content}\n" for path, content in LAYOUT.items())
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Paths of the artifacts of one data set.
-
-    Attributes:
-        path: folder of the data set.
-    """
-
-    name: str
-    path: Path
-
-    @property
-    def interactions(self) -> Path:
-        return self.path / "interactions.parquet"
-
-    @property
-    def items(self) -> Path:
-        return self.path / "items.parquet"
-
-    @property
-    def sequences(self) -> Path:
-        return self.path / "sequences.parquet"
-
-    def embeddings(self, name: str) -> Path:
-        return self.path / "embeddings" / f"{checked_name(name)}.parquet"
-
-    def encoder(self, embeddings: str) -> Path:
-        """Return the path of the fitted encoder of embeddings; not every encoder is a file."""
-        return self.path / "embeddings" / f"{checked_name(embeddings)}.encoder.parquet"
-
-    def sids(self, name: str) -> Path:
-        return self.path / "sids" / f"{checked_name(name)}.parquet"
-
-    def codebooks(self, sids: str) -> Path:
-        """Return the path of the codebooks of semantic IDs; not every method has codebooks."""
-        return self.path / "sids" / f"{checked_name(sids)}.codebooks.parquet"
-
-    def quality(self, sids: str) -> Path:
-        """Return the path of the quality report of semantic IDs."""
-        return self.path / "sids" / f"{checked_name(sids)}.quality.parquet"
-
-    def external(self, name: str) -> Path:
-        """Return the folder of the evaluations of external lists, which need not exist."""
-        return self.path / "external" / checked_name(name)
-
-    @property
-    def all_external(self) -> list[Path]:
-        """Folders of all evaluations of external lists, sorted by name."""
-        return sorted(path.parent for path in (self.path / "external").glob("[!.]*/[!.]*/metrics.parquet"))
-
-    @property
-    def all_embeddings(self) -> list[Path]:
-        return _without((self.path / "embeddings").glob("[!.]*.parquet"), ".encoder")
-
-    @property
-    def all_sids(self) -> list[Path]:
-        return _without((self.path / "sids").glob("[!.]*.parquet"), ".quality", ".codebooks")
-
-    def require_embeddings(self, name: str | None = None) -> Path:
-        """Return the path of the named embeddings, or of the newest ones if `name` is None.
-
-        Raises:
-            UserError: there are no embeddings of that name, or none at all.
-        """
-        paths = self.all_embeddings
-        if name is None and paths:
-            return max(paths, key=lambda path: path.stat().st_mtime_ns)
-        if name is None or not self.embeddings(name).exists():
-            missing = "No embeddings" if name is None else f"No embeddings {name!r}"
-            names = ", ".join(path.stem for path in paths) or "none"
-            raise UserError(
-                f"{missing} in {self.path / 'embeddings'} (it holds {names}). Run `maskgr embed` first."
-            )
-        return self.embeddings(name)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Paths of the files of one training run.
-
-    Attributes:
-        path: folder of the run.
-    """
-
-    name: str
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    def read_config(self) -> RunConfig:
-        """Read config.json.
-
-        Raises:
-            UnsupportedFormat: the file has another format than `FORMAT_VERSION`.
-            UserError: the file is missing or damaged.
-        """
-        return read_run_config(self.config, self.name)
-
-    @property
-    def has_supported_format(self) -> bool:
-        """False if config.json has another format than `FORMAT_VERSION`.
-
-        A missing or damaged file counts as supported.
-        """
-        try:
-            self.read_config()
-        except UnsupportedFormat:
-            return False
-        except UserError:
-            pass
-        return True
-
-    @property
-    def is_final(self) -> bool:
-        """True if the run is a final run; a missing or damaged config.json counts as none."""
-        try:
-            return bool(self.read_config().get("final"))
-        except UserError:
-            return False
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def settings(self) -> Path:
-        """Path of the configuration file that repeats the run."""
-        return self.path / "train.toml"
-
-    @property
-    def history(self) -> Path:
-        return self.path / "history.parquet"
-
-    @property
-    def state(self) -> Path:
-        return self.path / "state.safetensors"
-
-    @property
-    def anew(self) -> Run:
-        """Run in which this run is trained again.
-
-        Its folder replaces the folder of this run when the training is finished.
-        """
-        return Run(self.name, self.path.with_name(f".{self.name}.anew"))
-
-    def evaluation(self, decoding: str) -> Path:
-        return self.path / "eval" / checked_name(decoding)
-
-    @property
-    def evaluations(self) -> list[Path]:
-        return sorted(path.parent for path in (self.path / "eval").glob("[!.]*/metrics.parquet"))
 
 
 @dataclass(frozen=True)
@@ -407,11 +254,6 @@ class Workspace:
     def reports(self) -> list[Path]:
         """Paths of the results.parquet files of all reports."""
         return sorted((self.root / "reports").glob("[!.]*/results.parquet"))
-
-
-def _without(paths: Iterable[Path], *endings: str) -> list[Path]:
-    """Return the sorted paths of the artifacts whose names have none of the endings."""
-    return sorted(path for path in paths if not path.stem.endswith(endings))
 
 
 def _unusable(root: Path) -> str | None:

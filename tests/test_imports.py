@@ -12,7 +12,7 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
 CORE = {
     *("errors", "options", "typed_json", "durable", "orphans", "progress", "processes", "processor"),
-    *("artifacts", "schemas", "formats", "names", "workspace", "where"),
+    *("artifacts", "schemas", "formats", "names", "parts", "workspace", "where"),
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
     **dict.fromkeys(["data", "readers", "prepare", "inventory", "housekeeping", *CORE], set()),
