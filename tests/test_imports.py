@@ -21,7 +21,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "keyed": {"readers"},
     "embed": {"data", "keyed"},
     "tokenize": {"data", "keyed"},
-    "grow": {"embed", "tokenize", "keyed"},
+    "grow": {"embed", "tokenize", "keyed", "prepare", "readers"},
     "defaults": {"embed", "tokenize"},
     "models": {"data"},
     "decode": {"data", "models"},

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.keyed import read_keyed
 from pipelines.options import quoted
+from pipelines.prepare.catalogue import text_of
 from pipelines.progress import Progress
+from pipelines.readers.typed import leaf_type
 from pipelines.workspace import Dataset
 
 BASE = ("item", "item_id", "text")  # columns that every catalogue has
@@ -35,7 +38,7 @@ def with_new_rows(dataset: Dataset, file: Path, progress: Progress) -> tuple[pa.
     provenance = artifacts.provenance(dataset.items)
     configured = provenance["config"].get("item_column") if provenance else None
     frame, ids = read_keyed(file, configured if isinstance(configured, str) else None)
-    frame = frame.rename({name: f"{name}_given" for name in BASE if name in frame.columns})
+    frame = frame.rename({name: _stored_name(name) for name in frame.columns})
     given = _typed(file, frame.with_columns(pl.Series("item_id", ids, pl.String)), old)
     numbers = {key: row for row, key in enumerate(old["item_id"].cast(pa.string()).to_pylist())}
     known = [key in numbers for key in ids]
@@ -45,44 +48,47 @@ def with_new_rows(dataset: Dataset, file: Path, progress: Progress) -> tuple[pa.
             f"{sum(known):,} of {len(ids):,} items of {file} are in the catalogue already, unchanged."
         )
     new = given.filter(pa.array([not k for k in known]))
-    columns = _text_columns(old) or [name for name, kind in frame.schema.items() if _is_text(kind)]
-    texts = texts_of(_frame(new), [name for name in columns if name in new.column_names])
+    columns = _text_columns(old, provenance["config"] if provenance else {})
+    columns = columns or [name for name, kind in frame.schema.items() if _is_text(kind)]
+    texts = _texts(_frame(new), [name for name in columns if name in new.column_names])
     numbered = new.append_column("item", pa.array(range(len(old), len(old) + len(new)), pa.int32()))
     tables = [old.replace_schema_metadata(None), numbered.append_column("text", texts)]
     return pa.concat_tables(tables, promote_options="default").combine_chunks(), len(new)
 
 
-def texts_of(frame: pl.DataFrame, columns: Sequence[str]) -> pa.Array:
-    """Return the texts of items: their columns joined by a period, the entries of lists by commas."""
-    if not columns:
-        return pa.array([""] * len(frame), pa.string())
-    parts = [_as_text(pl.col(name), frame.schema[name]) for name in columns]
-    texts = frame.select(pl.concat_str(parts, separator=". ", ignore_nulls=True).fill_null("").alias("text"))
-    return texts["text"].to_arrow().cast(pa.string())
+def _texts(frame: pl.DataFrame, columns: Sequence[str]) -> pa.Array:
+    """Return the texts of items, "" where there is none."""
+    texts = frame.with_columns(text_of(frame.schema, columns).fill_null("").alias("text"))["text"]
+    return texts.to_arrow().cast(pa.string())
 
 
-def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Return a column as text, null if the text is empty."""
-    if isinstance(kind, pl.List):
-        column = column.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
-    column = column.cast(pl.String).str.strip_chars()
-    return pl.when(column != "").then(column)
-
-
-def _is_text(kind: Any) -> bool:
-    return (kind.inner if isinstance(kind, pl.List) else kind) == pl.String
-
-
-def _text_columns(old: pa.Table) -> list[str]:
+def _text_columns(old: pa.Table, config: Mapping[str, Any]) -> list[str]:
     """Return the columns that the texts of a catalogue were made from, in order.
 
-    These are all columns of text, or all columns, whichever gives the texts.
+    These are the configured columns, the columns of text, or the first columns, whichever give most texts.
+
+    Args:
+        config: recorded configuration of the catalogue.
     """
     frame = _frame(old)
     names = [name for name in old.column_names if name not in BASE]
-    candidates = [[name for name in names if _is_text(frame.schema[name])], names]
+    configured = [_stored_name(name.strip()) for name in str(config.get("text_columns") or "").split(",")]
+    candidates = [
+        [name for name in configured if name in names],
+        [name for name in names if _is_text(frame.schema[name])],
+        *(names[:count] for count in range(len(names), 0, -1)),
+    ]
     texts = old["text"].combine_chunks()
-    return next((columns for columns in candidates if texts_of(frame, columns) == texts), candidates[0])
+    return max(candidates, key=lambda columns: pc.sum(pc.equal(_texts(frame, columns), texts)).as_py())
+
+
+def _stored_name(name: str) -> str:
+    """Return the name under which the catalogue stores a column of a file."""
+    return f"{name}_given" if name in BASE else name
+
+
+def _is_text(kind: pl.DataType) -> bool:
+    return bool(leaf_type(kind) == pl.String)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
 from pipelines.prepare.tables import Tables
@@ -72,9 +74,19 @@ def _notes(
 
 def _with_text(tables: Tables) -> pl.DataFrame:
     """Return the rows of the items file with their texts; null where there is none."""
-    parts = [_as_text(pl.col(name), tables.items.schema[name]) for name in tables.text_columns]
+    return tables.items.with_columns(text_of(tables.items.schema, tables.text_columns).alias("text"))
+
+
+def text_of(schema: Mapping[str, pl.DataType], columns: Sequence[str]) -> pl.Expr:
+    """Return the texts of items: their text columns joined by a period and a space; null where all are null.
+
+    Args:
+        schema: types of the columns.
+        columns: text columns.
+    """
+    parts = [_as_text(pl.col(name), schema[name]) for name in columns]
     text = pl.concat_str(parts, separator=". ", ignore_nulls=True) if parts else pl.lit("")
-    return tables.items.with_columns(text.cast(pl.String).alias("text"))
+    return text.cast(pl.String)
 
 
 def _as_text(column: pl.Expr, kind: pl.DataType) -> pl.Expr:

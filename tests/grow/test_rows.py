@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from pipelines import artifacts
 from pipelines.errors import UserError
-from pipelines.grow.rows import texts_of, with_new_rows
+from pipelines.grow.rows import with_new_rows
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.workspace import Dataset, Workspace
@@ -32,8 +31,8 @@ def shop(workspace: Workspace, tmp_path: Path, progress: ListProgress) -> Datase
         "shop",
         ImportConfig(item_column="sku"),
         progress,
-        interactions=tmp_path / "log.csv",
-        items=tmp_path / "items.jsonl",
+        interactions=[tmp_path / "log.csv"],
+        items=[tmp_path / "items.jsonl"],
     )
 
 
@@ -65,24 +64,28 @@ def test_new_rows_follow_the_old_ones_with_their_texts(
     artifacts.write(shop.items, "items", items, config={})  # fits the schema
 
 
-def test_texts_are_those_of_the_import(shop: Dataset) -> None:
-    old = artifacts.read(shop.items, "items")
-    frame = pl.from_arrow(old)
-    assert texts_of(frame, ["title", "tags"]) == old["text"].combine_chunks()
-    assert texts_of(frame, []).to_pylist() == ["", "", ""]
-
-
-def test_numbers_are_part_of_the_text_where_they_were(
-    workspace: Workspace, tmp_path: Path, progress: ListProgress
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (None, "Inception. Nolan"),
+        ("title", "Inception"),
+        ("text,year", "Dreams. 2010"),
+        ("year,title", "2010. Inception"),
+    ],
+)
+def test_the_text_has_the_columns_of_the_import(
+    workspace: Workspace, tmp_path: Path, progress: ListProgress, columns: str | None, expected: str
 ) -> None:
     log = written(tmp_path, "user,item,time\n" + "".join(f"u,{i},{i}\n" for i in range(3)), "log.csv")
-    first = written(tmp_path, "item,title,year\n0,Heat,1995\n1,Big,1988\n2,Up,2009\n", "items.csv")
-    data = import_dataset(
-        workspace, "films", ImportConfig(text_columns="title,year"), progress, interactions=log, items=first
+    text = "item,title,year,by,text\n0,Heat,1995,Mann,\n1,Big,1988,Marshall,\n2,Up,2009,Docter,Fly\n"
+    text = (
+        text if columns == "text,year" else text.replace(",text", "").replace(",\n", "\n").replace(",Fly", "")
     )
-    new = written(tmp_path, "item,year,title\n9,2010,Inception\n", "new.csv")
+    files = {"interactions": [log], "items": [written(tmp_path, text, "items.csv")]}
+    data = import_dataset(workspace, "films", ImportConfig(text_columns=columns), progress, **files)
+    new = written(tmp_path, "by,item,year,title,text\nNolan,9,2010,Inception,Dreams\n", "new.csv")
     items, _ = with_new_rows(data, new, progress)
-    assert items["text"].to_pylist()[3] == "Inception. 2010"
+    assert items["text"].to_pylist()[3] == expected
     assert items["year"].to_pylist() == [1995, 1988, 2009, 2010]
 
 
