@@ -36,7 +36,7 @@ CHECK_INS = "loc-gowalla_totalCheckins.txt.gz"
 
 
 def packed(lines: list[str]) -> bytes:
-    return gzip.compress("".join(f"{line}\n" for line in lines).encode())
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
 
 
 def as_json(rows: list[dict[str, Any]]) -> list[str]:
@@ -373,7 +373,7 @@ def changed(files: dict[str, bytes], file: str, old: str, new: str) -> dict[str,
     """Return files with one text replaced once."""
     data = files[file]
     text = (gzip.decompress(data) if file.endswith(".gz") else data).decode().replace(old, new, 1)
-    return files | {file: gzip.compress(text.encode()) if file.endswith(".gz") else text.encode()}
+    return files | {file: gzip.compress(text.encode(), mtime=0) if file.endswith(".gz") else text.encode()}
 
 
 @pytest.mark.parametrize(
