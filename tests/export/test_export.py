@@ -155,6 +155,25 @@ def test_a_format_that_is_imported_and_exported_again_has_the_same_bytes(
     assert contents(second) == contents(first) and len(paths) == 2
 
 
+def test_an_order_of_equal_times_that_was_drawn_is_kept(
+    workspace: Workspace, tmp_path: Path, progress: ListProgress
+) -> None:
+    log().write_parquet(tmp_path / "log.parquet")
+    drawn, filed = (
+        import_dataset(
+            workspace, ties, ImportConfig(ties=ties), progress, interactions=[tmp_path / "log.parquet"]
+        )
+        for ties in ("shuffle", "file")
+    )
+    assert sequences(drawn) != sequences(filed)
+    export_dataset(drawn, ExportConfig(), tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "interactions.csv")
+    assert grouped(rows) == sequences(drawn)
+    assert {(r["user_id"], r["item_id"], float(r["timestamp"]), int(r["rating"])) for r in rows} == {
+        *log().iter_rows()
+    }
+
+
 def test_csv_holds_everything(odd: Dataset, tmp_path: Path) -> None:
     first = tmp_path / "first"
     assert [p.name for p in export_dataset(odd, ExportConfig(), first)] == ["interactions.csv", "items.csv"]
