@@ -34,6 +34,10 @@ BASE = {  # arguments that a command needs besides the option that is tried
     "train": ["--dataset", "toy"],
     "tune": ["--dataset", "toy"],
     "ablate": ["--dataset", "toy"],
+    "recommend": ["--user", "someone"],
+    "items show": ["item"],
+    "items similar": ["item"],
+    "items add": ["new.csv"],
     "rename": ["runs/first", "second"],
 }
 WORK = (  # functions in which each command's work begins
@@ -179,7 +183,7 @@ def all_options() -> list[Option]:
             kinds = _swept_types(parameter.name) if swept else _leaf_types(kind)
             if bool in kinds:
                 continue
-            flags = [word for word in declaration.param_decls or () if word.startswith("--")]
+            flags = [word for word in declaration.param_decls or () if word.startswith("-")]
             flag = (flags or [f"--{parameter.name.replace('_', '-')}"])[0]
             if isinstance(declaration, typer.models.ArgumentInfo):
                 flag = ""

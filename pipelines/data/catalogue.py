@@ -125,6 +125,15 @@ def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[
     return {**paths, "embeddings": embeddings}
 
 
+def are_of_interactions(dataset: Dataset, sids: str) -> bool:
+    """Return True if semantic IDs were made from embeddings that interactions of the users decided."""
+    path = dataset.sids(sids)
+    provenance = artifacts.provenance(path)
+    source = provenance["inputs"].get("embeddings") if provenance else None
+    embeddings = artifacts.provenance(path.parent / source["path"]) if source else None
+    return embeddings is not None and "sequences" in embeddings["inputs"]
+
+
 def load_catalogue(dataset: Dataset, sids: str | None, needs: tuple[str, ...] = ()) -> Catalogue:
     """Read the data of the items that a model needs.
 

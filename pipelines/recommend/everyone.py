@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipelines.data.sequences import Sequences
 from pipelines.durable import atomic
 from pipelines.processes import Processes
-from pipelines.progress import Progress
+from pipelines.progress import Progress, Task
 from pipelines.recommend.model import Model, Query
 
 BLOCK = 8192  # users
@@ -45,32 +45,41 @@ def recommend_to_everyone(
         UserError: the file cannot be written.
     """
     processes = processes or Processes()
-    source = pq.ParquetFile(model.trained.dataset.sequences)
-    total, started = source.metadata.num_rows, time.monotonic()
-    most, cut = model.trained.model.config.max_items, 0
-    with atomic(path) as temporary, progress.task("Recommending", total=total, unit="users") as task:
-        parts = temporary.parent if processes.count == 1 else path.parent
-        part = parts / f".{path.name}.part{processes.rank}"
-        try:
-            with _Writer(part) as writer:
-                for number, (first, block) in enumerate(_blocks(source)):
-                    cut += int((np.asarray(block.column("items").value_lengths()) > most).sum())
-                    if number % processes.count == processes.rank:
-                        writer.write(_recommended(model, first, block, query))
-                        task.advance(min(len(block) * processes.count, total))
-            processes.total(np.zeros(1))  # all processes have written
-            if processes.rank == 0:
-                _merge([parts / f".{path.name}.part{rank}" for rank in range(processes.count)], temporary)
-            processes.total(np.zeros(1))  # the first one has read
-        finally:
-            part.unlink(missing_ok=True)
-        if processes.rank:
-            temporary.touch()
+    total, started = pq.ParquetFile(model.trained.dataset.sequences).metadata.num_rows, time.monotonic()
+    parts = [path.with_name(f".{path.name}.part{rank}") for rank in range(processes.count)]
+    try:
+        with progress.task("Recommending", total=total, unit="users") as task:
+            cut = _write_part(model, parts[processes.rank], query, processes, task)
+        cut = int(processes.total(np.array([cut]))[0])  # after this all processes have written
+        if processes.rank == 0:
+            with atomic(path) as temporary:
+                _merge(parts, temporary)
+        processes.total(np.zeros(1))  # after this the first process has read
+    finally:
+        parts[processes.rank].unlink(missing_ok=True)
     seconds = time.monotonic() - started
     if cut:
+        most = model.trained.model.config.max_items
         progress.say(f"The model sees the last {most} items of a history; {cut:,} of {total:,} are longer.")
     progress.say(f"{total:,} users in {seconds:.1f} s: {total / seconds:,.0f} users/s ({path}).")
     return total
+
+
+def _write_part(model: Model, path: Path, query: Query, processes: Processes, task: Task) -> int:
+    """Write the recommendations to the users of this process, a row group for each block.
+
+    Returns:
+        Number of histories that are longer than the model sees.
+    """
+    most, cut = model.trained.model.config.max_items, 0
+    source = pq.ParquetFile(model.trained.dataset.sequences)
+    with _Writer(path) as writer:
+        for number, (first, block) in enumerate(_blocks(source)):
+            if number % processes.count == processes.rank:
+                cut += int((np.asarray(block.column("items").value_lengths()) > most).sum())
+                writer.write(_recommended(model, first, block, query))
+                task.advance(len(block) * processes.count)
+    return cut
 
 
 def _blocks(source: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:

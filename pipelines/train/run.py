@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources
+from pipelines.data.catalogue import (
+    Catalogue,
+    are_of_interactions,
+    digests_of_items,
+    load_catalogue,
+    sources,
+)
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import training
 from pipelines.durable import install
@@ -28,7 +34,7 @@ from pipelines.train.memory import check_memory
 from pipelines.train.plan import Plan
 from pipelines.train.record import RunWriter
 from pipelines.train.validation import Validator
-from pipelines.workspace import Run, Workspace
+from pipelines.workspace import Dataset, Run, Workspace
 
 ShouldPrune = Callable[[int, float], bool]  # number of a validation, its Recall@10 → True to end the training
 
@@ -102,6 +108,7 @@ def _train(
     if not accelerator.is_main_process:
         progress = Silent()
     sequences = load_sequences(dataset.sequences, catalogue.items)
+    _check_leakage(plan, dataset)
     check_memory(plan.model_settings, plan.train, catalogue.items)
     resumes = existing == "resume" and run.state.exists()
     train_sequences, known = _training_data(plan, sequences)
@@ -140,6 +147,23 @@ def _train(
         signal.raise_signal(
             trainer.stop_signal
         )  # the handler that was set before the training ends the program
+
+
+def _check_leakage(plan: Plan, dataset: Dataset) -> None:
+    """Check that the semantic IDs have not seen interactions that the plan holds out.
+
+    Embeddings of interactions see all but the last two items of each user.
+
+    Raises:
+        UserError: they have seen such interactions.
+    """
+    flags = ["--cold"] * bool(plan.train.cold) + ["--horizon"] * (plan.train.horizon > 1)
+    if plan.sids and flags and are_of_interactions(dataset, plan.sids):
+        raise UserError(
+            f"{flags[0]} holds out interactions that the semantic IDs {plan.sids} were made from: their "
+            "embeddings are of interactions. Make semantic IDs of texts: maskgr embed --encoder lsa, then "
+            "maskgr tokenize."
+        )
 
 
 def _training_data(plan: Plan, sequences: Sequences) -> tuple[Sequences, np.ndarray | None]:

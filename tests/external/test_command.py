@@ -30,7 +30,7 @@ def lists(toy: Workspace, tmp_path: Path) -> Path:
 
 def run(workspace: Workspace, *arguments: object) -> Result:
     command = ["eval", "--workspace", str(workspace.root), *map(str, arguments)]
-    with mock.patch.object(console.out, "_width", 200):
+    with mock.patch.object(console.out(), "_width", 200):
         return CliRunner().invoke(app, command, catch_exceptions=False)
 
 

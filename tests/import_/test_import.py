@@ -150,7 +150,12 @@ def mistakes() -> list:
             "Every user of toy has fewer than 3 items",
         ),
         ("parquet", "log.parquet", "PAR1 not really", "is not a readable file of the format Parquet"),
-        ("gzip", "log.csv.gz", gzip.compress(log.encode() * 50, mtime=0)[:-20], "is not a readable gzip file"),
+        (
+            "gzip",
+            "log.csv.gz",
+            gzip.compress(log.encode() * 50, 9, mtime=0)[:-20],
+            "is not a readable gzip file",
+        ),
     ]
 
 

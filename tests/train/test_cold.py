@@ -14,11 +14,15 @@ from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import histories, training
 from pipelines.decode.config import Decoding
+from pipelines.embed.build import build_embeddings
+from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models.loading import load_run
 from pipelines.models.registry import MODELS
+from pipelines.tokenize.build import build_sids
+from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.derived import continued_plan, final_plan
 from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
@@ -165,10 +169,25 @@ def test_a_training_without_an_example_is_refused(data: Workspace, progress: Lis
 
 def test_the_table_of_cold_and_warm_targets(toy: Workspace, run: Run, progress: ListProgress) -> None:
     found = evaluate_run(toy, run, EvalConfig(Decoding(beams=10)), progress)
-    apart = by_warmth([("run", found.metrics), ("popularity", found.popularity)])
-    assert [name for name, _ in apart] == [
+    apart = by_warmth([({"run": "run"}, found.metrics), ({"run": "popularity"}, found.popularity)])
+    assert [facts["run"] for facts, _ in apart] == [
         *("run, cold targets", "popularity, cold targets", "run, warm targets", "popularity, warm targets")
     ]
     assert sum(table["users"][0].as_py() for _, table in apart[::2]) == 200
     assert set(apart[0][1]["metric"].to_pylist()) == {"recall", "ndcg"}
-    assert not by_warmth([("ordinary", found.metrics.slice(0, 3))])
+    assert not by_warmth([({"run": "ordinary"}, found.metrics.slice(0, 3))])
+
+
+@pytest.mark.parametrize("changes", [{"cold": 0.2}, {"horizon": 2}], ids=["cold", "horizon"])
+def test_semantic_ids_that_have_seen_held_out_interactions_are_refused(
+    toy: Workspace, progress: ListProgress, changes: dict[str, float]
+) -> None:
+    """Embeddings of interactions see all but the last two items of each user."""
+    dataset = toy.require_dataset()
+    build_embeddings(dataset, EmbedConfig(encoder="interactions"), progress)
+    name = build_sids(dataset, TokenizeConfig(num_levels=2, codebook=8), progress).stem
+    with pytest.raises(
+        UserError, match=f"--{next(iter(changes))} holds out interactions that the semantic IDs"
+    ):
+        train_run(toy, plan(name, **changes), progress, name="run")
+    train_run(toy, plan(name, steps=2, validations=1), progress, name="run")
