@@ -267,10 +267,10 @@ def check_inputs(
         for kind, path in inputs.items()
         if kind not in recorded["inputs"] or recorded["inputs"][kind]["sha256"] != artifacts.digest(path)
     }
-    if any_sequences:
-        changed.pop("sequences", None)
-    if items == catalogue.items and not (changed or any_sequences):
+    if items == catalogue.items and not changed:
         return items
+    if any_sequences:  # the items must still be the same
+        changed.pop("sequences", None)
     now = digests_of_items(catalogue, dataset, items)
     for kind, path in changed.items():
         part = ITEM_PARTS.get(kind, "")
