@@ -140,7 +140,7 @@ def test_a_final_run_is_continued_on_whole_sequences(
     settings = {"steps": 3, "batch_size": 1000}
     other = train_run(toy, continued_plan(final, settings), progress, name="other")
     assert not same_state(second, other)
-    assert toy.final_of(final) is None
+    assert toy.final_of(run) == final and toy.outdated_final_of(run) is None
 
 
 def test_a_continued_run_has_a_final_run(toy: Workspace, sids: str, run: Run, progress: ListProgress) -> None:

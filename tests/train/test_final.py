@@ -103,6 +103,17 @@ def test_it_takes_the_best_steps_of_the_settings(toy: Workspace, run: Run, progr
     assert shown["run-final"].config["final"]["of"] == "run" and shown["run-final"].stale is None
 
 
+def test_it_is_the_training_of_a_run_whose_users_took_two_items_more(
+    toy: Workspace, sids: str, run: Run, progress: ListProgress
+) -> None:
+    """The same weights to the last bit: those of step 8 of 12, at the learning rates of twelve steps."""
+    final = train_final(toy, run, progress)
+    write_sequences(toy, [[*row, 0, 0] for row in rows(toy)])
+    longer = train_run(toy, plan(sids), progress, name="longer")
+    assert read(longer)["best"]["step"] == 8
+    assert final.weights.read_bytes() == longer.weights.read_bytes()
+
+
 def test_an_interrupted_one_is_resumed(
     toy: Workspace, run: Run, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +144,11 @@ def test_it_belongs_to_one_training_of_its_run(
     final = train_final(toy, run, progress)
     assert toy.final_of(run) == final and toy.outdated_final_of(run) is None
     assert toy.final_of(final) is None
+    config = read(final)
+    other = {**config["inputs"], "sequences": {"path": "sequences.parquet", "sha256": "0" * 64}}
+    artifacts.write_json(final.config, {**config, "inputs": other})
+    assert toy.final_of(run) is None and toy.outdated_final_of(run) == final
+    artifacts.write_json(final.config, config)
     train_run(toy, plan(sids, seed=1), progress, name="run", existing="replace")
     assert toy.final_of(run) is None and toy.outdated_final_of(run) == final
     stale = {view.name: view.stale for view in overview(toy).runs}
