@@ -14,7 +14,7 @@ OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
 WINDOWS = ("random", "last")
 # Of a run that continues another one: shares of the steps and of the peak learning rate of the first run.
-# Chosen on Beauty (docs/training.md).
+# They have not been chosen by a complete measurement yet.
 CONTINUED_STEPS = 0.1
 CONTINUED_RATE = 0.3
 
