@@ -65,5 +65,6 @@ def _escaped_errors() -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        error.message = printable(error.message)
+        if type(error).__name__ != "NoArgsIsHelpError":  # its message is the help text
+            error.message = printable(error.message)
         raise

@@ -55,6 +55,12 @@ def test_help_groups_options_by_panel(maskgr: Callable[..., subprocess.Completed
     assert any(line.startswith("  --workspace <path>  ") for line in shown)
 
 
+def test_without_arguments_the_help_is_shown(maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    shown, asked = maskgr(), maskgr("--help")
+    assert (shown.returncode, asked.returncode) == (2, 0)
+    assert shown.stderr == asked.stdout
+
+
 def test_a_mistyped_command_is_guessed(maskgr: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     failed = maskgr("shwo")
     assert failed.returncode == 2

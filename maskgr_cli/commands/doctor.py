@@ -60,7 +60,7 @@ def doctor(format: ShortFormatOption = "table", workspace: WorkspaceOption = Non
     facts, found = machine.machine(root)
     add("machine", "Machine", FACTS, [*facts, _kept_memory()])
     problems += found + unusable
-    problems += [] if unusable else _check_workspace(Workspace(root), add)
+    problems += _check_workspace(None if unusable else Workspace(root), add)
     facts, found = machine.devices()
     add("devices", "Devices", FACTS, facts)
     problems = [_in_workspace(problem, workspace) for problem in found + problems]
@@ -84,7 +84,12 @@ def _workspace(option: Path | None) -> tuple[Path, list[Problem]]:
         ]
 
 
-def _check_workspace(workspace: Workspace, add: Callable[..., None]) -> list[Problem]:
+def _check_workspace(workspace: Workspace | None, add: Callable[..., None]) -> list[Problem]:
+    """Add the tables of a workspace, empty ones if it cannot be used, and return its problems."""
+    if workspace is None:
+        for key, columns in (("workspace", FACTS), ("sizes", SIZES), ("in_use", IN_USE)):
+            add(key, "", columns, [])
+        return []
     from pipelines.doctor import state
 
     facts, problems = state.facts(workspace)

@@ -82,3 +82,6 @@ def test_a_workspace_that_does_not_exist_or_cannot_be_used(workspace: Workspace)
     assert done.exit_code == 1
     assert f"broken: workspace: The workspace {workspace.root} is a file." in done.stdout
     assert "Devices" in done.stdout
+    content = json.loads(doctor("--workspace", workspace.root, "--format", "json").stdout)
+    assert [*content] == ["packages", "machine", "workspace", "sizes", "in_use", "devices", "problems"]
+    assert content["workspace"] == content["sizes"] == content["in_use"] == []
