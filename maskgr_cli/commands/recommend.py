@@ -152,13 +152,15 @@ def _histories(
     sample: tuple[int | None, int],
 ) -> Histories:
     """Return the histories that the options name; a sample is a number of users and a seed."""
-    from pipelines.recommend.histories import history_of, history_of_user, read_histories, sample_histories
+    from pipelines.recommend.histories import history_of, history_of_user, sample_histories
 
     if sample[0]:
         return sample_histories(model, sample[0], sample[1])
     if user is not None:
         return history_of_user(model, user)
     if source is not None:
+        from pipelines.recommend.read import read_histories
+
         return read_histories(source, model.table)
     if like is not None:
         item_id, _ = model.table.names.row(_choose(model.table, like))
