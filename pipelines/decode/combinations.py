@@ -92,14 +92,16 @@ def unmask_several_items(
         part = state.select(users)
         chosen = torch.zeros_like(part.codes).scatter(2, digits[users], 1)  # [B', K, S]
         rows, items = index.candidates.pairs(part.codes.reshape(-1, H))
-        allowed = ~index.eligible.excludes(users[rows // (beams * (S // H))], items)
+        chosen_index = index.select(users)  # users are counted anew in each part
+        allowed = ~chosen_index.eligible.excludes(rows // (beams * (S // H)), items)
         rows, items = rows[allowed], items[allowed]
         table = (logp[users] * chosen[..., None]).reshape(-1, H * V)  # [B'·K·k, H·V], 0 for other digits
         values = logp.new_zeros(len(rows))
         for h in range(H):
             values = values + table[rows, h * V + index.sids[items, h]]
         pairs = _Pairs(rows, index.eligible.items_of(items), values)
-        results.append(_best(_Combinations(digits[users], part, index, pairs, _any), part, index, K)[0])
+        combinations = _Combinations(digits[users], part, chosen_index, pairs, _any)
+        results.append(_best(combinations, part, chosen_index, K)[0])
     return BeamState(
         torch.cat([result.codes for result in results]),
         torch.cat([result.token_log_probs for result in results]),

@@ -65,8 +65,8 @@ class Search:
             excluded: pairs of a position in the batch and an item that the user must not get.
         """
         model, decoding = self._model, self._decoding
-        eligible = self._eligible.without(*excluded) if excluded else self._eligible
         if isinstance(model, ItemRanker):
+            eligible = self._among(excluded)
             sampling = Sampling(decoding.nfe, decoding.guidance, decoding.seed)
             scores = model.scores(history, users, sampling)
             scores = scores if eligible.items is None else scores[:, eligible.items]
@@ -74,21 +74,19 @@ class Search:
         assert isinstance(model, DigitModel), "a model ranks items or has digits"
         dense = model.dense_retriever
         if dense and decoding.retrieval == "dense":
-            return dense_search(dense.dense_query(history, users), dense.text, eligible, decoding.beams)
-        beams = self._beams(model, history, users, eligible, excluded)
+            query = dense.dense_query(history, users)
+            return dense_search(query, dense.text, self._among(excluded), decoding.beams)
+        beams = self._beams(model, history, users, excluded)
         if dense and decoding.retrieval == "unified":
             cold = self._cold.without(*excluded) if self._cold and excluded else self._cold
             return rerank(beams, dense.dense_query(history, users), dense.text, cold)
         return beams
 
-    def _beams(
-        self,
-        model: DigitModel,
-        history: Tensor,
-        users: Tensor,
-        eligible: Eligible,
-        excluded: Pairs | None,
-    ) -> Beams:
+    def _among(self, excluded: Pairs | None) -> Eligible:
+        """Return the items that qualify, without those that are excluded for single users."""
+        return self._eligible.without(*excluded) if excluded else self._eligible
+
+    def _beams(self, model: DigitModel, history: Tensor, users: Tensor, excluded: Pairs | None) -> Beams:
         """Search for beams of the model's digits."""
         assert self._index, "beam search needs an index of the catalogue"
         decoding, K = self._decoding, self._decoding.beams
@@ -97,7 +95,8 @@ class Search:
         beams = beam_search(denoiser, users, index, decoding, self._horizon)
         if not decoding.constrained or not (decoding.remask or decoding.order == CONFIDENCE):
             return beams
-        wanted = eligible.counts(len(users)).clamp(max=K)  # [B]
+        eligible = index.eligible
+        wanted = eligible.counts(len(users)).to(users.device).clamp(max=K)  # [B]
         while (short := beams.scores.isfinite().sum(1) < wanted).any() and decoding.beams < len(eligible):
             decoding = dataclasses.replace(decoding, beams=2 * decoding.beams)
             wider = beam_search(denoiser, users, index, decoding, self._horizon).first(K)

@@ -151,3 +151,25 @@ def test_narrow_beams_among_some_items_are_those_of_a_catalogue_of_these_items(
     alone = beam_search(denoiser, users, PartialIndex(sids[left], codes), decoding)
     assert unseen.items[:, :, 0].tolist() == left[alone.items[:, :, 0]].tolist()
     torch.testing.assert_close(unseen.scores, alone.scores)
+
+
+@pytest.mark.parametrize("nfe", [1, 2, 4])
+def test_items_left_out_for_each_user_of_a_batch_that_is_split(
+    monkeypatch: pytest.MonkeyPatch, nfe: int
+) -> None:
+    """Several items ahead are searched for some users at a time; each keeps the items left out for it."""
+    from pipelines.decode import combinations
+
+    model = build("maskgr")
+    histories = [[3, 7, 1, 4], [5, 9, 12, 2], [20, 21, 20, 8], [0, 1, 2, 3]]  # one batch
+    base = split(histories, [0] * len(histories))
+    users = Split(base.items, base.offsets, base.users, np.zeros((len(histories), 2), np.int32))
+    results = []
+    for cells in (combinations.CELLS, 1):
+        monkeypatch.setattr(combinations, "CELLS", cells)
+        results.append(find(model, users, beams=200, nfe=nfe, exclude_seen=True))
+    together, apart = results
+    np.testing.assert_array_equal(together.items, apart.items)
+    for row, history in enumerate(histories):
+        assert not set(history) & set(apart.items[row].ravel().tolist())
+        assert (apart.items[row] >= 0).all()
