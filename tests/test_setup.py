@@ -31,12 +31,15 @@ def declared() -> list[Requirement]:
     """What the project needs to be built, run and tested."""
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     project = toml.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    lines = (
-        project["build-system"]["requires"]
-        + project["project"]["dependencies"]
-        + project["project"]["optional-dependencies"]["dev"]
-    )
-    return [Requirement(line) for line in lines]
+    extras = project["project"]["optional-dependencies"]
+    needs = [Requirement(line) for line in extras["dev"]]
+    own = [extra for need in needs if need.name == "maskgr" for extra in need.extras]
+    lines = [
+        *project["build-system"]["requires"],
+        *project["project"]["dependencies"],
+        *(line for extra in own for line in extras[extra]),
+    ]
+    return [*map(Requirement, lines), *(need for need in needs if need.name != "maskgr")]
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
