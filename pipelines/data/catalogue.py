@@ -125,6 +125,20 @@ def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[
     return {**paths, "embeddings": embeddings}
 
 
+def text_behind(sids: Path) -> np.ndarray | None:
+    """Return the text embeddings that semantic IDs were made from, float32 [N, E].
+
+    Returns:
+        None if the semantic IDs name none, or the named ones are gone or changed.
+    """
+    provenance = artifacts.provenance(sids)
+    source = provenance["inputs"].get("embeddings") if provenance else None
+    if source is None:
+        return None
+    path = sids.parent / source["path"]
+    return load_text(path) if path.exists() and artifacts.digest(path) == source["sha256"] else None
+
+
 def are_of_interactions(dataset: Dataset, sids: str) -> bool:
     """Return True if semantic IDs were made from embeddings that interactions of the users decided."""
     path = dataset.sids(sids)

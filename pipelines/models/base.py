@@ -61,10 +61,14 @@ class Recommender(nn.Module):
         By default they stay as they are in a new model.
         """
 
-    def rank_last(self, items: Tensor) -> None:  # noqa: B027 - optional for a subclass
-        """Rank items, int64 [items], after all others, because the model was not trained on them.
+    def rank_new_items(self, items: Tensor, text: np.ndarray | None) -> None:  # noqa: B027 - optional
+        """Prepare the ranking of items that the model was not trained on.
 
         By default nothing is done: a model over semantic IDs scores every item by its codes.
+
+        Args:
+            items: int64 [items], ascending.
+            text: text embeddings of all items, float32 [N, E]; None if there are none.
         """
 
     @abstractmethod

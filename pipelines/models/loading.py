@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines import artifacts, typed_json
 from pipelines.data import splits
-from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources
+from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources, text_behind
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split
 from pipelines.errors import UserError, reading
@@ -230,7 +230,10 @@ def load_run(
         raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")
     new_items = np.setdiff1d(np.arange(catalogue.items), known)
     if len(new_items):
-        model.rank_last(torch.as_tensor(new_items))
+        text = catalogue.text
+        if text is None and "sids" in inputs:
+            text = text_behind(inputs["sids"])
+        model.rank_new_items(torch.as_tensor(new_items), text)
     return TrainedRun(
         model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training, new_items
     )

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines import artifacts
-from pipelines.data.catalogue import load_text
+from pipelines.data.catalogue import text_behind
 from pipelines.errors import UserError
 from pipelines.models.loading import TrainedRun
 from pipelines.options import check_choice
@@ -61,13 +60,12 @@ def _vectors(trained: TrainedRun, by: str) -> Tensor:
 def _text(trained: TrainedRun) -> np.ndarray:
     """Return the text embeddings that the semantic IDs of a run were made from, float32 [N, E]."""
     path = trained.inputs.get("sids")
-    provenance = artifacts.provenance(path) if path else None
-    source = provenance["inputs"].get("embeddings") if provenance else None
-    if path is None or source is None:
+    text = text_behind(path) if path else None
+    if text is None:
         raise UserError(
             "--by text needs a run over semantic IDs that were made from text embeddings. Take --by model."
         )
-    return load_text(path.parent / source["path"])
+    return text
 
 
 def _sids(trained: TrainedRun) -> Tensor:

@@ -53,7 +53,8 @@ class Validator:
         self._over_all_items: Recommender | None = None
         if known is not None:
             self._over_all_items = loading.build(model.config, catalogue).to(trainer.accelerator.device)
-            self._over_all_items.rank_last(torch.as_tensor(np.setdiff1d(np.arange(catalogue.items), known)))
+            new = torch.as_tensor(np.setdiff1d(np.arange(catalogue.items), known))
+            self._over_all_items.rank_new_items(new, catalogue.text)
         self._index = (
             PartialIndex(catalogue.require_sids(), catalogue.codes) if isinstance(model, DigitModel) else None
         )

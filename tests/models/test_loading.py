@@ -45,7 +45,7 @@ def test_old_items_keep_their_scores(name: str, known: np.ndarray, tmp_path: Pat
     small, large = grow(name, known, tmp_path)
     new = np.setdiff1d(np.arange(N), known)
     if name in NO_VECTOR:
-        large.rank_last(torch.as_tensor(new))
+        large.rank_new_items(torch.as_tensor(new), TEXT)
     history = [3, 7, 1, 4]
     order = {"unmask": "greedy"} if name == "diffgrm" else {}  # its own order can lose items
     before = search(small, split([history], [0]), SIDS[known], beams=OLD, **order)

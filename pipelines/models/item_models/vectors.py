@@ -5,6 +5,7 @@ Shapes: B users, N items of the catalogue.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,8 +29,8 @@ class ItemVectors(ItemRanker):
     def history_vectors(self) -> Tensor:
         return self.embedding.weight[: self.items]
 
-    def rank_last(self, items: Tensor) -> None:
-        """Take away the vectors of items; see `Recommender.rank_last`."""
+    def rank_new_items(self, items: Tensor, text: np.ndarray | None) -> None:
+        """Take away the vectors of items; see `Recommender.rank_new_items`."""
         weight = self.embedding.weight
         with torch.no_grad():
             weight[items.to(weight.device)] = 0.0

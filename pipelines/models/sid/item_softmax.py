@@ -32,6 +32,7 @@ from pipelines.models.objectives.repeat_bias import RepeatBias, items_before
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid.masked_batch import MaskedBatch
+from pipelines.models.sid.new_items import NewItems
 
 PAIRS = 1 << 16  # logits computed at once, where they are computed pair by pair
 DENSE = 16  # a matrix product over all items pays where one item in so many agrees
@@ -43,10 +44,12 @@ class HasItemVectors(Protocol):
     Attributes:
         embedding: embedding of the digits; it holds the semantic IDs.
         repeat_bias: scale of the repeat bias, float32 [1]; None if there is no bias.
+        new_items: items that the model was not trained on; None if there are none.
     """
 
     embedding: SidEmbedding
     repeat_bias: nn.Parameter | None
+    new_items: NewItems | None
 
     def item_vectors(self, items: Tensor | None = None) -> Tensor:
         """Return w of items [Q], or of all items: [Q, D] or [N, D]."""
@@ -106,7 +109,7 @@ class ItemSoftmaxObjective:
         if self._vectors is None:
             self._vectors = self._model.item_vectors().float()
         repeat_bias = RepeatBias.of(history, self._model.repeat_bias)
-        return ItemSoftmax(states, self._vectors, self._candidates, repeat_bias)
+        return ItemSoftmax(states, self._vectors, self._candidates, repeat_bias, self._model.new_items)
 
 
 class ItemSoftmax:
@@ -122,6 +125,7 @@ class ItemSoftmax:
         vectors: Tensor,
         candidates: CandidateIndex,
         repeat_bias: RepeatBias | None = None,
+        new_items: NewItems | None = None,
     ) -> None:
         """
         Args:
@@ -129,8 +133,10 @@ class ItemSoftmax:
             vectors: w, float32 [N, D].
             candidates: candidate index of the catalogue.
             repeat_bias: of the users' histories [B, n].
+            new_items: items that the model was not trained on.
         """
         self.states, self.vectors, self.candidates = states, vectors, candidates
+        self._new_items = new_items
         self._bias: Tensor | None = None  # [B, N], added to the logits
         if repeat_bias:
             self._bias = repeat_bias.add_to(vectors.new_zeros(len(repeat_bias.history), len(vectors)))
@@ -154,7 +160,11 @@ class ItemSoftmax:
         self, codes: Tensor, sids: Tensor, items: Tensor | None = None
     ) -> Callable[[slice], Tensor]:
         logits = self._logits(self.states(codes).float().flatten(0, 2))  # [B, N]
-        logp = (logits if self._bias is None else logits + self._bias).log_softmax(-1)
+        if self._bias is not None:
+            logits += self._bias
+        if self._new_items is not None:
+            logits = self._new_items.correct(logits)
+        logp = logits.log_softmax(-1)
         return lambda part: logp[:, part] if items is None else logp[:, items[part]]
 
     def guided(self, unconditional: ItemSoftmax, weight: float) -> ItemSoftmax:
@@ -165,7 +175,7 @@ class ItemSoftmax:
         def states(codes: Tensor) -> Tensor:
             return (1 + weight) * self.states(codes) - weight * unconditional.states(codes)
 
-        guided = ItemSoftmax(states, self.vectors, self.candidates)
+        guided = ItemSoftmax(states, self.vectors, self.candidates, new_items=self._new_items)
         if self._bias is not None and unconditional._bias is not None:
             guided._bias = (1 + weight) * self._bias - weight * unconditional._bias
         return guided
@@ -198,9 +208,12 @@ class ItemSoftmax:
         """
         R = len(codes)
         row, item = self.candidates.pairs(codes)  # [Q]
-        logits = self._logits_of(states, row, item)
-        if self._bias is not None:
-            logits += self._bias[row // (R // len(self._bias)), item]
+        logits = self._add_bias(self._logits_of(states, row, item), row, item, R)
+        if self._new_items is not None:
+            logits = self._new_items.correct_pairs(
+                *(logits, row, item),
+                lambda rows, items: self._add_bias(self._paired(states, rows, items), rows, items, R),
+            )
         largest = logits.new_full((R,), -torch.inf).scatter_reduce_(0, row, logits, "amax")
         share = (logits - largest[row]).exp_()
         share /= share.new_zeros(R).index_add_(0, row, share)[row]
@@ -219,6 +232,16 @@ class ItemSoftmax:
         first = (many.cumsum(0) - 1) * len(self.vectors)  # position of a state's first logit
         logits, dense = states.new_empty(len(row)), many[row]
         logits[dense] = tabulated[(first[row] + item)[dense]]
-        for part in (~dense).nonzero().squeeze(1).split(PAIRS):
+        logits[~dense] = self._paired(states, row[~dense], item[~dense])
+        return logits
+
+    def _paired(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
+        """Return the logits of pairs of state and item, computed pair by pair, [Q]."""
+        logits = states.new_empty(len(row))
+        for part in torch.arange(len(row), device=row.device).split(PAIRS):
             logits[part] = (states[row[part]] * self.vectors[item[part]]).sum(1)
         return logits
+
+    def _add_bias(self, logits: Tensor, row: Tensor, item: Tensor, R: int) -> Tensor:
+        """Return logits of pairs of one of R states and an item with the repeat bias, [Q]."""
+        return logits if self._bias is None else logits + self._bias[row // (R // len(self._bias)), item]

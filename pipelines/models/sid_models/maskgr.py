@@ -30,6 +30,7 @@ from pipelines.models.sid.digit_heads import DigitHeads, PerDigitObjective
 from pipelines.models.sid.embedding import SidEmbedding, digit_centroids
 from pipelines.models.sid.item_softmax import ItemSoftmaxObjective
 from pipelines.models.sid.masked_batch import MaskedBatch, Objective
+from pipelines.models.sid.new_items import NewItems
 from pipelines.models.sid.text_heads import DenseHead, dense_weights
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.models.sid_models.maskgr_attention import FullAttention, PrefixAttention
@@ -57,6 +58,7 @@ class MaskGR(DigitModel):
         self.encoder = Encoder(config)
         self.embedding.initialize()
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
+        self.new_items: NewItems | None = None
         self.objective = self._objective(config)
         prefix = config.attention == "prefix"
         self.attention = PrefixAttention(config.width) if prefix else FullAttention()
@@ -97,6 +99,14 @@ class MaskGR(DigitModel):
         """Start items from their codes: their item embeddings are zero."""
         if self.item_embedding is not None:
             self.item_embedding.weight[items] = 0.0
+
+    def rank_new_items(self, items: Tensor, text: np.ndarray | None) -> None:
+        """With item embeddings, score new items by their digits and by the trained items with similar texts;
+        see `new_items`.
+        """
+        if self.uses_item_softmax and self.item_embedding is not None:
+            device = self.embedding.weight.device
+            self.new_items = NewItems(items, self.items, text).to(device)
 
     @property
     def dense_retriever(self) -> DenseRetriever | None:
