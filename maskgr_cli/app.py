@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from contextlib import suppress
 from typing import Annotated
 
@@ -85,9 +86,11 @@ def _run() -> int:
     except Exception as error:
         if signals.caught:
             return 1  # a library turned the signal into this exception
-        if os.environ.get("MASKGR_DEBUG"):
-            raise
         from maskgr_cli import console
+
+        if os.environ.get("MASKGR_DEBUG"):
+            console.debug(traceback.format_exc())
+            return 1
 
         if isinstance(error, (UserError, TrainingDiverged)):
             console.error(str(error))

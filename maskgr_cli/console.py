@@ -2,7 +2,8 @@
 
 Results (tables) go to standard output. Progress, notes and errors go to standard error, so that
 `maskgr eval > table.txt` contains the table alone. Names, values and texts of files are untrusted: characters
-that a terminal would interpret (escape sequences, control characters, writing directions) are escaped.
+that a terminal would interpret (escape sequences, control characters, writing directions) are escaped, and a
+line break in a value does not begin a line. Only data for programs stays as it is in a file or a pipe.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def error(message: str) -> None:
     err().print(_text().append("error: ", "bold red").append(printable(message)))
 
 
+def debug(traceback: str) -> None:
+    """Print the traceback of an error."""
+    err().print(_text(printable(traceback, lines=True).rstrip("\n")))
+
+
 def note(message: str) -> None:
     """Print a line about an action or a choice, unless the user wants results and errors only."""
     if not is_quiet():
@@ -79,9 +85,28 @@ def is_quiet() -> bool:
     return os.environ.get(QUIET) == "1"
 
 
-def result(text: str) -> None:
-    """Print lines of a command's result."""
-    out().print(_text(printable(text, lines=True)), soft_wrap=True)
+def result(line: str) -> None:
+    """Print a line of a command's result."""
+    out().print(_text(printable(line)), soft_wrap=True)
+
+
+def data(text: str) -> None:
+    """Print a result for a program, which may have several lines: as it is into a file or a pipe, and escaped
+    on a terminal.
+    """
+    if sys.stdout.isatty():
+        out().print(_text(printable(text, lines=True)), soft_wrap=True)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+
+
+def confirm(question: str) -> bool:
+    """Ask a question of one or more lines on the terminal. Standard output stays free for the result."""
+    import typer
+
+    return typer.confirm(printable(question, lines=True), err=True)
 
 
 def table(
@@ -92,7 +117,7 @@ def table(
     left: Sequence[str] = (),
 ) -> None:
     """Print a table: the first column and those of `left` left-aligned, the others right-aligned, None as
-    "—".
+    "—". A cell that is a list has a line for each entry.
     """
     from rich.table import Table
 
@@ -108,7 +133,9 @@ def table(
 
 
 def _cell(value: object) -> str:
-    return "—" if value is None else printable(str(value), lines=True)
+    if isinstance(value, list):
+        return "\n".join(map(_cell, value))
+    return "—" if value is None else printable(str(value))
 
 
 class _Task:

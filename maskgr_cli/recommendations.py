@@ -51,9 +51,12 @@ def write(frame: pl.DataFrame, kind: str, output: Path | None) -> None:
         frame.write_csv(buffer)
     else:
         frame.write_parquet(buffer)
-    if output is None:
+    if output is None and kind == "parquet":
         sys.stdout.buffer.write(buffer.getvalue())
         sys.stdout.flush()
+        return
+    if output is None:
+        console.data(buffer.getvalue().decode("utf-8").rstrip("\n"))
         return
     with atomic(output) as temporary:
         temporary.write_bytes(buffer.getvalue())

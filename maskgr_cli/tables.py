@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from maskgr_cli import console
 from maskgr_cli.options import checked
-from pipelines.options import check_choice
+from pipelines.options import check_choice, printable
 
 FORMATS = ("table", "json", "csv", "latex")
 UNITS = "Metrics and shares are in percent in table and latex, and fractions in json and csv."
@@ -35,7 +35,8 @@ LATEX = {  # character → what LaTeX prints as this character
     **{character: f"\\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---"},
     **{"±": r"$\pm$", "−": "$-$", "×": r"$\times$", "·": r"$\cdot$", "…": r"\ldots{}", "≥": r"$\geq$"},
-    "\n": "; ",
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{"[": "{[}", "]": "{]}", "*": "{*}"},  # behind the end of a row, [ and * are arguments
 }
 
 
@@ -115,12 +116,12 @@ def show(tables: Sequence[Table], form: str) -> None:
         form: one of `FORMATS`. Results without rows are left out in table and latex.
     """
     if form == "json":
-        console.result(json.dumps(_by_key(tables), indent=2))
+        console.data(json.dumps(_by_key(tables), indent=2))
     elif form == "csv":
-        console.result(_csv(tables).rstrip("\n"))
+        console.data(_csv(tables).rstrip("\n"))
     for table in tables if form in ("table", "latex") else ():
         if table.rows and table.columns and form == "latex":
-            console.result(_latex(table))
+            console.data(_latex(table))
         elif table.rows and table.columns:
             if table.heading:
                 console.result(table.heading)
@@ -186,7 +187,8 @@ def _latex(table: Table) -> str:
 
 
 def _escaped(cell: object) -> str:
-    return "".join(LATEX.get(character, character) for character in ("—" if cell is None else str(cell)))
+    text = "; ".join(map(printable, _lines(cell)))
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 def _fitting(cells: list[list[object]]) -> list[list[object]]:
@@ -202,12 +204,15 @@ def _fitting(cells: list[list[object]]) -> list[list[object]]:
 
 
 def _broken(cell: object) -> object:
-    return cell.replace(" ±", "\n±") if isinstance(cell, str) else cell
+    return cell.replace(" ±", "\n±").split("\n") if isinstance(cell, str) and " ±" in cell else cell
+
+
+def _lines(cell: object) -> list[str]:
+    return [*map(str, cell)] if isinstance(cell, list) else ["—" if cell is None else str(cell)]
 
 
 def _width(cells: list[list[object]]) -> int:
     """Return the width of a printed table: a line and two blanks for each column, and a line at the end."""
     return 1 + sum(
-        3 + max(len(line) for cell in column for line in str("—" if cell is None else cell).split("\n"))
-        for column in zip(*cells, strict=True)
+        3 + max(len(line) for cell in column for line in _lines(cell)) for column in zip(*cells, strict=True)
     )

@@ -174,7 +174,7 @@ def explain_derived(
 def show_settings(settings: list[Setting], values: FileValues, format: str) -> None:
     """Print settings as a table, or values as a configuration file that repeats them."""
     if format == "toml":
-        console.result(settings_text(values, "maskgr train --config FILE").rstrip("\n"))
+        console.data(settings_text(values, "maskgr train --config FILE").rstrip("\n"))
         return
     rows = [(s.key, None if s.value is None else worded(s.value), s.source) for s in settings]
     console.table("Settings of maskgr train", ["option", "value", "from"], rows)

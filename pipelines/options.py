@@ -26,6 +26,7 @@ SEED = (0, 2**31 - 1)  # NumPy, PyTorch, FAISS and scikit-learn all take these
 GIVEN = "given"  # a requirement that any value fulfills which is neither 0, false, empty nor None
 
 KINDS: dict[type, str] = {bool: "yes or no", int: "a whole number", float: "a number", str: "text"}
+JOINERS = "\u200c\u200d"  # zero width non-joiner and joiner: letters and emoji look wrong without them
 MOST_SHOWN = 60  # characters of a value that a message repeats
 
 Requirements = Mapping[str, tuple[Any, ...] | str]  # field → values that it must have, or GIVEN
@@ -230,15 +231,15 @@ def quoted(value: Any) -> str:
 
 
 def printable(text: str, lines: bool = False) -> str:
-    r"""Escape every character that a terminal would obey or hide: controls, directions of writing, half
-    surrogates.
+    r"""Escape every character that a terminal or a page would obey or hide: controls, directions of writing,
+    half surrogates. The joiners of Persian, Indic scripts and emoji stay.
 
     Args:
         lines: if true, "\n" stays as it is.
     """
     if text.isprintable():
         return text
-    kept = "\n" if lines else ""
+    kept = JOINERS + "\n" * lines
     return "".join(
         c if c.isprintable() or c in kept or unicodedata.category(c) == "Zs" else _escaped(c) for c in text
     )

@@ -97,14 +97,37 @@ def test_what_a_terminal_would_obey_is_shown_escaped(
 def test_an_error_and_a_note_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     console.error("column 'a\nb'")
     console.note("column a\nerror: none")
-    console.table("Title", ["a"], [["1\n2"]])
+    console.table("Title", ["a"], [[["1", "2"]], ["3\n4"]])
+    console.result("a\nerror: none")
     out, err = capsys.readouterr()
     assert err == "error: column 'a\\nb'\ncolumn a\\nerror: none\n"
-    assert "│ 1 │" in out and "│ 2 │" in out  # cells of ours have lines
+    assert "│ 1    │" in out and "│ 2    │" in out  # a list has lines
+    assert r"│ 3\n4 │" in out
+    assert out.splitlines()[-1] == r"a\nerror: none"
+
+
+def test_data_is_escaped_on_a_terminal_only(
+    capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "id,title\n1,\u202e \x1b[2J \x9b عبر\u200f"
+    console.data(text)
+    assert capsysbinary.readouterr().out.decode() == f"{text}\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    console.data(text)
+    shown = "id,title\n1,\\u202e \\x1b[2J \\x9b عبر\\u200f\n"
+    assert capsysbinary.readouterr().out.decode() == shown
+
+
+def test_a_question_shows_names_escaped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert console.confirm("runs/\x1b[2J\nRemove it?")
+    assert "runs/\\x1b[2J\nRemove it?" in capsys.readouterr().err
 
 
 def test_words_of_any_language_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    text = "naïve 日本語 עברית 🙂 — … a\u00a0b"
+    text = "naïve 日本語 עברית 🙂 — … a\u00a0b می\u200cخواهم 👩\u200d🚀"
     console.note(text)
     assert capsys.readouterr().err == f"{text}\n"
 

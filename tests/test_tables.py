@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sys
 
 import pyarrow as pa
 import pytest
@@ -112,12 +113,33 @@ def test_a_cell_equal_to_the_one_above_is_left_out_once(capsys: pytest.CaptureFi
     assert [row["run"] for row in json.loads(shown("json", capsys, table))["t"]] == ["a", "a", "b", "a"]
 
 
-def test_what_a_terminal_would_obey_is_escaped_in_every_format(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table("t", "T", (Column("a", ("a",)),), [{"a": "x\x1b[2J\x9b\u202e"}])
+def test_what_a_terminal_would_obey_is_escaped_for_readers_and_kept_for_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = "x\x1b[2J\x9b\u202e\ny"
+    table = Table("t", "T", (Column("a", ("a",)),), [{"a": hostile}])
+    assert json.loads(shown("json", capsys, table)) == {"t": [{"a": hostile}]}
+    assert [*csv.reader(io.StringIO(shown("csv", capsys, table), newline=""))] == [
+        ["table", "a"],
+        ["t", hostile],
+    ]
+    assert r"x\textbackslash{}x1b{[}2J\textbackslash{}x9b" in shown("latex", capsys, table)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     for form in FORMATS:
         text = shown(form, capsys, table)
         assert not {"\x1b", "\x9b", "\u202e"} & {*text}
-    assert json.loads(shown("json", capsys, table)) == {"t": [{"a": "x\x1b[2J\x9b\u202e"}]}
+
+
+def test_a_cell_in_brackets_is_no_argument_of_the_row_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """LaTeX takes "[" and "*" behind the end of a row as its arguments."""
+    rows = [{"a": text} for text in ("[red]", "*", "<b>", '"a" | b')]
+    text = shown("latex", capsys, Table("t", "T", (Column("a", ("a",)),), rows))
+    assert text.splitlines()[7:11] == [
+        r"{[}red{]} \\",
+        r"{*} \\",
+        r"\textless{}b\textgreater{} \\",
+        r"\textquotedbl{}a\textquotedbl{} \textbar{} b \\",
+    ]
 
 
 def documented_keys(command: str) -> dict[str, set[str]]:

@@ -313,8 +313,7 @@ def _show(section: Section, folder: Path) -> None:
     for table in section.tables:
         if table.measured:
             parts = (section.recipe.title, table.title, f"budget {section.budget}")
-            rows = [["\n".join(cell) for cell in row] for row in table.rows]
-            console.table(" · ".join(filter(None, parts)), table.header, rows, LEGEND)
+            console.table(" · ".join(filter(None, parts)), table.header, table.rows, LEGEND)
     if section.paired_tests:
         rows = [*map(paired_test_cells, section.paired_tests)]
         console.table("Best against runner-up", PAIRED_TEST_HEADER, rows, TESTED)

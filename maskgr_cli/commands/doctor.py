@@ -65,7 +65,8 @@ def doctor(format: ShortFormatOption = "table", workspace: WorkspaceOption = Non
     add("devices", "Devices", FACTS, facts)
     problems = [_in_workspace(problem, workspace) for problem in found + problems]
     if format == "table":
-        console.result("\n".join(map(_worded, problems)) if problems else "No problem was found.")
+        for line in [line for problem in problems for line in _worded(problem)] or ["No problem was found."]:
+            console.result(line)
     else:
         tables.show([*shown, Table("problems", "", PROBLEMS, [asdict(p) for p in problems])], format)
     if any(problem.kind == "broken" for problem in problems):
@@ -113,5 +114,5 @@ def _in_workspace(problem: Problem, option: Path | None) -> Problem:
     return replace(problem, command=f"{problem.command} --workspace {shlex.quote(str(option))}")
 
 
-def _worded(problem: Problem) -> str:
-    return f"{problem.kind}: {problem.subject}: {problem.reason}\n    {problem.command}"
+def _worded(problem: Problem) -> list[str]:
+    return [f"{problem.kind}: {problem.subject}: {problem.reason}", f"    {problem.command}"]

@@ -64,7 +64,8 @@ def import_(
     progress, paths = console.RichProgress(), {"interactions": interactions, "items": items or []}
     if dry_run:
         account = examine(target, name, config, progress, **paths)
-        console.result("\n".join(account.full()))
+        for line in account.full():
+            console.result(line)
         console.note("Nothing is written (--dry-run).")
         return
     dataset = import_dataset(target, name, config, progress, **paths, force=force)

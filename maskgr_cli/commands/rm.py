@@ -75,7 +75,7 @@ def _confirmed(question: str) -> bool:
     """
     if not sys.stdin.isatty():
         raise UserError(f"{question.splitlines()[-1]} There is no terminal to ask on; answer with --yes.")
-    return typer.confirm(question, err=True)
+    return console.confirm(question)
 
 
 def size_in_words(size: int) -> str:

@@ -99,7 +99,7 @@ def _dots(recipe: Recipe, rows: list[Row]) -> Figure:
             for y, label in enumerate(labels):
                 if label in by_label:
                     _draw_dot(axes, by_label[label].entries[metric.label], y, STYLES[0][0])
-            axes.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
+            axes.set_yticks(range(len(labels)), [wrapped(label) for label in labels], parse_math=False)
             axes.set_ylim(len(labels) - 0.5, -0.5)
             axes.set_xlabel(metric.axis)
             axes.set_title(dataset, fontsize=9)
@@ -302,8 +302,11 @@ def _y_title(recipe: Recipe, metric: Metric, over_k: bool) -> str:
 def _apply_style(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=8)
     axes.grid(color=INK, alpha=0.25, linewidth=0.6)
-    for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
+    titles, legend = (axes.title, axes.xaxis.label, axes.yaxis.label), axes.get_legend()
+    for text in titles:
         text.set_color(INK)
         text.set_fontsize(9)
+    for text in (*titles, *(legend.get_texts() if legend else ())):
+        text.set_parse_math(False)  # a name may hold dollar signs
     for spine in axes.spines.values():
         spine.set_color(INK)

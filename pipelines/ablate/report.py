@@ -24,6 +24,7 @@ from pipelines.options import printable
 from pipelines.workspace import Workspace
 
 INDEX = "report.html"
+MARKDOWN = {"<": "&lt;", "|": "\\|", "[": "\\[", "]": "\\]"}  # character → Markdown that shows it
 LEGEND = (
     "Measured: mean ± standard deviation over seeds, then the 95 % bootstrap interval over users (with "
     "several seeds, the mean of their bounds), then the paper's figure for a system of that name. The "
@@ -116,34 +117,49 @@ def paired_test_cells(test: PairedTest) -> list[str]:
 
 def _markdown(section: Section) -> str:
     lines = [
-        f"# {section.recipe.title}",
+        f"# {_plain(section.recipe.title)}",
         "",
-        f"Budget: **{section.budget}**. {section.recipe.note}".rstrip(),
+        f"Budget: **{section.budget}**. {_plain(section.recipe.note)}".rstrip(),
         "",
         LEGEND,
     ]
     for table in section.tables:
-        lines += [f"\n## {table.title}"] * bool(table.title)
-        lines += _markdown_table(table.header, [["<br>".join(cell) for cell in row] for row in table.rows])
+        lines += [f"\n## {_plain(table.title)}"] * bool(table.title)
+        lines += _markdown_table(table.header, table.rows)
     if section.paired_tests:
         lines += [
             "",
             TESTED,
-            *_markdown_table(PAIRED_TEST_HEADER, [*map(paired_test_cells, section.paired_tests)]),
+            *_markdown_table(
+                PAIRED_TEST_HEADER,
+                [[[cell] for cell in paired_test_cells(test)] for test in section.paired_tests],
+            ),
         ]
     if section.problems:
-        problems = [f"- {cell}: {reason}" for cell, reason in section.problems.items()]
+        problems = [f"- {_plain(cell)}: {_plain(reason)}" for cell, reason in section.problems.items()]
         lines += ["", "Without figures:", "", *problems]
     lines += ["", "![Plot](plot.png)"] * bool(section.png)
     lines += ["", "![Validation Recall@10 against minutes of training](curves.png)"] * bool(section.curves)
     facts = section.facts | ({"paper": section.recipe.source} if section.recipe.source else {})
-    lines += ["", *(f"- {name}: {value}" for name, value in facts.items()), ""]
-    return printable("\n".join(lines), lines=True)
+    lines += ["", *(f"- {name}: {_plain(value)}" for name, value in facts.items()), ""]
+    return "\n".join(lines)
 
 
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return ["", *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *escaped))]
+def _plain(text: str) -> str:
+    """Return a text as Markdown that shows it as it is: no HTML, link, table or line of its own."""
+    return "".join(MARKDOWN.get(character, character) for character in printable(text))
+
+
+def _markdown_table(header: list[str], rows: list[list[list[str]]]) -> list[str]:
+    """Return a table; a cell is a list of lines."""
+    escaped = [["<br>".join(map(_plain, cell)) for cell in row] for row in rows]
+    titles = [*map(_plain, header)]
+    return ["", *(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(header), *escaped))]
+
+
+def _shown(value: object) -> object:
+    """Return a value as a page shows it: controls and directions of writing in a text are escaped."""
+    return printable(value, lines=True) if type(value) is str else value
 
 
 def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -> str:
@@ -158,6 +174,7 @@ def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -318,3 +318,18 @@ def test_many_labels_have_a_panel_each() -> None:
     one, two = (size(draw_curves(table, {})) for table in (few, many))  # one panel; seven, four to a row
     assert two[0] > one[0]
     assert two[1] > one[1]
+
+
+def test_names_are_shown_and_not_obeyed_by_any_format(toy: Workspace, fakes: Fakes) -> None:
+    """Neither by HTML, Markdown and plots, nor by what shows them: controls and directions of writing."""
+    hostile = "<script>alert(1)</script> $\\frac{ [x](javascript:y) \u202eback\x1b[2J"
+    systems = [{**system, "name": f"{hostile} {n}"} for n, system in enumerate(TOML["system"])]
+    given = {key: value for key, value in TOML.items() if key not in ("paper", "plot")}
+    recipe = read("toy", {**given, "title": hostile, "system": systems}, "toy.toml")
+    folder, section = write_report(toy, recipe, SETTINGS, found(toy, recipe), "maskgr ablate toy.toml")
+    page, text = ((folder / name).read_text("utf-8") for name in ("report.html", "table.md"))
+    assert section.png
+    assert "<script" not in page + text
+    assert not {"\u202e", "\x1b"} & {*page, *text}
+    assert r"&lt;script&gt;alert(1)&lt;/script&gt; $\frac{ [x](javascript:y) \u202eback\x1b[2J" in page
+    assert r"&lt;script>alert(1)&lt;/script> $\frac{ \[x\](javascript:y) \u202eback\x1b\[2J" in text

@@ -18,7 +18,10 @@ TITLES = (
     "word " * 20_000,
     "[red]bold[/red] <script>alert(1)</script> \u202edesrever",
     'a\ttab, a "quote" and a comma',
+    "\x1b]0;owned\x07 \x9b2J \u200fmark \u2066isolate",
+    "$x$ | a [link](javascript:alert(1)) \\textbf{b}",
 )
+OBEYED = {"\x1b", "\x07", "\x9b", "\u200f", "\u202e", "\u2066"}  # by a terminal
 
 
 def test_titles_of_every_script_go_from_import_to_recommendations(
@@ -37,8 +40,20 @@ def test_titles_of_every_script_go_from_import_to_recommendations(
     done = maskgr("recommend", "r", "--user", "u3", "-k", len(items), "--format", "json")
     titles = {row["item_id"]: row["title"] for row in json.loads(done.stdout)}
     assert titles == {f"i{number}": " ".join(title.split()) for number, title in enumerate(items)}
-    shown = maskgr("recommend", "r", "--user", "u3", "-k", 40)
-    assert shown.returncode == 0, shown.stderr
-    assert "[red]bold[/red] <script>alert(1)</script>" in shown.stdout  # markup is shown, not obeyed
-    assert "\u202e" not in shown.stdout
-    assert "经典红色连衣裙夏季新款" in shown.stdout
+    commands = (
+        ("recommend", "r", "--user", "u3", "-k", len(items), "--explain"),
+        ("recommend", "r", "--like", "owned"),  # several titles, which are listed
+        ("items", "list", "--limit", 0),
+        ("items", "show", "i8", "i10"),
+        ("items", "similar", "i10", "--run", "r", "-k", 40),
+    )
+    for command in commands:
+        shown = maskgr(*command)
+        assert shown.returncode == (2 if "--like" in command else 0), shown.stderr
+        assert not OBEYED & {*shown.stdout, *shown.stderr}, command
+        assert r"\x1b]0;owned\x07 \x9b2J \u200fmark \u2066isolate" in shown.stdout + shown.stderr, command
+        if command[0] == "recommend" and "--like" not in command:
+            assert "[red]bold[/red] <script>alert(1)</script> \\u202edesrever" in shown.stdout
+            assert "经典红色连衣裙夏季新款" in shown.stdout
+    latex = maskgr("items", "list", "--like", "javascript", "--format", "latex").stdout
+    assert r"\$x\$ \textbar{} a {[}link{]}(javascript:alert(1)) \textbackslash{}textbf\{b\}" in latex
