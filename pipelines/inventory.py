@@ -146,6 +146,13 @@ def overview(workspace: Workspace) -> Overview:
     )
 
 
+def stale_evaluations(workspace: Workspace, run: Run) -> dict[str, str]:
+    """Return the reasons why evaluations of a run are stale, by name; those up to date are left out."""
+    staleness = _Staleness(workspace)
+    views = [_evaluation(folder, folder.name, staleness) for folder in run.evaluations]
+    return {view.name: view.stale for view in views if view.stale}
+
+
 class _Staleness:
     """Reasons why artifacts are stale: an input changed, or an input is stale itself.
 

