@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskgr_cli import console, tables
-from maskgr_cli.options import WorkspaceOption, checked
+from maskgr_cli.options import DatasetOption, WorkspaceOption, checked
 from maskgr_cli.tables import Column, FormatOption, Table, count, percent
 from pipelines.durable import atomic
 from pipelines.errors import UserError
-from pipelines.options import check_path
-from pipelines.workspace import Run, Workspace
+from pipelines.options import check_path, has_no_effect
+from pipelines.workspace import Dataset, Run, Workspace
 
 if TYPE_CHECKING:
     from pipelines.inventory import EvaluationView, Overview
@@ -76,19 +76,38 @@ def register(app: typer.Typer) -> None:
 def show(
     run: Annotated[
         str | None,
-        typer.Argument(help="Show this run's settings, curves and metrics in full.", show_default=False),
+        typer.Argument(
+            help="Show this run's settings, curves and metrics in full; with --sids: name of SIDs.",
+            show_default=False,
+        ),
     ] = None,
+    sids: Annotated[
+        bool,
+        typer.Option(
+            "--sids", help="Show what the codes of SIDs mean, of the newest ones if none are named."
+        ),
+    ] = False,
+    dataset: DatasetOption = None,
     format: FormatOption = "table",
     output: Annotated[
         Path | None,
-        checked("--output", "Write the curves of RUN to this file (.png) instead.", check_path),
+        checked(
+            "--output",
+            "Write the curves of RUN (.png) or a tree map of SIDs (.html) to this file.",
+            check_path,
+        ),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """List data sets, embeddings, SIDs and runs with their main metrics, and why they are stale."""
     if output is not None:
-        _check_output(output, run)
+        _check_output(output, run, sids)
+    if dataset is not None and not sids:
+        raise has_no_effect([f"--dataset {dataset}"], "show without --sids")
     source = Workspace.find(workspace)
+    if sids:
+        _show_sids(source.require_dataset(dataset), run, format, output)
+        return
     if run is not None:
         _show_run(source, source.require_run(run), format, output)
         return
@@ -104,16 +123,19 @@ def show(
         )
 
 
-def _check_output(output: Path, run: str | None) -> None:
+def _check_output(output: Path, run: str | None, sids: bool) -> None:
     """Check that there is something to write, and that the suffix of the file fits it.
 
     Raises:
         UserError: there is nothing, or the suffix is another one.
     """
-    if run is None:
+    if run is None and not sids:
         raise UserError(f"--output {output}: name the run whose curves it is to hold, as in: maskgr show RUN")
-    if output.suffix.lower() != ".png":
-        raise UserError(f"--output {output}: curves are written as PNG. Name a file that ends in .png.")
+    what, suffix = (
+        ("a tree map is written as HTML", ".html") if sids else ("curves are written as PNG", ".png")
+    )
+    if output.suffix.lower() != suffix:
+        raise UserError(f"--output {output}: {what}. Name a file that ends in {suffix}.")
 
 
 def _tables(view: Overview) -> list[Table]:
@@ -163,6 +185,20 @@ def _show_run(workspace: Workspace, run: Run, form: str, output: Path | None) ->
     if not run.evaluations:
         say = console.result if form == "table" else console.note
         say(f"No evaluation yet. Run `maskgr eval {run.name}`.")
+
+
+def _show_sids(dataset: Dataset, name: str | None, form: str, output: Path | None) -> None:
+    """Print what the codes of semantic IDs mean, or write their tree map to a file."""
+    from maskgr_cli.sids_tables import sids_tables
+    from pipelines.views.codes import Meaning
+
+    meaning = Meaning(dataset, name)
+    if output is None:
+        tables.show(sids_tables(meaning, form in ("table", "latex")), form)
+        return
+    from pipelines.views.tree_map import tree_map_page
+
+    _write(output, tree_map_page(meaning).encode("utf-8"))
 
 
 def _write(output: Path, content: bytes) -> None:

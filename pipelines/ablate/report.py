@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
 import pyarrow as pa
 
 from pipelines import artifacts
@@ -21,9 +20,11 @@ from pipelines.ablate.summary import PairedTest
 from pipelines.durable import atomic, together
 from pipelines.evaluate.compare import PERMUTATIONS
 from pipelines.options import printable
+from pipelines.pages import page
 from pipelines.workspace import Workspace
 
 INDEX = "report.html"
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 MARKDOWN = {"<": "&lt;", "|": "\\|", "[": "\\[", "]": "\\]"}  # character → Markdown that shows it
 LEGEND = (
     "Measured: mean ± standard deviation over seeds, then the 95 % bootstrap interval over users (with "
@@ -101,8 +102,8 @@ def write_index(workspace: Workspace) -> tuple[Path, list[str], list[str]]:
     path = workspace.root / "reports" / INDEX
     with atomic(path) as temporary:
         titles = [(name, load(name).title) for name in missing]
-        page = _page(sections, titles, "Reproduction of MaskGR (arXiv 2511.23021)")
-        temporary.write_text(page, encoding="utf-8")
+        text = _page(sections, titles, "Reproduction of MaskGR (arXiv 2511.23021)")
+        temporary.write_text(text, encoding="utf-8")
     return path, [section.anchor for section in sections], missing
 
 
@@ -157,11 +158,6 @@ def _markdown_table(header: list[str], rows: list[list[list[str]]]) -> list[str]
     return ["", *(f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(header), *escaped))]
 
 
-def _shown(value: object) -> object:
-    """Return a value as a page shows it: controls and directions of writing in a text are escaped."""
-    return printable(value, lines=True) if type(value) is str else value
-
-
 def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -> str:
     """Return a page in HTML.
 
@@ -170,15 +166,8 @@ def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -
         missing: names and titles of recipes without a report.
         title: title of the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
+    return page(
+        TEMPLATE,
         title=title,
         sections=sections,
         missing=missing,

@@ -6,25 +6,19 @@ Shapes: K items, H digits, V codes per digit."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
 import torch
 
-from pipelines import artifacts
 from pipelines.decode.beam import next_digits, random_order
 from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.errors import UserError
 from pipelines.models.base import DigitModel
 from pipelines.recommend.histories import Histories
 from pipelines.recommend.model import Found, Model
-
-WORDS = 3  # words of a code
-WORD = r"[\p{L}\p{N}]{2,}"
-LIFT = 2.0  # a word is typical of a code whose items have it so many times as often as all items
-MOST = 4096  # items of a code whose words are counted
+from pipelines.recommend.words import CodeWords, content_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +97,12 @@ def explanations(model: Model, decoding: Decoding, histories: Histories, found: 
 
 
 class Explainer:
-    """Explains recommendations of one model."""
+    """Explains recommendations of one model.
+
+    Attributes:
+        content_digits: number of digits that tell something of an item; the others only tell equal items
+            apart.
+    """
 
     SCHEMA: ClassVar[dict[str, pl.DataType]] = {
         "item_id": pl.String(),
@@ -125,6 +124,8 @@ class Explainer:
             )
         self._model, self._digits = model, digits
         self._sids = model.trained.catalogue.require_sids()
+        self.content_digits = content_digits(model.trained.inputs.get("sids"), self._sids.shape[1])
+        self._words = CodeWords(model.table.names["title"], self._sids, self.content_digits)
 
     def explain(
         self, history: np.ndarray, items: np.ndarray, decoding: Decoding, user: int = 0
@@ -163,38 +164,6 @@ class Explainer:
                 )
         return pl.DataFrame(rows, schema=self.SCHEMA)
 
-    @cached_property
-    def content_digits(self) -> int:
-        """Number of digits that tell something of an item; the others only tell equal items apart."""
-        path = self._model.trained.inputs.get("sids")
-        provenance = artifacts.provenance(path) if path else None
-        levels = provenance["config"].get("num_levels") if provenance else None
-        H = self._sids.shape[1]
-        return min(levels, H) if type(levels) is int else H
-
-    @cached_property
-    def _words(self) -> pl.DataFrame:
-        """Words of each item's title: columns item and word; each word once per item."""
-        titles = self._model.table.names["title"].str.to_lowercase().str.extract_all(WORD).list.unique()
-        table = pl.DataFrame({"item": np.arange(len(titles)), "word": titles}).explode("word").drop_nulls()
-        return table.with_columns(everywhere=pl.len().over("word"))
-
     def words(self, digit: int, code: int) -> list[str]:
-        """Return the words that are most typical of the items with a code: frequent among them, and more
-        frequent than in the whole catalogue. Empty for a digit that tells equal items apart.
-        """
-        if digit >= self.content_digits:
-            return []
-        items = np.flatnonzero(self._sids[:, digit] == code)[:MOST]
-        total = len(self._sids)
-        counts = (
-            self._words.filter(pl.col("item").is_in(items.tolist()))
-            .group_by("word")
-            .agg(pl.len().alias("here"), pl.col("everywhere").first())
-            .with_columns(share=pl.col("here") / len(items))
-            .with_columns(lift=pl.col("share") * total / pl.col("everywhere"))
-            .filter(pl.col("lift") > LIFT)
-            .with_columns(gain=pl.col("share") * pl.col("lift").log())
-            .sort(["gain", "word"], descending=[True, False])
-        )
-        return counts["word"].head(WORDS).to_list()
+        """Return the words that are most typical of the items with a code, see `CodeWords.of_code`."""
+        return self._words.of_code(digit, code)
