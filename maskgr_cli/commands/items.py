@@ -11,7 +11,7 @@ from maskgr_cli import console
 from maskgr_cli.options import DatasetOption, WorkspaceOption, checked
 from maskgr_cli.tables import Column, FormatOption, Table, count, show
 from pipelines.errors import UserError
-from pipelines.options import check_number, check_path
+from pipelines.options import check_number, check_path, has_no_effect
 from pipelines.recommend.config import SIMILARITIES
 from pipelines.workspace import Workspace
 
@@ -67,30 +67,33 @@ def list_items(
 
 def show_items(
     ids: IDS,
+    neighbors: Annotated[
+        int, checked("--neighbors", "Number of similar items of each kind; 0: none.", check_number, 0, 10_000)
+    ] = 5,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="Run whose model finds similar items.", show_default="the newest of the data set"
+        ),
+    ] = None,
     dataset: DatasetOption = None,
     format: FormatOption = "table",
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Show all columns of items, their numbers of interactions and their semantic IDs."""
-    data = Workspace.find(workspace).require_dataset(dataset)
-    from pipelines.data.catalogue import load_sids
-    from pipelines.recommend.items import ItemTable
-    from pipelines.recommend.popular import Popularity
+    """Show all columns of items, what their semantic IDs mean, and similar items.
 
-    table = ItemTable(data)
-    numbers = _known(table, ids)
-    counts = Popularity.of_dataset(data, len(table)).counts
-    sids = {path.stem: load_sids(data, path.stem).require_sids() for path in data.all_sids}
-    tables = []
-    for number in numbers:
-        facts: dict[str, Any] = dict(zip(table.frame.columns, table.frame.row(number), strict=True))
-        facts |= {"interactions": int(counts[number])}
-        facts |= {f"SIDs {name}": " ".join(map(str, digits[number])) for name, digits in sids.items()}
-        rows = [{"column": name, "value": _raw(value)} for name, value in facts.items()]
-        title = f"{facts['item_id']}: {table.names['title'][number]}"
-        columns = (Column("column", ("column",)), Column("value", ("value",), _plain, left=True))
-        tables.append(Table(str(facts["item_id"]), title, columns, rows))
-    show(tables, format)
+    Similar are items by the vectors of a trained model, by text embeddings and by semantic IDs, as far as the
+    workspace has them.
+    """
+    if run is not None and not neighbors:
+        raise has_no_effect([f"--run {run}"], "--neighbors 0")
+    store = Workspace.find(workspace)
+    data = store.require_dataset(dataset)
+    from maskgr_cli.item_tables import item_tables
+    from pipelines.recommend.items import ItemTable
+
+    numbers = _known(ItemTable(data), ids)
+    show(item_tables(store, data, numbers, neighbors, run, console.RichProgress()), format)
 
 
 def similar_items(
@@ -158,16 +161,3 @@ def _known(table: Any, ids: list[str]) -> list[int]:
             "--like TEXT"
         )
     return numbers
-
-
-def _raw(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
-    if isinstance(value, list):
-        return [_raw(entry) for entry in value]
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
-
-
-def _plain(value: Any) -> str | None:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return None if value is None else str(value)

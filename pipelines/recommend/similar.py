@@ -4,6 +4,8 @@ Shapes: Q items in question, N items of the catalogue, D width, H digits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,29 +37,48 @@ def similar_items(trained: TrainedRun, items: np.ndarray, k: int, by: str) -> tu
         UserError: the run has no text embeddings or no semantic IDs, or `by` is unknown.
     """
     check_choice("--by", by, SIMILARITIES)
-    vectors = _sids(trained) if by == "sids" else _vectors(trained, by)
+    if by == "sids":
+        return by_sids(_sids(trained), items, k)
+    vectors = trained.model.history_vectors().float().cpu() if by == "model" else _text(trained)
+    return by_vectors(vectors, items, k)
+
+
+def by_vectors(vectors: Tensor, items: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items most similar to some items by the cosine of vectors, float32 [N, D]; see
+    `similar_items`.
+    """
+    return _best(F.normalize(vectors, dim=1), items, k, lambda vectors, part: vectors[part] @ vectors.T)
+
+
+def by_sids(sids: Tensor, items: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items most similar to some items by the number of equal digits of semantic IDs, int64
+    [N, H], of equally many the earlier ones; see `similar_items`.
+    """
+    found, scores = _best(sids, items, k, _shared)
+    return found, np.floor(scores)
+
+
+@torch.inference_mode()
+def _best(
+    vectors: Tensor, items: np.ndarray, k: int, similarities: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best k items of each item but itself, and their scores.
+
+    Args:
+        similarities: function from vectors and some items [q] to their similarities with all items [q, N].
+    """
     k = min(k, len(vectors) - 1)
     found, scores = [np.zeros((0, k), np.int64)], [np.zeros((0, k), np.float32)]
     for part in torch.as_tensor(items).split(max(1, CELLS // len(vectors))):
-        similarity = _shared(vectors, part) if by == "sids" else vectors[part] @ vectors.T  # [q, N]
+        similarity = similarities(vectors, part)  # [q, N]
         similarity[torch.arange(len(part)), part] = -torch.inf
         best = similarity.sort(dim=1, descending=True, stable=True)
         found.append(best.indices[:, :k].numpy())
         scores.append(best.values[:, :k].numpy())
-    result = np.concatenate(scores)
-    return np.concatenate(found), np.floor(result) if by == "sids" else result
+    return np.concatenate(found), np.concatenate(scores)
 
 
-def _vectors(trained: TrainedRun, by: str) -> Tensor:
-    """Return vectors of length 1, float32 [N, D], on the CPU."""
-    if by == "model":
-        vectors = trained.model.history_vectors().float().cpu()
-    else:
-        vectors = torch.as_tensor(_text(trained))
-    return F.normalize(vectors, dim=1)
-
-
-def _text(trained: TrainedRun) -> np.ndarray:
+def _text(trained: TrainedRun) -> Tensor:
     """Return the text embeddings that the semantic IDs of a run were made from, float32 [N, E]."""
     path = trained.inputs.get("sids")
     text = text_behind(path) if path else None
@@ -65,7 +86,7 @@ def _text(trained: TrainedRun) -> np.ndarray:
         raise UserError(
             "--by text needs a run over semantic IDs that were made from text embeddings. Take --by model."
         )
-    return text
+    return torch.as_tensor(text)
 
 
 def _sids(trained: TrainedRun) -> Tensor:

@@ -124,6 +124,26 @@ def test_a_mistake_costs_one_line(command: Run, arguments: list[object], message
     assert "Traceback" not in done.stderr
 
 
+def test_an_item_is_shown_with_its_codes_and_similar_items(command: Run, model: Callable[..., Model]) -> None:
+    ask = ("items", "show", "item-3", "--run", "maskgr", "--format", "json")
+    found = json.loads(command(*ask, "--neighbors", 2).stdout)
+    assert [*found] == ["item-3", "codes", "neighbors"]
+    loaded = model("maskgr")
+    for by in ("model", "sids"):
+        rows = [row for row in found["neighbors"] if row["by"] == by]
+        expected = loaded.similar(["item-3"], k=2, by=by)
+        assert [row["similar_id"] for row in rows] == expected["similar_id"].to_list()
+        assert [row["rank"] for row in rows] == [1, 2]
+    stored = dict(loaded.semantic_ids.rows())["item-3"]
+    codes = [row for row in found["codes"] if row["sids"] == "toy-sids"]
+    assert [row["code"] for row in codes] == stored
+    counts = [
+        sum(sid[digit] == code for sid in loaded.semantic_ids["sid"]) for digit, code in enumerate(stored)
+    ]
+    assert [row["items"] for row in codes] == counts
+    assert "--run maskgr has no effect on --neighbors 0" in command(*ask, "--neighbors", 0).stderr
+
+
 def test_items_are_listed_shown_and_compared(command: Run) -> None:
     listed = json.loads(
         command("items", "list", "--where", "price > 50", "--limit", 0, "--format", "json").stdout

@@ -15,8 +15,10 @@ import pytest
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.views.codes import Code, Digit, Meaning
+from pipelines.views.neighbors import neighbors
 from pipelines.views.tree_map import map_of, squarified, tree_map_page
 from pipelines.workspace import Dataset, Workspace
+from tests.conftest import ListProgress
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 HOSTILE = "<script>alert(1)</script> \u202eback \x1b[2J"
@@ -157,6 +159,25 @@ def test_small_parts_are_not_drawn_and_long_lists_are_cut() -> None:
     whole = map_of([Code(1, 0, 3000, [], parts=many), Code(1, 1, 5, [], parts=many[:2])])
     assert [len(cell.parts) for cell in whole.cells] == [0, 2]
     assert (len(map_of(many).listed), map_of(many).others) == (100, 2900)
+
+
+def test_similar_items_need_no_run(shop: Dataset, progress: ListProgress) -> None:
+    """By text, the cosine; by semantic IDs, the number of equal digits; no run, none by a model."""
+    vectors = np.eye(8, 4, dtype=np.float32)
+    vectors[6] = [3, 0.3, 0, 0]
+    table = pa.table(
+        {"item": pa.array(range(8), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)}
+    )
+    artifacts.write(shop.embeddings("e"), "embeddings", table, config={}, inputs={"items": shop.items})
+    text, sids = neighbors(Workspace(shop.path.parent.parent), shop, np.array([0, 4]), 1, None, progress)
+    assert (text.by, text.source, text.items[0].tolist()) == ("text", "e", [6])
+    assert text.scores[0, 0] == pytest.approx(3 / np.hypot(3, 0.3))
+    assert (sids.by, sids.source, sids.items.tolist(), sids.scores.tolist()) == (
+        "sids",
+        "s",
+        [[1], [5]],
+        [[2], [2]],
+    )
 
 
 def test_the_command_lists_codes_and_writes_the_page(shop: Dataset, maskgr: Command, tmp_path: Path) -> None:
