@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.errors import UserError
 from pipelines.options import printable
 
 if TYPE_CHECKING:
@@ -102,10 +103,17 @@ def data(text: str) -> None:
     sys.stdout.flush()
 
 
-def confirm(question: str) -> bool:
-    """Ask a question of one or more lines on the terminal. Standard output stays free for the result."""
+def confirmed(question: str) -> bool:
+    """Ask a question of one or more lines on the terminal. Standard output stays free for the result.
+
+    Raises:
+        UserError: standard input is no terminal.
+    """
     import typer
 
+    if not sys.stdin.isatty():
+        last = question.splitlines()[-1]
+        raise UserError(f"{last} There is no terminal to ask on; answer with --yes.")
     return typer.confirm(printable(question, lines=True), err=True)
 
 

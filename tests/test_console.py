@@ -121,8 +121,10 @@ def test_data_is_escaped_on_a_terminal_only(
 def test_a_question_shows_names_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
-    assert console.confirm("runs/\x1b[2J\nRemove it?")
+    terminal = io.StringIO("y\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert console.confirmed("runs/\x1b[2J\nRemove it?")
     assert "runs/\\x1b[2J\nRemove it?" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 COMMANDS = {
     "download": ("download", "Download a public data set and turn it into user sequences."),
     "import": ("import_", "Make a data set of your own interactions and items."),
-    "data": ("data", "Exchange data sets with other programs."),
+    "data": ("data", "Exchange data sets with other programs, and remove users."),
     "embed": (
         "embed",
         "Turn items into embeddings: from their texts, their interactions or vectors of another program.",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maskgr_cli import console
 from maskgr_cli.options import WorkspaceOption
-from pipelines.errors import UserError
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def rm(
 
     parts = to_remove(store, names, with_dependents)
     sizes = {part: part.size for part in parts}
-    if not yes and not _confirmed(_question(sizes)):
+    if not yes and not console.confirmed(_question(sizes)):
         console.note("Nothing is removed.")
         return
     remove(store, parts)
@@ -65,17 +63,6 @@ def _question(sizes: dict[Part, int]) -> str:
     if len(lines) == 1:
         return f"Remove {lines[0]}?"
     return "\n".join([*lines, f"Remove these {len(lines)} parts ({size_in_words(sum(sizes.values()))})?"])
-
-
-def _confirmed(question: str) -> bool:
-    """Ask the user on the terminal.
-
-    Raises:
-        UserError: standard input is no terminal.
-    """
-    if not sys.stdin.isatty():
-        raise UserError(f"{question.splitlines()[-1]} There is no terminal to ask on; answer with --yes.")
-    return console.confirm(question)
 
 
 def size_in_words(size: int) -> str:
