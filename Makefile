@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint types format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock clean
+.PHONY: help quickstart test lint types format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,8 +73,13 @@ lock: ## Pin all dependencies anew in requirements.lock (needs uv)
 	mv .lock.new requirements.lock
 	rm .lock.pins
 
+audit: ## Look for known vulnerabilities of the pinned dependencies (needs the network)
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --upgrade pip-audit
+	.audit/bin/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off
+
 clean: ## Remove the virtual environment and what tools left behind; data/ stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .audit build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find maskgr_cli pipelines tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

@@ -89,6 +89,16 @@ def test_make_lists_its_targets() -> None:
     assert [line.split()[0] for line in shown.splitlines()] == phony
 
 
+def test_ci_calls_targets_that_exist() -> None:
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    called = {*re.findall(r"run: make PYTHON=python (\S+)", text)}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert called == {"lint", "types", "test", "audit"} and text.count("run:") == len(called)
+    for target in called:
+        done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+        assert f"\n{target}:" in makefile and done.returncode == 0, done.stderr
+
+
 def test_help_lists_the_commands_in_pipeline_order(
     maskgr: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:

@@ -259,7 +259,14 @@ def test_the_command_names_what_is_left(
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("a,person-1,b", True), ("person-12", False), ("xperson-1", False), ('"person-1"', True), ("", False), ("person-1\0", False)],
+    [
+        ("a,person-1,b", True),
+        ("person-12", False),
+        ("xperson-1", False),
+        ('"person-1"', True),
+        ("", False),
+        ("person-1\0", False),
+    ],
 )
 def test_a_user_is_found_in_files_as_a_whole_word(
     workspace: Workspace, dataset: Dataset, text: str, found: bool
