@@ -31,6 +31,7 @@ BASE = {  # arguments that a command needs besides the option that is tried
     "download": ["beauty"],
     "import": ["toy", "--interactions", "interactions.csv"],
     "data export": ["toy", "--output", "folder"],
+    "data forget": ["--user", "someone"],
     "train": ["--dataset", "toy"],
     "tune": ["--dataset", "toy"],
     "ablate": ["--dataset", "toy"],
@@ -183,7 +184,9 @@ def all_options() -> list[Option]:
             kinds = _swept_types(parameter.name) if swept else _leaf_types(kind)
             if bool in kinds:
                 continue
-            flags = [word for word in declaration.param_decls or () if word.startswith("-")]
+            # Inside Annotated, Typer takes the first flag for a default value.
+            words = (declaration.default, *(declaration.param_decls or ()))
+            flags = [word for word in words if isinstance(word, str) and word.startswith("-")]
             flag = (flags or [f"--{parameter.name.replace('_', '-')}"])[0]
             if isinstance(declaration, typer.models.ArgumentInfo):
                 flag = ""

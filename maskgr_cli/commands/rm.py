@@ -26,8 +26,8 @@ def rm(
         typer.Argument(
             metavar="NAME",
             help="Paths in the workspace: runs/RUN, runs/RUN/eval/DECODING, datasets/NAME, "
-            "datasets/NAME/embeddings/E, datasets/NAME/sids/S, comparisons/DECODING/A/B, studies/STUDY, "
-            "reports/REPORT, downloads/NAME.",
+            "datasets/NAME/embeddings/E, datasets/NAME/sids/S, datasets/NAME/external/L, "
+            "comparisons/DECODING/A/B, studies/STUDY, reports/REPORT, downloads/NAME.",
         ),
     ],
     with_dependents: Annotated[

@@ -56,7 +56,10 @@ PresetOption = Annotated[
 SidsOption = Annotated[
     int,
     checked(
-        "--sids", "Number of levels m of the semantic IDs; an item has m + 1 digits.", check_number, *DIGITS
+        "--sids",
+        "Number of levels m of the semantic IDs; deduplication digits follow, one or more.",
+        check_number,
+        *DIGITS,
     ),
 ]
 CodebookOption = Annotated[int, checked("--codebook", "Number of codes V per digit.", check_number, *CODES)]

@@ -13,7 +13,10 @@ import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.export.content import Content
+from pipelines.options import quoted
 from pipelines.readers import names
+from pipelines.readers.read import read_source
+from pipelines.readers.rows import Reading
 from pipelines.readers.separated import TITLES
 
 BLANK = r"[\s\x1c-\x1f]"  # a character that separates words
@@ -44,7 +47,7 @@ def write_sequences(content: Content, folder: Path) -> None:
     """Write sequences.txt, a line for each user with the user and the items in order, and items.csv.
 
     Raises:
-        UserError: an identifier has a blank.
+        UserError: an identifier has a blank, or `maskgr import` would read other identifiers.
     """
     for name in ("user_id", "item_id"):
         split = content.interactions[name].filter(content.interactions[name].str.contains(BLANK))
@@ -54,8 +57,25 @@ def write_sequences(content: Content, folder: Path) -> None:
                 "--format sequences. Use --format csv, recbole or dictionary."
             )
     lines = _lists(content).select(pl.concat_str("user_id", pl.col("item_id").list.join(" "), separator=" "))
-    _write_text(folder / "sequences.txt", lines.to_series().str.join("\n").item() + "\n")
+    path = folder / "sequences.txt"
+    _write_text(path, lines.to_series().str.join("\n").item() + "\n")
+    if not _is_read_back(path, content.interactions.select("user_id", "item_id")):
+        raise UserError(
+            f"Identifiers of {content.name} would not be read back from --format sequences, which has no "
+            f"header and no quotes; its first line is {quoted(lines.item(0, 0))}. Use --format csv, recbole "
+            "or dictionary."
+        )
     _write_items(content, folder)
+
+
+def _is_read_back(path: Path, pairs: pl.DataFrame) -> bool:
+    """Return True if a file of sequences is told as such, and read as these users and items."""
+    try:
+        source = read_source(path, Reading())
+    except UserError:
+        return False
+    table = source.rows.table
+    return table.columns == pairs.columns and table.cast(pl.String).equals(pairs)
 
 
 def write_dictionary(content: Content, folder: Path) -> None:

@@ -53,6 +53,7 @@ KINDS = (
         ".parquet",
         ("{}.quality.parquet", "{}.codebooks.parquet"),
     ),
+    Kind("external lists", "datasets/NAME/external/L"),
     Kind("run", "runs/RUN", companions=(".{}.anew",)),
     Kind("evaluation", "runs/RUN/eval/DECODING"),
     Kind("comparison", "comparisons/DECODING/A/B", ".parquet"),
@@ -60,7 +61,7 @@ KINDS = (
     Kind("report", "reports/RECIPE-BUDGET"),
     Kind("download", "downloads/NAME"),
 )
-DATASET, EMBEDDINGS, SIDS, RUN, EVALUATION, COMPARISON, STUDY, REPORT, DOWNLOAD = KINDS
+DATASET, EMBEDDINGS, SIDS, EXTERNAL, RUN, EVALUATION, COMPARISON, STUDY, REPORT, DOWNLOAD = KINDS
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from pipelines.workspace import Workspace
 
 # Kind → keys of configurations, and columns of comparisons, that hold a name of that kind.
 KEYS = {DATASET: ("dataset",), RUN: ("run", "baseline")}
+# Kind → keys of a run's train.toml that hold a name of that kind.
+SETTINGS = {DATASET: ("dataset",), RUN: ("name", "final", "continue")}
 ORIGINS = ("final", "continued")  # objects of a run's config.json whose key "of" is the name of another run
 
 
@@ -98,6 +101,8 @@ class _Renaming:
         jsons = ("runs/*/config.json", "studies/*/study.json", "workspace.json")
         for path in (path for pattern in jsons for path in sorted(self.root.glob(pattern))):
             self._plan_json(path)
+        for path in sorted(self.root.glob("runs/*/train.toml")):
+            self._plan_settings(path)
         for path in (*self.root.glob("runs/**/*.parquet"), *self.root.glob("comparisons/**/*.parquet")):
             self._plan_artifact(path)
 
@@ -108,6 +113,21 @@ class _Renaming:
             text = json.dumps(renamed, indent=2, sort_keys=True) + "\n"
             target = self.changes.replace(self._moved(path))
             target.write_text(text, encoding="utf-8")
+            _keep_time(path, target)
+
+    def _plan_settings(self, path: Path) -> None:
+        """Plan a configuration file in which options whose values are the name have the new one."""
+        keys, old = "|".join(SETTINGS[self.part.kind]), re.escape(self.part.path.name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, ValueError):  # a file of the user's own making; the run has its config.json
+            return
+        renamed = re.sub(
+            rf"""(?m)^(\s*(?:{keys})\s*=\s*)(["']){old}\2""", rf"\g<1>\g<2>{self.new}\g<2>", text
+        )
+        if renamed != text:
+            target = self.changes.replace(self._moved(path))
+            target.write_text(renamed, encoding="utf-8")
             _keep_time(path, target)
 
     def _plan_artifact(self, path: Path) -> None:

@@ -35,7 +35,7 @@ def build_sids(
     name: str | None = None,
     force: bool = False,
 ) -> Path:
-    """Give each item of a data set its own semantic ID of H = m + 1 digits.
+    """Give each item of a data set its own semantic ID of H ≥ m + 1 digits.
 
     Nothing is done if the semantic IDs are up to date.
     The first m digits come from the method or from a file. The last digit is the item's rank among the items

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from benchmarks.fuzz import __main__ as fuzz
-from benchmarks.fuzz import pool, world
+from benchmarks.fuzz import options, pool, world
 from benchmarks.fuzz.counts import Counts
 from benchmarks.fuzz.readers import READERS
 from pipelines.errors import UserError
@@ -85,3 +85,13 @@ def test_a_fault_is_printed_and_the_exit_code_is_1(capsys: pytest.CaptureFixture
     fine, faulty = Counts("fine", 2000, 1500, 500, []), Counts("faulty", 1, 0, 0, ["/tmp/a.json: KeyError"])
     assert (fuzz.show([fine]), fuzz.show([fine, faulty])) == (0, 1)
     assert "faulty: /tmp/a.json: KeyError" in capsys.readouterr().out
+
+
+def test_options_are_tried_by_their_flags() -> None:
+    tried = options.all_options()
+    flags = {(option.command, option.flag) for option in tried}
+    assert {("tokenize", "--sids"), ("tokenize", "--from"), ("embed", "--from"), ("recommend", "-k")} <= flags
+    with options.without_work():
+        for option in tried:
+            _, text = options.outcome(*options.arguments(option, "1"))
+            assert "No such option" not in text, option

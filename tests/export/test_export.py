@@ -255,6 +255,33 @@ def test_identifiers_with_blanks_are_refused_where_blanks_separate(odd: Dataset,
 
 
 @pytest.mark.parametrize(
+    ("user", "item", "is_written"),
+    [
+        *[("u", "i", True), ("u-ü", "経典", True), ("0012", "007", True)],
+        *[('a"b', "i", False), ("a", "b,c", False), ("a;b", "i", False), ("a", "b|c", False)],
+        *[("[x", "i", False), ("{x", "i", False), ("user", "i", False)],
+    ],
+)
+def test_sequences_are_read_back_or_refused(
+    workspace: Workspace, tmp_path: Path, progress: ListProgress, user: str, item: str, is_written: bool
+) -> None:
+    rows = [(f"{user}{n or ''}", f"{item}{(n + p) % 9}", p) for n in range(4) for p in range(4 + n)]
+    table = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
+    table.write_csv(tmp_path / "log.csv")
+    config = ImportConfig(min_count=1)
+    dataset = import_dataset(workspace, "ids", config, progress, interactions=[tmp_path / "log.csv"])
+    if not is_written:
+        with pytest.raises(UserError, match="would not be read back.*Use --format csv"):
+            export_dataset(dataset, ExportConfig("sequences"), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return
+    export_dataset(dataset, ExportConfig("sequences"), tmp_path / "out")
+    log = tmp_path / "out" / "sequences.txt"
+    again = Workspace(tmp_path / "again")
+    assert sequences(import_dataset(again, "ids", config, progress, interactions=[log])) == sequences(dataset)
+
+
+@pytest.mark.parametrize(
     ("format", "name", "validation", "suffix"),
     [("csv", "interactions.{}.csv", "validation", ""), ("recbole", "odd.{}.inter", "valid", ":token")],
 )

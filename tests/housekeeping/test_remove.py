@@ -84,6 +84,24 @@ def test_the_new_training_of_a_run_goes_with_it(compared: Workspace) -> None:
     assert not [*(compared.root / "runs").glob("*first*")]
 
 
+def test_evaluations_of_external_lists_are_a_part(compared: Workspace) -> None:
+    """A comparison with them protects them; the data set stays."""
+    dataset = compared.dataset("toy")
+    folder = dataset.external("theirs") / "test-k20"
+    source = compared.run("first").evaluation(DECODING) / "metrics.parquet"
+    artifacts.write_again(folder / "metrics.parquet", source, {})
+    comparison = compared.root / "comparisons" / DECODING / "first" / "theirs.parquet"
+    old = comparison.with_name("second.parquet")
+    recorded = {"path": os.path.relpath(folder / "metrics.parquet", comparison.parent), "sha256": "0"}
+    artifacts.write_again(comparison, old, {"run": recorded})
+    name = f"comparisons/{DECODING}/first/theirs"
+    with pytest.raises(UserError, match=f"{name} depends on datasets/toy/external/theirs"):
+        to_remove(compared, ["datasets/toy/external/theirs"], False)
+    remove(compared, to_remove(compared, ["datasets/toy/external/theirs"], True))
+    assert not folder.parent.exists() and not comparison.exists() and old.exists()
+    assert dataset.sequences.exists()
+
+
 def test_the_current_data_set_is_none_after_its_removal(compared: Workspace) -> None:
     remove(compared, to_remove(compared, ["datasets/toy"], True))
     assert compared.current is None

@@ -21,6 +21,7 @@ from pipelines.housekeeping.rename import rename
 from pipelines.inventory import overview
 from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
+from pipelines.train.settings_file import read_settings
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress, write_toy
 from tests.housekeeping.conftest import DECODING
@@ -215,3 +216,35 @@ def test_the_command_renames(
     assert sorted(run.name for run in compared.runs) == ["best", "second"]
     assert stale(compared) == []
     assert artifacts.stale(compared.comparisons(DECODING, "best") / "second.parquet") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "new", "expected"),
+    [
+        ("runs/first", "best", {"best": ("best", "toy", "first-2"), "second": ("second", "toy", "best")}),
+        (
+            "datasets/toy",
+            "shop",
+            {"first": ("first", "shop", "first-2"), "second": ("second", "shop", "first")},
+        ),
+    ],
+)
+def test_the_configuration_files_of_runs_get_the_new_name(
+    compared: Workspace,
+    progress: ListProgress,
+    part: str,
+    new: str,
+    expected: dict[str, tuple[str, str, str]],
+) -> None:
+    """Only where an option's whole value is the name."""
+    for name, other in (("first", "first-2"), ("second", "first")):
+        text = (
+            f'# Of toy, first\nname = "{name}"\ndataset = "toy"\ncontinue = \'{other}\'\nencoder = "first"\n'
+        )
+        compared.run(name).settings.write_text(text)
+    rename(compared, part, new, progress)
+    for name, values in expected.items():
+        path = compared.run(name).settings
+        found = read_settings(path)
+        assert (found["name"], found["dataset"], found["continue"], found["encoder"]) == (*values, "first")
+        assert path.read_text().startswith("# Of toy, first\n")
