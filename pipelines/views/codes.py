@@ -18,6 +18,7 @@ from pipelines.recommend.words import CodeWords, content_digits
 from pipelines.workspace import Dataset
 
 EXAMPLES = 3  # titles of a code
+DESCRIBED = 2  # digits of a tree whose codes have words and titles
 
 
 @dataclass(frozen=True)
@@ -146,26 +147,32 @@ class Meaning:
         """Return the codes of the first digit with their parts, the codes of the second digit, and so on.
 
         Args:
-            depth: number of digits, at most m.
+            depth: number of digits, at most m, and at most one more than `DESCRIBED`. Codes of the digit
+                after these have neither words nor examples, since there may be as many of them as items.
         """
         prefixes = [
             self._grouped(np.unique(self._sids[:, :count], axis=0, return_inverse=True)[1].ravel())
-            for count in range(1, min(depth, self.digits) + 1)
+            for count in range(1, min(depth, self.digits, DESCRIBED) + 1)
         ]
-        return self._below(np.arange(self.items), 1, prefixes)
+        return self._below(np.arange(self.items), 1, min(depth, self.digits), prefixes)
 
-    def _below(self, items: np.ndarray, digit: int, prefixes: list[_Groups]) -> list[Code]:
-        """Return the tree of some items from a digit on.
+    def _below(self, items: np.ndarray, digit: int, last: int, prefixes: list[_Groups]) -> list[Code]:
+        """Return the tree of some items from a digit to the last one.
 
         Args:
             items: item numbers, int64 [n].
-            prefixes: groups of items with equal codes up to each digit.
+            digit, last: numbers of the digits, from 1.
+            prefixes: groups of items with equal codes up to each described digit.
         """
+        if digit > DESCRIBED:  # the last ones
+            values, counts = np.unique(self._sids[items, digit - 1], return_counts=True)
+            order = np.argsort(-counts, kind="stable")
+            return [Code(digit, int(values[n]), int(counts[n]), []) for n in order]
         codes = [*self._codes(digit, items, prefixes[digit - 1])]
-        if digit < len(prefixes):
+        if digit < last:
             column = self._sids[items, digit - 1]
             for code in codes:
-                code.parts.extend(self._below(items[column == code.code], digit + 1, prefixes))
+                code.parts.extend(self._below(items[column == code.code], digit + 1, last, prefixes))
         return codes
 
     def _grouped(self, numbers: np.ndarray) -> _Groups:

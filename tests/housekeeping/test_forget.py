@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ import pytest
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
 from pipelines.errors import UserError
+from pipelines.export.build import export_dataset
+from pipelines.export.config import ExportConfig
 from pipelines.grow.grow import add_items
 from pipelines.housekeeping import forget
 from pipelines.housekeeping.forget import forget_users
@@ -176,6 +177,21 @@ def test_rows_of_another_version_are_named_and_left(workspace: Workspace, datase
     assert forgotten.unassigned == ["runs/first/eval/greedy"] and path.read_bytes() == old
 
 
+def test_evaluations_of_external_lists_lose_rows_too_and_the_lists_are_named(
+    workspace: Workspace, dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs.csv").write_text("user,item\nperson-1,thing-2\n")
+    lists = {"path": str(tmp_path / "theirs.csv"), "sha256": "0"}
+    folder = dataset.external("theirs") / "test-k10"
+    for path in workspace.run("first").evaluation("greedy").iterdir():
+        artifacts.write_again(folder / path.name, path, {"recommendations": lists})
+    forgotten = forget_users(workspace, "shop", ["person-1"])
+    assert forgotten.pruned == ["runs/first/eval/greedy", "datasets/shop/external/theirs/test-k10"]
+    ranks = artifacts.read(folder / "ranks.parquet", "ranks")["rank"].to_pylist()
+    assert ranks == [1, 3, 4, 5, 6, 7, 8]
+    assert tmp_path / "theirs.csv" in forgotten.files
+
+
 def test_a_failure_changes_nothing(
     workspace: Workspace, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,8 +251,7 @@ def test_the_same_import_does_not_bring_the_user_back(
 def test_the_command_names_what_is_left(
     workspace: Workspace, dataset: Dataset, maskgr: Command, tmp_path: Path
 ) -> None:
-    exported = maskgr("data", "export", "shop", "--output", workspace.root / "exported")
-    assert exported.returncode == 0, exported.stderr
+    export_dataset(dataset, ExportConfig(), workspace.root / "exported")
     (tmp_path / "users.txt").write_text("person-0\nperson-4\n")
     asked = maskgr("data", "forget", "--user", "person-1")
     assert asked.returncode == 2 and "answer with --yes" in asked.stderr
@@ -252,9 +267,7 @@ def test_the_command_names_what_is_left(
     assert named == {tmp_path / "log.csv", workspace.root / "exported" / "interactions.csv"}
     for user in ("person-0", "person-4", "person-1"):
         assert {*holders(workspace.root, user)} == {workspace.root / "exported" / "interactions.csv"}
-    again = maskgr("data", "forget", "--user", "person-0", "--yes")
-    assert again.returncode == 2 and "No user 'person-0'" in again.stderr
-    assert json.loads(maskgr("show", "--format", "json").stdout)["datasets"][0]["users"] == 5
+    assert len(content(dataset)) == 5
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from maskgr_cli.sparkline import sparkline
 from pipelines import artifacts
+from pipelines.errors import UserError
 from pipelines.inventory import stale_evaluations
 from pipelines.views.curve_plot import figure_of
 from pipelines.views.run import Curve, Departure, curves, departures
@@ -18,8 +18,6 @@ from pipelines.workspace import Workspace
 from tests.test_inventory import full as full  # a fixture
 from tests.train.test_leakage import plan_of
 from tests.views.conftest import write_history
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(
@@ -77,30 +75,29 @@ def test_a_preset_does_not_depart_from_itself() -> None:
         assert departures(plan.to_dict()) == []  # type: ignore[arg-type]
 
 
-def test_show_prints_all_of_a_run_in_every_format(full: Workspace, maskgr: Command, tmp_path: Path) -> None:
+def test_show_prints_all_of_a_run_in_every_format(full: Workspace, typed: Callable[..., str]) -> None:
     write_history(full.run("first"))
-    shown = maskgr("show", "first")
-    assert shown.returncode == 0, shown.stderr
-    assert "What differs from the" in shown.stdout and "│ steps  │        7 │    300 │" in shown.stdout
-    assert "█▂▁" in shown.stdout and "5.12 ±1.00" in shown.stdout
-    content = json.loads(maskgr("show", "first", "--format", "json").stdout)
+    shown = typed("show", "first")
+    assert "What differs from the" in shown and "│ steps  │        7 │    300 │" in shown
+    assert "█▂▁" in shown and "5.12 ±1.00" in shown
+    content = json.loads(typed("show", "first", "--format", "json"))
     assert [*content] == ["settings", "preset", "curves", "evaluations", "targets"]
     assert content["preset"] == [{"option": "steps", "value": 7, "preset_value": 300}]
     assert content["curves"][1] == {"measure": "recall@10", "steps": [20, 60], "values": [0.05, 0.0625]}
     assert content["evaluations"][0]["recall@10_low"] == 0.04
-    latex = maskgr("show", "first", "--format", "latex").stdout
+    latex = typed("show", "first", "--format", "latex")
     assert "steps & 7 & 300" in latex and "█" not in latex
 
 
-def test_the_plot_is_a_png(full: Workspace, maskgr: Command, tmp_path: Path) -> None:
-    missing = maskgr("show", "first", "--output", "c.png")
-    assert missing.returncode == 2 and "has recorded no curves" in missing.stderr
+def test_the_plot_is_a_png(full: Workspace, typed: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has recorded no curves"):
+        typed("show", "first", "--output", "c.png")
     write_history(full.run("first"))
-    assert maskgr("show", "first", "--output", "c.png").returncode == 0
+    typed("show", "first", "--output", "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     for arguments in (["show", "--output", "c.png"], ["show", "first", "--output", "c.pdf"]):
-        failed = maskgr(*arguments)
-        assert failed.returncode == 2 and failed.stderr.startswith("error: --output c."), failed.stderr
+        with pytest.raises(UserError, match="--output c."):
+            typed(*arguments)
 
 
 def test_stale_evaluations_are_named(full: Workspace) -> None:
