@@ -57,7 +57,7 @@ def logits_by_hand(trained: torch.Tensor, text: np.ndarray | None) -> torch.Tens
 def raw_logits(made: MaskGR, codes: torch.Tensor) -> torch.Tensor:
     """Return the logits of all items by vectors and repeat bias alone, [B, K, N]."""
     states = made.denoiser(HISTORIES).states(codes)[:, :, 0]
-    seen = torch.stack([(HISTORIES == item).sum(1) for item in range(N)], dim=1)  # [B, N]
+    seen = torch.stack([(item == HISTORIES).sum(1) for item in range(N)], dim=1)  # [B, N]
     bias = 0.0 if made.repeat_bias is None else made.repeat_bias * seen
     return states @ made.item_vectors().T + torch.as_tensor(bias).expand(2, N)[:, None]
 
