@@ -56,8 +56,10 @@ def batch_rows(
     tokens: int,
     once: bool = False,
     users: int | None = None,
+    fewest: int = 1,
 ) -> list[np.ndarray]:
-    """Group the rows of a split into batches of equal history length, so without padding.
+    """Group the rows of a split into batches of equal history length, so without padding; with `fewest`
+    above 1, into batches of similar length.
 
     Args:
         split: histories and targets.
@@ -67,13 +69,19 @@ def batch_rows(
         tokens: largest number of tokens in one forward pass.
         once: if true, a history is encoded once for all its beams.
         users: largest number of rows in a batch.
+        fewest: number of rows below which a group of equal length is joined with the next shorter ones.
 
     Returns:
-        Row numbers of each batch.
+        Row numbers of each batch, those of the longest histories first.
     """
     lengths = np.minimum(split.lengths, max_items)
     order = np.argsort(-lengths, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+    cuts, last = [], 0
+    for cut in (np.flatnonzero(np.diff(lengths[order])) + 1).tolist():
+        if cut - last >= fewest:
+            cuts.append(cut)
+            last = cut
+    groups = np.split(order, cuts)
     costs = ((1 if once else beams) * int(lengths[group[0]]) + beams * split.horizon for group in groups)
     sizes = (max(1, min(tokens // (tokens_per_item * cost), users or len(split))) for cost in costs)
     return [
@@ -103,6 +111,7 @@ def recommend(
     items: np.ndarray | None = None,
     tokens: int | None = None,
     processes: Processes | None = None,
+    fewest: int = 1,
 ) -> Recommendations:
     """Recommend items to every user of a split.
 
@@ -116,6 +125,7 @@ def recommend(
         tokens: largest number of tokens in one forward pass. It bounds the memory and changes no result; None
             for what suits the device.
         processes: processes that share the work; each decodes its part, and all return the whole.
+        fewest: see `batch_rows`. Padding changes no result, apart from rounding.
     """
     processes = processes or Processes()
     device = next(model.parameters()).device
@@ -125,7 +135,7 @@ def recommend(
     if was_training:  # a model in evaluation mode keeps what it has computed from its weights
         model.eval()
     search = Search(model, index, decoding, items, split.horizon, split.warm_items)
-    batches = _batches(model, split, decoding, tokens or pass_tokens(device))
+    batches = _batches(model, split, decoding, tokens or pass_tokens(device), fewest)
     # Sums over processes gather: a row is filled by one process and zero in the others.
     filled = Recommendations(
         np.zeros((len(split), decoding.beams, split.horizon), np.int64),
@@ -145,7 +155,9 @@ def recommend(
     return Recommendations(items_found - 1, scores, invalid, duplicates)
 
 
-def _batches(model: Recommender, split: Split, decoding: Decoding, tokens: int) -> list[np.ndarray]:
+def _batches(
+    model: Recommender, split: Split, decoding: Decoding, tokens: int, fewest: int
+) -> list[np.ndarray]:
     """Return the rows of each batch."""
     ranks = isinstance(model, ItemRanker)
     whole = ranks or (isinstance(model, DigitModel) and model.uses_item_softmax)  # all items for each user
@@ -158,6 +170,7 @@ def _batches(model: Recommender, split: Split, decoding: Decoding, tokens: int) 
         tokens,
         once,
         max(1, CELLS // model.items) if whole else None,
+        fewest,
     )
 
 

@@ -259,13 +259,17 @@ class Model:
             }
         )
 
-    def find(self, query: Query, histories: Sequences, users: np.ndarray | None = None) -> Found:
+    def find(
+        self, query: Query, histories: Sequences, users: np.ndarray | None = None, *, fewest: int = 1
+    ) -> Found:
         """Recommend items to histories, by number.
 
         Args:
             query: settings.
             histories: item numbers.
             users: number of each history's user, int [B], which seeds what is random; None for the position.
+            fewest: number of histories below which those of one length are decoded together with shorter
+                ones: faster for few histories, and equal apart from rounding.
         """
         B, K, horizon = len(histories), query.k, self.trained.horizon
         users = np.arange(B, dtype=np.int32) if users is None else users.astype(np.int32)
@@ -275,7 +279,7 @@ class Model:
             offsets = np.unique(histories.offsets)  # those of the histories that are not empty
             targets = np.zeros((len(offsets) - 1, horizon), np.int32)
             split = Split(histories.items, offsets, users[by_model], targets, self._warm_items)
-            found = self._decode(split, query)
+            found = self._decode(split, query, fewest)
             result.items[by_model], result.scores[by_model] = found.items[:, :K], found.scores[:, :K]
         if not by_model.all():
             best, counts = self.popularity.best(K, query.qualifying)
@@ -283,11 +287,13 @@ class Model:
             result.scores[~by_model, : len(best)] = counts
         return result
 
-    def _decode(self, split: Split, query: Query) -> Recommendations:
+    def _decode(self, split: Split, query: Query, fewest: int) -> Recommendations:
         model, device = self.trained.model, next(self.trained.model.parameters()).device
         index = self._index(query.decoding, query.qualifying) if isinstance(model, DigitModel) else None
         with autocast("auto", device):
-            return recommend(model, split, index, query.decoding, Silent(), items=query.qualifying)
+            return recommend(
+                model, split, index, query.decoding, Silent(), items=query.qualifying, fewest=fewest
+            )
 
     @cached_property
     def _warm_items(self) -> np.ndarray | None:
