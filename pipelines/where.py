@@ -255,10 +255,8 @@ class _Translator:
         name = ".".join(part.name for part in node.parts)
         if name not in self.schema:
             raise self._unknown(name)
-        kind = leaf = self.schema[name]
-        while leaf.is_nested() and hasattr(leaf, "inner"):
-            leaf = leaf.inner if not isinstance(leaf.inner, type) else leaf.inner()
-        return _Column(name, kind, leaf, _kind_of_type(leaf))
+        leaf = _leaf(self.schema[name])
+        return _Column(name, self.schema[name], leaf, _kind_of_type(leaf))
 
     def _unknown(self, name: str) -> UserError:
         known = {column.casefold(): column for column in reversed(list(self.schema))}
@@ -319,6 +317,20 @@ def _number(text: str) -> int | float:
 def _escaped(text: str) -> str:
     """Return a text as a regular expression that matches only it."""
     return re.sub(r"([][\\.^$|?*+(){}#&~/-])", r"\\\1", text)
+
+
+def kind_of(column: pl.DataType) -> str:
+    """Return the kind of a column's values, of a column of lists that of the entries: "number", "text",
+    "boolean" or "date"; "" if a condition cannot name the column.
+    """
+    return _kind_of_type(_leaf(column))
+
+
+def _leaf(kind: pl.DataType) -> pl.DataType:
+    """Return the type of a column's values; of a column of lists, that of the entries."""
+    while kind.is_nested() and hasattr(kind, "inner"):
+        kind = kind.inner if not isinstance(kind.inner, type) else kind.inner()
+    return kind
 
 
 def _kind_of_type(leaf: pl.DataType) -> str:

@@ -32,6 +32,7 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "train": {"data", "models", "decode", "evaluate"},
     "recommend": {"data", "models", "decode", "evaluate", "readers", "prepare", "import_"},
     "views": {"data", "models", "train", "recommend", "ablate"},
+    "serve": {"recommend", "data", "models", "decode"},
     "doctor": {
         *("inventory", "housekeeping", "download", "import_", "embed", "tokenize"),
         *("models", "decode", "evaluate", "train"),

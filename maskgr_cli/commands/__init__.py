@@ -26,6 +26,7 @@ COMMANDS = {
         "Recommend items to a user, to a history, to the users of a file, or to everyone.",
     ),
     "items": ("items", "List the items of a data set, show them, find similar ones, and add new ones."),
+    "serve": ("serve", "Serve the recommendations of a run over HTTP."),
     "ablate": ("ablate", "Train and evaluate every combination of options, and write a report."),
     "report": ("ablate", "Join the reports of all grids of the workspace into one page."),
     "show": (

@@ -147,11 +147,16 @@ class ItemTable:
         """Return the numbers of the items whose title contains a text, in any case: int64; those whose title
         is the text alone if there are any.
         """
-        titles = self.names["title"].str.to_lowercase()
-        exact = np.flatnonzero((titles == part.lower()).to_numpy())
-        if len(exact):
-            return exact
-        return np.flatnonzero(titles.str.contains(part.lower(), literal=True).to_numpy())
+        exact = np.flatnonzero((self._lower_titles == part.lower()).to_numpy())
+        return exact if len(exact) else self.containing(part)
+
+    def containing(self, part: str) -> np.ndarray:
+        """Return the numbers of the items whose title contains a text, in any case: int64, ascending."""
+        return np.flatnonzero(self._lower_titles.str.contains(part.lower(), literal=True).to_numpy())
+
+    @cached_property
+    def _lower_titles(self) -> pl.Series:
+        return self.names["title"].str.to_lowercase()
 
 
 def read_column(path: Path, name: str) -> pl.Series:

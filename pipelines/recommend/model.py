@@ -29,6 +29,7 @@ from pipelines.recommend.popular import Popularity
 from pipelines.workspace import Run
 
 INDICES = 8  # filters whose index is kept
+DECODINGS = 256  # resolved decodings that are kept
 
 
 class TruncatedHistory(UserWarning):
@@ -123,14 +124,18 @@ class Model:
 
     def row_of(self, user: str) -> tuple[int, np.ndarray]:
         """Return number and items of a user of the data set, int32 [n]."""
-        found = (self.users == user).arg_true()
-        if not len(found):
+        row = self.find_user(user)
+        if row is None:
             raise UserError(
                 f"No user {user!r} in {self.trained.dataset.sequences}. Ids are those of the import; "
                 "for another history use --history."
             )
-        row = int(found[0])
         return row, self.sequences.items[self.sequences.offsets[row] : self.sequences.offsets[row + 1]]
+
+    def find_user(self, user: str) -> int | None:
+        """Return the number of a user of the data set; None if there is no such user."""
+        found = (self.users == user).arg_true()
+        return int(found[0]) if len(found) else None
 
     def recommend(
         self,
@@ -191,6 +196,8 @@ class Model:
         """
         asked = (decoding, k, exclude_seen)
         if asked not in self._decodings:
+            if len(self._decodings) >= DECODINGS:
+                self._decodings.pop(next(iter(self._decodings)))
             beams, seen = max(decoding.beams, k), decoding.exclude_seen or exclude_seen
             wide = dataclasses.replace(decoding, beams=beams, exclude_seen=seen)
             resolved = resolve_decoding(wide, self.trained.model, self.trained.horizon)

@@ -1,0 +1,1 @@
+"""The HTTP service of a trained run. This room needs polars and the extra `serve`."""

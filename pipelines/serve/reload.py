@@ -1,0 +1,51 @@
+"""Reload: a new state of the run takes the place of the old one while requests are answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pipelines.errors import UserError
+from pipelines.serve.engine import Engine
+from pipelines.serve.logs import log, log_fault
+from pipelines.serve.metrics import Metrics
+from pipelines.serve.served import Served
+
+
+class Reloader:
+    """Loads the run again, and serves it if it can be loaded."""
+
+    def __init__(self, load: Callable[[], Served], engine: Engine, metrics: Metrics) -> None:
+        """
+        Args:
+            load: returns the run as it is now, ready to answer.
+            engine: serves it.
+            metrics: receives the outcome.
+        """
+        self._load, self._engine, self._metrics = load, engine, metrics
+        self._turn = asyncio.Lock()
+
+    async def reload(self) -> str | None:
+        """Load the run in a thread of its own and serve it from the next batch on; one reload at a time.
+
+        Returns:
+            None; or the reason why the old run is still served.
+        """
+        async with self._turn:
+            try:
+                served = await asyncio.to_thread(self._load)
+            except Exception as error:
+                reason = str(error) if isinstance(error, (UserError, OSError)) else type(error).__name__
+                self._metrics.reloads.labels("failed").inc()
+                log_fault("reload failed", error)
+                return reason
+            self._engine.swap(served)
+            self._metrics.reloads.labels("loaded").inc()
+            self._metrics.run.info(description(served))
+            log("reloaded", run=served.model.run.name)
+            return None
+
+
+def description(served: Served) -> dict[str, str]:
+    """Return the labels of a run among the figures."""
+    return {name: str(served.facts[name]) for name in ("run", "model", "dataset", "items")}
