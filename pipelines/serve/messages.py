@@ -18,26 +18,37 @@ class Ask(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     history: Ids | None = Field(
-        None, max_length=LONGEST_HISTORY, description="Item ids, oldest first. Unknown ones are left out."
+        default=None,
+        max_length=LONGEST_HISTORY,
+        description="Item ids, oldest first. Unknown ones are left out.",
     )
-    user: str | None = Field(None, max_length=LONGEST_TEXT, description="Id of a user of the data set.")
-    k: int = Field(10, ge=1, le=MOST, description="Number of recommendations.")
-    exclude_seen: bool = Field(False, description="Recommend no item of the history.")
+    user: str | None = Field(
+        default=None, max_length=LONGEST_TEXT, description="Id of a user of the data set."
+    )
+    k: int = Field(default=10, ge=1, le=MOST, description="Number of recommendations.")
+    exclude_seen: bool = Field(default=False, description="Recommend no item of the history.")
     where: str | None = Field(
-        None, max_length=LONGEST_TEXT, description="Condition on the columns of the items."
+        default=None, max_length=LONGEST_TEXT, description="Condition on the columns of the items."
     )
     allow: Ids | None = Field(
-        None, max_length=LONGEST_FILTER, description="Ids of the only items that qualify."
+        default=None, max_length=LONGEST_FILTER, description="Ids of the only items that qualify."
     )
-    deny: Ids | None = Field(None, max_length=LONGEST_FILTER, description="Ids of items that do not qualify.")
+    deny: Ids | None = Field(
+        default=None, max_length=LONGEST_FILTER, description="Ids of items that do not qualify."
+    )
     order: str | None = Field(
-        None, description=f"Order of unmasking: {', '.join(UNMASKINGS)}; null for the model's own."
+        default=None, description=f"Order of unmasking: {', '.join(UNMASKINGS)}; null for the model's own."
     )
     nfe: int | None = Field(
-        None, ge=1, le=100_000, description="Number of function evaluations; null for the model's own."
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Number of function evaluations; null for the model's own.",
     )
-    beams: int | None = Field(None, ge=1, le=MOST, description="Number of beams; null for 20.")
-    explain: bool = Field(False, description="Show how the digits of each recommendation were revealed.")
+    beams: int | None = Field(default=None, ge=1, le=MOST, description="Number of beams; null for 20.")
+    explain: bool = Field(
+        default=False, description="Show how the digits of each recommendation were revealed."
+    )
 
 
 class Digit(BaseModel):
@@ -55,7 +66,9 @@ class Recommendation(BaseModel):
     """A recommended item."""
 
     rank: int
-    position: int | None = Field(None, description="Place in a list of items that are predicted together.")
+    position: int | None = Field(
+        default=None, description="Place in a list of items that are predicted together."
+    )
     item_id: str
     title: str
     score: float
@@ -148,7 +161,7 @@ class RunFacts(BaseModel):
     decoding: Setting
     title_column: str | None
     columns: list[Column]
-    max_k: int = Field(MOST, description="Largest number of recommendations.")
+    max_k: int = Field(default=MOST, description="Largest number of recommendations.")
 
 
 class Health(BaseModel):

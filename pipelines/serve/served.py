@@ -89,7 +89,7 @@ class Served:
 
     def warm_up(self) -> None:
         """Load what the first requests would wait for, and answer one request."""
-        _ = self.model.popularity, self.model.users, self.model.table.frame
+        _ = self.model.popularity, self.model.users, self.facts
         self.answer([self.prepare(Ask(history=self.ids[:1]))])
 
     def prepare(self, ask: Ask) -> Prepared:
@@ -102,8 +102,7 @@ class Served:
             raise Unusable("", "Give exactly one of history and user.")
         filters = (ask.where, *(None if ids is None else tuple(ids) for ids in (ask.allow, ask.deny)))
         try:
-            beams = {} if ask.beams is None else {"beams": ask.beams}
-            decoding = Decoding(unmask=ask.order, nfe=ask.nfe, **beams)
+            decoding = Decoding(unmask=ask.order, nfe=ask.nfe, beams=ask.beams or Decoding().beams)
             query = self.model.query(decoding, ask.k, ask.exclude_seen)
             if ask.explain:
                 _ = self._explainer
