@@ -100,11 +100,12 @@ class Connection:
 
 
 def closed_loop(port: int, bodies: list[bytes], clients: int, seconds: float) -> Load:
-    """Let clients send one request after the other for some time."""
+    """Let clients send one request after the other for some time; their first ones, with which all connect
+    at once, do not count.
+    """
     result, places = Load(), iter(range(10**9))
 
-    async def client(end: float) -> None:
-        connection = Connection(port)
+    async def client(connection: Connection, end: float) -> None:
         while (began := time.perf_counter()) < end:
             status = await connection.post(bodies[next(places) % len(bodies)])
             result.statuses[status] += 1
@@ -113,8 +114,10 @@ def closed_loop(port: int, bodies: list[bytes], clients: int, seconds: float) ->
         connection.close()
 
     async def run() -> None:
+        connections = [Connection(port) for _ in range(clients)]
+        await asyncio.gather(*(connection.post(bodies[next(places)]) for connection in connections))
         began = time.perf_counter()
-        await asyncio.gather(*(client(began + seconds) for _ in range(clients)))
+        await asyncio.gather(*(client(connection, began + seconds) for connection in connections))
         result.duration = time.perf_counter() - began
 
     asyncio.run(run())
@@ -231,16 +234,17 @@ def _measure(
         figures["1 client"] = closed(fast, 1)
         figures["32 clients"] = at_once = closed(fast, 32)
         figures["1 client, digit by digit"] = closed(slow, 1)
-        figures["32 clients, digit by digit"] = closed(slow, 32)
+        figures["32 clients, digit by digit"] = slowly = closed(slow, 32)
         future = client.submit(closed_loop, server.port, fast, 32, seconds)
         outcomes = Counter[int]()
         while not future.done():
             outcomes[asyncio.run(Connection(server.admin_port).post(b"", "/reload"))] += 1
             time.sleep(0.5)
         figures["32 clients, reloads"] = f"{future.result()}; reloads: {dict(outcomes)}"
-        rate = OVERLOAD * at_once.rate
-        overload = client.submit(open_loop, server.port, fast, rate, seconds).result()
-        figures[f"{OVERLOAD}× overload, {rate:,.0f} requests/s"] = overload
+        for name, bodies, usual in (("", fast, at_once), (", digit by digit", slow, slowly)):
+            rate = OVERLOAD * usual.rate
+            overload = client.submit(open_loop, server.port, bodies, rate, seconds).result()
+            figures[f"{OVERLOAD}× overload, {rate:,.0f} requests/s{name}"] = overload
         figures["32 clients, after the overload"] = closed(fast, 32)
     if options.minutes:
         with served(options.run, options.workspace) as server:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskgr_cli import console
+from maskgr_cli import launch
 from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import WorkspaceOption, config_options
 from pipelines.errors import UserError
@@ -43,4 +43,4 @@ def serve(
     keep_freed_memory()
     from pipelines.serve.server import serve as serve_run
 
-    serve_run(run, store.root, config, console.note)
+    serve_run(run, store.root, config, launch.progress())

@@ -125,8 +125,8 @@ def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[
     return {**paths, "embeddings": embeddings}
 
 
-def text_behind(sids: Path) -> np.ndarray | None:
-    """Return the text embeddings that semantic IDs were made from, float32 [N, E].
+def path_of_text_behind(sids: Path) -> Path | None:
+    """Return the file of the text embeddings that semantic IDs were made from.
 
     Returns:
         None if the semantic IDs name none, or the named ones are gone or changed.
@@ -136,7 +136,15 @@ def text_behind(sids: Path) -> np.ndarray | None:
     if source is None:
         return None
     path = sids.parent / source["path"]
-    return load_text(path) if path.exists() and artifacts.digest(path) == source["sha256"] else None
+    return path if path.exists() and artifacts.digest(path) == source["sha256"] else None
+
+
+def text_behind(sids: Path) -> np.ndarray | None:
+    """Return the text embeddings that semantic IDs were made from, float32 [N, E]; None as
+    `path_of_text_behind`.
+    """
+    path = path_of_text_behind(sids)
+    return None if path is None else load_text(path)
 
 
 def are_of_interactions(dataset: Dataset, sids: str) -> bool:

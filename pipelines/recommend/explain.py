@@ -126,6 +126,7 @@ class Explainer:
         self._sids = model.trained.catalogue.require_sids()
         self.content_digits = content_digits(model.trained.inputs.get("sids"), self._sids.shape[1])
         self._words = CodeWords(model.table.names["title"], self._sids, self.content_digits)
+        self._words_of: dict[tuple[int, int], list[str]] = {}  # digit and code → words
 
     def explain(
         self, history: np.ndarray, items: np.ndarray, decoding: Decoding, user: int = 0
@@ -166,4 +167,6 @@ class Explainer:
 
     def words(self, digit: int, code: int) -> list[str]:
         """Return the words that are most typical of the items with a code, see `CodeWords.of_code`."""
-        return self._words.of_code(digit, code)
+        if (digit, code) not in self._words_of:
+            self._words_of[digit, code] = self._words.of_code(digit, code)
+        return self._words_of[digit, code]

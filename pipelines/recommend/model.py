@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split
@@ -81,6 +82,7 @@ class Model:
         self.table = ItemTable(trained.dataset)
         self._indices: dict[tuple[object, ...], PartialIndex] = {}
         self._decodings: dict[tuple[Decoding, int, bool], Decoding] = {}
+        self._compared: dict[str, Tensor] = {}
 
     @property
     def items(self) -> pl.DataFrame:
@@ -251,10 +253,12 @@ class Model:
         Raises:
             UserError: the run has no text embeddings or no semantic IDs, or `by` is unknown.
         """
-        from pipelines.recommend.similar import similar_items
+        from pipelines.recommend.similar import compared, similar_items
 
         numbers = self.table.known(items, "items")
-        found, scores = similar_items(self.trained, numbers, k, by)
+        if by not in self._compared:
+            self._compared[by] = compared(self.trained, by)
+        found, scores = similar_items(self._compared[by], numbers, k)
         names, width = self.table.names, found.shape[1]
         return pl.DataFrame(
             {

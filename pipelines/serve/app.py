@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipelines import __version__
 from pipelines.serve import messages
@@ -26,6 +26,7 @@ from pipelines.serve.served import NoSuchItem, Unusable
 from pipelines.serve.watch import BATCH, Watch
 
 PAGE = Path(__file__).parent / "page"
+FULL = "Too many requests wait. Come again later."
 RETRY = 1  # seconds after which a refused request may come again
 Similarity = Literal["model", "text", "sids"]
 
@@ -68,7 +69,24 @@ def build_app(engine: Engine, metrics: Metrics, timeout: float, page: Path = PAG
     _add_state(app, engine, metrics)
     if (page / "index.html").is_file():
         app.mount("/", StaticFiles(directory=page, html=True))
-    return Watch(app, metrics)
+    return Watch(_Gate(app, engine, "/recommend"), metrics)
+
+
+class _Gate:
+    """Refuses requests to one path while the queue is full, before anything of them is read: what is refused
+    must cost little.
+    """
+
+    def __init__(self, app: FastAPI, engine: Engine, path: str) -> None:
+        self._app, self._engine, self._path = app, engine, path
+        self._route = next(route for route in app.routes if getattr(route, "path", "") == path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and scope["path"] == self._path and self._engine.is_full:
+            scope["route"] = self._route
+            app = _busy(FULL)
+        await app(scope, receive, send)
 
 
 def _add_recommend(app: FastAPI, engine: Engine, timeout: float) -> None:
@@ -188,13 +206,14 @@ def _handle_errors(app: FastAPI) -> None:
 
         app.add_exception_handler(kind, handle)
 
-    add(Full, lambda error: _busy("Too many requests wait. Come again later."))
+    add(Full, lambda error: _busy(FULL))
     add(Late, lambda error: _busy("The request waited too long. Come again later."))
     add(NoSuchItem, lambda error: JSONResponse({"detail": "There is no such item."}, 404))
     add(
         Unusable,
         lambda error: _faults([{"loc": ["body", *[error.field] * bool(error.field)], "msg": str(error)}]),
     )
+    add(Exception, lambda error: JSONResponse({"detail": "A fault of maskgr; its log has the place."}, 500))
     add(ValidationError, lambda error: _faults(_parts(error, ["body"])))
     add(RequestValidationError, lambda error: _faults(_parts(error, [])))
 

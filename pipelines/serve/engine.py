@@ -65,6 +65,11 @@ class Engine:
         """True if requests are answered."""
         return self._thread.is_alive() and not self._ended
 
+    @property
+    def is_full(self) -> bool:
+        """True if a further request would be refused."""
+        return len(self._waiting) >= self._most or self._ended
+
     def swap(self, served: Served) -> None:
         """Serve another run from the next batch on."""
         self.served = served
@@ -79,7 +84,7 @@ class Engine:
         """
         job = Job(work, asyncio.get_running_loop().create_future())
         with self._changed:
-            if len(self._waiting) >= self._most or self._ended:
+            if self.is_full:
                 raise Full
             self._waiting.append(job)
             self._changed.notify()

@@ -20,6 +20,7 @@ from pipelines.errors import UserError
 from pipelines.models.base import DigitModel
 from pipelines.recommend.explain import Explainer
 from pipelines.recommend.model import Found, Model, Query
+from pipelines.recommend.similar import text_path
 from pipelines.serve.config import MOST
 from pipelines.serve.messages import Ask
 from pipelines.where import kind_of
@@ -88,9 +89,10 @@ class Served:
         self.warm_up()
 
     def warm_up(self) -> None:
-        """Load what the first requests would wait for, and answer one request."""
+        """Load what the first requests would wait for, and answer two."""
         _ = self.model.popularity, self.model.users, self.facts
-        self.answer([self.prepare(Ask(history=self.ids[:1]))])
+        for where in ("item_id is not null", None):
+            self.answer([self.prepare(Ask(history=self.ids[:1], where=where))])
 
     def prepare(self, ask: Ask) -> Prepared:
         """Resolve a request.
@@ -185,7 +187,12 @@ class Served:
         digits = isinstance(model, DigitModel)
         decoding = self.model.query(Decoding(), 1).decoding
         S = self.model.trained.horizon * model.digits if isinstance(model, DigitModel) else 1
-        similarities = [("model", True), ("text", self._has_text), ("sids", self._sids is not None)]
+        text = text_path(self.model.trained)
+        similarities = {
+            "model": True,
+            "text": text is not None and text.exists(),
+            "sids": self._sids is not None,
+        }
         schema = table.frame.schema
         return {
             "run": self.model.run.name,
@@ -198,7 +205,7 @@ class Served:
             "digits": model.digits if isinstance(model, DigitModel) else None,
             "codes": model.codes if isinstance(model, DigitModel) else None,
             "orders": list(model.orders) if isinstance(model, DigitModel) else [],
-            "similarities": [name for name, possible in similarities if possible],
+            "similarities": [name for name, possible in similarities.items() if possible],
             "decoding": {
                 "order": decoding.unmask if digits else None,
                 "nfe": decoding.nfe or S,
@@ -212,14 +219,6 @@ class Served:
             ],
             "max_k": MOST,
         }
-
-    @cached_property
-    def _has_text(self) -> bool:
-        try:
-            self.model.similar(self.ids[:1], 1, by="text")
-        except (UserError, FileNotFoundError):
-            return False
-        return True
 
     def search(self, part: str, limit: int) -> dict[str, Any]:
         """Return the fields of `messages.FoundItems` for a part of titles; an empty one finds all items."""

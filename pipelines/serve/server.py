@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pipelines.errors import UserError
+from pipelines.progress import Progress, Silent
 from pipelines.recommend.items import UnknownItems
 from pipelines.recommend.load import load
 from pipelines.recommend.model import TruncatedHistory
@@ -32,18 +34,19 @@ from pipelines.workspace import Workspace
 
 CONNECTIONS = 4096  # open at once; further ones are refused
 KEEP_ALIVE = 30  # seconds that a connection without a request stays open
-SWITCH = 0.0005  # seconds after which the thread of the model gets its turn beside the connections
+SWITCH = 0.0001  # seconds after which the thread of the model gets its turn beside the connections
+GRACE = 2  # seconds beyond the time-out after which the end no longer waits for a request
 LOOPBACK = "127.0.0.1"
 
 
-def serve(run: str | None, workspace: Path, config: ServeConfig, ready: Callable[[str], None]) -> None:
+def serve(run: str | None, workspace: Path, config: ServeConfig, progress: Progress) -> None:
     """Serve a run until SIGTERM or SIGINT; both let the requests in progress end. SIGHUP loads the run again.
 
     Args:
         run: folder or name of the run; None for the newest one of the workspace.
         workspace: folder of all artifacts.
         config: address and limits.
-        ready: receives a message once requests are answered.
+        progress: receives a message once requests are answered.
 
     Raises:
         UserError: the run cannot be loaded, or the address cannot be listened on.
@@ -53,19 +56,20 @@ def serve(run: str | None, workspace: Path, config: ServeConfig, ready: Callable
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # the other half is for the connections
     sys.setswitchinterval(SWITCH)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to load again
 
-    def load_served() -> Served:
+    def load_served(progress: Progress = Silent()) -> Served:
         chosen = run or Workspace.find(workspace).require_run(None).name
-        return Served(load(chosen, workspace=workspace))
+        return Served(load(chosen, workspace=workspace, progress=progress))
 
-    served = load_served()
+    served = load_served(progress)
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listening(config.host, config.port))
         admin = None
         if config.admin_port is not None:
             admin = stack.enter_context(_listening(LOOPBACK, config.admin_port))
         write_to_stderr()
-        asyncio.run(_serve(served, load_served, config, listening, admin, ready))
+        asyncio.run(_serve(served, load_served, config, listening, admin, progress))
 
 
 @contextlib.contextmanager
@@ -95,20 +99,22 @@ async def _serve(
     config: ServeConfig,
     listening: socket.socket,
     admin: socket.socket | None,
-    ready: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     metrics = Metrics()
     engine = Engine(served, config.max_batch, config.queue, config.timeout, metrics)
     metrics.run.info(description(served))
     reloader = Reloader(load_served, engine, metrics)
-    servers = [(_Server(build_app(engine, metrics, config.timeout)), listening)]
+    apps = [(build_app(engine, metrics, config.timeout), listening)]
     if admin:
-        servers.append((_Server(build_admin(reloader, engine, metrics)), admin))
+        apps.append((build_admin(reloader, engine, metrics), admin))
+    servers = [(_Server(app, config.timeout), opened) for app, opened in apps]
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task]()
 
     def end() -> None:
         log("ending")
         for server, _ in servers:
+            server.force_exit = server.should_exit  # the second signal
             server.should_exit = True
 
     def reload() -> None:
@@ -119,7 +125,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    ready(_addresses(served, listening, admin))
+    progress.say(_addresses(served, listening, admin))
     ports = {"port": listening.getsockname()[1]}
     if admin:
         ports["admin_port"] = admin.getsockname()[1]
@@ -132,7 +138,7 @@ async def _serve(
 class _Server(uvicorn.Server):
     """A server whose signals are handled here."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, timeout: float) -> None:
         settings = uvicorn.Config(
             app,
             log_config=None,
@@ -140,6 +146,7 @@ class _Server(uvicorn.Server):
             lifespan="off",
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=math.ceil(timeout) + GRACE,
             server_header=False,
             proxy_headers=False,
             ws="none",

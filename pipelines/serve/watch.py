@@ -1,12 +1,10 @@
-"""The outermost layer of the service: security headers, figures, one line of log a request, and an answer for
-every error."""
+"""The outermost layer of the service: security headers, figures, and one line of log a request."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.serve.logs import log, log_fault
@@ -46,11 +44,8 @@ class Watch:
 
         try:
             await self._app(scope, receive, watched)
-        except Exception as error:
+        except Exception as error:  # the application has answered with status 500
             log_fault("fault", error)
-            if not status:
-                answer = JSONResponse({"detail": "A fault of maskgr. The log has its place."}, 500)
-                await answer(scope, receive, watched)
         finally:
             self._note(scope, status, time.perf_counter() - began)
 

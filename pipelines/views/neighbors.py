@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from pipelines.data.catalogue import load_sids, load_text
 from pipelines.errors import UserError
 from pipelines.progress import Progress, Silent
 from pipelines.recommend.load import load
-from pipelines.recommend.similar import by_sids, by_vectors, similar_items
+from pipelines.recommend.similar import compared, similar_items
 from pipelines.views.codes import newest_sids
 from pipelines.workspace import Dataset, Workspace
 
@@ -56,19 +57,21 @@ def neighbors(
             model = load(chosen, workspace=workspace.root, device="cpu", progress=Silent())
             if model.trained.dataset.name != dataset.name:
                 raise UserError(f"--run {chosen}: it is a run on {model.trained.dataset.name}.")
-            yield Neighbors("model", model.run.name, *similar_items(model.trained, items, k, "model"))
+            yield Neighbors(
+                "model", model.run.name, *similar_items(compared(model.trained, "model"), items, k)
+            )
         except UserError as error:
             if run is not None:
                 raise
             progress.say(f"No similar items by the model of {chosen}: {error}")
     if dataset.all_embeddings:
         path = dataset.require_embeddings()
-        vectors = torch.as_tensor(load_text(path))
-        yield Neighbors("text", path.stem, *by_vectors(vectors, items, k))
+        vectors = F.normalize(torch.as_tensor(load_text(path)), dim=1)
+        yield Neighbors("text", path.stem, *similar_items(vectors, items, k))
     if dataset.all_sids:
         name = newest_sids(dataset)
         sids = torch.as_tensor(load_sids(dataset, name).require_sids())
-        yield Neighbors("sids", name, *by_sids(sids, items, k))
+        yield Neighbors("sids", name, *similar_items(sids, items, k))
 
 
 def _newest_run(workspace: Workspace, dataset: Dataset) -> str | None:
