@@ -28,13 +28,13 @@ from pipelines.serve.config import ServeConfig
 from pipelines.serve.engine import Engine
 from pipelines.serve.logs import log, write_to_stderr
 from pipelines.serve.metrics import Metrics
-from pipelines.serve.reload import Reloader, description
+from pipelines.serve.reload import Reloader, description, settle
 from pipelines.serve.served import Served
 from pipelines.workspace import Workspace
 
 CONNECTIONS = 4096  # open at once; further ones are refused
 KEEP_ALIVE = 30  # seconds that a connection without a request stays open
-SWITCH = 0.0001  # seconds after which the thread of the model gets its turn beside the connections
+SWITCH = 0.0005  # seconds after which the thread of the model gets its turn beside the connections
 GRACE = 2  # seconds beyond the time-out after which the end no longer waits for a request
 LOOPBACK = "127.0.0.1"
 
@@ -63,6 +63,7 @@ def serve(run: str | None, workspace: Path, config: ServeConfig, progress: Progr
         return Served(load(chosen, workspace=workspace, progress=progress))
 
     served = load_served(progress)
+    settle()
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listening(config.host, config.port))
         admin = None
