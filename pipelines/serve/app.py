@@ -12,6 +12,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -209,10 +210,8 @@ def _handle_errors(app: FastAPI) -> None:
     add(Full, lambda error: _busy(FULL))
     add(Late, lambda error: _busy("The request waited too long. Come again later."))
     add(NoSuchItem, lambda error: JSONResponse({"detail": "There is no such item."}, 404))
-    add(
-        Unusable,
-        lambda error: _faults([{"loc": ["body", *[error.field] * bool(error.field)], "msg": str(error)}]),
-    )
+    add(Unusable, lambda error: _faults([{"loc": error.place, "msg": str(error)}]))
+    add(ClientDisconnect, lambda error: JSONResponse({"detail": "The body is incomplete."}, 400))
     add(Exception, lambda error: JSONResponse({"detail": "A fault of maskgr; its log has the place."}, 500))
     add(ValidationError, lambda error: _faults(_parts(error, ["body"])))
     add(RequestValidationError, lambda error: _faults(_parts(error, [])))

@@ -25,14 +25,15 @@ def log_fault(event: str, error: BaseException) -> None:
     log(event, error=type(error).__name__, places=places)
 
 
-def write_to_stderr() -> None:
-    """Make the events of the service and of uvicorn lines on standard error."""
+def write_to_stderr() -> logging.Handler:
+    """Make the events of the service and of uvicorn lines on standard error, and return what writes them."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
     for name in (LOGGER, "uvicorn.error"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO if name == LOGGER else logging.WARNING)
+    return handler
 
 
 class _Lines(logging.Formatter):

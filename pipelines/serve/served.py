@@ -43,12 +43,13 @@ class Unusable(Exception):
     """A request that cannot be answered; its fault.
 
     Attributes:
-        field: field of the request at fault; "" if it is none alone.
+        place: field of the request at fault, after the part that has it: ("body", "where"); or the part
+            alone.
     """
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, message: str, *place: str) -> None:
         super().__init__(message)
-        self.field = field
+        self.place = place
 
 
 class NoSuchItem(Exception):
@@ -101,7 +102,7 @@ class Served:
             Unusable: a field cannot be used.
         """
         if (ask.history is None) == (ask.user is None):
-            raise Unusable("", "Give exactly one of history and user.")
+            raise Unusable("Give exactly one of history and user.", "body")
         filters = (ask.where, *(None if ids is None else tuple(ids) for ids in (ask.allow, ask.deny)))
         try:
             decoding = Decoding(unmask=ask.order, nfe=ask.nfe, beams=ask.beams or Decoding().beams)
@@ -124,7 +125,7 @@ class Served:
         assert ask.user is not None, "one of them is given"
         row = self.model.find_user(ask.user)
         if row is None:
-            raise Unusable("user", "There is no such user in the data set.")
+            raise Unusable("There is no such user in the data set.", "body", "user")
         offsets = self.model.sequences.offsets
         return self.model.sequences.items[offsets[row] : offsets[row + 1]], row, []
 
@@ -270,7 +271,7 @@ class Served:
         try:
             found = self.model.similar([item_id], k, by=by)
         except UserError as error:
-            raise Unusable("by", str(error).replace("--by", "by")) from None
+            raise Unusable(str(error).replace("--by", "by"), "query", "by") from None
         rows = found.select("rank", pl.col("similar_id").alias("item_id"), "title", "score").to_dicts()
         return {"item_id": item_id, "title": self.titles[number], "by": by, "items": rows}
 
@@ -279,7 +280,7 @@ def _unusable(error: UserError) -> Unusable:
     """Return the fault of a request that a message of the program names by an option."""
     named = FLAG.search(str(error))
     message = FLAG.sub(lambda match: FLAGS[match[0]], str(error))
-    return Unusable(FLAGS[named[0]] if named else "", message)
+    return Unusable(message, "body", *([FLAGS[named[0]]] if named else []))
 
 
 def _plain(value: Any) -> Any:
