@@ -1,14 +1,13 @@
-"""Structured logs: one line of JSON an event, on standard error. No line holds a history, an identifier, a
-query or the text of an error, which may repeat them."""
+"""Structured logs: one line of JSON an event. No line holds a history, an identifier, a query, or the text of
+an error that may repeat them."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
 import traceback
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TextIO
 
 LOGGER = "maskgr.serve"
 
@@ -18,16 +17,16 @@ def log(event: str, **facts: Any) -> None:
     logging.getLogger(LOGGER).info(event, extra={"facts": facts})
 
 
-def log_fault(event: str, error: BaseException) -> None:
+def log_fault(event: str, error: BaseException, **facts: Any) -> None:
     """Write an error of the program: its type and the places of the code that it passed."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    log(event, error=type(error).__name__, places=places)
+    log(event, error=type(error).__name__, places=places, **facts)
 
 
-def write_to_stderr() -> logging.Handler:
-    """Make the events of the service and of uvicorn lines on standard error, and return what writes them."""
-    handler = logging.StreamHandler(sys.stderr)
+def write_to(stream: TextIO) -> logging.Handler:
+    """Make the events of the service and of uvicorn lines of a stream, and return what writes them."""
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(_Lines())
     for name in (LOGGER, "uvicorn.error"):
         logger = logging.getLogger(name)

@@ -38,7 +38,7 @@ class Reloader:
             except Exception as error:
                 reason = str(error) if isinstance(error, (UserError, OSError)) else type(error).__name__
                 self._metrics.reloads.labels("failed").inc()
-                log_fault("reload failed", error)
+                log_fault("reload failed", error, reason=reason)
                 return reason
             self._engine.swap(served)
             await asyncio.to_thread(settle)

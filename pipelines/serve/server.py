@@ -26,7 +26,7 @@ from pipelines.serve.admin import build_admin
 from pipelines.serve.app import build_app
 from pipelines.serve.config import ServeConfig
 from pipelines.serve.engine import Engine
-from pipelines.serve.logs import log, write_to_stderr
+from pipelines.serve.logs import log, write_to
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.reload import Reloader, description, settle
 from pipelines.serve.served import Served
@@ -69,7 +69,7 @@ def serve(run: str | None, workspace: Path, config: ServeConfig, progress: Progr
         admin = None
         if config.admin_port is not None:
             admin = stack.enter_context(_listening(LOOPBACK, config.admin_port))
-        write_to_stderr()
+        write_to(sys.stderr)
         asyncio.run(_serve(served, load_served, config, listening, admin, progress))
 
 

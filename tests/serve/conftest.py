@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from starlette.testclient import TestClient
 from pipelines.recommend.model import Model
 from pipelines.serve.app import build_app
 from pipelines.serve.engine import Engine
-from pipelines.serve.logs import LOGGER, write_to_stderr
+from pipelines.serve.logs import LOGGER, write_to
 from pipelines.serve.metrics import Metrics
 from pipelines.serve.served import Served
 from tests.recommend.conftest import model as model
@@ -48,10 +49,11 @@ def client(served: Served) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
-    """Write the log of the service to standard error; return a function that returns what was written."""
-    handler = write_to_stderr()
-    yield lambda: capsys.readouterr().err
+def logged() -> Iterator[Callable[[], str]]:
+    """Return a function that returns the log of the service."""
+    stream = io.StringIO()
+    handler = write_to(stream)
+    yield stream.getvalue
     for name in (LOGGER, "uvicorn.error"):
         logging.getLogger(name).removeHandler(handler)
 
