@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
-from pipelines.options import check, option
+from pipelines.errors import UserError
+from pipelines.options import check, option, quoted
 
 LONGEST_HISTORY = 10_000  # item ids of a history
 MOST = 500  # largest number of recommendations, of beams, and of items that a search lists
@@ -12,6 +14,7 @@ LONGEST_FILTER = 10_000  # item ids of `allow` or of `deny`
 LONGEST_TEXT = 1_000  # characters of an id, of a condition and of a search
 LARGEST_BODY = 1 << 20  # bytes of the body of a request
 PORTS = (0, 65_535)
+HOST = re.compile(r"[0-9A-Za-z.:_-]{1,253}")
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,5 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if not HOST.fullmatch(self.host):
+            raise UserError(f"--host {quoted(self.host)} is no address; write e.g. --host 127.0.0.1.")

@@ -40,7 +40,12 @@ class Job:
 
 
 class Engine:
-    """Answers requests in one thread, with the run that is served when their turn comes."""
+    """Answers requests in one thread, with the run that is served when their turn comes.
+
+    Attributes:
+        served: the run.
+        timeout: seconds that a request may wait and take.
+    """
 
     def __init__(self, served: Served, max_batch: int, queue: int, timeout: float, metrics: Metrics) -> None:
         """
@@ -52,7 +57,8 @@ class Engine:
             metrics: receives the length of the queue and the sizes of batches.
         """
         self.served = served
-        self._max_batch, self._most, self._timeout, self._metrics = max_batch, queue, timeout, metrics
+        self.timeout = timeout
+        self._max_batch, self._most, self._metrics = max_batch, queue, metrics
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._ended = False
@@ -89,7 +95,7 @@ class Engine:
             self._waiting.append(job)
             self._changed.notify()
         try:
-            return await asyncio.wait_for(job.future, self._timeout)
+            return await asyncio.wait_for(job.future, self.timeout)
         except (asyncio.TimeoutError, TimeoutError):
             raise Late from None
 

@@ -87,12 +87,13 @@ def test_a_request_that_waits_too_long_is_given_up_and_not_computed(
     monkeypatch.setattr(served, "prepare", lambda ask: prepared.append(ask) or prepare(ask))
 
     async def run() -> None:
-        engine, closed = engine_of(served, timeout=0.01), Closed()
-        tasks = await waiting(engine, closed, [Ask(history=HISTORY)])
-        for task in tasks:
-            with pytest.raises(Late):
-                await task
+        engine, closed = engine_of(served), Closed()
+        (busy,) = await waiting(engine, closed, [])
+        engine.timeout = 0.01
+        with pytest.raises(Late):
+            await engine.do(Ask(history=HISTORY))
         closed.opened.set()
+        await busy
         engine.end()
 
     asyncio.run(run())
