@@ -65,8 +65,8 @@ def fuzz(
     """
     statuses: Counter[tuple[str, int]] = Counter()
     operations = [result.ok() for result in schema.get_all_operations()]
-    kinds = [(operation, GenerationMode.POSITIVE) for operation in operations]
-    kinds += [(operation, GenerationMode.NEGATIVE) for operation in operations if _takes_input(operation)]
+    modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    kinds = [(operation, mode) for operation in operations for mode in modes if _varies(operation, mode)]
     each = max(1, (count - count // SHARE) // len(kinds))
     for operation, mode in kinds:
         wanted = operation.as_strategy(generation_mode=mode)
@@ -88,8 +88,11 @@ def fuzz(
     return statuses
 
 
-def _takes_input(operation: Any) -> bool:
-    return bool(len(operation.query) or len(operation.body))  # any text is an item's id
+def _varies(operation: Any, mode: GenerationMode) -> bool:
+    """Return True if an operation has more than one valid request, or an invalid one."""
+    if mode is GenerationMode.NEGATIVE:
+        return bool(len(operation.query) or len(operation.body))  # any text is an item's id
+    return bool(len(operation.query) or len(operation.body) or len(operation.path_parameters))
 
 
 def _search(test: Callable[[Any], None], strategy: Any, examples: int, number: int) -> None:

@@ -337,16 +337,17 @@ class Model:
         row, beam = np.nonzero(exists)
         place = np.cumsum(exists, axis=1)[row, beam]
         items = found.items[row, beam]  # [rows, k]
-        titles = self.table.names
+        histories = pl.Series(np.repeat(row, horizon))
+        titles = self.table.names[items.ravel()]  # in a fraction of the time of Series.gather
         sources = pl.Series(np.where(found.by_model, "model", "popularity").tolist(), dtype=pl.String)
         columns = {
-            names.name: names.gather(np.repeat(row, horizon)),
+            names.name: names[histories],
             "rank": pl.Series(np.repeat(place, horizon), dtype=pl.Int32),
             "position": pl.Series(np.tile(np.arange(1, horizon + 1), len(row)), dtype=pl.Int32),
-            "item_id": titles["item_id"].gather(items.ravel()),
-            "title": titles["title"].gather(items.ravel()),
+            "item_id": titles["item_id"],
+            "title": titles["title"],
             "score": pl.Series(np.repeat(found.scores[row, beam], horizon), dtype=pl.Float32),
-            "source": sources.gather(np.repeat(row, horizon)),
+            "source": sources[histories],
         }
         if horizon == 1:
             del columns["position"]

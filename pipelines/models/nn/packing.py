@@ -134,14 +134,15 @@ class Layout(Rows):
         sees all others.
         """
         device = device or real.device
+        rows, length = real.shape
+        if bool(real.all()):
+            positions = to_device(position, device).repeat(rows)
+            return Layout(rows, length, None, None, positions, (_group(real, mask, device),))
         groups = tuple(
             _group(real[rows][:, columns], None if mask is None else mask[columns][:, columns], device)
             for rows, columns in _rows_and_columns(real)
         )
-        rows, length = real.shape
         position = to_device(position, device)
-        if bool(real.all()):
-            return Layout(rows, length, None, None, position.repeat(rows), groups)
         indices = _flat_indices(real, device)
         return Layout(rows, length, indices, to_device(real, device), position[indices % length], groups)
 
