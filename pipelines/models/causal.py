@@ -104,4 +104,5 @@ class Causal(ItemRanker):
     def last_states(self, history: Tensor, real: Tensor) -> Tensor:
         """Return the states after whole histories [B, n], with the padding mask `real` [B, n]: [B, D]."""
         B, n = history.shape
-        return self.states(history, real, torch.arange(n - 1, B * n, n, device=real.device))
+        last = torch.arange(B, device=real.device) * n + n - 1
+        return self.states(history.clamp(min=0), real, last)

@@ -105,9 +105,10 @@ class Cloze(ItemVectors):
 
     def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
         """Score all items; see `ItemRanker.scores`."""
-        B, n = len(history), history.shape[1] + 1
-        last = torch.arange(n - 1, B * n, n, device=history.device)
+        B, n = history.shape[0], history.shape[1] + 1
+        last = torch.arange(B, device=history.device) * n + n - 1
         visible = F.pad(history, (0, 1), value=self.items)  # [B, n + 1]
-        scores = products(self.states(visible, visible >= 0, last), self.embedding.weight[:-1])
+        states = self.states(visible.clamp(min=0), visible >= 0, last)
+        scores = products(states, self.embedding.weight[:-1])
         repeat_bias = RepeatBias.of(history, self.repeat_bias)
         return self.ranked(scores if repeat_bias is None else repeat_bias.add_to(scores))

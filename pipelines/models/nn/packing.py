@@ -1,12 +1,17 @@
 """Packed tokens: the real tokens of padded rows side by side, and the attention masks of the rows.
 
-Only attention works on padded rows; everything else runs on packed tokens alone.
+Only attention works on padded rows; everything else runs on packed tokens alone. Inside `padding_kept`,
+padding counts as tokens that no other token sees, so that no shape depends on values: a model can then be
+traced into a graph.
 
 Shapes: B sequences, L padded row length, M packed tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +19,26 @@ from torch import Tensor
 
 # Rows share a group as long as the shortest of them has this share of the longest row's tokens.
 MIN_LENGTH_RATIO = 0.7
+
+_keeps_padding = ContextVar("_keeps_padding", default=False)
+
+
+@contextmanager
+def padding_kept() -> Iterator[None]:
+    """Keep padding among the packed tokens of all layouts that are built in the block.
+
+    Results at real tokens are the same, apart from rounding; those at padding have no meaning.
+    """
+    token = _keeps_padding.set(True)
+    try:
+        yield
+    finally:
+        _keeps_padding.reset(token)
+
+
+def keeps_padding() -> bool:
+    """Return True inside `padding_kept`."""
+    return _keeps_padding.get()
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -134,6 +159,8 @@ class Layout(Rows):
         sees all others.
         """
         device = device or real.device
+        if keeps_padding():
+            return Layout._with_padding(real.to(device), position.to(device), mask)
         rows, length = real.shape
         if bool(real.all()):
             positions = to_device(position, device).repeat(rows)
@@ -145,6 +172,18 @@ class Layout(Rows):
         position = to_device(position, device)
         indices = _flat_indices(real, device)
         return Layout(rows, length, indices, to_device(real, device), position[indices % length], groups)
+
+    @staticmethod
+    def _with_padding(real: Tensor, position: Tensor, mask: Tensor | None) -> Layout:
+        """Build the layout of `_build` in which padding counts as tokens that see themselves too, and that no
+        other token sees.
+        """
+        (rows, length), keys = real.shape, real[:, None, None, :]
+        place = torch.arange(length, device=real.device)
+        itself = place[:, None] == place  # [L, L]
+        mask = keys | itself if mask is None else keys & mask.to(real.device) | itself  # [B, 1, L, L]
+        group = Group(rows, length, None, rows * length, mask)
+        return Layout(rows, length, None, real, position.repeat(rows), (group,))
 
     def index(self, position: Tensor) -> Tensor:
         """Convert flat indices into B·L of real tokens to indices into the M packed tokens."""

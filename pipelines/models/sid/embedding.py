@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.models.nn.packing import keeps_padding
+
 
 class SidEmbedding(nn.Embedding):
     """Embedding of the tokens of semantic IDs: H·V codes, then a MASK for each digit, then special tokens.
@@ -72,6 +74,9 @@ class SidEmbedding(nn.Embedding):
         """Embed tokens [..., J] and reduce over J: the sum or the mean of the embeddings, [..., D]."""
         if tokens.shape[-1] == 1:
             return self(tokens.squeeze(-1))
+        if keeps_padding():  # in a graph, an embedding bag is a loop over tokens
+            vectors = self(tokens)
+            return vectors.sum(-2) if mode == "sum" else vectors.mean(-2)
         return F.embedding_bag(tokens.flatten(0, -2), self.weight, mode=mode).unflatten(0, tokens.shape[:-1])
 
 

@@ -139,7 +139,7 @@ class ItemSoftmax:
         self._new_items = new_items
         self._bias: Tensor | None = None  # [B, N], added to the logits
         if repeat_bias:
-            self._bias = repeat_bias.add_to(vectors.new_zeros(len(repeat_bias.history), len(vectors)))
+            self._bias = repeat_bias.add_to(vectors.new_zeros(repeat_bias.history.shape[0], len(vectors)))
         self._last: Tensor | None = None  # states of the last function evaluation, [B, K, k, D]
 
     def __call__(self, codes: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class RPG(Causal):
 
     def embed(self, items: Tensor) -> Tensor:
         """Embed items [M]: [M, D]."""
-        return F.embedding_bag(self.embedding.item_tokens(items), self.embedding.weight, mode="mean")
+        return self.embedding.pooled(self.embedding.item_tokens(items), "mean")
 
     def logits(self, states: Tensor) -> Tensor:
         """Return the logits of all digits, float32 [H, R, V], from states [R, D]."""
