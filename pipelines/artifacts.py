@@ -142,13 +142,16 @@ def _store(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def write_again(path: Path, source: Path, recorded: Mapping[str, Source]) -> Path:
+def write_again(
+    path: Path, source: Path, recorded: Mapping[str, Source], *, alone: bool = False
+) -> Path:
     """Write the content of an artifact with other recorded inputs. Its digest stays the same.
 
     Args:
         path: path of the new file.
         source: path of the artifact, which has a provenance.
         recorded: inputs that replace the recorded inputs of the same names.
+        alone: if true, these are all inputs that the new file records.
 
     Returns:
         `path`.
@@ -159,7 +162,7 @@ def write_again(path: Path, source: Path, recorded: Mapping[str, Source]) -> Pat
     with reading(source, "Parquet file", "Remove it and make it again."):
         table = pq.read_table(source, page_checksum_verification=True, partitioning=None)
         old: Provenance = typed_json.parse(table.schema.metadata[PROVENANCE_KEY], Provenance)
-    new = {**old, "inputs": {**old["inputs"], **recorded}}
+    new = {**old, "inputs": {**({} if alone else old["inputs"]), **recorded}}
     _store(path, table, new)
     return path
 
@@ -201,8 +204,11 @@ def provenance(path: Path) -> Provenance | None:
 def digest(path: Path) -> str:
     """Return the sha256 of an artifact's content without its provenance, or of all bytes of another file."""
     recorded = provenance(path) if path.suffix == ".parquet" else None
-    if recorded:
-        return recorded["sha256"]
+    return recorded["sha256"] if recorded else file_digest(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of all bytes of a file."""
     sha = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(BLOCK_BYTES):

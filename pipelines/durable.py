@@ -28,6 +28,7 @@ from pathlib import Path
 from pipelines.errors import UserError
 
 PREFIX, SUFFIX, READY, INTO = ".maskgr-", ".tmp", ".ready", ".into"
+REPLACED = ".replaced"
 CHANGES, LIST = ".changes.ready", "changes.json"
 
 
@@ -61,6 +62,26 @@ def together(folder: Path) -> Iterator[Path]:
     with _explained(folder), staging(folder.parent) as new:
         yield new
         install(new, folder)
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Yield a staging folder for everything that `folder` is to hold.
+
+    If the block succeeds, it becomes `folder`, and what was there before is removed. A process that is killed
+    between the two renames leaves the old content in `.NAME.replaced`.
+
+    Raises:
+        UserError: the files cannot be written.
+    """
+    with _explained(folder), staging(folder.parent) as new:
+        yield new
+        old = folder.with_name(f".{folder.name}{REPLACED}")
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def inside(new: Path, name: str) -> Path:

@@ -25,6 +25,11 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         "vector": pa.list_(pa.float32()),
     },
     "sids": {"item": pa.int32(), "sid": None},
+    "popularity": {
+        "item": pa.int32(),
+        "interactions": pa.int64(),
+        **dict.fromkeys(("trained", "warm"), pa.bool_()),
+    },
     "quality": {"level": pa.int32(), "measure": pa.string(), "value": pa.float64()},
     "history": {"step": pa.int64(), "measure": pa.string(), "value": pa.float64()},
     "ranks": {name: pa.int32() for name in ("user", "position", "target", "rank", "invalid", "duplicates")},
@@ -89,7 +94,7 @@ NULLABLE = {
     *(("grid", column) for column in ("run", "evaluation", "description", "commit", "machine", "inputs")),
     ("ranks", "rank"),
 }
-NUMBERED_KINDS = {"items", "sequences", "embeddings", "sids"}
+NUMBERED_KINDS = {"items", "sequences", "embeddings", "sids", "popularity"}
 NUMBER_COLUMNS = ("item", "user")
 
 

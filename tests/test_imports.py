@@ -30,7 +30,8 @@ MAY_IMPORT = {  # room → rooms whose public functions it may call, besides its
     "external": {"readers", "evaluate"},
     "export": {"data", "readers"},
     "train": {"data", "models", "decode", "evaluate"},
-    "recommend": {"data", "models", "decode", "evaluate", "readers", "prepare", "import_"},
+    "bundle": {"data", "models", "download"},
+    "recommend": {"data", "models", "decode", "evaluate", "readers", "prepare", "import_", "bundle"},
     "views": {"data", "models", "train", "recommend", "ablate"},
     "serve": {"recommend", "data", "models", "decode"},
     "doctor": {
