@@ -142,16 +142,15 @@ def _store(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def write_again(
-    path: Path, source: Path, recorded: Mapping[str, Source], *, alone: bool = False
-) -> Path:
+def write_again(path: Path, source: Path, recorded: Mapping[str, Source], *, bare: bool = False) -> Path:
     """Write the content of an artifact with other recorded inputs. Its digest stays the same.
 
     Args:
         path: path of the new file.
         source: path of the artifact, which has a provenance.
         recorded: inputs that replace the recorded inputs of the same names.
-        alone: if true, these are all inputs that the new file records.
+        bare: if true, the new file records these inputs alone, and neither the account of an import nor the
+            configuration beside it.
 
     Returns:
         `path`.
@@ -162,7 +161,9 @@ def write_again(
     with reading(source, "Parquet file", "Remove it and make it again."):
         table = pq.read_table(source, page_checksum_verification=True, partitioning=None)
         old: Provenance = typed_json.parse(table.schema.metadata[PROVENANCE_KEY], Provenance)
-    new = {**old, "inputs": {**({} if alone else old["inputs"]), **recorded}}
+    new = {**old, "inputs": {**({} if bare else old["inputs"]), **recorded}}
+    if bare and new.pop("account", None) is not None:
+        new["config"] = {}
     _store(path, table, new)
     return path
 

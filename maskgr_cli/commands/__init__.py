@@ -27,6 +27,10 @@ COMMANDS = {
     ),
     "items": ("items", "List the items of a data set, show them, find similar ones, and add new ones."),
     "serve": ("serve", "Serve the recommendations of a run over HTTP."),
+    "export": (
+        "export",
+        "Export a trained run into a folder that other machines and programs load, and upload it.",
+    ),
     "ablate": ("ablate", "Train and evaluate every combination of options, and write a report."),
     "report": ("ablate", "Join the reports of all grids of the workspace into one page."),
     "show": (

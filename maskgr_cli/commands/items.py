@@ -102,7 +102,9 @@ def similar_items(
         str, typer.Option("--by", help=f"Similarity: {', '.join(SIMILARITIES)} (shared digits).")
     ] = SIMILARITIES[0],
     k: Annotated[int, checked("-k", "Number of similar items.", check_number, 1, 10_000)] = 10,
-    run: Annotated[str | None, typer.Option("--run", help="Run.", show_default="the newest")] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", help="Run, or folder of a bundle.", show_default="the newest")
+    ] = None,
     format: FormatOption = "table",
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -110,9 +112,8 @@ def similar_items(
     from maskgr_cli import launch
     from pipelines.recommend.load import load
 
-    store = Workspace.find(workspace)
-    chosen = run or store.require_run(None).name
-    model = load(chosen, workspace=store.root, progress=launch.progress())
+    chosen = run or Workspace.find(workspace).require_run(None).name
+    model = load(chosen, workspace=Workspace.path(workspace), progress=launch.progress())
     numbers = _known(model.table, ids)
     names = model.table.names
     tables = []

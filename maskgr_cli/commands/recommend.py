@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
 @config_options(RecommendConfig, Decoding)
 def recommend(
     settings: dict[str, Any],
-    run: Annotated[str | None, typer.Argument(help="Run.", show_default="the newest")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="Run, or folder of a bundle.", show_default="the newest")
+    ] = None,
     user: Annotated[str | None, typer.Option("--user", help="User of the data set, as imported.")] = None,
     history: Annotated[
         str | None, typer.Option("--history", help="Item ids, oldest first, with commas between.")
@@ -96,15 +98,14 @@ def recommend(
     own = {f.name for f in dataclasses.fields(RecommendConfig)}
     config = RecommendConfig(**{name: value for name, value in settings.items() if name in own})
     decoding = Decoding(**{name: value for name, value in settings.items() if name not in own})
-    store = Workspace.find(workspace)
-    chosen = run or store.require_run(None).name
+    chosen = run or Workspace.find(workspace).require_run(None).name
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
     from pipelines.recommend.load import load
 
     with warnings_as_notes():
-        model = load(chosen, workspace=store.root, progress=launch.progress())
+        model = load(chosen, workspace=Workspace.path(workspace), progress=launch.progress())
         allow, deny = (
             identifiers(flag, text) if text else None
             for flag, text in (("--allow", config.allow), ("--deny", config.deny))

@@ -88,7 +88,9 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         return
     if is_bundle(folder):
         if not force:
-            raise UserError(f"{folder} holds a bundle already. Replace it with --force, or name another folder.")
+            raise UserError(
+                f"{folder} holds a bundle already. Replace it with --force, or name another folder."
+            )
     elif not folder.is_dir() or any(folder.iterdir()):
         raise UserError(f"{folder} exists and is no bundle. Name another folder with --output.")
 
@@ -109,7 +111,7 @@ def _write_run(exported: _Exported, new: Path) -> None:
 def _write_items(exported: _Exported, new: Path) -> None:
     """Write the catalogue, and semantic IDs, codebooks, text embeddings and encoder where there are any."""
     old, copy = exported.trained.dataset, dataset_of(new, exported.trained.dataset.name)
-    artifacts.write(copy.items, "items", artifacts.read(old.items, "items"), config={})
+    _copy(old, copy, old.items)
     sids = exported.run.read_config()["sids"]
     if sids is None:
         return
@@ -137,7 +139,7 @@ def _copy(old: Dataset, copy: Dataset, path: Path) -> None:
         and (target.parent / source["path"]).exists()
     }
     target.parent.mkdir(exist_ok=True)
-    artifacts.write_again(target, path, kept, alone=True)
+    artifacts.write_again(target, path, kept, bare=True)
 
 
 def _write_popularity(exported: _Exported, new: Path) -> None:

@@ -9,6 +9,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from pipelines import __version__
 from pipelines.bundle.config import BundleConfig
@@ -17,6 +18,7 @@ from pipelines.bundle.manifest import CARD, GRAPH, IDS, PROGRAM
 from pipelines.options import printable
 
 PERCENT = 100
+NAMES = {"recall": "Recall", "ndcg": "NDCG"}
 
 
 def write_card(folder: Path, facts: Facts, config: BundleConfig) -> None:
@@ -93,8 +95,8 @@ interactions, but the number of interactions of each item, which rank the items 
 """
     if config.onnx:
         text += f"""
-`{GRAPH}` needs onnxruntime alone. Its input `items` is int64 [histories, n]: numbers of items, the positions \
-of their ids in `{IDS}`, oldest first, with −1 before shorter histories. Its outputs are `recommended`, int64 \
+`{GRAPH}` needs onnxruntime alone. Its input `items` is int64 [histories, n]: numbers of items, that is \
+positions of ids in `{IDS}`, oldest first, −1 before shorter histories. Its outputs are `recommended`, int64 \
 [histories, {min(config.onnx_items, facts.trained.catalogue.items)}], best first, and `scores`. It takes one \
 function evaluation. Example: `python {PROGRAM} {" ".join(facts.examples)}`
 """
@@ -107,12 +109,12 @@ def _metrics(facts: Facts) -> str:
     of = ""
     if facts.measured_run != facts.run:
         of = (
-            f" They are those of {plain(facts.measured_run)}, whose training left the measured items out; the "
-            "final run of this folder saw all items and cannot be measured on them."
+            f" They are those of {plain(facts.measured_run)}, whose training left out the measured items; "
+            "the final run of this folder saw all items and cannot be measured on them."
         )
     parts = [
-        "## Metrics\n\nPercent of users, with 95 % bootstrap intervals over users. All items of the catalogue "
-        f"are candidates; each user has one target.{of}\n"
+        "## Metrics\n\nPercent of users, with 95 % bootstrap intervals over users. All items are "
+        f"candidates; each user has one target.{of}\n"
     ]
     return "\n".join(parts + [_evaluation(measured) for measured in facts.measured])
 
@@ -120,8 +122,7 @@ def _metrics(facts: Facts) -> str:
 def _evaluation(measured: Measured) -> str:
     rows = [row for row in measured.rows if row["k"] is not None]
     lines = [
-        f"| {plain(row['metric'])}@{row['k']} | {PERCENT * row['value']:.2f} | {_interval(row)} | "
-        f"{row['users']:,} |"
+        f"| {_metric(row)} | {PERCENT * row['value']:.2f} | {_interval(row)} | {row['users']:,} |"
         for row in rows
     ]
     split = plain(measured.config.get("split", "test"))
@@ -137,6 +138,13 @@ def _evaluation(measured: Measured) -> str:
     )
 
 
+def _metric(row: dict[str, Any]) -> str:
+    """Return the name of a metric, e.g. "Recall@10, cold targets"."""
+    *kind, name = row["metric"].split("_")
+    targets = f", {kind[0]} targets" if kind else ""
+    return f"{NAMES.get(name, plain(name))}@{row['k']}{targets}"
+
+
 def _interval(row: dict[str, float | None]) -> str:
     low, high = row["low"], row["high"]
     return "—" if low is None or high is None else f"{PERCENT * low:.2f} to {PERCENT * high:.2f}"
@@ -148,9 +156,10 @@ def _data(facts: Facts) -> str:
         origin = f"{plain(source.content)}. Terms: {plain(source.terms)} Cite: {plain(source.citation)}."
     else:
         origin = "Imported by the publisher of this folder. maskgr knows neither its source nor its terms."
+    N = facts.trained.catalogue.items
     return f"""## Data
 
-Data set {plain(facts.trained.dataset.name)}: {facts.users:,} users, {facts.trained.catalogue.items:,} items, \
+Data set {plain(facts.trained.dataset.name)}: {facts.users:,} users, {N:,} items, \
 {facts.interactions:,} interactions. {origin}
 
 Columns of the items: {", ".join(map(plain, facts.columns))}.
@@ -182,7 +191,7 @@ def _limits(facts: Facts) -> str:
     limits = [
         f"It sees the last {trained.model.config.max_items} items of a history.",
         "The catalogue is fixed: new items need a new export.",
-        "It learned from the users of its data set; for other people, times and places its metrics say little.",
+        "It learned from the users of one data set; the metrics say little of other people and times.",
         "Scores of different models, or of different numbers of function evaluations, cannot be compared.",
     ]
     if len(trained.new_items):

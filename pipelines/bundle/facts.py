@@ -1,4 +1,4 @@
-"""What a model card says of a run: metrics, data, training and machine, from the artifacts of the workspace."""
+"""What a model card says of a run: metrics, data, training and machine, from the workspace."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pipelines.bundle.config import checked_repository
 from pipelines.errors import UserError
 from pipelines.options import quoted
 
-PREFIX = "hf:"  # of the name of a bundle on the hub
+HUB = "hf:"  # prefix of the name of a bundle on the hub
 
 
 def push(folder: Path, repository: str, private: bool) -> str:
@@ -35,10 +35,15 @@ def push(folder: Path, repository: str, private: bool) -> str:
     from huggingface_hub import HfApi  # takes a second to import
 
     api = HfApi(library_name="maskgr", library_version=__version__)
-    with _explained(f"{repository} cannot be written", "Log in with: hf auth login"), warnings.catch_warnings():
+    with (
+        _explained(f"{repository} cannot be written", "Log in with: hf auth login"),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
         url = api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"Export of maskgr {__version__}")
+        api.upload_folder(
+            repo_id=repository, folder_path=folder, commit_message=f"Export of maskgr {__version__}"
+        )
     return str(url)
 
 
@@ -54,7 +59,7 @@ def fetch(name: str) -> Path:
     Raises:
         UserError: the name is no repository, or the repository cannot be read.
     """
-    repository, _, revision = name.removeprefix(PREFIX).partition("@")
+    repository, _, revision = name.removeprefix(HUB).partition("@")
     checked_repository("The bundle", repository)
     if "@" in name and not revision:
         raise UserError(f"{quoted(name)} names no revision after @. Leave @ out, or name a branch or commit.")

@@ -96,8 +96,8 @@ def read_manifest(folder: Path) -> Manifest:
     number = artifacts.read_json(path, advice=advice).get("format")
     if number != FORMAT:
         raise UserError(
-            f"{path} has format {quoted(number)}; maskgr {__version__} reads format {FORMAT} only. Export the "
-            "run again with this version, or install the version that wrote the bundle."
+            f"{path} has format {quoted(number)}; maskgr {__version__} reads format {FORMAT} only. Export "
+            "the run again with this version, or install the version that wrote the bundle."
         )
     manifest: Manifest = artifacts.read_json(path, Manifest, advice)
     for name, sha256 in manifest["files"].items():

@@ -42,8 +42,9 @@ def recommend_to_everyone(
         Number of users.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or the model was loaded from a bundle.
     """
+    model.require_users()
     processes = processes or Processes()
     total, started = pq.ParquetFile(model.trained.dataset.sequences).metadata.num_rows, time.monotonic()
     parts = [path.with_name(f".{path.name}.part{rank}") for rank in range(processes.count)]

@@ -1,4 +1,4 @@
-"""Loading of a trained run for use, by folder or by name."""
+"""Loading of a trained run for use: by folder, by name, or from a bundle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import torch
 
+from pipelines.bundle.hub import HUB, fetch
+from pipelines.bundle.manifest import is_bundle
+from pipelines.bundle.read import load_bundle
 from pipelines.errors import UserError
 from pipelines.models.loading import load_run
 from pipelines.progress import Progress, Silent
@@ -25,32 +28,59 @@ def load(
     Where there is a final run of the run (`maskgr train --final RUN`), it is taken.
 
     Args:
-        run: folder of a run, such as "data/runs/NAME", or the name of a run of `workspace`.
+        run: folder of a run, such as "data/runs/NAME"; the name of a run of `workspace`; folder of a bundle
+            (`maskgr export`); or "hf:OWNER/NAME", a bundle on the Hugging Face Hub, with "@REVISION" behind
+            it where it is not the newest.
         workspace: folder of all artifacts; None for MASKGR_WORKSPACE, else ./data.
         device: device of PyTorch, such as "cpu"; None for an accelerator if there is one.
         progress: receives messages.
 
     Raises:
-        UserError: there is no such run, or it does not fit its data set.
+        UserError: there is no such run, it does not fit its data set, or a file of the bundle has changed.
     """
-    store, chosen = _find(run, workspace)
     progress = progress or Silent()
-    final = store.final_of(chosen)
-    if final:
-        progress.say(f"Run: {final.name}, the final run of {chosen.name}.")
-    elif outdated := store.outdated_final_of(chosen):
-        progress.say(
-            f"Run: {chosen.name}. Its final run {outdated.name} is of an earlier training; make it again "
-            f"with: maskgr train --final {chosen.name} --force"
-        )
-    elif not chosen.is_final:
-        progress.say(
-            f"Run: {chosen.name}, trained without the last two items of every user; for a run on all items: "
-            f"maskgr train --final {chosen.name}"
-        )
-    chosen = final or chosen
     place = torch.device(device) if device else torch.accelerator.current_accelerator() or torch.device("cpu")
+    if (folder := bundle_of(run, workspace)) is not None:
+        bundle = load_bundle(folder, place)
+        progress.say(f"Run: {bundle.run.name}, of the bundle {run}.")
+        return Model(bundle.run, bundle.trained, bundle.counts)
+    store, found = _find(run, workspace)
+    chosen = choose_final(store, found, progress)
     return Model(chosen, load_run(store, chosen, place, any_sequences=True))
+
+
+def choose_final(store: Workspace, run: Run, progress: Progress) -> Run:
+    """Return the final run of a run where there is one, else the run, and report the choice."""
+    final = store.final_of(run)
+    if final:
+        progress.say(f"Run: {final.name}, the final run of {run.name}.")
+    elif outdated := store.outdated_final_of(run):
+        progress.say(
+            f"Run: {run.name}. Its final run {outdated.name} is of an earlier training; make it again "
+            f"with: maskgr train --final {run.name} --force"
+        )
+    elif not run.is_final:
+        progress.say(
+            f"Run: {run.name}, trained without the last two items of every user; for a run on all items: "
+            f"maskgr train --final {run.name}"
+        )
+    return final or run
+
+
+def bundle_of(run: str | Path, workspace: Path | None) -> Path | None:
+    """Return the folder of a bundle, which is downloaded if need be; None if `run` names none.
+
+    A run of the workspace goes before a folder of the same name in the working directory; "./NAME" is the
+    folder.
+    """
+    name = str(run)
+    if name.startswith(HUB):
+        return fetch(name)
+    if not is_bundle(Path(run)):
+        return None
+    is_plain = name == Path(run).name
+    in_workspace = is_plain and (Workspace.path(workspace) / "runs" / name / "config.json").is_file()
+    return None if in_workspace else Path(run)
 
 
 def _find(run: str | Path, workspace: Path | None) -> tuple[Workspace, Run]:
@@ -61,5 +91,5 @@ def _find(run: str | Path, workspace: Path | None) -> tuple[Workspace, Run]:
         return store, store.require_run(path.absolute().name)
     store = Workspace.find(workspace)
     if len(path.parts) > 1:
-        raise UserError(f"{path} is not the folder of a run (data/runs/NAME) in a workspace.")
+        raise UserError(f"{path} is not the folder of a run (data/runs/NAME) in a workspace, or of a bundle.")
     return store, store.require_run(str(run))

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
+from pipelines.bundle.read import Counts
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding
@@ -77,8 +78,14 @@ class Model:
         table: the items of the data set.
     """
 
-    def __init__(self, run: Run, trained: TrainedRun) -> None:
-        self.run, self.trained = run, trained
+    def __init__(self, run: Run, trained: TrainedRun, counts: Counts | None = None) -> None:
+        """
+        Args:
+            run: the run.
+            trained: the loaded run.
+            counts: what a bundle holds in place of the users' sequences; None for a run of a workspace.
+        """
+        self.run, self.trained, self._counts = run, trained, counts
         self.table = ItemTable(trained.dataset)
         self._indices: dict[tuple[object, ...], PartialIndex] = {}
         self._decodings: dict[tuple[Decoding, int, bool], Decoding] = {}
@@ -101,26 +108,50 @@ class Model:
             raise UserError(f"{self.run.name} is a run of a model over item numbers; it has no semantic IDs.")
         return self.table.names.select("item_id").with_columns(sid=pl.Series(sids.tolist()))
 
+    def require_users(self) -> None:
+        """Check that the users of the data set are at hand.
+
+        Raises:
+            UserError: the model was loaded from a bundle.
+        """
+        if self._counts is not None:
+            raise UserError(
+                f"{self.run.path} is a bundle, which holds no users and no interactions. Give the items of a "
+                "history, as with --history, or name the run in its workspace."
+            )
+
     @cached_property
     def sequences(self) -> Sequences:
-        """All interactions of the users of the data set, in order of time."""
+        """All interactions of the users of the data set, in order of time.
+
+        Raises:
+            UserError: the model was loaded from a bundle.
+        """
+        self.require_users()
         return load_sequences(self.trained.dataset.sequences, self.trained.catalogue.items)
 
     @cached_property
     def popularity(self) -> Popularity:
         """Numbers of interactions of the items."""
+        if self._counts is not None:
+            return Popularity.of_counts(self._counts.interactions)
         return Popularity.of(self.sequences, len(self.table))
 
     @cached_property
     def users(self) -> pl.Series:
-        """Users of the data set as text, in the order of their numbers; the series is called "user_id"."""
+        """Users of the data set as text, in the order of their numbers; the series is called "user_id".
+
+        Raises:
+            UserError: the model was loaded from a bundle.
+        """
+        self.require_users()
         return read_column(self.trained.dataset.sequences, "user_id").cast(pl.String)
 
     def history(self, user: str) -> list[str]:
         """Return the items of a user of the data set, oldest first.
 
         Raises:
-            UserError: there is no such user.
+            UserError: there is no such user, or the model was loaded from a bundle.
         """
         return self.table.names["item_id"].gather(self.row_of(user)[1]).to_list()
 
@@ -311,6 +342,8 @@ class Model:
         """Items with a training interaction, where the model ranks the others apart."""
         if not self.trained.model.ranks_cold_items:
             return None
+        if self._counts is not None:
+            return self._counts.warm
         sequences = self.sequences if self.run.is_final else self.trained.training_sequences(self.sequences)
         return np.unique(sequences.items)
 

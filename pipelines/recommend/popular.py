@@ -25,7 +25,11 @@ class Popularity:
     @staticmethod
     def of(sequences: Sequences, items: int) -> Popularity:
         """Count the interactions of so many items."""
-        counts = np.bincount(sequences.items, minlength=items)
+        return Popularity.of_counts(np.bincount(sequences.items, minlength=items))
+
+    @staticmethod
+    def of_counts(counts: np.ndarray) -> Popularity:
+        """Order items by their numbers of interactions, int64 [N]."""
         return Popularity(counts, np.argsort(-counts, kind="stable"))
 
     @staticmethod

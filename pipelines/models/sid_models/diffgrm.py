@@ -159,7 +159,9 @@ class DiffGRM(DigitModel):
         position = torch.arange(history.shape[1] - 1, -1, -1, device=history.device).expand_as(history)
         tokens = self.embedding.item_tokens(layout.pack(history))  # [M, H]
         x = self.embedding.pooled(tokens) + self.position(layout.pack(position))
-        return self.decoder.prefill(self.encoder(x, layout, torch.arange(x.shape[0], device=x.device)), layout)
+        return self.decoder.prefill(
+            self.encoder(x, layout, torch.arange(x.shape[0], device=x.device)), layout
+        )
 
     def states(self, codes: Tensor, memory: Memory) -> Tensor:
         """Return the states of digits, [B, K, H, D], from codes [B, K, H], V where masked."""
