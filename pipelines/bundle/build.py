@@ -88,9 +88,7 @@ def _refuse_existing(folder: Path, force: bool) -> None:
         return
     if is_bundle(folder):
         if not force:
-            raise UserError(
-                f"{folder} holds a bundle already. Replace it with --force, or name another folder."
-            )
+            raise UserError(f"{folder} holds a bundle. Replace it with --force, or name another folder.")
     elif not folder.is_dir() or any(folder.iterdir()):
         raise UserError(f"{folder} exists and is no bundle. Name another folder with --output.")
 
@@ -132,13 +130,11 @@ def _copy(old: Dataset, copy: Dataset, path: Path) -> None:
     if recorded is None:
         return
     target = copy.path / path.relative_to(old.path)
-    kept = {
-        name: source
-        for name, source in recorded["inputs"].items()
-        if (target.parent / source["path"]).resolve().is_relative_to(copy.path.resolve())
-        and (target.parent / source["path"]).exists()
-    }
     target.parent.mkdir(exist_ok=True)
+    places = {name: (target.parent / source["path"]).resolve() for name, source in recorded["inputs"].items()}
+    root = copy.path.resolve()
+    inside = {name for name, place in places.items() if place.is_relative_to(root) and place.exists()}
+    kept = {name: source for name, source in recorded["inputs"].items() if name in inside}
     artifacts.write_again(target, path, kept, bare=True)
 
 
