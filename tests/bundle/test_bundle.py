@@ -22,6 +22,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.models.registry import MODELS
+from pipelines.recommend.histories import history_of
 from pipelines.recommend.model import Model
 from pipelines.train.derived import final_plan
 from pipelines.train.run import train_run
@@ -57,6 +58,13 @@ def test_texts_codebooks_and_explanations_come_along(model: Loaded, bundled: Bun
     assert bundle.semantic_ids.equals(run.semantic_ids)
     decoding = Decoding(retrieval="dense")
     assert bundle.recommend([HISTORY], decoding=decoding).equals(run.recommend([HISTORY], decoding=decoding))
+    answers = []
+    for loaded in (run, bundle):
+        history = history_of(["item-42"], loaded.table)
+        query = loaded.query(Decoding(retrieval="generative"), 3)
+        answers.append(loaded.answer(query, history, explain=True))
+    assert answers[0].equals(answers[1])
+    assert answers[0]["explanation"].list.len().min() == loaded.trained.model.digits
 
 
 def test_a_bundle_holds_no_user_and_no_interaction(store: Workspace, bundled: Bundled) -> None:
