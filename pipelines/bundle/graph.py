@@ -30,7 +30,7 @@ from pipelines.progress import Progress
 
 INPUT, RECOMMENDED, SCORES = "items", "recommended", "scores"
 TOLERANCE = 1e-4  # of a score, relative to the largest score of the history and at least absolute
-CHECKED, ALONE = 64, 50  # histories of the check, and of the time for one history
+CHECKED = 64  # histories
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -187,7 +187,7 @@ def compare(ranking: Ranking, path: Path) -> tuple[float, tuple[float, float]]:
     allowed = TOLERANCE * np.maximum(1, np.abs(expected).max(1, keepdims=True))
     if not (difference <= allowed).all() or not _distinct(found, model.items):
         raise RuntimeError(f"{path.name} and the model differ by {difference.max()} in a score")
-    alone = [row[row >= 0][None] for row in items[rng.integers(1, CHECKED, ALONE)]]
+    alone = [row[row >= 0][None] for row in items if row[-1] >= 0]
     with torch.inference_mode(), _one_thread():
         seconds = median_seconds(
             alone,
