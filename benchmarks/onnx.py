@@ -2,9 +2,9 @@
 
     python -m benchmarks.onnx RUN --workspace FOLDER
 
-The model is timed in two ways: its one function evaluation alone, in float32, as the graph computes it; and as
-`maskgr recommend` calls it in a loaded process, with the precision that suits the processor and the search for
-the best items. All sides take turns, history by history, in one process on one thread.
+The model is timed in two ways: its one function evaluation alone, in float32, as the graph computes it; and
+as `maskgr recommend` calls it in a loaded process, with the precision that suits the processor and the search
+for the best items. All sides take turns, history by history, in one process on one thread.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from benchmarks.fuzz.options import OUT_OF_BOUNDS, Option, all_options, arguments, outcome, run, without_work
+from pipelines.bundle.config import BundleConfig
 from pipelines.decode.config import Decoding
 from pipelines.download.config import DownloadConfig
 from pipelines.embed.config import EmbedConfig
@@ -22,7 +23,10 @@ from pipelines.train import memory
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
 
-CONFIGS = (*MODELS.values(), TrainConfig, TokenizeConfig, EmbedConfig, ImportConfig, DownloadConfig, Decoding)
+CONFIGS = (
+    *(*MODELS.values(), TrainConfig, TokenizeConfig, EmbedConfig, ImportConfig, DownloadConfig, Decoding),
+    BundleConfig,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -36,6 +36,7 @@ BASE = {  # arguments that a command needs besides the option that is tried
     "tune": ["--dataset", "toy"],
     "ablate": ["--dataset", "toy"],
     "recommend": ["--user", "someone"],
+    "export": ["--output", "folder", "--onnx"],
     "items show": ["item"],
     "items similar": ["item"],
     "items add": ["new.csv"],

@@ -136,7 +136,7 @@ def write_graph(trained: TrainedRun, counts: np.ndarray, folder: Path, k: int, p
     ids = artifacts.read(folder / "items.parquet", "items", columns=["item_id"])["item_id"]
     text = json.dumps([str(name) for name in ids.to_pylist()], ensure_ascii=False)
     (folder / IDS).write_text(text, encoding="utf-8")
-    program = (TEMPLATES / PROGRAM).read_text(encoding="utf-8")
+    program = (TEMPLATES / f"{PROGRAM}.txt").read_text(encoding="utf-8")
     (folder / PROGRAM).write_text(program, encoding="utf-8")
 
 
