@@ -4,7 +4,7 @@
 
 The model is timed in two ways: its one function evaluation alone, in float32, as the graph computes it; and
 as `maskgr recommend` calls it in a loaded process, with the precision that suits the processor and the search
-for the best items. All sides take turns, history by history, in one process on one thread.
+for the best items. All sides take turns, history by history, in one thread, whose processor time is measured.
 """
 
 from __future__ import annotations

@@ -200,15 +200,18 @@ def compare(ranking: Ranking, path: Path) -> tuple[float, tuple[float, float]]:
 def median_seconds(histories: list[np.ndarray], *sides: Callable[[np.ndarray], object]) -> list[float]:
     """Return the median seconds of each side for one history; the sides take turns.
 
+    The time is that of the processor in this thread, which work of other programs does not change much.
+
     Args:
         histories: int64 [1, n] each.
+        sides: functions that compute in this thread alone.
     """
     taken: list[list[float]] = [[] for _ in sides]
     for history in histories:
         for side, seconds in zip(sides, taken, strict=True):
-            began = time.perf_counter()
+            began = time.thread_time()
             side(history)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.thread_time() - began)
     return [float(np.median(seconds)) for seconds in taken]
 
 
