@@ -57,7 +57,7 @@ def test_what_a_killed_command_left_goes_and_what_a_live_one_has_stays(tmp_path:
     assert names(tmp_path) == [".mine.tmp", "file"]
 
 
-@pytest.mark.parametrize("moves", [0, 1, 2, 3])
+@pytest.mark.parametrize("moves", range(4))
 def test_a_kill_between_two_moves_mixes_nothing(workspace: Workspace, moves: int) -> None:
     """The old three until the new three are whole, then the new three; what else the folder holds stays."""
     folder = workspace.dataset("toy").path
@@ -105,6 +105,34 @@ def test_folders_take_the_place_of_folders(tmp_path: Path) -> None:
     assert names(tmp_path) == ["old"]
     assert names(tmp_path / "old") == ["eval", "logs"]
     assert names(tmp_path / "old" / "logs") == ["b"]
+
+
+def test_a_whole_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the old content stays; a kill between the two renames loses neither."""
+    place = tmp_path / "bundle"
+    for name in ("old", "new"):
+        with durable.whole(place) as folder:
+            (folder / name).write_text(name)
+    assert [path.name for path in place.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    with pytest.raises(ZeroDivisionError), durable.whole(place) as folder:
+        (folder / "newer").write_text(str(1 / 0))
+    assert [path.name for path in place.iterdir()] == ["new"]
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == place:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt), durable.whole(place) as folder:
+            (folder / "newer").write_text("newer")
+    assert (tmp_path / ".bundle.replaced" / "new").read_text() == "new"
+    with durable.whole(place) as folder:
+        (folder / "newest").write_text("newest")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 @pytest.mark.parametrize("moves", range(4))
