@@ -103,7 +103,8 @@ def similar_items(
     ] = SIMILARITIES[0],
     k: Annotated[int, checked("-k", "Number of similar items.", check_number, 1, 10_000)] = 10,
     run: Annotated[
-        str | None, typer.Option("--run", help="Run, or folder of a bundle.", show_default="the newest")
+        str | None,
+        typer.Option("--run", help="Run, folder of a bundle, or hf:OWNER/NAME.", show_default="the newest"),
     ] = None,
     format: FormatOption = "table",
     workspace: WorkspaceOption = None,

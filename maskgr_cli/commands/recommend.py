@@ -36,7 +36,8 @@ def register(app: typer.Typer) -> None:
 def recommend(
     settings: dict[str, Any],
     run: Annotated[
-        str | None, typer.Argument(help="Run, or folder of a bundle.", show_default="the newest")
+        str | None,
+        typer.Argument(help="Run, folder of a bundle, or hf:OWNER/NAME.", show_default="the newest"),
     ] = None,
     user: Annotated[str | None, typer.Option("--user", help="User of the data set, as imported.")] = None,
     history: Annotated[

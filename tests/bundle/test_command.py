@@ -1,4 +1,4 @@
-"""`maskgr export` as a subprocess, and the commands that take a bundle."""
+"""Commands that take a bundle, and the options of `maskgr export`; test_hub.py runs the command itself."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from typing import Any
 import pytest
 
 from pipelines.bundle.config import BundleConfig
+from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.recommend.everyone import recommend_to_everyone
+from pipelines.recommend.load import load
 from pipelines.recommend.model import Model
-from pipelines.workspace import Workspace
 from tests.bundle.conftest import Bundled
+from tests.conftest import ListProgress
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_run_is_exported_and_recommends_elsewhere(
-    maskgr: Run, store: Workspace, model: Callable[..., Model], tmp_path: Path
+def test_histories_of_a_file_without_a_workspace(
+    maskgr: Run, model: Callable[..., Model], bundled: Bundled, tmp_path: Path
 ) -> None:
-    """Histories of a file, in a workspace that does not exist."""
-    run = model("maskgr")
-    done = maskgr("export", "maskgr", "--output", "bundle", MASKGR_WORKSPACE=str(store.root))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "bundle\n"
-    assert "maskgr is exported to bundle" in done.stderr
     (tmp_path / "histories.csv").write_text("user,item\nb,item-9\na,item-4\na,item-5\nc,unknown\n")
-    found = maskgr("recommend", "bundle", "--from", "histories.csv", "-k", 4, "--format", "json")
+    asked = ("--from", "histories.csv", "-k", 4, "--format", "json")
+    found = maskgr("recommend", bundled("maskgr"), *asked)
     assert found.returncode == 0, found.stderr
     assert not (tmp_path / "workspace").exists()
+    assert "Run: maskgr, of the bundle" in found.stderr
     rows = json.loads(found.stdout)
-    expected = run.recommend([["item-9"], ["item-4", "item-5"], []], k=4)
+    expected = model("maskgr").recommend([["item-9"], ["item-4", "item-5"], []], k=4)
     assert [row["item_id"] for row in rows] == expected["item_id"].to_list()
     assert [row["user_id"] for row in rows] == ["b"] * 4 + ["a"] * 4 + ["c"] * 4
     assert [row["source"] for row in rows] == ["model"] * 8 + ["popularity"] * 4
 
 
-def test_what_needs_users_is_refused_in_a_line(maskgr: Run, bundled: Bundled) -> None:
-    done = maskgr("recommend", bundled("sasrec"), "--all-users", "--output", "all.parquet")
-    assert done.returncode == 2
-    assert "is a bundle, which holds no users" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_there_are_no_recommendations_to_everyone(bundled: Bundled, tmp_path: Path) -> None:
+    bundle = load(bundled("sasrec"))
+    query = bundle.query(Decoding(), 3)
+    with pytest.raises(UserError, match="is a bundle, which holds no users"):
+        recommend_to_everyone(bundle, tmp_path / "all.parquet", query, ListProgress())
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
