@@ -28,6 +28,8 @@ from pipelines.progress import Silent
 from pipelines.recommend.histories import Histories
 from pipelines.recommend.items import ItemTable, read_column
 from pipelines.recommend.popular import Popularity
+from pipelines.recommend.query import Found as Found
+from pipelines.recommend.query import Query as Query
 from pipelines.workspace import Run
 
 INDICES = 8  # filters whose index is kept
@@ -36,37 +38,6 @@ DECODINGS = 256  # resolved decodings that are kept
 
 class TruncatedHistory(UserWarning):
     """Histories that are longer than the model sees."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Found:
-    """Recommendations to B histories, by item number.
-
-    Attributes:
-        items: int64 [B, K, k], best first; −1 where there is no item.
-        scores: float32 [B, K]: log-probabilities or other scores of the model; numbers of interactions where
-            the recommendations are the most popular items.
-        by_model: false where the history was empty, so that the most popular items were taken; bool [B].
-    """
-
-    items: np.ndarray
-    scores: np.ndarray
-    by_model: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Query:
-    """Settings of recommendations, resolved for a model.
-
-    Attributes:
-        decoding: decoding with at least k beams.
-        k: number of recommendations of a history.
-        qualifying: numbers of the items that qualify, int64, ascending; None for all.
-    """
-
-    decoding: Decoding
-    k: int
-    qualifying: np.ndarray | None = None
 
 
 class Model:
