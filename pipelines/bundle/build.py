@@ -19,6 +19,7 @@ from pipelines.bundle.card import write_card
 from pipelines.bundle.config import BundleConfig
 from pipelines.bundle.facts import Facts
 from pipelines.bundle.manifest import POPULARITY, dataset_of, is_bundle, run_of, write_manifest
+from pipelines.data.catalogue import path_of_text_behind
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.durable import whole
 from pipelines.errors import UserError
@@ -114,13 +115,10 @@ def _write_items(exported: _Exported, new: Path) -> None:
     if sids is None:
         return
     _copy(old, copy, old.codebooks(sids))
-    provenance = artifacts.provenance(old.sids(sids))
-    source = provenance["inputs"].get("embeddings") if provenance else None
-    if source is not None:
-        embeddings = old.sids(sids).parent / source["path"]
-        if artifacts.has_digest(embeddings, source["sha256"]):
-            _copy(old, copy, old.encoder(embeddings.stem))
-            _copy(old, copy, old.embeddings(embeddings.stem))
+    embeddings = path_of_text_behind(old.sids(sids))
+    if embeddings is not None:
+        _copy(old, copy, old.encoder(embeddings.stem))
+        _copy(old, copy, old.embeddings(embeddings.stem))
     _copy(old, copy, old.sids(sids))
 
 

@@ -14,7 +14,7 @@ import torch
 from pipelines import artifacts
 from pipelines.bundle.manifest import POPULARITY, dataset_of, read_manifest, run_of
 from pipelines.data.catalogue import load_catalogue, sources
-from pipelines.models.loading import TrainedRun, build, load
+from pipelines.models.loading import TrainedRun, build, load, rank_new_items
 from pipelines.models.registry import model_config
 from pipelines.workspace import Run
 
@@ -64,8 +64,7 @@ def load_bundle(folder: Path, device: torch.device) -> Bundle:
     load(model, run.weights)
     table = artifacts.read(folder / POPULARITY, "popularity")
     new_items = np.flatnonzero(~table["trained"].to_numpy())
-    if len(new_items):
-        model.rank_last(torch.as_tensor(new_items))
+    rank_new_items(model, new_items, catalogue, inputs.get("sids"))
     counts = Counts(table["interactions"].to_numpy(), np.flatnonzero(table["warm"].to_numpy()))
     model = model.to(device).eval()
     return Bundle(run, TrainedRun(model, catalogue, dataset, inputs, recorded["train"], new_items), counts)

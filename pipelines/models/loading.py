@@ -229,14 +229,27 @@ def load_run(
     if recorded.get("weights") not in (None, artifacts.digest(run.weights)):
         raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")
     new_items = np.setdiff1d(np.arange(catalogue.items), known)
-    if len(new_items):
-        text = catalogue.text
-        if text is None and "sids" in inputs:
-            text = text_behind(inputs["sids"])
-        model.rank_new_items(torch.as_tensor(new_items), text)
+    rank_new_items(model, new_items, catalogue, inputs.get("sids"))
     return TrainedRun(
         model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training, new_items
     )
+
+
+def rank_new_items(model: Recommender, items: np.ndarray, catalogue: Catalogue, sids: Path | None) -> None:
+    """Prepare the ranking of items that a model was not trained on; see `Recommender.rank_new_items`.
+
+    Args:
+        model: with its weights.
+        items: int64, ascending; may be empty.
+        catalogue: of the model.
+        sids: file of the semantic IDs; None if there are none.
+    """
+    if not len(items):
+        return
+    text = catalogue.text
+    if text is None and sids is not None:
+        text = text_behind(sids)
+    model.rank_new_items(torch.as_tensor(items), text)
 
 
 def check_inputs(

@@ -93,11 +93,7 @@ class Model:
 
     @cached_property
     def sequences(self) -> Sequences:
-        """All interactions of the users of the data set, in order of time.
-
-        Raises:
-            UserError: the model was loaded from a bundle.
-        """
+        """All interactions of the users of the data set, in order of time; see `require_users`."""
         self.require_users()
         return load_sequences(self.trained.dataset.sequences, self.trained.catalogue.items)
 
@@ -110,11 +106,7 @@ class Model:
 
     @cached_property
     def users(self) -> pl.Series:
-        """Users of the data set as text, in the order of their numbers; the series is called "user_id".
-
-        Raises:
-            UserError: the model was loaded from a bundle.
-        """
+        """Users of the data set as text, by number, as a series "user_id"; see `require_users`."""
         self.require_users()
         return read_column(self.trained.dataset.sequences, "user_id").cast(pl.String)
 

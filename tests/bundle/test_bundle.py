@@ -188,11 +188,16 @@ def test_a_run_of_the_workspace_goes_before_a_folder_of_its_name(
     assert maskgr.load("sasrec", workspace=tmp_path / "nowhere").run.name == "maskgr"
 
 
-def test_items_that_training_did_not_know_come_last_in_a_bundle_too(store: Workspace, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"), [("sasrec", {}), ("maskgr", {**SOFTMAX, "dense": True}), ("liger", {})]
+)
+def test_items_that_training_did_not_know_rank_as_in_the_run(
+    store: Workspace, tmp_path: Path, name: str, settings: dict[str, object]
+) -> None:
     schedule = {"steps": 2, "validations": 1, "batch_size": 50, "cold": 0.2}
-    train_run(store, plan_of(store, "sasrec", {}, schedule), ListProgress(), name="cold")
-    export_run(store, store.run("cold"), tmp_path / "cold", BundleConfig(), ListProgress())
-    run, bundle = maskgr.load("cold", workspace=store.root), maskgr.load(tmp_path / "cold")
+    train_run(store, plan_of(store, name, settings, schedule), ListProgress(), name=f"{name}-cold")
+    export_run(store, store.run(f"{name}-cold"), tmp_path / "cold", BundleConfig(), ListProgress())
+    run, bundle = maskgr.load(f"{name}-cold", workspace=store.root), maskgr.load(tmp_path / "cold")
     assert len(bundle.trained.new_items) == len(run.trained.new_items) > 0
     assert bundle.recommend([HISTORY], k=ITEMS).equals(run.recommend([HISTORY], k=ITEMS))
 

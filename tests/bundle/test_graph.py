@@ -21,7 +21,7 @@ from pipelines.bundle.config import BundleConfig
 from pipelines.bundle.graph import Ranking, check_exportable, compare, export, item_scores
 from pipelines.bundle.manifest import GRAPH, IDS, PROGRAM, read_manifest
 from pipelines.errors import UserError
-from pipelines.models.loading import TrainedRun
+from pipelines.models.loading import TrainedRun, rank_new_items
 from pipelines.models.nn.packing import padding_kept
 from pipelines.recommend.model import Model
 from pipelines.workspace import Workspace
@@ -53,13 +53,17 @@ def words(value: object) -> str:
 
 
 def trained(name: str, settings: dict[str, object]) -> TrainedRun:
-    """Return a model with random weights; where it has a repeat bias, one that is not zero."""
+    """Return a model with random weights that was not trained on the last items; where it has a repeat bias,
+    one that is not zero.
+    """
     model = build(name, **settings)
     with torch.no_grad():
         if (scale := getattr(model, "repeat_bias", None)) is not None:
             scale.fill_(-0.7)
     model.eval()
-    return TrainedRun(model, CATALOGUE, None, {}, {}, np.zeros(0, int))  # type: ignore[arg-type]
+    new_items = np.arange(N - 5, N)
+    rank_new_items(model, new_items, CATALOGUE, None)
+    return TrainedRun(model, CATALOGUE, None, {}, {}, new_items)  # type: ignore[arg-type]
 
 
 def histories(rows: int, length: int, seed: int = 0) -> np.ndarray:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.models.nn.packing import keeps_padding
+
 # Chosen on validation of Beauty (`benchmarks.cold`): BIAS is the largest at which the warm targets lose at
 # most 2 % of their Recall@10; the other values have the best cold Recall@10 at that loss.
 NEIGHBORS = 20
@@ -80,7 +82,12 @@ class NewItems(nn.Module):
         """
         largest = logits.amax(1)  # [B]
         likely = (logits - largest[:, None]).exp_().T.contiguous()  # [N, B]
-        means = F.embedding_bag(self.neighbors, likely, per_sample_weights=self.weights, mode="sum")  # [X, B]
+        if keeps_padding():  # in a graph, an embedding bag is a loop over items
+            means = (likely[self.neighbors] * self.weights[:, :, None]).sum(1)  # [X, B]
+        else:
+            means = F.embedding_bag(
+                self.neighbors, likely, per_sample_weights=self.weights, mode="sum"
+            )  # [X, B]
         logits[:, self.items] = self._mixed(
             logits[:, self.items], _log(means).T + largest[:, None], self.shares
         )
