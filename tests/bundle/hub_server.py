@@ -1,4 +1,7 @@
-"""A local server with the endpoints of the Hugging Face Hub that uploads and downloads of a model use."""
+"""A local server with the endpoints of the Hugging Face Hub that uploads and downloads of a model use.
+
+It was written after what the client asks and expects, and has not been compared with the live site.
+"""
 
 from __future__ import annotations
 
