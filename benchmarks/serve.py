@@ -38,6 +38,7 @@ from pipelines.recommend.load import load
 HISTORIES = 2000
 SECONDS = 10.0
 OVERLOAD = 4
+OPEN = 512  # requests of the overload that are under way at most
 
 
 @dataclass
@@ -125,11 +126,10 @@ def closed_loop(port: int, bodies: list[bytes], clients: int, seconds: float) ->
 
 
 def open_loop(port: int, bodies: list[bytes], rate: float, seconds: float) -> Load:
-    """Send requests at a rate, whether the earlier ones are answered or not."""
-    result, idle = Load(), list[Connection]()
+    """Send requests at a rate, whether the earlier ones are answered or not, up to `OPEN` at a time."""
+    result, idle = Load(), [Connection(port) for _ in range(OPEN)]
 
-    async def send(body: bytes) -> None:
-        connection = idle.pop() if idle else Connection(port)
+    async def send(connection: Connection, body: bytes) -> None:
         began = time.perf_counter()
         status = await connection.post(body)
         result.statuses[status] += 1
@@ -140,8 +140,8 @@ def open_loop(port: int, bodies: list[bytes], rate: float, seconds: float) -> Lo
     async def run() -> None:
         began, tasks = time.perf_counter(), []
         while (passed := time.perf_counter() - began) < seconds:
-            while len(tasks) < passed * rate:
-                tasks.append(asyncio.create_task(send(bodies[len(tasks) % len(bodies)])))
+            while len(tasks) < passed * rate and idle:
+                tasks.append(asyncio.create_task(send(idle.pop(), bodies[len(tasks) % len(bodies)])))
             await asyncio.sleep(0.002)
         await asyncio.gather(*tasks)
         result.duration = time.perf_counter() - began
@@ -200,7 +200,9 @@ def main() -> None:
     parser.add_argument("run", help="name of a run")
     parser.add_argument("--workspace", type=Path, default=None)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="duration of each measurement")
-    parser.add_argument("--minutes", type=float, default=0.0, help="watch the memory for so long")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="measure the memory for so long, and nothing else"
+    )
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/serve.json")
     options = parser.parse_args()
     model = load(options.run, workspace=options.workspace, device="cpu")
@@ -225,6 +227,9 @@ def _measure(
 ) -> dict[str, object]:
     """Return all figures: requests with the default decoding are `fast`, digit by digit `slow`."""
     seconds, figures = options.seconds, dict[str, object]()
+    if options.minutes:
+        with served(options.run, options.workspace) as server:
+            return {"memory": _memory(client, server, fast, options.minutes)}
     with served(options.run, options.workspace) as server:
 
         def closed(bodies: list[bytes], clients: int) -> Load:
@@ -246,9 +251,6 @@ def _measure(
             overload = client.submit(open_loop, server.port, bodies, rate, seconds).result()
             figures[f"{OVERLOAD}× overload, {rate:,.0f} requests/s{name}"] = overload
         figures["32 clients, after the overload"] = closed(fast, 32)
-    if options.minutes:
-        with served(options.run, options.workspace) as server:
-            figures["memory"] = _memory(client, server, fast, options.minutes)
     return figures
 
 
