@@ -25,6 +25,7 @@ class Reloader:
         """
         self._load, self._engine, self._metrics = load, engine, metrics
         self._turn = asyncio.Lock()
+        metrics.run.info(_labels(engine.served))
 
     async def reload(self) -> str | None:
         """Load the run in a thread of its own and serve it from the next batch on; one reload at a time.
@@ -43,7 +44,7 @@ class Reloader:
             self._engine.swap(served)
             await asyncio.to_thread(settle)
             self._metrics.reloads.labels("loaded").inc()
-            self._metrics.run.info(description(served))
+            self._metrics.run.info(_labels(served))
             log("reloaded", run=served.model.run.name)
             return None
 
@@ -57,6 +58,6 @@ def settle() -> None:
     gc.freeze()
 
 
-def description(served: Served) -> dict[str, str]:
+def _labels(served: Served) -> dict[str, str]:
     """Return the labels of a run among the figures."""
     return {name: str(served.facts[name]) for name in ("run", "model", "dataset", "items")}

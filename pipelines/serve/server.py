@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from pipelines.serve.config import ServeConfig
 from pipelines.serve.engine import Engine
 from pipelines.serve.logs import log, write_to
 from pipelines.serve.metrics import Metrics
-from pipelines.serve.reload import Reloader, description, settle
+from pipelines.serve.reload import Reloader, settle
 from pipelines.serve.served import Served
 from pipelines.workspace import Workspace
 
@@ -43,7 +43,7 @@ def serve(run: str | None, workspace: Path, config: ServeConfig, progress: Progr
     """Serve a run until SIGTERM or SIGINT; both let the requests in progress end. SIGHUP loads the run again.
 
     Args:
-        run: folder or name of the run; None for the newest one of the workspace.
+        run: name of the run; None for the newest one of the workspace.
         workspace: folder of all artifacts.
         config: address and limits.
         progress: receives a message once requests are answered.
@@ -62,15 +62,22 @@ def serve(run: str | None, workspace: Path, config: ServeConfig, progress: Progr
         chosen = run or Workspace.find(workspace).require_run(None).name
         return Served(load(chosen, workspace=workspace, progress=progress))
 
-    served = load_served(progress)
+    metrics = Metrics()
+    # Nothing but the engine keeps a state of the run, so that a reload sets the old one free.
+    engine = Engine(load_served(progress), config.max_batch, config.queue, config.timeout, metrics)
+    reloader = Reloader(load_served, engine, metrics)
     settle()
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(_listening(config.host, config.port))
         admin = None
         if config.admin_port is not None:
             admin = stack.enter_context(_listening(LOOPBACK, config.admin_port))
+        servers = [(_Server(build_app(engine, metrics, config.timeout), config.timeout), listening)]
+        if admin:
+            servers.append((_Server(build_admin(reloader, engine, metrics), config.timeout), admin))
+        progress.say(f"{engine.served.model.run.name} at {_address(listening)}, operations at /docs.")
         write_to(sys.stderr)
-        asyncio.run(_serve(served, load_served, config, listening, admin, progress))
+        asyncio.run(_serve(engine, reloader, servers))
 
 
 @contextlib.contextmanager
@@ -94,22 +101,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield opened
 
 
-async def _serve(
-    served: Served,
-    load_served: Callable[[], Served],
-    config: ServeConfig,
-    listening: socket.socket,
-    admin: socket.socket | None,
-    progress: Progress,
-) -> None:
-    metrics = Metrics()
-    engine = Engine(served, config.max_batch, config.queue, config.timeout, metrics)
-    metrics.run.info(description(served))
-    reloader = Reloader(load_served, engine, metrics)
-    apps = [(build_app(engine, metrics, config.timeout), listening)]
-    if admin:
-        apps.append((build_admin(reloader, engine, metrics), admin))
-    servers = [(_Server(app, config.timeout), opened) for app, opened in apps]
+async def _serve(engine: Engine, reloader: Reloader, servers: list[tuple[_Server, socket.socket]]) -> None:
+    """Run the servers until a signal ends them, and then the engine."""
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task]()
 
     def end() -> None:
@@ -126,11 +119,8 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    progress.say(_addresses(served, listening, admin))
-    ports = {"port": listening.getsockname()[1]}
-    if admin:
-        ports["admin_port"] = admin.getsockname()[1]
-    log("started", run=served.model.run.name, **ports)
+    ports = [opened.getsockname()[1] for _, opened in servers]
+    log("started", run=engine.served.model.run.name, **dict(zip(("port", "admin_port"), ports, strict=False)))
     await asyncio.gather(*(server.serve([opened]) for server, opened in servers))
     engine.end()
     log("ended")
@@ -159,10 +149,6 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _addresses(served: Served, listening: socket.socket, admin: socket.socket | None) -> str:
-    def address(opened: socket.socket) -> str:
-        host, port = opened.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    administration = f" Administration: {address(admin)}" if admin else ""
-    return f"{served.model.run.name} at {address(listening)}, operations at /docs.{administration}"
+def _address(opened: socket.socket) -> str:
+    host, port = opened.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

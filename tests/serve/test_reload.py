@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,16 @@ import httpx
 from starlette.testclient import TestClient
 
 from pipelines.errors import UserError
+from pipelines.recommend.load import load
 from pipelines.recommend.model import Model
 from pipelines.serve.admin import build_admin
 from pipelines.serve.app import build_app
 from pipelines.serve.engine import Engine
 from pipelines.serve.metrics import Metrics
-from pipelines.serve.reload import Reloader
+from pipelines.serve.reload import Reloader, settle
 from pipelines.serve.served import Served
-from tests.recommend.test_model import HISTORY
+from pipelines.workspace import Workspace
+from tests.recommend.test_model import HISTORY, SOFTMAX
 from tests.serve.test_engine import Closed
 
 Loaded = Callable[..., Model]
@@ -90,6 +93,21 @@ def test_what_waits_is_answered_by_one_state_as_a_whole(served: Served, model: L
 
     asyncio.run(run())
     assert seen == [served, new]
+
+
+def test_an_old_state_is_set_free(store: Workspace, model: Loaded) -> None:
+    """Also where objects refer to each other in a circle, as those of a model do."""
+    name = model("maskgr", **SOFTMAX).run.name
+
+    def load_served() -> Served:
+        return Served(load(name, workspace=store.root, device="cpu"))
+
+    engine, _, reloader = service(load_served(), load_served)
+    old = weakref.ref(engine.served.model.trained.model)
+    settle()
+    assert asyncio.run(reloader.reload()) is None
+    assert old() is None
+    engine.end()
 
 
 def test_a_broken_state_leaves_the_old_one_in_place(served: Served) -> None:
