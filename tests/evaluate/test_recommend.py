@@ -28,3 +28,19 @@ def test_a_batch_has_histories_of_one_length_and_fits(tokens: int) -> None:
             assert len(rows) == 1 or len(rows) * cost <= tokens and len(rows) <= 30
         if tokens == 10_000:
             assert max(map(len, batches)) == 30
+
+
+@pytest.mark.parametrize("fewest", [16, 64, 1000])
+def test_small_groups_of_a_length_are_joined_with_shorter_ones(fewest: int) -> None:
+    """Every batch but the last has so many rows at least, unless it is full; each row is in one batch."""
+    lengths = np.random.default_rng(0).integers(1, 30, 200)
+    users = split([[0] * n for n in lengths], [0] * 200)
+    batches = batch_rows(users, 20, 3, 4, 10_000, True, users=300, fewest=fewest)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(200))
+    assert all(
+        len(rows) >= fewest or len(rows) * 3 * (min(20, lengths[rows].max()) + 4) > 10_000 - 3 * 24
+        for rows in batches[:-1]
+    )
+    longest = [lengths[rows].max() for rows in batches]
+    assert longest == sorted(longest, reverse=True)
+    assert len(batches) < len(batch_rows(users, 20, 3, 4, 10_000, True, users=300))
