@@ -24,10 +24,13 @@ def register(app: typer.Typer) -> None:
 @config_options(ServeConfig)
 def serve(
     settings: dict[str, Any],
-    run: Annotated[str | None, typer.Argument(help="Run.", show_default="the newest")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Run, folder of a bundle, or hf:OWNER/NAME.", show_default="the newest"),
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Serve the recommendations of a run over HTTP.
+    """Serve the recommendations of a run or of a bundle (maskgr export) over HTTP.
 
     Where a run has a final run (maskgr train --final RUN), the final run recommends. SIGHUP loads the run
     again without losing a request; SIGTERM ends after the requests in progress.
@@ -39,7 +42,6 @@ def serve(
             'pip install "maskgr[serve]"'
         )
     store = Workspace.find(workspace)
-    store.require_run(run)
     keep_freed_memory()
     from pipelines.serve.server import serve as serve_run
 

@@ -85,11 +85,16 @@ class Model:
         Raises:
             UserError: the model was loaded from a bundle.
         """
-        if self._counts is not None:
+        if not self.has_users:
             raise UserError(
                 f"{self.run.path} is a bundle, which holds no users and no interactions. Give the items of a "
                 "history, as with --history, or name the run in its workspace."
             )
+
+    @property
+    def has_users(self) -> bool:
+        """False if the model was loaded from a bundle, which holds no users."""
+        return self._counts is None
 
     @cached_property
     def sequences(self) -> Sequences:

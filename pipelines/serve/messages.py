@@ -151,7 +151,7 @@ class RunFacts(BaseModel):
     model: str
     dataset: str
     items: int
-    users: int
+    users: int | None
     max_items: int = Field(description="Number of items of a history that the model sees.")
     horizon: int = Field(description="Number of items that are recommended together.")
     digits: int | None = Field(description="Digits of a semantic ID; null where the model has none.")

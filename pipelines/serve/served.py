@@ -91,7 +91,9 @@ class Served:
 
     def warm_up(self) -> None:
         """Load what the first requests would wait for, and answer two."""
-        _ = self.model.popularity, self.model.users, self.facts
+        _ = self.model.popularity, self.facts
+        if self.model.has_users:
+            _ = self.model.users
         for where in ("item_id is not null", None):
             self.answer([self.prepare(Ask(history=self.ids[:1], where=where))])
 
@@ -123,6 +125,8 @@ class Served:
             unknown = [name for name, number in zip(ask.history, numbers, strict=True) if number < 0]
             return numbers[numbers >= 0].astype(np.int32), 0, list(dict.fromkeys(unknown))
         assert ask.user is not None, "one of them is given"
+        if not self.model.has_users:
+            raise Unusable("The run is a bundle, which holds no users: give a history.", "body", "user")
         row = self.model.find_user(ask.user)
         if row is None:
             raise Unusable("There is no such user in the data set.", "body", "user")
@@ -200,7 +204,7 @@ class Served:
             "model": model.config.name,
             "dataset": table.dataset,
             "items": len(self.ids),
-            "users": len(self.model.sequences),
+            "users": len(self.model.sequences) if self.model.has_users else None,
             "max_items": model.config.max_items,
             "horizon": self.model.trained.horizon,
             "digits": model.digits if isinstance(model, DigitModel) else None,

@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from pipelines.bundle.build import export_run
+from pipelines.bundle.config import BundleConfig
 from pipelines.decode.config import Decoding
+from pipelines.recommend.load import load
 from pipelines.recommend.model import Model
 from pipelines.serve.config import LARGEST_BODY, LONGEST_HISTORY
 from pipelines.serve.messages import Ask
 from pipelines.serve.served import Served
+from pipelines.workspace import Workspace
+from tests.conftest import ListProgress
 from tests.recommend.test_model import HISTORY, SOFTMAX
 from tests.serve.conftest import running
 from tests.train.test_leakage import ITEMS
@@ -292,3 +297,20 @@ def test_answers_fit_the_openapi_document(client: TestClient) -> None:
     declared = document["paths"]["/recommend"]["post"]["requestBody"]["content"]["application/json"]
     assert set(declared["schema"]["properties"]) == set(Ask.model_fields)
     assert json.dumps(document)
+
+
+def test_a_bundle_is_served_without_users(served: Served, store: Workspace, tmp_path: Path) -> None:
+    """It answers histories as its run does, and refuses users."""
+    export_run(store, served.model.run, tmp_path / "bundle", BundleConfig(), ListProgress())
+    bundle = Served(load(tmp_path / "bundle", device="cpu"))
+    history = {"history": served.ids[:3]}
+    with running(bundle) as (client, _):
+        answer = client.post("/recommend", json=history).json()
+        assert client.get("/run").json()["users"] is None
+        refused = client.post("/recommend", json={"user": "1"})
+    assert refused.status_code == 422 and refused.json()["detail"][0]["loc"] == ["body", "user"]
+    assert "bundle" in refused.text
+    with running(served) as (client, _):
+        expected = client.post("/recommend", json=history).json()
+        assert client.get("/run").json()["users"] > 0
+    assert answer["recommendations"] == expected["recommendations"]
