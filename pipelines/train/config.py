@@ -14,9 +14,9 @@ OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
 WINDOWS = ("random", "last")
 # Of a run that continues another one: shares of the steps and of the peak learning rate of the first run.
-# They have not been chosen by a complete measurement yet.
-CONTINUED_STEPS = 0.1
-CONTINUED_RATE = 0.3
+# Chosen on validation of Beauty after its last interactions came (docs/training.md, "Continued runs").
+CONTINUED_STEPS = 0.3
+CONTINUED_RATE = 1.0
 
 
 @dataclass(frozen=True)
