@@ -21,7 +21,7 @@ from pipelines.options import typed
 from pipelines.prepare.account import Account, Column, Step
 from pipelines.prepare.filters import step
 from pipelines.readers.typed import leaf_type
-from pipelines.where import condition
+from pipelines.where.condition import condition
 
 
 def read_interactions(

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError, reading
-from pipelines.where import condition
+from pipelines.where.condition import condition
 from pipelines.workspace import Dataset
 
 # Names of columns that hold titles, best first; they are compared in lower case.

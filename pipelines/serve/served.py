@@ -23,7 +23,7 @@ from pipelines.recommend.model import Found, Model, Query
 from pipelines.recommend.similar import text_path
 from pipelines.serve.config import MOST
 from pipelines.serve.messages import Ask
-from pipelines.where import kind_of
+from pipelines.where.columns import kind_of
 
 JOINED = 64  # see `Model.find`
 FILTERS = 64  # filters whose items are kept

@@ -151,7 +151,7 @@ TYPED = pl.DataFrame(
 def test_all_columns_of_items_are_kept_with_their_types(
     workspace: Workspace, progress: ListProgress, tmp_path: Path, form: str
 ) -> None:
-    from pipelines.where import condition
+    from pipelines.where.condition import condition
 
     path, table = tmp_path / f"items.{form}", TYPED
     if form == "csv":

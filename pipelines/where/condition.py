@@ -9,13 +9,27 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.options import quoted
+from pipelines.where.columns import (
+    KINDS,
+    Column,
+    Test,
+    Value,
+    any_value,
+    comparable,
+    instants,
+    kind_of_type,
+    kind_of_value,
+    leaf_of,
+    operate,
+    plain,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,13 +43,10 @@ GRAMMAR = (
     "double quotes."
 )
 DATE = re.compile(r"(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,6}))?)?)? ?(Z|[+-]\d\d:\d\d)?")
-KINDS = {"number": "numbers", "text": "text", "boolean": "true or false", "date": "dates"}
 EXAMPLES = {"number": "30", "text": "'Kitchen'", "boolean": "true", "date": "'2024-01-31'"}
 MIRRORED = {"GT": "LT", "LT": "GT", "GTE": "LTE", "LTE": "GTE", "EQ": "EQ", "NEQ": "NEQ"}
 
 Node = Any  # a node of sqlglot's syntax tree, whose base class has another name in each version
-Value = str | int | float | bool
-Test = Callable[["pl.Expr"], "pl.Expr"]  # values of a column → whether each satisfies a condition
 
 
 def condition(text: str, schema: Mapping[str, pl.DataType], flag: str = "--where") -> pl.Expr:
@@ -99,22 +110,6 @@ def _too_deep(text: str, flag: str) -> UserError:
 
 
 @dataclass(frozen=True)
-class _Column:
-    """A column of the table.
-
-    Attributes:
-        type: type of the column.
-        leaf: type of its values; of a column of lists, that of their entries.
-        kind: key of `KINDS`; "" for values that cannot be compared.
-    """
-
-    name: str
-    type: pl.DataType
-    leaf: pl.DataType
-    kind: str
-
-
-@dataclass(frozen=True)
 class _Translator:
     """Translation of the syntax tree of one condition."""
 
@@ -155,7 +150,7 @@ class _Translator:
         if isinstance(node, exp.Between) and arguments == {"this", "low", "high"}:
             column = self._column(node.this)
             low, high = (self._test(node, column, op, self._value(node.args[end])) for op, end in BOUNDS)
-            return _any(pl.col(column.name), column.type, lambda values: low(values) & high(values))
+            return any_value(pl.col(column.name), column.type, lambda values: low(values) & high(values))
         if isinstance(node, (exp.Like, exp.ILike)) and arguments <= {"this", "expression", "negate"}:
             found = self._like(node)
             return ~found if "negate" in arguments else found
@@ -181,26 +176,26 @@ class _Translator:
                 f"{self.flag}: {_shown(node)} compares {column.name}, of type {column.type}, with "
                 f"{other.name}, of type {other.type}."
             )
-        return _operate(operator, _comparable(column), _comparable(other))
+        return operate(operator, comparable(column), comparable(other))
 
-    def _compared(self, node: Node, column: _Column, operator: str, value: Value) -> pl.Expr:
+    def _compared(self, node: Node, column: Column, operator: str, value: Value) -> pl.Expr:
         """Return the comparison of a column with a value."""
         import polars as pl
 
         test = self._test(node, column, "EQ" if operator == "NEQ" else operator, value)
-        found = _any(pl.col(column.name), column.type, test)
+        found = any_value(pl.col(column.name), column.type, test)
         return ~found if operator == "NEQ" else found
 
-    def _test(self, node: Node, column: _Column, operator: str, value: Value) -> Test:
+    def _test(self, node: Node, column: Column, operator: str, value: Value) -> Test:
         """Return the comparison of each value of a column with a constant."""
         import polars as pl
 
-        kind = _kind_of_value(value)
+        kind = kind_of_value(value)
         if column.leaf == pl.Null():
             return lambda values: values.cast(pl.Boolean)  # never qualifies
         if column.kind == "date" and isinstance(value, str):
             instant = pl.lit(self._instant(node, column, value))
-            return lambda values: _operate(operator, _instants(values, column.leaf), instant)
+            return lambda values: operate(operator, instants(values, column.leaf), instant)
         if column.kind != kind:
             advice = f"; write e.g. {EXAMPLES[column.kind]}" if column.kind else " and cannot be compared"
             raise UserError(
@@ -208,9 +203,9 @@ class _Translator:
                 f"has the type {column.type}{advice}."
             )
         constant = pl.lit(value)
-        return lambda values: _operate(operator, _plain(values, column), constant)
+        return lambda values: operate(operator, plain(values, column), constant)
 
-    def _instant(self, node: Node, column: _Column, text: str) -> Any:
+    def _instant(self, node: Node, column: Column, text: str) -> Any:
         """Return the instant that a text names, in UTC and without a time zone."""
         from datetime import datetime, timezone
 
@@ -240,10 +235,10 @@ class _Translator:
         parts = re.split(r"(%+|_)", pattern)
         body = "".join(".*" if part[:1] == "%" else "." if part == "_" else _escaped(part) for part in parts)
         regex = f"(?s{'i' if isinstance(node, exp.ILike) else ''})^{body}$"
-        test: Test = lambda values: _plain(values, column).str.contains(regex)  # noqa: E731
-        return _any(pl.col(column.name), column.type, test)
+        test: Test = lambda values: plain(values, column).str.contains(regex)  # noqa: E731
+        return any_value(pl.col(column.name), column.type, test)
 
-    def _column(self, node: Node) -> _Column:
+    def _column(self, node: Node) -> Column:
         """Return the column that a node names."""
         from sqlglot import exp
 
@@ -255,8 +250,8 @@ class _Translator:
         name = ".".join(part.name for part in node.parts)
         if name not in self.schema:
             raise self._unknown(name)
-        leaf = _leaf(self.schema[name])
-        return _Column(name, self.schema[name], leaf, _kind_of_type(leaf))
+        leaf = leaf_of(self.schema[name])
+        return Column(name, self.schema[name], leaf, kind_of_type(leaf))
 
     def _unknown(self, name: str) -> UserError:
         known = {column.casefold(): column for column in reversed(list(self.schema))}
@@ -317,85 +312,3 @@ def _number(text: str) -> int | float:
 def _escaped(text: str) -> str:
     """Return a text as a regular expression that matches only it."""
     return re.sub(r"([][\\.^$|?*+(){}#&~/-])", r"\\\1", text)
-
-
-def kind_of(column: pl.DataType) -> str:
-    """Return the kind of a column's values, of a column of lists that of the entries: "number", "text",
-    "boolean" or "date"; "" if a condition cannot name the column.
-    """
-    return _kind_of_type(_leaf(column))
-
-
-def _leaf(kind: pl.DataType) -> pl.DataType:
-    """Return the type of a column's values; of a column of lists, that of the entries."""
-    while kind.is_nested() and hasattr(kind, "inner"):
-        kind = kind.inner if not isinstance(kind.inner, type) else kind.inner()
-    return kind
-
-
-def _kind_of_type(leaf: pl.DataType) -> str:
-    """Return the key of `KINDS` for a type; "" if its values cannot be compared."""
-    import polars as pl
-
-    if leaf.is_numeric():
-        return "number"
-    kinds = {"text": (pl.String, pl.Categorical, pl.Enum), "boolean": (pl.Boolean,)}
-    dates = {"date": (pl.Date, pl.Datetime)}
-    return next((kind for kind, types in (kinds | dates).items() if isinstance(leaf, types)), "")
-
-
-def _kind_of_value(value: Value) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    return "text" if isinstance(value, str) else "number"
-
-
-def _any(column: pl.Expr, kind: pl.DataType, test: Test) -> pl.Expr:
-    """Return whether a value satisfies a test; of lists, whether any entry does."""
-    import polars as pl
-
-    if isinstance(kind, pl.Array):
-        column, kind = column.arr.to_list(), pl.List(kind.inner)
-    if not isinstance(kind, pl.List):
-        return test(column)
-    inner = kind.inner if isinstance(kind.inner, pl.DataType) else kind.inner()
-    return column.list.eval(_any(pl.element(), inner, test).fill_null(False)).list.any()
-
-
-def _comparable(column: _Column) -> pl.Expr:
-    import polars as pl
-
-    values = pl.col(column.name)
-    return _instants(values, column.leaf) if column.kind == "date" else _plain(values, column)
-
-
-def _plain(values: pl.Expr, column: _Column) -> pl.Expr:
-    """Return categories as text, decimal numbers as floats, NaN as missing; other values as they are."""
-    import polars as pl
-
-    if isinstance(column.leaf, (pl.Categorical, pl.Enum)):
-        return values.cast(pl.String)
-    if isinstance(column.leaf, pl.Decimal):
-        return values.cast(pl.Float64)
-    return values.fill_nan(None) if column.leaf.is_float() else values
-
-
-def _instants(values: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Return dates and instants as instants in UTC without a time zone."""
-    import polars as pl
-
-    if isinstance(kind, pl.Datetime) and kind.time_zone:
-        values = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return values.cast(pl.Datetime("us"))
-
-
-def _operate(operator: str, left: pl.Expr, right: pl.Expr) -> pl.Expr:
-    operations: dict[str, Callable[[], pl.Expr]] = {
-        "EQ": lambda: left == right,
-        "NEQ": lambda: left != right,
-        "LT": lambda: left < right,
-        "LTE": lambda: left <= right,
-        "GT": lambda: left > right,
-        "GTE": lambda: left >= right,
-    }
-    return operations[operator]()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from pipelines.where import DEEPEST, LONGEST, condition
+from pipelines.where.condition import DEEPEST, LONGEST, condition
 
 pytest.importorskip("sqlglot")
 

@@ -1,0 +1,1 @@
+"""Conditions on the columns of a table."""
