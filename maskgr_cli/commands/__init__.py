@@ -26,7 +26,7 @@ COMMANDS = {
         "Recommend items to a user, to a history, to the users of a file, or to everyone.",
     ),
     "items": ("items", "List the items of a data set, show them, find similar ones, and add new ones."),
-    "serve": ("serve", "Serve the recommendations of a run over HTTP."),
+    "serve": ("serve", "Serve the recommendations of a run or bundle over HTTP."),
     "export": (
         "export",
         "Export a trained run into a folder that other machines and programs load, and upload it.",

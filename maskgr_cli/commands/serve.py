@@ -30,9 +30,9 @@ def serve(
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Serve the recommendations of a run or of a bundle (maskgr export) over HTTP.
+    """Serve the recommendations of a run or bundle over HTTP.
 
-    Where a run has a final run (maskgr train --final RUN), the final run recommends. SIGHUP loads the run
+    A bundle is made by maskgr export. Where a run has a final run (maskgr train --final RUN), the final run recommends. SIGHUP loads the run
     again without losing a request; SIGTERM ends after the requests in progress.
     """
     config = ServeConfig(**settings)

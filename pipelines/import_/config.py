@@ -28,7 +28,7 @@ class ImportConfig:
             have headers.
         text_columns: columns of the items file that make the text, separated by commas; None for all columns
             of text.
-        where: condition on the columns of the interactions, see `pipelines.where.condition`; None for all rows.
+        where: condition on the columns of the interactions (room `where`); None for all rows.
         min_rating: smallest rating that counts as an interaction; None for any.
         min_count: k of the k-core filter.
         max_bad_rows: largest share of rows that may be dropped because they cannot be used.
