@@ -32,8 +32,9 @@ def serve(
 ) -> None:
     """Serve the recommendations of a run or bundle over HTTP.
 
-    A bundle is made by maskgr export. Where a run has a final run (maskgr train --final RUN), the final run recommends. SIGHUP loads the run
-    again without losing a request; SIGTERM ends after the requests in progress.
+    A bundle is made by maskgr export. Where a run has a final run (maskgr train --final RUN), the final run
+    recommends. SIGHUP loads the run again without losing a request; SIGTERM ends after the requests in
+    progress.
     """
     config = ServeConfig(**settings)
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
