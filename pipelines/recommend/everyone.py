@@ -106,7 +106,7 @@ def _recommended(model: Model, first: int, block: pa.RecordBatch, query: Query) 
     users = np.arange(first, first + len(block))
     found = model.find(query, histories, users)
     names = pl.Series("user_id", pl.from_arrow(block.column("user_id"))).cast(pl.String)
-    table = model.frame(found, names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    table = found.frame(names, model.table.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(pa.schema([_plain(field) for field in table.schema]))
 
 
