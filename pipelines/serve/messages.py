@@ -107,6 +107,9 @@ class ItemFacts(BaseModel):
     title: str
     interactions: int
     sid: list[int] | None = Field(description="Semantic ID; null where the model has none.")
+    words: list[list[str]] | None = Field(
+        description="For each digit words that are typical of the titles with its code; null without digits."
+    )
     columns: dict[str, Any] = Field(description="Columns as they were imported.")
 
 

@@ -256,11 +256,14 @@ class Served:
             NoSuchItem: there is no such item.
         """
         number, frame = self.number(item_id), self.model.table.frame
+        sid = None if self._sids is None else self._sids[number].tolist()
+        has_words = sid is not None and isinstance(self.model.trained.model, DigitModel)
         return {
             "item_id": item_id,
             "title": self.titles[number],
             "interactions": int(self.model.popularity.counts[number]),
-            "sid": None if self._sids is None else self._sids[number].tolist(),
+            "sid": sid,
+            "words": [self._explainer.words(*digit) for digit in enumerate(sid)] if has_words else None,
             "columns": {name: _plain(v) for name, v in zip(frame.columns, frame.row(number), strict=True)},
         }
 
