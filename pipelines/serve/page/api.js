@@ -12,7 +12,8 @@ const DOWN = "The service does not answer. Check that maskgr serve still runs.";
 
 // Return the body of an answer.
 export async function request(path, { body, signal } = {}) {
-  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const headers = { "Content-Type": "application/json" };
+  const post = { method: "POST", headers, body: JSON.stringify(body) };
   let answer;
   let content;
   try {
@@ -41,8 +42,8 @@ function failure(answer, detail) {
   return new Failure(`${detail ?? `Status ${answer.status}.`}${when}`);
 }
 
-// Return a function that runs a task with a signal. A new call aborts the task before it, so that an old answer
-// never replaces a newer one; the promise of an aborted task never settles.
+// Return a function that runs a task with a signal. A new call aborts the task before it, so that an old
+// answer never replaces a newer one; the promise of an aborted task never settles.
 export function latest() {
   let controller = new AbortController();
   return (task) => {

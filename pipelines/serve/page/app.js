@@ -1,7 +1,7 @@
 // The page of `maskgr serve`: search, history, recommendations.
 
 import { Failure, latest, request } from "./api.js";
-import { buttonFor, byId, make, opener, shown } from "./dom.js";
+import { buttonFor, byId, fill, make, opener, shown } from "./dom.js";
 import { ItemPanel } from "./item.js";
 import { Recommendations } from "./recommend.js";
 
@@ -41,10 +41,8 @@ async function start() {
     return;
   }
   const count = (number, word) => `${number.toLocaleString("en")} ${word}`;
-  byId("run").replaceChildren(
-    shown(facts.run),
-    ` · ${facts.model} · ${facts.dataset} · ${count(facts.items, "items")} · ${count(facts.users, "users")}`,
-  );
+  const size = `${count(facts.items, "items")} · ${count(facts.users, "users")}`;
+  byId("run").replaceChildren(shown(facts.run), ` · ${facts.model} · ${facts.dataset} · ${size}`);
   document.title = `${facts.run} – maskgr`;
   panel.describe(facts);
   recommendations.describe(facts);
@@ -64,8 +62,9 @@ async function search() {
   const all = byId("search").value === "" ? "The most frequent of" : "The first of";
   const some = found.total > found.items.length ? `${all} ${found.total.toLocaleString("en")} items.` : "";
   byId("found-status").textContent = some || (found.total === 1 ? "1 item." : `${found.total} items.`);
-  byId("found").replaceChildren(
-    ...found.items.map((item) =>
+  fill(
+    byId("found"),
+    found.items.map((item) =>
       make(
         "li",
         {},
@@ -84,18 +83,17 @@ function add(item) {
 function remove(place) {
   history = history.filter((_, each) => each !== place);
   changed();
-  const buttons = byId("history").querySelectorAll("button.remove");
-  (buttons[Math.min(place, buttons.length - 1)] ?? byId("history-heading")).focus();
 }
 
 function changed() {
   byId("history-empty").hidden = history.length > 0;
   byId("clear").hidden = history.length === 0;
-  byId("history").replaceChildren(
-    ...history.map((item, place) => {
+  fill(
+    byId("history"),
+    history.map((item, place) => {
+      const title = opener(item, () => panel.open(item));
       const removal = buttonFor(item, "Remove", () => remove(place));
-      removal.classList.add("remove");
-      return make("li", {}, make("div", { className: "grow" }, opener(item, () => panel.open(item))), removal);
+      return make("li", {}, make("div", { className: "grow" }, title), removal);
     }),
   );
   recommendations.to(history);

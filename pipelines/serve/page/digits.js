@@ -7,6 +7,10 @@ const LONGEST = 2000; // milliseconds of all of them at most
 
 export const percent = (probability) => `${(100 * probability).toFixed(probability < 0.1 ? 1 : 0)} %`;
 
+// Return a number at the end of a row, which only screen readers hear named.
+export const score = (name, value) =>
+  make("span", { className: "score" }, make("span", { className: "unseen" }, `${name} `), value);
+
 // Return a digit: its code and the words of the code.
 export function chip(digit, code, words) {
   return make(
@@ -49,8 +53,8 @@ export class Steps {
     byId("play").addEventListener("click", () => this.#play());
   }
 
-  // Show the digits of a new list: one function evaluation after the other, or all at once where less motion is
-  // wanted.
+  // Show the digits of a new list: one function evaluation after the other, or all at once where less motion
+  // is wanted.
   begin() {
     clearTimeout(this.#timer);
     const digits = [...this.#list.querySelectorAll("[data-evaluation]")];

@@ -2,10 +2,10 @@
 
 // Controls, marks of direction and characters of no width. They are shown by their code points: a title may
 // neither hide something nor turn what stands beside it.
-const INVISIBLE = /([\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff])/;
+const INVISIBLE =
+  /([\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff])/;
 
-const codePoint = (character) =>
-  `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+const codePoint = (character) => `U+${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 
 export const byId = (id) => document.getElementById(id);
 
@@ -40,6 +40,16 @@ export function buttonFor(item, word, pressed) {
 // Return a button that shows the title of an item and opens it.
 export const opener = (item, open) =>
   make("button", { type: "button", className: "title", onclick: () => open(item) }, shown(nameOf(item)));
+
+// Replace the rows of a list. Where one of its buttons has the focus, the button at the same place gets it.
+export function fill(list, rows) {
+  const place = [...list.children].findIndex((row) => row.contains(document.activeElement));
+  const kind = document.activeElement?.matches(".title") ? ".title" : "button:not(.title)";
+  list.replaceChildren(...rows);
+  if (place < 0) return;
+  const row = list.children[Math.min(place, rows.length - 1)];
+  (row?.querySelector(kind) ?? byId(list.getAttribute("aria-labelledby"))).focus();
+}
 
 // Return a value of a column as text.
 export function valueText(value) {

@@ -1,8 +1,8 @@
 // The panel of one item: its semantic ID, why it was recommended, similar items, its columns.
 
 import { Failure, latest, request } from "./api.js";
-import { chip, percent } from "./digits.js";
-import { buttonFor, byId, make, nameOf, opener, shown, valueText } from "./dom.js";
+import { chip, percent, score } from "./digits.js";
+import { buttonFor, byId, fill, make, nameOf, opener, shown, valueText } from "./dom.js";
 
 const HIDDEN = ["item", "item_id", "title"]; // columns that the panel shows otherwise
 
@@ -38,13 +38,19 @@ export class ItemPanel {
   open(item, history = []) {
     this.#item = item;
     byId("item-title").replaceChildren(shown(nameOf(item)));
-    for (const id of ["item-sid", "item-facts", "similar"]) byId(id).replaceChildren();
+    for (const id of ["item-status", "item-sid", "item-facts", "similar"]) byId(id).replaceChildren();
     byId("item-why").replaceChildren(...(item.explanation ? why(item.explanation, history) : []));
     if (!this.#dialog.open) this.#dialog.showModal();
     this.#dialog.scrollTop = 0;
     byId("item-title").focus();
     this.#load();
     this.#similar();
+  }
+
+  // Add a similar item, and say so: while the panel is open nothing else of the page is announced.
+  #also(item) {
+    this.#add(item);
+    byId("item-status").replaceChildren("Added ", shown(nameOf(item)), ".");
   }
 
   async #load() {
@@ -58,7 +64,8 @@ export class ItemPanel {
   async #similar() {
     const by = byId("similar-by").value;
     const path = `similar/${encodeURIComponent(this.#item.item_id)}?by=${by}&k=8`;
-    const answer = await failing("similar-trouble", () => this.#onlySimilar((signal) => request(path, { signal })));
+    const similar = () => this.#onlySimilar((signal) => request(path, { signal }));
+    const answer = await failing("similar-trouble", similar);
     if (!answer) return;
     const rows = answer.items.map((item) =>
       make(
@@ -66,16 +73,11 @@ export class ItemPanel {
         {},
         make("span", { className: "rank" }, String(item.rank)),
         make("div", { className: "grow" }, opener(item, () => this.open(item))),
-        make(
-          "span",
-          { className: "score" },
-          make("span", { className: "unseen" }, "similarity "),
-          by === "sids" ? String(item.score) : item.score.toFixed(2),
-        ),
-        buttonFor(item, "Add", () => this.#add(item)),
+        score("similarity", by === "sids" ? String(item.score) : item.score.toFixed(2)),
+        buttonFor(item, "Add", () => this.#also(item)),
       ),
     );
-    byId("similar").replaceChildren(...rows);
+    fill(byId("similar"), rows);
   }
 }
 

@@ -1,8 +1,8 @@
 // The settings, the list of recommendations, and its latency.
 
 import { Failure, latest, request } from "./api.js";
-import { Steps, chips } from "./digits.js";
-import { buttonFor, byId, make, opener } from "./dom.js";
+import { Steps, chips, score } from "./digits.js";
+import { buttonFor, byId, fill, make, opener } from "./dom.js";
 
 const FIELDS = ["where", "k", "nfe"]; // whose faults are shown beside them
 const milliseconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
@@ -43,7 +43,9 @@ export class Recommendations {
     byId("nfe").value = decoding.nfe;
     byId("k").max = max_k;
     const names = columns.map((each) => `${each.name} (${each.list ? "list of " : ""}${each.kind})`);
-    byId("where-help").textContent = `A condition like price < 30 and title like '%tea%'. Columns: ${names.join(", ")}.`;
+    const number = columns.find((each) => each.kind === "number")?.name;
+    const example = number ? `${number} < 30` : `${columns[0]?.name} like '%a%'`;
+    byId("where-help").textContent = `A condition, e.g. ${example}. Columns: ${names.join(", ")}.`;
   }
 
   // Recommend to a history.
@@ -71,8 +73,8 @@ export class Recommendations {
       const isFields = Object.keys(error.fields).some((name) => FIELDS.includes(name));
       this.#faults(error.fields);
       this.#on.trouble(isFields ? null : error, () => this.ask());
-      byId("list-status").textContent = "The list is that of before.";
-      if (this.#list.childElementCount === 0) byId("list-status").textContent = "";
+      const isOld = this.#list.childElementCount > 0;
+      byId("list-status").textContent = isOld ? "The list below is that of before." : "";
     }
     this.#list.removeAttribute("aria-busy");
   }
@@ -109,13 +111,15 @@ export class Recommendations {
   #show(answer, roundTrip) {
     this.#on.trouble(null);
     const rows = answer.recommendations;
-    this.#list.replaceChildren(...rows.map((row, place) => this.#row(row, place)));
+    fill(this.#list, rows.map((row, place) => this.#row(row, place)));
     this.#ranks = new Map(rows.map((row, place) => [row.item_id, place]));
     this.#steps.begin();
-    const popular = answer.source === "popularity" ? " No item of the history is known: these are the most popular." : "";
+    const isPopular = answer.source === "popularity";
+    const popular = isPopular ? " No item of the history is known: these are the most popular." : "";
     const unknown = answer.unknown.length ? ` Not in the catalogue: ${answer.unknown.join(", ")}.` : "";
-    const count = rows.length === 1 ? "1 recommendation." : `${rows.length} recommendations.`;
-    byId("list-status").textContent = rows.length ? count + popular + unknown : "No item qualifies.";
+    const count = rows.length === 1 ? "1 recommendation" : `${rows.length} recommendations`;
+    const to = this.#history.length === 1 ? "to 1 item." : `to ${this.#history.length} items.`;
+    byId("list-status").textContent = (rows.length ? `${count} ${to}` : "No item qualifies.") + popular + unknown;
     const now = milliseconds(answer.milliseconds);
     const before = this.#before && `; the list before: ${this.#before}`;
     byId("latency").textContent = `Service ${now}, round trip ${milliseconds(roundTrip)}${before}`;
@@ -136,7 +140,7 @@ export class Recommendations {
         this.#moved(row, place),
         ...(row.explanation ? [chips(row.explanation)] : []),
       ),
-      make("span", { className: "score" }, make("span", { className: "unseen" }, "score "), row.score.toFixed(2)),
+      score("score", row.score.toFixed(2)),
       buttonFor(row, "Add", () => this.#on.add(row)),
     );
   }
