@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test lint types format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock audit clean
+.PHONY: help quickstart test test-page lint types format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ quickstart: $(INSTALLED) ## Install, then download, train, evaluate and recommen
 
 test: $(INSTALLED) ## Install, then run all tests
 	$(BIN)/python -m pytest
+
+test-page: $(INSTALLED) ## Install what the tests of the page need (Debian's Chromium, axe-core from npm), and run them
+	command -v chromium || command -v google-chrome || apt-get install --yes --no-install-recommends chromium
+	npm install --prefix tests/page --no-package-lock --no-audit --no-fund
+	$(BIN)/python -m pytest --numprocesses 1 tests/page
 
 lint: $(INSTALLED) ## Check style and formatting
 	$(BIN)/ruff check .
@@ -79,7 +84,7 @@ audit: ## Look for known vulnerabilities of the pinned dependencies (needs the n
 	.audit/bin/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip --strict --progress-spinner off
 
 clean: ## Remove the virtual environment and what tools left behind; data/ stays
-	rm -rf $(VENV) .audit build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .audit build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis tests/page/node_modules
 	find maskgr_cli pipelines tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

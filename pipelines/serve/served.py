@@ -257,13 +257,15 @@ class Served:
         """
         number, frame = self.number(item_id), self.model.table.frame
         sid = None if self._sids is None else self._sids[number].tolist()
-        has_words = sid is not None and isinstance(self.model.trained.model, DigitModel)
+        words = None
+        if sid is not None and isinstance(self.model.trained.model, DigitModel):
+            words = [self._explainer.words(digit, code) for digit, code in enumerate(sid)]
         return {
             "item_id": item_id,
             "title": self.titles[number],
             "interactions": int(self.model.popularity.counts[number]),
             "sid": sid,
-            "words": [self._explainer.words(*digit) for digit in enumerate(sid)] if has_words else None,
+            "words": words,
             "columns": {name: _plain(v) for name, v in zip(frame.columns, frame.row(number), strict=True)},
         }
 

@@ -184,7 +184,8 @@ def test_an_item_shows_its_neighbors_its_digits_and_why(opened: Opened, address:
         tab.wait_for_selector("#similar > li")
         assert tab.text_content("#item-title") == visible(row["title"])
         assert tab.locator("#item-sid .code").all_text_contents() == [str(code) for code in facts["sid"]]
-        assert len(facts["words"]) == len(facts["sid"])
+        words = {digit["digit"]: digit["words"] for digit in row["explanation"]}
+        assert facts["words"] == [words[place] for place in sorted(words)]
         cells = [cells.split("\t") for cells in tab.locator("#item-why tbody tr").all_inner_texts()]
         assert [[int(value) for value in each[:3]] for each in cells] == [
             [each["evaluation"], each["digit"], each["code"]] for each in row["explanation"]

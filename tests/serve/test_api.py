@@ -222,6 +222,14 @@ def test_items_are_found_by_title_and_shown(client: TestClient, served: Served) 
         assert client.get("/items", params=params).status_code == 422
 
 
+def test_an_item_has_the_words_of_its_explanation(client: TestClient, served: Served) -> None:
+    row = ask(client, history=HISTORY, k=1, explain=True).json()["recommendations"][0]
+    shown = client.get(f"/items/{row['item_id']}").json()
+    digits = sorted(row["explanation"], key=lambda digit: digit["digit"])
+    assert shown["words"] == [digit["words"] for digit in digits]
+    assert shown["sid"] == [digit["code"] for digit in digits]
+
+
 def test_values_that_json_cannot_hold_and_ids_with_slashes(served: Served, monkeypatch) -> None:
     frame = served.model.table.frame
     odd = frame.with_columns(price=float("nan"), group=b"\xff", item_id=frame["item_id"])

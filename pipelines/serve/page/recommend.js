@@ -21,10 +21,15 @@ export class Recommendations {
   constructor(on) {
     this.#on = on;
     const form = byId("settings");
-    form.addEventListener("change", () => this.ask());
+    let timer = 0;
+    const soon = () => {
+      clearTimeout(timer); // Enter both changes a field and submits the form
+      timer = setTimeout(() => this.ask());
+    };
+    form.addEventListener("change", soon);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.ask();
+      soon();
     });
   }
 
