@@ -69,8 +69,17 @@ def build_app(engine: Engine, metrics: Metrics, timeout: float, page: Path = PAG
     _add_items(app, engine)
     _add_state(app, engine, metrics)
     if (page / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=page, html=True))
+        app.mount("/", _Page(directory=page, html=True))
     return Watch(_Gate(app, engine, "/recommend"), metrics)
+
+
+class _Page(StaticFiles):
+    """Files that a browser may keep, but asks about each time: those of two versions do not fit together."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class _Gate:
