@@ -41,7 +41,8 @@ async function start() {
     return;
   }
   const count = (number, word) => `${number.toLocaleString("en")} ${word}`;
-  const size = `${count(facts.items, "items")} · ${count(facts.users, "users")}`;
+  const users = facts.users === null ? "a bundle, without users" : count(facts.users, "users");
+  const size = `${count(facts.items, "items")} · ${users}`;
   byId("run").replaceChildren(shown(facts.run), ` · ${facts.model} · ${facts.dataset} · ${size}`);
   document.title = `${facts.run} – maskgr`;
   panel.describe(facts);
