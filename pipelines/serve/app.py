@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -69,7 +70,9 @@ def build_app(engine: Engine, metrics: Metrics, timeout: float, page: Path = PAG
     _add_items(app, engine)
     _add_state(app, engine, metrics)
     if (page / "index.html").is_file():
-        app.mount("/", _Page(directory=page, html=True))
+        files = _Page(directory=page, html=True)
+        for name in ("", *sorted(each.name for each in page.iterdir())):
+            app.router.routes.append(Route(f"/{name}", files, methods=["GET"], include_in_schema=False))
     return Watch(_Gate(app, engine, "/recommend"), metrics)
 
 

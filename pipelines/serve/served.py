@@ -94,8 +94,9 @@ class Served:
         _ = self.model.popularity, self.facts
         if self.model.has_users:
             _ = self.model.users
+        has_digits = isinstance(self.model.trained.model, DigitModel)
         for where in ("item_id is not null", None):
-            self.answer([self.prepare(Ask(history=self.ids[:1], where=where))])
+            self.answer([self.prepare(Ask(history=self.ids[:1], where=where, explain=has_digits))])
 
     def prepare(self, ask: Ask) -> Prepared:
         """Resolve a request.
