@@ -14,7 +14,7 @@ BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test test-page lint types format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock audit clean
+.PHONY: help quickstart test test-page lint types docs format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: $(INSTALLED) ## Check style and formatting
 
 types: $(INSTALLED) ## Check types
 	$(BIN)/python -m mypy
+
+docs: $(INSTALLED) ## Build the documentation into build/site, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 format: $(INSTALLED) ## Correct style and formatting
 	$(BIN)/ruff check --fix .

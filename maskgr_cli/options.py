@@ -25,7 +25,15 @@ def checked(flag: str, help: str, check: Callable[..., None], *bounds: Any, **sh
             check(flag, value, *bounds)
         return value
 
+    if check is check_number:
+        checked_value.bounds = bounds  # type: ignore[attr-defined]  # see `bounds_of`
     return typer.Option(flag, help=help, callback=checked_value, **shown)
+
+
+def bounds_of(command: Any, parameter: Any) -> tuple[Any, Any] | None:
+    """Return the smallest and the largest number that an option of a command takes; None if it has none."""
+    declared = getattr(command.callback, "bounds", {}).get(parameter.name)
+    return declared or getattr(parameter.callback, "bounds", None)
 
 
 def check_name(flag: str, name: str) -> None:
@@ -107,6 +115,10 @@ def config_options(
             command(**given, settings={k: v for k, v in settings.items() if v is not None})
 
         wrapper.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        declared = {name: field.metadata for name, (field, _) in fields.items()}
+        wrapper.bounds = {  # type: ignore[attr-defined]  # see `bounds_of`
+            name: (its["low"], its["high"]) for name, its in declared.items() if its["low"] is not None
+        }
         return wrapper
 
     return decorate
