@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     source = page.file.src_uri
 
     def turned(link: re.Match[str]) -> str:
-        target = _turned(source, link["target"], bool(link["image"]), config["repo_url"])
+        target = target_on_site(source, link["target"], bool(link["image"]), config["repo_url"])
         return f"{link['image']}{link['text']}({target})"
 
     parts = FENCE.split(markdown)
@@ -58,7 +58,7 @@ def _path(source: str, target: str) -> Path | None:
     return Path(os.path.normpath(folder / target.partition("#")[0]))
 
 
-def _turned(source: str, target: str, image: bool, repository: str) -> str:
+def target_on_site(source: str, target: str, image: bool, repository: str) -> str:
     """Return the target of a link as the site needs it.
 
     Raises:
