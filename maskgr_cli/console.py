@@ -118,14 +118,14 @@ def confirmed(question: str) -> bool:
 
 
 def table(
-    title: str,
+    title: str | list[str],
     columns: Sequence[str],
     rows: Sequence[Sequence[object]],
-    caption: str = "",
+    caption: str | list[str] = "",
     left: Sequence[str] = (),
 ) -> None:
     """Print a table: the first column and those of `left` left-aligned, the others right-aligned, None as
-    "—". A cell that is a list has a line for each entry.
+    "—". A cell, title or caption that is a list has a line for each entry.
     """
     from rich.table import Table
 

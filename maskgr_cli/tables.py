@@ -127,7 +127,8 @@ def show(tables: Sequence[Table], form: str) -> None:
                 console.result(table.heading)
             titles, *rows = _fitting(table.cells()) if table.adapts else table.cells()
             left = [column.title for column in table.columns if column.left]
-            console.table(table.title, [str(title) for title in titles], rows, table.caption, left)
+            title, caption = table.title.split("\n"), table.caption.split("\n")
+            console.table(title, [str(title) for title in titles], rows, caption, left)
 
 
 def percent(fraction: float | None) -> str | None:

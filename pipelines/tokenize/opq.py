@@ -5,6 +5,7 @@ Source: Ge, He, Ke, Sun, TPAMI 2014. RPG (arXiv 2506.05781) makes its semantic I
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import faiss
@@ -72,5 +73,7 @@ def learn_rotation(vectors: np.ndarray, config: TokenizeConfig) -> np.ndarray:
     quantizer.cp.seed = config.seed
     quantizer.cp.min_points_per_centroid = 1  # 39 by default, below which faiss warns on standard error
     faiss.copy_array_to_vector(np.eye(width, dtype=np.float32).ravel(), matrix.A)
-    matrix.train(np.ascontiguousarray(vectors))
+    # faiss aborts the process with fewer vectors than dimensions. Repeated vectors have the same rotation.
+    repeats = math.ceil(width / len(vectors))
+    matrix.train(np.tile(vectors, (repeats, 1)))
     return faiss.vector_to_array(matrix.A).reshape(width, width)

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from pipelines.errors import UserError
 from pipelines.models.nn.precision import uses_bf16
@@ -25,6 +26,7 @@ def start_accelerate(precision: str, track: str | None = None, folder: Path | No
         UserError: Accelerate does not know the tracker, or the tracker is not installed.
     """
     bf16 = uses_bf16(precision, process_state().device)
+    AcceleratorState._reset_state()  # of an earlier training in this process, in another precision
     try:
         accelerator = Accelerator(
             mixed_precision="bf16" if bf16 else "no", log_with=track, project_dir=folder and str(folder)

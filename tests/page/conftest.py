@@ -29,6 +29,8 @@ HOSTILE = {  # item number → title
     4: "שלום עולם",
     5: "x" * 300,
     6: "zero\u200bwidth and \x1b[31mred",
+    7: "绿茶 緑茶 ชาเขียว हरी चाय 🍵",
+    8: "شاي أخضر",
 }
 Opened = Callable[..., AbstractContextManager[Any]]
 

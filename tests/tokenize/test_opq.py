@@ -53,3 +53,10 @@ def test_digits_may_be_many_and_need_not_divide_the_columns() -> None:
     assert found.relative_error[-1] < 0.02
     with pytest.raises(UserError, match="--method opq with --sids 19"):
         quantize(vectors, TokenizeConfig(19, 32, "opq"), Silent())
+
+
+def test_items_may_be_fewer_than_dimensions() -> None:
+    """faiss would abort the process."""
+    vectors = np.random.default_rng(0).normal(size=(10, 24)).astype(np.float32)
+    rotation = learn_rotation(vectors, TokenizeConfig(8, 4, "opq", iterations=2))
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(24), atol=1e-4)

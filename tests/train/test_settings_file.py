@@ -236,7 +236,7 @@ def test_the_settings_of_a_run_made_from_another_are_printed(
 ) -> None:
     train_run(toy, plan(sids, steps=40), progress, name="run")
     shown = command("--continue", "run", "--print-config", "--seed", 3).stdout
-    for words in ("run-continued", "rule: 10% of the first run's 40", "command line", "run run"):
+    for words in ("run-continued", "rule: 30% of the first run's 40", "command line", "run run"):
         assert words in shown
     assert command("--final", "run", "--print-config", "--format", "toml").stdout.splitlines()[1:] == [
         'name = "run-final"',
