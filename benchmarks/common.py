@@ -38,6 +38,24 @@ Setup = Callable[[], Work]  # prepares a side's work
 Measurement = dict[str, float]  # "rate" in units/s, "peak_mib" of memory
 
 
+def run_parser(description: str | None, name: str) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark of a trained run: the run, --workspace, and --save.
+
+    Args:
+        description: docstring of the benchmark.
+        name: of its results.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", help="name of a run")
+    parser.add_argument("--workspace", type=Path, default=None)
+    parser.add_argument(
+        "--save", action="store_true", help=f"write the figures to benchmarks/results/{name}.json"
+    )
+    return parser
+
+
 def dataset(name: str = "beauty") -> tuple[Dataset, str]:
     """Return the data set of a benchmark and the name of its semantic IDs (4 × 256), which are made if they
     are missing.

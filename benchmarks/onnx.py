@@ -9,7 +9,6 @@ for the best items. All sides take turns, history by history, in one thread, who
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from benchmarks.common import save
+from benchmarks.common import run_parser, save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
@@ -31,15 +30,7 @@ K, USERS, WARM = 10, 1000, 50  # items of a list; users; users whose times do no
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", help="name of a run")
-    parser.add_argument("--workspace", type=Path, default=None)
-    parser.add_argument(
-        "--save", action="store_true", help="write the figures to benchmarks/results/onnx.json"
-    )
-    options = parser.parse_args()
+    options = run_parser(__doc__, "onnx").parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     model = load(options.run, workspace=options.workspace, device="cpu")

@@ -7,7 +7,6 @@ One process on one core measures all rows:
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import statistics
@@ -23,7 +22,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.common import save
+from benchmarks.common import run_parser, save
 from maskgr_cli import console
 from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
@@ -39,15 +38,7 @@ SHARE = 0.01  # share of the items that the filter keeps
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", help="name of a run")
-    parser.add_argument("--workspace", type=Path, default=None)
-    parser.add_argument(
-        "--save", action="store_true", help="write the figures to benchmarks/results/recommend.json"
-    )
-    options = parser.parse_args()
+    options = run_parser(__doc__, "recommend").parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", UserWarning)

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.common import save
+from benchmarks.common import run_parser, save
 from maskgr_cli import console
 from pipelines import artifacts
 from pipelines.recommend.histories import sample_histories
@@ -194,16 +194,11 @@ def _started(log: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", help="name of a run")
-    parser.add_argument("--workspace", type=Path, default=None)
+    parser = run_parser(__doc__, "serve")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="duration of each measurement")
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="measure the memory for so long, and nothing else"
     )
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/serve.json")
     options = parser.parse_args()
     model = load(options.run, workspace=options.workspace, device="cpu")
     histories = sample_histories(model, HISTORIES, seed=0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.formats import Source
 from pipelines.workspace import Dataset
 
 
@@ -108,8 +109,7 @@ def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[
     paths["sids"] = path
     if "embeddings" not in needs:
         return paths
-    provenance = artifacts.provenance(path)
-    source = provenance["inputs"].get("embeddings") if provenance else None
+    source = _embeddings_behind(path)
     if source is None:
         raise UserError(
             f"The model needs text embeddings, and {path} names none that it was made from. Make SIDs with "
@@ -125,14 +125,19 @@ def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[
     return {**paths, "embeddings": embeddings}
 
 
+def _embeddings_behind(sids: Path) -> Source | None:
+    """Return path and digest of the embeddings that semantic IDs were made from; None if they name none."""
+    provenance = artifacts.provenance(sids)
+    return provenance["inputs"].get("embeddings") if provenance else None
+
+
 def path_of_text_behind(sids: Path) -> Path | None:
     """Return the file of the text embeddings that semantic IDs were made from.
 
     Returns:
         None if the semantic IDs name none, or the named ones are gone or changed.
     """
-    provenance = artifacts.provenance(sids)
-    source = provenance["inputs"].get("embeddings") if provenance else None
+    source = _embeddings_behind(sids)
     if source is None:
         return None
     path = sids.parent / source["path"]
@@ -150,8 +155,7 @@ def text_behind(sids: Path) -> np.ndarray | None:
 def are_of_interactions(dataset: Dataset, sids: str) -> bool:
     """Return True if semantic IDs were made from embeddings that interactions of the users decided."""
     path = dataset.sids(sids)
-    provenance = artifacts.provenance(path)
-    source = provenance["inputs"].get("embeddings") if provenance else None
+    source = _embeddings_behind(path)
     embeddings = artifacts.provenance(path.parent / source["path"]) if source else None
     return embeddings is not None and "sequences" in embeddings["inputs"]
 

@@ -193,10 +193,9 @@ class Served:
         digits = isinstance(model, DigitModel)
         decoding = self.model.query(Decoding(), 1).decoding
         S = self.model.trained.horizon * model.digits if isinstance(model, DigitModel) else 1
-        text = text_path(self.model.trained)
         similarities = {
             "model": True,
-            "text": text is not None and text.exists(),
+            "text": text_path(self.model.trained) is not None,
             "sids": self._sids is not None,
         }
         schema = table.frame.schema

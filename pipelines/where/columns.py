@@ -105,6 +105,7 @@ def instants(values: pl.Expr, kind: pl.DataType) -> pl.Expr:
 
 
 def operate(operator: str, left: pl.Expr, right: pl.Expr) -> pl.Expr:
+    """Compare two expressions by an operator: EQ, NEQ, LT, LTE, GT or GTE."""
     operations: dict[str, Callable[[], pl.Expr]] = {
         "EQ": lambda: left == right,
         "NEQ": lambda: left != right,

@@ -159,6 +159,7 @@ class ItemSoftmax:
     def score_items(
         self, codes: Tensor, sids: Tensor, items: Tensor | None = None
     ) -> Callable[[slice], Tensor]:
+        """Score items in one function evaluation; see `Denoiser`."""
         logits = self._logits(self.states(codes).float().flatten(0, 2))  # [B, N]
         if self._bias is not None:
             logits += self._bias
