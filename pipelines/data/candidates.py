@@ -1,8 +1,12 @@
-"""Candidate index: the items that agree with a partial semantic ID."""
+"""Candidate index: the items that agree with a partial semantic ID.
+
+Shapes: N items, H digits per item, R partial semantic IDs, V codes per digit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,30 +47,82 @@ def group_starts(sizes: Tensor) -> Tensor:
     return sizes.cumsum(0) - sizes
 
 
+def prefix_order(subset: int, digits: int) -> tuple[int, ...]:
+    """Return an order of the digits that begins with a set of digits, one of few orders that serve all sets.
+
+    The sets of H digits form C(H, ⌊H/2⌋) chains of sets, each a superset of the one before with one digit
+    more (Greene and Kleitman 1976, "Strong versions of Sperner's theorem"). All sets of a chain are first
+    parts of one order. A digit outside the set opens a bracket, and a digit of the set closes one. Digits
+    with a partner are the same throughout the chain; the others join the set from left to right.
+
+    Args:
+        subset: the set; bit h stands for digit h.
+        digits: H.
+
+    Returns:
+        All digits; the first ones are the set.
+    """
+    open_brackets: list[int] = []
+    partnered, unpartnered = [], []
+    for digit in range(digits):
+        if not subset >> digit & 1:
+            open_brackets.append(digit)
+        elif open_brackets:
+            open_brackets.pop()
+            partnered.append(digit)
+        else:
+            unpartnered.append(digit)
+    first = [*partnered, *unpartnered, *open_brackets]
+    return (*first, *(digit for digit in range(digits) if digit not in first))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Ranges of agreeing items in one order of the catalogue.
+
+    Attributes:
+        rows: rows of the partial SIDs, int64 [r].
+        order: all items in this order, int32 [N].
+        begin: first place in the order, int64 [r].
+        sizes: number of agreeing items, int64 [r].
+    """
+
+    rows: Tensor
+    order: Tensor
+    begin: Tensor
+    sizes: Tensor
+
+
 class CandidateIndex:
     """Items that agree with a partial semantic ID.
 
-    For each subset of unmasked digits that occurs, the items are sorted once by these digits; the items that
-    agree with a partial SID are then a contiguous range.
+    The items are sorted by their digits, in several orders of the digits. The items that agree with a partial
+    SID are a range in each order that begins with its unmasked digits (`prefix_order`). An order is sorted
+    when it is first needed; for five digits there are at most ten, of 12 bytes an item each.
 
     Attributes:
-        sids: semantic IDs, int64 [N, H].
+        sids: semantic IDs, integers [N, H].
         codes: V.
-        columns: for each digit of each item, the column of its code among all H·V codes, int64 [N, H].
     """
 
     def __init__(self, sids: Tensor, codes: int) -> None:
         """
         Args:
-            sids: semantic IDs, int64 [N, H].
+            sids: semantic IDs, integers [N, H].
             codes: V.
+
+        Raises:
+            UserError: see `place_values`.
         """
-        H = sids.shape[1]
         self.sids, self.codes = sids, codes
-        self.columns = sids + torch.arange(H, device=sids.device) * codes  # [N, H]
-        self._bits = 1 << torch.arange(H, device=sids.device)  # [H], of each digit in a subset's number
-        self._place_values = place_values(H, codes).to(sids.device)  # [H]
-        self._sorted: dict[int, tuple[Tensor, Tensor]] = {}  # subset → see `_sorted_by`
+        self._place_values = place_values(sids.shape[1], codes).to(sids.device)  # [H]
+        self._bits = 1 << torch.arange(sids.shape[1], device=sids.device)  # [H], of each digit in a subset
+        self._sorted: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # order → see `_sorted_by`
+
+    @property
+    def bytes(self) -> int:
+        """Size of the orders that were needed so far, in bytes."""
+        return sum(keys.nbytes + items.nbytes for keys, items in self._sorted.values())
 
     def pairs(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return every pair of a partial SID and an item that agrees with it.
@@ -78,11 +134,10 @@ class CandidateIndex:
             int64 [Q], row of the partial SID; int64 [Q], number of the item.
         """
         rows, items = [], []
-        for row, order, begin, end in self._ranges(codes):
-            count = end - begin  # [r]
-            rows.append(row.repeat_interleave(count))  # [q]
-            shift = (begin - group_starts(count)).repeat_interleave(count)  # [q]
-            items.append(order[shift + torch.arange(len(shift), device=shift.device)])  # [q]
+        for part in self.ranges(codes):
+            rows.append(part.rows.repeat_interleave(part.sizes))  # [q]
+            shift = (part.begin - group_starts(part.sizes)).repeat_interleave(part.sizes)  # [q]
+            items.append(part.order[shift + torch.arange(len(shift), device=shift.device)].long())  # [q]
         return torch.cat(rows), torch.cat(items)
 
     def counts(self, codes: Tensor) -> Tensor:
@@ -92,38 +147,41 @@ class CandidateIndex:
             codes: partial SIDs, int64 [R, H]; V where masked.
         """
         counts = codes.new_zeros(len(codes))
-        for row, _, begin, end in self._ranges(codes):
-            counts[row] = end - begin
+        for part in self.ranges(codes):
+            counts[part.rows] = part.sizes
         return counts
 
-    def _ranges(self, codes: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield the ranges of agreeing items, for one subset of unmasked digits after another.
+    def ranges(self, codes: Tensor) -> Iterator[Ranges]:
+        """Yield the ranges of agreeing items, in one order after another.
 
         Args:
             codes: partial SIDs, int64 [R, H]; V where masked.
-
-        Yields:
-            rows of `codes` with this subset, int64 [r]; items sorted by these digits, int64 [N]; begin and
-            end of the range of agreeing items in this order, int64 [r] each.
         """
-        subsets = ((codes < self.codes) * self._bits).sum(1)  # [R]
-        numbers = (codes * self._place_values).sum(1)  # [R]
-        for subset in torch.unique(subsets).tolist():
-            row = (subsets == subset).nonzero().squeeze(1)
-            ordered, order = self._sorted_by(subset)
-            begin = torch.searchsorted(ordered, numbers[row])
-            end = torch.searchsorted(ordered, numbers[row], right=True)
-            yield row, order, begin, end
+        unmasked = codes < self.codes  # [R, H]
+        subsets, which = torch.unique((unmasked * self._bits).sum(1), return_inverse=True)
+        orders = [prefix_order(subset, codes.shape[1]) for subset in subsets.tolist()]
+        for order in dict.fromkeys(orders):
+            chosen = torch.tensor([other == order for other in orders], device=codes.device)
+            rows = chosen[which].nonzero().squeeze(1)  # [r]
+            visible, digits = unmasked[rows], torch.tensor(order, device=codes.device)
+            first = (torch.where(visible, codes[rows], 0)[:, digits] * self._place_values).sum(1)  # [r]
+            span = self._place_values[visible.sum(1) - 1]  # [r], distance of the next value of the prefix
+            span = torch.where(visible.any(1), span, self._place_values[0] * (self.codes + 1))
+            keys, items = self._sorted_by(order)
+            begin = torch.searchsorted(keys, first)
+            yield Ranges(rows, items, begin, torch.searchsorted(keys, first + span) - begin)
 
-    def _sorted_by(self, subset: int) -> tuple[Tensor, Tensor]:
-        """Sort all items by a subset of their digits.
+    def _sorted_by(self, order: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Sort all items by their digits in an order.
 
         Returns:
-            sorted numbers of the partial SIDs with only this subset unmasked, int64 [N]; their items,
-            int64 [N].
+            sorted numbers of the semantic IDs with their digits in this order, int64 [N]; their items, int32
+            [N].
         """
-        if subset not in self._sorted:
-            unmasked = (subset & self._bits) > 0  # [H]
-            numbers = (torch.where(unmasked, self.sids, self.codes) * self._place_values).sum(1)  # [N]
-            self._sorted[subset] = numbers.sort(stable=True)
-        return self._sorted[subset]
+        if order not in self._sorted:
+            keys = self.sids.new_zeros(len(self.sids), dtype=torch.int64)
+            for digit, place_value in zip(order, self._place_values.tolist(), strict=True):
+                keys += self.sids[:, digit].long() * place_value
+            keys, items = keys.sort(stable=True)
+            self._sorted[order] = keys, items.int()
+        return self._sorted[order]

@@ -193,9 +193,8 @@ class ItemSoftmax:
         H, V = self.candidates.sids.shape[1], self.candidates.codes
         agreeing, empty = self._probabilities(states.flatten(0, 2), codes.reshape(-1, H))
         R = len(empty)
-        cell = (
-            self.candidates.columns[agreeing.items] + (agreeing.rows * (H * V))[:, None]
-        )  # [Q, H], into R·H·V
+        first = torch.arange(H, device=codes.device) * V  # [H], into H·V
+        cell = self.candidates.sids[agreeing.items] + first + (agreeing.rows * (H * V))[:, None]  # [Q, H]
         share = agreeing.probabilities[:, None].expand(-1, H).flatten()
         mass = share.new_zeros(R * H * V).index_add_(0, cell.flatten(), share)
         none = mass == 0  # most of them; on a CPU the logarithm of 0 takes five times as long as others
