@@ -220,7 +220,7 @@ def test_the_message_of_options_without_effect(arguments: tuple[Any, ...], messa
         ({"likelihood": "digit"}, {"repeat_bias"}),
         ({"tokens": "digit"}, {"likelihood", "item_embeddings", "repeat_bias"}),
         ({"attention": "full"}, {"repeat_bias"}),
-        ({"negatives": 64}, {"repeat_bias"}),
+        ({"negatives": 64}, set()),
         ({"layers": 3}, set()),
     ],
 )
@@ -249,10 +249,6 @@ def test_a_setting_drops_the_preset_s_values_that_it_leaves_without_effect(
         (
             {"tokens": "digit", "likelihood": "item"},
             "--likelihood item needs --tokens item; with --tokens digit leave it out.",
-        ),
-        (
-            {"negatives": 64, "repeat_bias": True},
-            "--repeat-bias needs --negatives 0; with --negatives 64 leave it out.",
         ),
         (
             {"next_item": 0.5},

@@ -116,7 +116,6 @@ class CandidateIndex:
         """
         self.sids, self.codes = sids, codes
         self._place_values = place_values(sids.shape[1], codes).to(sids.device)  # [H]
-        self._bits = 1 << torch.arange(sids.shape[1], device=sids.device)  # [H], of each digit in a subset
         self._sorted: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # order → see `_sorted_by`
 
     @property
@@ -151,22 +150,27 @@ class CandidateIndex:
             counts[part.rows] = part.sizes
         return counts
 
-    def ranges(self, codes: Tensor) -> Iterator[Ranges]:
+    def ranges(self, codes: Tensor, unmasked: Tensor | None = None) -> Iterator[Ranges]:
         """Yield the ranges of agreeing items, in one order after another.
 
         Args:
             codes: partial SIDs, int64 [R, H]; V where masked.
+            unmasked: bool [R, H], on the host, so that it does not wait for the device; None to find it in
+                the codes.
         """
-        unmasked = codes < self.codes  # [R, H]
-        subsets, which = torch.unique((unmasked * self._bits).sum(1), return_inverse=True)
-        orders = [prefix_order(subset, codes.shape[1]) for subset in subsets.tolist()]
+        H, device = codes.shape[1], codes.device
+        visible = (codes < self.codes).cpu() if unmasked is None else unmasked  # [R, H]
+        subsets, which = torch.unique((visible << torch.arange(H)).sum(1), return_inverse=True)
+        orders = [prefix_order(subset, H) for subset in subsets.tolist()]
+        sizes = torch.tensor([subset.bit_count() for subset in subsets.tolist()])
+        spans = torch.cat((self._place_values[:1] * (self.codes + 1), self._place_values))  # [H + 1]
         for order in dict.fromkeys(orders):
-            chosen = torch.tensor([other == order for other in orders], device=codes.device)
+            chosen = torch.tensor([other == order for other in orders])
             rows = chosen[which].nonzero().squeeze(1)  # [r]
-            visible, digits = unmasked[rows], torch.tensor(order, device=codes.device)
-            first = (torch.where(visible, codes[rows], 0)[:, digits] * self._place_values).sum(1)  # [r]
-            span = self._place_values[visible.sum(1) - 1]  # [r], distance of the next value of the prefix
-            span = torch.where(visible.any(1), span, self._place_values[0] * (self.codes + 1))
+            span = spans[sizes[which[rows]].to(device)]  # [r], distance of the next value of the prefix
+            rows = rows.to(device)
+            lowest = codes[rows].masked_fill(codes[rows] == self.codes, 0)[:, list(order)]  # [r, H]
+            first = (lowest * self._place_values).sum(1)  # [r]
             keys, items = self._sorted_by(order)
             begin = torch.searchsorted(keys, first)
             yield Ranges(rows, items, begin, torch.searchsorted(keys, first + span) - begin)

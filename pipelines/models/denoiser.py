@@ -129,14 +129,14 @@ def item_log_probs(logp: Tensor, sids: Tensor) -> Tensor:
 
     Args:
         logp: of independent digits, float32 [B, H, V].
-        sids: int64 [N, H].
+        sids: integers [N, H].
 
     Returns:
         float32 [B, N].
     """
-    total = logp[:, 0].index_select(1, sids[:, 0])
+    total = logp[:, 0].index_select(1, sids[:, 0].int())
     for h in range(1, sids.shape[1]):
-        total += logp[:, h].index_select(1, sids[:, h])
+        total += logp[:, h].index_select(1, sids[:, h].int())
     return total
 
 

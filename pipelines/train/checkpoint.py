@@ -68,8 +68,9 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
 
     trainer.unwrapped_model.load_state_dict(part("model."))
     for index, optimizer in enumerate(trainer.optimizers):
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int, dict[str, Tensor | float]] = {}
         for name, tensor in part(f"optimizer.{index}.").items():
             parameter, moment = name.split(".", 1)
-            moments.setdefault(int(parameter), {})[moment] = tensor
+            counts = not tensor.is_floating_point()  # steps of SparseAdam, an int
+            moments.setdefault(int(parameter), {})[moment] = tensor.item() if counts else tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})

@@ -22,6 +22,7 @@ from pipelines.models.base import Recommender
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, Windows, split_step
 from pipelines.train.config import TrainConfig
+from pipelines.train.gradients import Gradients
 from pipelines.train.interrupt import stop_signals
 from pipelines.train.optimizers import optimizers
 from pipelines.train.pace import Pace
@@ -55,6 +56,7 @@ class Trainer:
         self.config, self.batches, self.accelerator, self.last_step = config, batches, accelerator, last_step
         self.state = State()
         self.stop_signal = 0
+        self.gradients = Gradients(model, accelerator)
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
         default_tokens = MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
@@ -167,7 +169,7 @@ class Trainer:
             group["lr"] = rate
         lengths = (batch[0] >= 0).sum(1)  # [B]
         loss = self._backward(batch, lengths, accelerator.num_processes / normalizer)
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
+        norm = self.gradients.clip(config.grad_clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -279,8 +281,9 @@ class Trainer:
             TrainingDiverged: A loss, a gradient or a weight is not finite.
         """
         self._finite_losses(losses)
-        finite = [weight.isfinite().all() for weight in self.unwrapped_model.parameters()]
-        if self._max_over_processes(float(not torch.stack(finite).all().item())):
+        weights = [weight.detach() for weight in self.unwrapped_model.parameters()]
+        largest = torch.stack([torch.linalg.vector_norm(weight, ord=math.inf) for weight in weights])
+        if self._max_over_processes(float(not largest.isfinite().all())):
             raise TrainingDiverged(f"weights are not finite after step {self.state.step}")
 
     def _is_finished(

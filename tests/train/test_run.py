@@ -36,6 +36,8 @@ from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import plan, write_sids
 
+SAMPLED = {"tokens": "item", "likelihood": "item", "item_embeddings": True, "negatives": 8}
+
 
 def losses(run: Run) -> dict[int, float]:
     rows = artifacts.read(run.history, "history").to_pylist()
@@ -68,11 +70,11 @@ def test_it_learns_a_known_pattern(toy: Workspace, sids: str, progress: ListProg
     assert json.loads(run.config.read_text())["state"] == "finished"
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("settings", [{"optimizer": "muon"}, {"optimizer": "adamw"}, SAMPLED])
 def test_a_resumed_run_is_one_that_never_stopped(
-    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, settings: dict
 ) -> None:
-    whole = train_run(toy, plan(sids, optimizer=optimizer), progress, name="whole")
+    whole = train_run(toy, plan(sids, **settings), progress, name="whole")
     step = loop.Trainer.training_step
 
     def interrupted(self: loop.Trainer, number: int, *rest: object) -> tuple[float, int]:
@@ -83,13 +85,13 @@ def test_a_resumed_run_is_one_that_never_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Trainer, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train_run(toy, plan(sids, optimizer=optimizer), progress, name="halves")
+            train_run(toy, plan(sids, **settings), progress, name="halves")
     halves = toy.run("halves")
     assert json.loads(halves.config.read_text())["state"] == "interrupted"
     with pytest.raises(UserError, match="--resume"):
-        train_run(toy, plan(sids, optimizer=optimizer), progress, name="halves")
+        train_run(toy, plan(sids, **settings), progress, name="halves")
     run, found = find_unfinished(toy, None)
-    assert (run.name, found) == ("halves", plan(sids, optimizer=optimizer))
+    assert (run.name, found) == ("halves", plan(sids, **settings))
     train_run(toy, found, progress, name=run.name, existing="resume")
     assert "Resumed halves at step 7." in progress.messages
     one, two = losses(whole), losses(halves)
@@ -120,6 +122,19 @@ def test_the_cut_into_passes_changes_no_gradient(toy: Workspace, sids: str, dens
     assert gradients[0][0] == pytest.approx(gradients[1][0], rel=1e-5)
     for a, b in zip(gradients[0][1], gradients[1][1], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_two_processes_average_the_gradients_of_a_table(toy: Workspace, sids: str, maskgr: Callable) -> None:
+    """A process touches rows of its own. As many negatives as items make the draws of no importance."""
+    options = ["--semantic-ids", sids, "--preset", "smoke", "--steps", 6, "--precision", "fp32"]
+    options += ["--tokens", "item", "--likelihood", "item", "--item-embeddings", "--negatives", 1000]
+    for count in (1, 2):
+        done = maskgr("train", *options, "--processes", count, "--name", f"by-{count}")
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(toy.run(f"by-{count}").weights) for count in (1, 2))
+    assert "item_embedding.weight" in one
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
 
 
 def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(

@@ -38,7 +38,7 @@ class CaDiRec(SASRec):
     streams = 4  # recommendation, diffusion, and two views
 
     def __init__(self, config: CaDiRecConfig, catalogue: Catalogue) -> None:
-        super().__init__(config, catalogue)
+        super().__init__(config, catalogue, sparse=False)  # diffusion and views compare with all items
         self.denoiser, self.step_embedding = Encoder(config), StepEmbedding(config.width)
         self.diffusion = Diffusion(config.noise_schedule, config.timesteps)
 

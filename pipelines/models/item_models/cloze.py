@@ -20,9 +20,10 @@ from pipelines.models.item_models.config import ClozeConfig
 from pipelines.models.item_models.vectors import ItemVectors
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Encoder
-from pipelines.models.objectives.losses import sampled_loss, softmax_loss
+from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.masking import cut_to_next_item
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.sampling import sampled_loss
 
 
 class Cloze(ItemVectors):
@@ -36,7 +37,8 @@ class Cloze(ItemVectors):
     def __init__(self, config: ClozeConfig, catalogue: Catalogue) -> None:
         super().__init__()
         self.config, self.items = config, catalogue.items
-        self.embedding = nn.Embedding(catalogue.items + 1, config.width)  # the last row is MASK
+        rows = catalogue.items + 1  # the last row is MASK
+        self.embedding = nn.Embedding(rows, config.width, sparse=bool(config.negatives))
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.register_buffer("unknown", None, persistent=False)
         self.encoder = Encoder(config)
@@ -75,14 +77,17 @@ class Cloze(ItemVectors):
         states = self.states(visible, all_items >= 0, positions)
         target = to_device(all_items.flatten()[positions], device).long()  # [R]
         weight = to_device(all_weights.flatten()[positions], device)  # [R]
-        if config.negatives:
-            return sampled_loss(
-                states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing
-            )
         repeat_bias = None
         if self.repeat_bias is not None:  # the history is the visible items, before and after the masked item
-            history = all_items.masked_fill(masked, -1)[positions // items.shape[1]]  # [R, n]
-            repeat_bias = RepeatBias(to_device(history, device).long(), self.repeat_bias)
+            rows, ends = positions // items.shape[1], torch.full_like(positions, items.shape[1])
+            repeat_bias = RepeatBias.of_places(
+                all_items.masked_fill(masked, -1), rows, ends, self.repeat_bias, device
+            )
+        if config.negatives:
+            return sampled_loss(
+                *(states, self.embedding, self.items, target, weight),
+                *(config.negatives, config.label_smoothing, repeat_bias),
+            )
         return softmax_loss(
             states, self.embedding.weight[:-1], target, weight, config.label_smoothing, repeat_bias
         )

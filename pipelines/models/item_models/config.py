@@ -46,9 +46,7 @@ class SASRecConfig(ModelConfig):
         ),
     )
     label_smoothing: float = field(default=0.0, metadata=label_smoothing_option({"loss": ("softmax",)}))
-    repeat_bias: bool = field(
-        default=False, metadata=repeat_bias_option({"loss": ("softmax",), "negatives": (0,)})
-    )
+    repeat_bias: bool = field(default=False, metadata=repeat_bias_option({"loss": ("softmax",)}))
     negatives: int = field(default=0, metadata=negatives_option({"loss": ("softmax", "gbce")}))
     calibration: float = field(
         default=0.75, metadata=option("Calibration t of gbce: 0 for none, 1 for full calibration.", *SHARE)
@@ -65,7 +63,7 @@ class ClozeConfig(ModelConfig):
     """Configuration that the models of masked item ids share."""
 
     label_smoothing: float = field(default=0.0, metadata=label_smoothing_option())
-    repeat_bias: bool = field(default=False, metadata=repeat_bias_option({"negatives": (0,)}))
+    repeat_bias: bool = field(default=False, metadata=repeat_bias_option())
     negatives: int = field(default=0, metadata=negatives_option())
     next_item: float = field(default=0.0, metadata=next_item_option())
 

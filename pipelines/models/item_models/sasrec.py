@@ -21,17 +21,24 @@ from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.models.item_models.vectors import ItemVectors
 from pipelines.models.nn.transformer import Encoder
-from pipelines.models.objectives.losses import bce_loss, gbce_loss, sampled_loss, softmax_loss
+from pipelines.models.objectives.losses import bce_loss, softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.sampling import gbce_loss, sampled_loss
 
 
 class CausalItems(ItemVectors, Causal):
     """A causal model with an embedding for each item."""
 
-    def __init__(self, config: ModelConfig, catalogue: Catalogue) -> None:
+    def __init__(self, config: ModelConfig, catalogue: Catalogue, *, sparse: bool = False) -> None:
+        """
+        Args:
+            config: configuration of the model.
+            catalogue: the catalogue.
+            sparse: if true, training looks up some items alone, and the others have no gradient.
+        """
         super().__init__()
         self.config, self.items = config, catalogue.items
-        self.embedding = nn.Embedding(catalogue.items, config.width)
+        self.embedding = nn.Embedding(catalogue.items, config.width, sparse=sparse)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.register_buffer("unknown", None, persistent=False)
         self.encoder = Encoder(config)
@@ -49,8 +56,8 @@ class SASRec(CausalItems):
 
     config: SASRecConfig
 
-    def __init__(self, config: SASRecConfig, catalogue: Catalogue) -> None:
-        super().__init__(config, catalogue)
+    def __init__(self, config: SASRecConfig, catalogue: Catalogue, *, sparse: bool = True) -> None:
+        super().__init__(config, catalogue, sparse=sparse and bool(config.negatives))
         self.repeat_bias = nn.Parameter(torch.zeros(1)) if config.repeat_bias else None
 
     def make_training_batch(
@@ -76,13 +83,17 @@ class SASRec(CausalItems):
             return gbce_loss(
                 states, self.embedding, self.items, target, weight, config.negatives, config.calibration
             )
-        if config.negatives:
-            return sampled_loss(
-                states, self.embedding, self.items, target, weight, config.negatives, config.label_smoothing
-            )
         repeat_bias = None
         if self.repeat_bias is not None:
-            repeat_bias = RepeatBias(self.histories_before(items, positions), self.repeat_bias)
+            history, n = torch.as_tensor(items[:, :-1]), items.shape[1] - 1
+            repeat_bias = RepeatBias.of_places(
+                history, positions // n, positions % n + 1, self.repeat_bias, self.device
+            )
+        if config.negatives:
+            return sampled_loss(
+                *(states, self.embedding, self.items, target, weight),
+                *(config.negatives, config.label_smoothing, repeat_bias),
+            )
         return softmax_loss(
             states, self.embedding.weight, target, weight, config.label_smoothing, repeat_bias
         )

@@ -3,7 +3,7 @@
 A state should have a large dot product, the logit, with the vector of its true item. Every loss is a float32
 scalar: the weighted sum over the states.
 
-Shapes: R states, N items, D width, Q items of a lookup.
+Shapes: R states, N items, D width, Q masked digits.
 """
 
 from __future__ import annotations
@@ -80,72 +80,6 @@ def softmax_loss(
     return loss @ weights
 
 
-def sampled_loss(
-    states: Tensor,
-    vectors: Callable[[Tensor], Tensor],
-    N: int,
-    items: Tensor,
-    weights: Tensor,
-    negatives: int,
-    smoothing: float = 0.0,
-) -> Tensor:
-    """Compute a sampled softmax loss, for catalogues that are too large for `softmax_loss`.
-
-    Negative items are drawn uniformly, the same for all states. The sum over the N − 1 other items is
-    estimated without bias by the sum over the negatives, scaled up.
-
-    Args:
-        states: [R, D].
-        vectors: function from items [Q] to their vectors [Q, D].
-        N: number of items.
-        items: true items, int64 [R].
-        weights: loss weights [R].
-        negatives: number of negatives.
-        smoothing: label smoothing, see `softmax_loss`; the mean over all items is estimated by the mean over
-            the negatives.
-    """
-    true, others, hits = _sampled_logits(states, vectors, N, items, negatives)
-    # Each negative stands for (N − 1) / (negatives that are not the true item) items.
-    scale = torch.log((N - 1) / (negatives - hits.sum(1)).clamp(min=1))  # [R]
-    logits = torch.cat((true[:, None], others.masked_fill(hits, -torch.inf) + scale[:, None]), dim=1)
-    expected = (1 - smoothing) * true + smoothing * others.mean(1)
-    return (logits.logsumexp(1) - expected) @ weights
-
-
-def gbce_loss(
-    states: Tensor,
-    vectors: Callable[[Tensor], Tensor],
-    N: int,
-    items: Tensor,
-    weights: Tensor,
-    negatives: int,
-    calibration: float,
-) -> Tensor:
-    """Compute the generalized binary cross-entropy of gSASRec.
-
-    Source: Petrov and Macdonald 2023, arXiv 2308.07192, section 5.
-
-    −(β log σ(s⁺) + Σ log(1 − σ(s⁻))) / (k + 1) with k negatives, β = α (t (1 − 1/α) + 1/α) and the sampling
-    rate α = k / (N − 1). At t = 1 the logits are calibrated as with all negatives; at t = 0 it is plain
-    binary cross-entropy. The negatives are the same for all states. A negative that is the true item is left
-    out.
-
-    Args:
-        states: [R, D].
-        vectors: function from items [Q] to their vectors [Q, D].
-        N: number of items.
-        items: true items, int64 [R].
-        weights: loss weights [R].
-        negatives: k.
-        calibration: t.
-    """
-    alpha = negatives / (N - 1)
-    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
-    true, others, hits = _sampled_logits(states, vectors, N, items, negatives)
-    log_rejections = F.logsigmoid(-others).masked_fill(hits, 0.0).sum(1)  # [R]
-    return -(beta * F.logsigmoid(true) + log_rejections) / (negatives + 1) @ weights
-
-
 def bce_loss(states: Tensor, positive: Tensor, negative: Tensor, weights: Tensor) -> Tensor:
     """Compute the binary cross-entropy with one negative per state.
 
@@ -178,17 +112,3 @@ def contrastive_loss(first: Tensor, second: Tensor, weights: Tensor, temperature
     similarity.fill_diagonal_(-torch.inf)
     twin = torch.arange(len(views), device=views.device).roll(len(first))  # [2·R]
     return F.cross_entropy(similarity, twin, reduction="none") @ weights.repeat(2) / 2
-
-
-def _sampled_logits(
-    states: Tensor, vectors: Callable[[Tensor], Tensor], N: int, items: Tensor, negatives: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw negatives uniformly.
-
-    Returns:
-        Logits of the true items [R]; logits of the negatives [R, negatives]; bool [R, negatives], True where
-        a negative is the true item.
-    """
-    drawn = torch.randint(N, (negatives,), device=states.device)
-    true = (states * vectors(items)).sum(1).float()
-    return true, (states @ vectors(drawn).T).float(), items[:, None] == drawn

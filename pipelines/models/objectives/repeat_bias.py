@@ -6,15 +6,18 @@ lower this logit; where users do take items again, it would have to learn how mu
 scalar, the same for all items, does both. RepeatNet (Ren et al. 2019, arXiv 1812.02646) instead has a decoder
 of its own for repeated items.
 
-Shapes: B sequences, R states, n items of a history, N items.
+Shapes: B sequences, R states, n items of a history, N items, D width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from pipelines.models.nn.packing import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +29,37 @@ class RepeatBias:
     Attributes:
         history: int64 [R, n], the history of each state, −1 for none.
         scale: float32 [1], the learned scalar.
+        sequences: int64 [B, n], sequences that the histories are parts of, place by place; None if each
+            history is a sequence of its own.
+        rows: int64 [R], sequence of each history; None if each history is a sequence of its own.
     """
 
     history: Tensor
     scale: Tensor
+    sequences: Tensor | None = None
+    rows: Tensor | None = None
 
     @classmethod
     def of(cls, history: Tensor, scale: Tensor | None) -> RepeatBias | None:
         """Return the repeat bias of histories [R, n]; None if the model has no `scale`."""
         return None if scale is None else cls(history, scale)
+
+    @classmethod
+    def of_places(
+        cls, sequences: Tensor, rows: Tensor, ends: Tensor, scale: Tensor, device: torch.device
+    ) -> RepeatBias:
+        """Return the repeat bias of the first items of some sequences.
+
+        Args:
+            sequences: [B, n], on the host, −1 for none.
+            rows: sequence of each state, int64 [R], on the host.
+            ends: number of items of each history, int64 [R], on the host.
+            scale: float32 [1].
+            device: device of the states.
+        """
+        history = items_before(sequences, rows, ends)
+        history, sequences, rows = (to_device(part, device) for part in (history, sequences.long(), rows))
+        return cls(history, scale, sequences, rows)
 
     def add_to(self, logits: Tensor) -> Tensor:
         """Add the bias to float32 logits [R, N] in place, and return them."""
@@ -48,9 +73,28 @@ class RepeatBias:
         """Return the mean bias over a catalogue of N items, for each row: float32 [R]."""
         return self.scale * (self.history >= 0).sum(1) / N
 
+    def logits(self, states: Tensor, vectors: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the logits of the items of each history, with the bias; −inf where an item occurs again.
+
+        Args:
+            states: [R, D].
+            vectors: function from items [Q] to their vectors [Q, D].
+
+        Returns:
+            float32 [R, n].
+        """
+        sequences = self.history if self.sequences is None else self.sequences
+        known = vectors(sequences.clamp(min=0).flatten()).view(*sequences.shape, states.shape[1])  # [B, n, D]
+        known = known if self.rows is None else known.index_select(0, self.rows)  # [R, n, D]
+        logits = (known @ states[:, :, None]).squeeze(2).float()  # [R, n]
+        same = self.history[:, :, None] == self.history[:, None, :]  # [R, n, n]
+        repeated = same.tril(-1).any(2) | (self.history < 0)
+        return (logits + self.scale * same.sum(2)).masked_fill(repeated, -torch.inf)
+
     def select(self, rows: Tensor) -> RepeatBias:
         """Return the bias of some of the rows, by their indices int64 [R'] or a mask bool [R]."""
-        return RepeatBias(self.history[rows], self.scale)
+        chosen = None if self.rows is None else self.rows[rows]
+        return RepeatBias(self.history[rows], self.scale, self.sequences, chosen)
 
 
 def items_before(items: Tensor, rows: Tensor, ends: Tensor) -> Tensor:

@@ -86,7 +86,7 @@ class PerDigitObjective:
         digit, item = batch.masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
         token = torch.searchsorted(batch.tokens, item * P + digit // (H // P))  # [Q], into M
         states = hidden.index_select(0, to_device(token, batch.device))
-        truth = self._embedding.sids[batch.items_on_device].flatten()  # [B·n·H]
+        truth = self._embedding.sids_of(batch.items_on_device).flatten()  # [B·n·H]
         codes = truth[to_device(item * H + digit, batch.device)]
         weights = to_device(batch.weights[item, digit], batch.device)
         return self._heads.loss(states, codes, weights, batch.masked.sum(0).tolist())

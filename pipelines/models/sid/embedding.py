@@ -20,7 +20,7 @@ class SidEmbedding(nn.Embedding):
     special tokens follow. The semantic IDs are data and not stored with the weights.
 
     Attributes:
-        sids: semantic IDs of the catalogue, int64 [N, H].
+        sids: semantic IDs of the catalogue, int16 [N, H], or int32 for more than 32,767 codes.
         offsets: h·V for each digit, int64 [H].
         mask_tokens: int64 [H]; empty where the model masks no digits.
         first_special: number of the first special token.
@@ -46,7 +46,8 @@ class SidEmbedding(nn.Embedding):
         super().__init__(self.first_special + specials, width)
         self.digits, self.codes = H, codes
         digits = torch.arange(H)
-        self.register_buffer("sids", torch.as_tensor(sids, dtype=torch.int64), persistent=False)
+        dtype = torch.int16 if codes <= torch.iinfo(torch.int16).max else torch.int32
+        self.register_buffer("sids", torch.as_tensor(sids, dtype=dtype), persistent=False)
         self.register_buffer("offsets", digits * codes, persistent=False)
         self.register_buffer("mask_tokens", H * codes + digits[: H * masks], persistent=False)
 
@@ -59,11 +60,15 @@ class SidEmbedding(nn.Embedding):
         tokens = codes + self.offsets
         return torch.where(codes == self.codes, self.mask_tokens, tokens) if len(self.mask_tokens) else tokens
 
+    def sids_of(self, items: Tensor) -> Tensor:
+        """Return the semantic IDs of items [...], int64 [..., H]."""
+        return self.sids[items].long()
+
     def item_tokens(self, items: Tensor, padding: int | None = None) -> Tensor:
         """Return the tokens of items [...], int64 [..., H]; for item −1 the token `padding`, by default the
         last item's.
         """
-        tokens = self.sids[items] + self.offsets
+        tokens = self.sids_of(items) + self.offsets
         return tokens if padding is None else tokens.masked_fill((items < 0)[..., None], padding)
 
     def item_vectors(self) -> Tensor:

@@ -28,7 +28,7 @@ from pipelines.data.candidates import CandidateIndex
 from pipelines.models.denoiser import Agreeing, Denoiser
 from pipelines.models.nn.packing import to_device
 from pipelines.models.nn.precision import in_float32
-from pipelines.models.objectives.repeat_bias import RepeatBias, items_before
+from pipelines.models.objectives.repeat_bias import RepeatBias
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid.masked_batch import MaskedBatch
@@ -74,6 +74,11 @@ class ItemSoftmaxObjective:
     def _candidates(self) -> CandidateIndex:
         return CandidateIndex(self._model.embedding.sids, self._model.embedding.codes)
 
+    @property
+    def index_bytes(self) -> int:
+        """Size of the candidate index as far as it was needed, in bytes."""
+        return self._candidates.bytes
+
     def weights_changed(self) -> None:
         """Forget the item vectors that were computed from earlier weights."""
         self._vectors = None
@@ -88,16 +93,18 @@ class ItemSoftmaxObjective:
             batch.masked[tokens],
             to_device(batch.weights[tokens].sum(1), batch.device),
         )
+        repeat_bias = None
+        if model.repeat_bias is not None:
+            repeat_bias = RepeatBias.of_places(
+                batch.items, tokens // n, tokens % n, model.repeat_bias, batch.device
+            )
         if self._negatives:
             return sampled_item_softmax_loss(
                 *(hidden, model.item_vectors, self._candidates, targets),
                 negatives=self._negatives,
                 smoothing=self._smoothing,
+                repeat_bias=repeat_bias,
             )
-        repeat_bias = None
-        if model.repeat_bias is not None:
-            history = items_before(batch.items, tokens // n, tokens % n)  # [R, n]
-            repeat_bias = RepeatBias(to_device(history, batch.device), model.repeat_bias)
         return item_softmax_loss(
             *(hidden, model.item_vectors(), model.embedding.sids, targets),
             smoothing=self._smoothing,
@@ -193,8 +200,8 @@ class ItemSoftmax:
         H, V = self.candidates.sids.shape[1], self.candidates.codes
         agreeing, empty = self._probabilities(states.flatten(0, 2), codes.reshape(-1, H))
         R = len(empty)
-        first = torch.arange(H, device=codes.device) * V  # [H], into H·V
-        cell = self.candidates.sids[agreeing.items] + first + (agreeing.rows * (H * V))[:, None]  # [Q, H]
+        first = agreeing.rows[:, None] * (H * V) + torch.arange(H, device=codes.device) * V  # [Q, H]
+        cell = self.candidates.sids[agreeing.items] + first  # [Q, H], into R·H·V
         share = agreeing.probabilities[:, None].expand(-1, H).flatten()
         mass = share.new_zeros(R * H * V).index_add_(0, cell.flatten(), share)
         none = mass == 0  # most of them; on a CPU the logarithm of 0 takes five times as long as others

@@ -1,6 +1,7 @@
 """Losses of the item softmax (`item_softmax`).
 
-Shapes: H digits per item, N items, D width, R states, Q pairs of a state and an item.
+Shapes: H digits per item, N items, D width, R states, Q items of a lookup, K items drawn for a state, n items
+of a history.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from torch.nn import functional as F
 
 from pipelines.data.candidates import CandidateIndex
 from pipelines.models.nn.packing import to_device
-from pipelines.models.objectives.losses import sampled_loss, softmax_loss
+from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.sampling import draw, sampled_loss
+
+AGREEING = 64  # items that a partly masked item is compared with, at most, where the catalogue is sampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,7 @@ def item_softmax_loss(
     Args:
         states: [R, D].
         vectors: w, [N, D].
-        sids: int64 [N, H].
+        sids: integers [N, H].
         targets: of the states.
         smoothing: share of a fully masked item's target that is spread over all items (Szegedy et al. 2016).
             Smoothing changes what is estimated, towards a uniform distribution.
@@ -80,50 +84,92 @@ def sampled_item_softmax_loss(
     *,
     negatives: int,
     smoothing: float = 0.0,
+    repeat_bias: RepeatBias | None = None,
 ) -> Tensor:
     """Compute `item_softmax_loss` for catalogues that are too large to compare every state with every item.
 
-    Fully masked items are compared with items drawn uniformly (`losses.sampled_loss`). Partly masked items
-    are compared with all items that agree, which are few; the host must know their number and waits for a GPU
-    here.
+    Fully masked items are compared with a sample of the catalogue (`sampling.sampled_loss`), and partly
+    masked items with a sample of the items that agree, up to `AGREEING`, or with all of them where they are
+    not more. A step costs the same whatever the catalogue.
 
     Args:
         states: [R, D].
         vectors: a function from items [Q] to w, [Q, D].
         candidates: candidate index of the catalogue.
         targets: of the states.
-        negatives: number of items drawn.
-        smoothing: as in `item_softmax_loss`; the mean over the drawn items estimates the mean over all items.
+        negatives: number of items drawn for fully masked items.
+        smoothing: as in `item_softmax_loss`; the mean over all items is estimated.
+        repeat_bias: of the states' histories, whose items are compared apart from the sample.
 
     Returns:
         A float32 scalar.
     """
     items, masked, weights = targets.items, targets.masked, targets.weights
     fully = masked.all(1)
-    full = to_device(fully.nonzero().squeeze(1), states.device)
-    N = len(candidates.sids)
-    loss = sampled_loss(states[full], vectors, N, items[full], weights[full], negatives, smoothing)
-    rows = (~fully).nonzero().squeeze(1)
-    if not len(rows):
+    full, part = (to_device(rows.nonzero().squeeze(1), states.device) for rows in (fully, ~fully))
+    loss = sampled_loss(
+        *(states[full], vectors, len(candidates.sids), items[full], weights[full], negatives, smoothing),
+        repeat_bias=repeat_bias.select(full) if repeat_bias else None,
+    )
+    if not len(part):
         return loss
-    part = to_device(rows, states.device)
-    true = (states[part] * vectors(items[part])).sum(1).float()  # [R'], logits of the true items
-    hidden = to_device(masked[rows], states.device)
-    codes = torch.where(hidden, candidates.codes, candidates.sids[items[part]])  # [R', H]
-    row, item = candidates.pairs(codes)  # [Q]
-    logits = (states[part][row] * vectors(item)).sum(1).float()  # [Q]
-    lowest = logits.detach().new_full((len(part),), -torch.inf)
-    largest = lowest.scatter_reduce_(0, row, logits.detach(), "amax")  # [R']
-    total = torch.zeros_like(largest).index_add(0, row, (logits - largest[row]).exp())
-    return loss + (total.log() + largest - true) @ weights[part]
+    true, total = _among_agreeing(
+        *(states[part], vectors, candidates, items[part], masked[~fully]),
+        repeat_bias.select(part) if repeat_bias else None,
+    )
+    return loss + (total - true) @ weights[part]
+
+
+def _among_agreeing(
+    states: Tensor,
+    vectors: Callable[[Tensor], Tensor],
+    candidates: CandidateIndex,
+    items: Tensor,
+    masked: Tensor,
+    repeat_bias: RepeatBias | None,
+) -> tuple[Tensor, Tensor]:
+    """Compare partly masked items with a sample of the items that agree with their visible digits.
+
+    Args:
+        states: of R partly masked items, [R, D].
+        vectors: a function from items [Q] to w, [Q, D].
+        candidates: candidate index of the catalogue.
+        items: true items, int64 [R].
+        masked: their masked digits, bool [R, H], on the host.
+        repeat_bias: of the states' histories, whose items are compared apart from the sample.
+
+    Returns:
+        Logits of the true items, and logarithms of the sums over all items that agree, float32 [R] each.
+    """
+    codes = candidates.sids[items].long()  # [R, H]
+    codes = codes.masked_fill(to_device(masked, states.device), candidates.codes)
+    parts, sizes = list(candidates.ranges(codes, ~masked)), items.clone()
+    for part in parts:
+        sizes[part.rows] = part.sizes
+    sample, drawn = draw(sizes, AGREEING // 2), items[:, None].repeat(1, AGREEING)  # [R, K]
+    for part in parts:
+        drawn[part.rows] = part.order[part.begin[:, None] + sample.places[part.rows]].long()
+    drawn = torch.where(sample.counts > 0, drawn, items[:, None])
+    true = (states * vectors(items)).sum(1).float()  # [R]
+    known = vectors(drawn.flatten()).view(*drawn.shape, -1)  # [R, K, D]
+    logits = (known @ states[:, :, None]).squeeze(2).float()
+    logits = logits.masked_fill(drawn == items[:, None], -torch.inf)
+    if repeat_bias is None:
+        return true, sample.log_sum(logits, true[:, None])
+    history, true = repeat_bias.history, true + repeat_bias.of_items(items)  # [R, n], [R]
+    logits = logits.masked_fill((drawn[:, :, None] == history[:, None, :]).any(2), -torch.inf)
+    same = (candidates.sids[history.clamp(min=0)] == codes[:, None]) | (codes[:, None] == candidates.codes)
+    apart = ~same.all(2) | (history == items[:, None])
+    near = repeat_bias.logits(states, vectors).masked_fill(apart, -torch.inf)  # [R, n]
+    return true, sample.log_sum(logits, true[:, None], near)
 
 
 def agree(sids: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
     """Find the items that agree with partial semantic IDs.
 
     Args:
-        sids: of the catalogue, int64 [N, H].
-        visible: codes, int64 [R, H].
+        sids: of the catalogue, integers [N, H].
+        visible: codes, integers [R, H].
         masked: bool [R, H], where the codes do not count.
 
     Returns:

@@ -76,7 +76,7 @@ class MaskGRConfig(ModelConfig):
     )
     repeat_bias: bool = field(
         default=False,
-        metadata=repeat_bias_option({**ITEM_SOFTMAX, "attention": ("prefix",), "negatives": (0,)}),
+        metadata=repeat_bias_option({**ITEM_SOFTMAX, "attention": ("prefix",)}),
     )
     negatives: int = field(default=0, metadata=negatives_option(ITEM_SOFTMAX))
     next_item: float = field(default=0.0, metadata=next_item_option({"attention": ("full",)}))

@@ -116,7 +116,7 @@ class DiffGRM(DigitModel):
         history = torch.as_tensor(items[:, :-1])
         targets = to_device(torch.as_tensor(items[:, -1]), device).long()
         memory = self.encode(to_device(history, device).long(), history >= 0)
-        codes = self.embedding.sids[targets]  # [B, H]
+        codes = self.embedding.sids_of(targets)  # [B, H]
         full = self.states(torch.full_like(codes, self.codes)[:, None], memory)  # [B, 1, H, D]
         confidence = (
             self.confidence(full) if ranks is None else to_device(torch.as_tensor(ranks[:, -1]), device)

@@ -20,7 +20,8 @@ from pipelines.data.catalogue import Catalogue
 from pipelines.models.base import ignore_buffers
 from pipelines.models.denoiser import DenseRetriever
 from pipelines.models.nn.packing import Layout
-from pipelines.models.objectives.losses import sampled_loss, softmax_loss
+from pipelines.models.objectives.losses import softmax_loss
+from pipelines.models.objectives.sampling import sampled_loss
 from pipelines.models.sid.text_heads import CosineHead
 from pipelines.models.sid_models.config import LIGERConfig
 from pipelines.models.sid_models.tiger import TIGER

@@ -66,7 +66,9 @@ class MaskGR(DigitModel):
         self.decoding_options = self._decoding_options()
         self.item_embedding: nn.Embedding | None = None
         if config.item_embeddings:  # the last row, of no item, stays zero
-            self.item_embedding = nn.Embedding(len(sids) + 1, config.width, padding_idx=len(sids))
+            self.item_embedding = nn.Embedding(
+                len(sids) + 1, config.width, padding_idx=len(sids), sparse=bool(config.negatives)
+            )
             nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
         self.dense: DenseHead | None = None
         if config.dense:

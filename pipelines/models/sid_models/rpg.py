@@ -54,7 +54,7 @@ class RPG(Causal):
         """Compute the weighted sum of −Σ_h log p(c_h | s) over the items that have an item before them."""
         places, weight, target = self.targets(weights, items.astype(np.int64))
         logits = self.logits(self.states_before(items, places))  # [H, R, V]
-        codes = self.embedding.sids[target].T  # [H, R]
+        codes = self.embedding.sids_of(target).T  # [H, R]
         losses = F.cross_entropy(
             logits.flatten(0, 1),
             codes.flatten(),

@@ -102,7 +102,7 @@ class TIGER(DigitModel):
 
     def _digit_loss(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """Compute the weighted sum of cross-entropies; arguments as `teacher_forced` returns them."""
-        codes = self.embedding.sids[targets].flatten(0, 1).T.flatten()  # [H·B·k], grouped by digit
+        codes = self.embedding.sids_of(targets).flatten(0, 1).T.flatten()  # [H·B·k], grouped by digit
         by_digit = states.view(-1, self.digits, states.shape[2]).transpose(0, 1).flatten(0, 1)  # [H·B·k, D]
         return self.heads.loss(
             by_digit, codes, weights.flatten(0, 1).T.flatten(), [targets.numel()] * self.digits

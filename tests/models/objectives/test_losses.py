@@ -9,14 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.models.objectives.losses import (
-    bce_loss,
-    contrastive_loss,
-    gbce_loss,
-    sampled_loss,
-    softmax_loss,
-)
+from pipelines.models.objectives.losses import bce_loss, contrastive_loss, softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.sampling import gbce_loss, sampled_loss
 
 R, N, D = 4, 30, 6
 ITEMS, WEIGHTS = torch.tensor([1, 5, 1, 0]), torch.tensor([1.0, 2.0, 0.5, 1.0])
@@ -53,53 +48,6 @@ def test_softmax_loss(states: Tensor, vectors: Tensor, smoothing: float, biased:
             q * (logit - total) for q, logit in zip(target, logits, strict=True)
         )
     loss = softmax_loss(states, vectors, ITEMS, WEIGHTS, smoothing, bias)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_sampled_loss(states: Tensor, vectors: Tensor, smoothing: float) -> None:
-    """The negatives that are not the true item stand for the N − 1 other items in the sum of the softmax."""
-    negatives = 10
-    torch.manual_seed(3)
-    loss = sampled_loss(states, lambda chosen: vectors[chosen], N, ITEMS, WEIGHTS, negatives, smoothing)
-    torch.manual_seed(3)
-    drawn = torch.randint(N, (negatives,)).tolist()
-    expected = 0.0
-    for row in range(R):
-        true = float(states[row] @ vectors[ITEMS[row]])
-        others = [float(states[row] @ vectors[i]) for i in drawn]
-        kept = [math.exp(x) for x, i in zip(others, drawn, strict=True) if i != ITEMS[row]]
-        total = math.exp(true) + (N - 1) / len(kept) * sum(kept)
-        mean = (1 - smoothing) * true + smoothing * sum(others) / negatives
-        expected += float(WEIGHTS[row]) * (math.log(total) - mean)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_sampled_loss_converges_to_the_whole(states: Tensor, vectors: Tensor) -> None:
-    torch.manual_seed(0)
-    whole = softmax_loss(states, vectors, ITEMS, WEIGHTS, 0.1)
-    sample = sampled_loss(states, lambda chosen: vectors[chosen], N, ITEMS, WEIGHTS, 200_000, 0.1)
-    torch.testing.assert_close(sample, whole, rtol=1e-2, atol=1e-2)
-
-
-@pytest.mark.parametrize("t", [0.0, 0.5, 1.0])
-def test_gbce_loss(states: Tensor, vectors: Tensor, t: float) -> None:
-    """gSASRec, equations 10 and 14: β = α (t (1 − 1/α) + 1/α), so β = 1 at t = 0 and β = α at t = 1."""
-    k = 10
-    torch.manual_seed(3)
-    loss = gbce_loss(states, lambda chosen: vectors[chosen], N, ITEMS, WEIGHTS, k, t)
-    torch.manual_seed(3)
-    drawn = torch.randint(N, (k,)).tolist()
-    alpha = k / (N - 1)
-    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    assert beta == pytest.approx({0.0: 1.0, 0.5: (1 + alpha) / 2, 1.0: alpha}[t])
-    expected = 0.0
-    for row in range(R):
-        total = beta * math.log(sigmoid(float(states[row] @ vectors[ITEMS[row]])))
-        for item in drawn:
-            if item != ITEMS[row]:
-                total += math.log(1 - sigmoid(float(states[row] @ vectors[item])))
-        expected -= float(WEIGHTS[row]) * total / (k + 1)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -94,11 +94,15 @@ def test_only_items_of_the_history_score_differently(name: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "name", [name for name in OPTIONS if name != "dreamrec"]
-)  # random: see test_dreamrec
-def test_training_sees_what_inference_sees(name: str) -> None:
-    """The loss is the sum over the targets of −log p given their histories, in which items are repeated."""
-    model, items = build(name, -2.0), np.array([[-1, -1, 3, 7, 3], [5, 2, 9, 9, 8]])
+    ("name", "settings"),
+    [(name, {}) for name in OPTIONS if name != "dreamrec"]  # random: see test_dreamrec
+    + [(name, {"negatives": N}) for name in ("sasrec", "bert4rec", "maskgr-items", "maskgr")],
+)
+def test_training_sees_what_inference_sees(name: str, settings: dict) -> None:
+    """The loss is the sum over the targets of −log p given their histories, in which items are repeated; also
+    with as many negatives as items.
+    """
+    model, items = build(name, -2.0, **settings), np.array([[-1, -1, 3, 7, 3], [5, 2, 9, 9, 8]])
     items, weights, *more = model.make_training_batch(items, np.random.default_rng(0))
     expected = 0.0
     for row, counted in zip(items, weights, strict=True):
@@ -140,9 +144,6 @@ def test_digit_after_digit_gives_the_same_distribution(order: list[int]) -> None
     ("name", "settings", "message"),
     [
         ("sasrec", {"loss": "bce"}, "--repeat-bias needs --loss softmax"),
-        ("sasrec", {"negatives": 8}, "--repeat-bias needs --negatives 0"),
-        ("bert4rec", {"negatives": 8}, "--repeat-bias needs --negatives 0"),
-        ("maskgr", {"negatives": 8}, "--repeat-bias needs --negatives 0"),
         ("maskgr", {"attention": "full"}, "--attention prefix"),
         ("maskgr", {"likelihood": "digit"}, "--likelihood item"),
     ],
@@ -152,10 +153,15 @@ def test_options_that_exclude_a_repeat_bias(name: str, settings: dict, message: 
         build(name, **settings)
 
 
-def test_a_training_step_waits_for_no_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("negatives", [0, 8])
+def test_a_training_step_waits_for_no_device(
+    name: str, negatives: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A meta device has no data to wait for, as in test_every_model."""
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
-    model = build(name)
+    if negatives and name == "dreamrec":
+        return
+    model = build(name, **({"negatives": negatives} if negatives else {}))
     batch = model.make_training_batch(
         np.array([[-1, -1, 3, 7], [5, 2, 9, 4]], np.int32), np.random.default_rng(1)
     )
