@@ -17,6 +17,7 @@ from maskgr_cli.options import checked, worded
 from pipelines.errors import UserError
 from pipelines.models.registry import model_class
 from pipelines.options import check_choice, check_kind, flag_named, quoted
+from pipelines.train.configure import LARGE_CATALOGUE, configure, negatives_for
 from pipelines.train.explain import Setting, explain, explain_plan
 from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
 from pipelines.workspace import Dataset, Workspace
@@ -127,14 +128,31 @@ def explain_new(
     """Return the settings of a new run, and the values of its file."""
     given = context.params
     dataset = given["dataset"] or root.current
+    data = root.dataset(dataset) if dataset else None
     settings = [
         Setting("name", given["name"], source_of(context, "name", "rule: DATASET-MODEL-PRESET-DIGEST")),
         Setting("dataset", dataset, source_of(context, "dataset", "rule: the last downloaded or imported")),
         *(Setting(key, given[key], source_of(context, key)) for key in ("model", "preset")),
-        *_explain_sids(context, root.dataset(dataset) if dataset else None),
-        *explain(given["model"], given["preset"], typed, file),
+        *_explain_sids(context, data),
+        *_explain_model(given["model"], given["preset"], typed, file, data),
     ]
     return settings, {setting.key: setting.value for setting in settings}
+
+
+def _explain_model(
+    model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], data: Dataset | None
+) -> list[Setting]:
+    """Return the settings of model and training; a large catalogue decides the number of negatives."""
+    from pipelines import artifacts
+
+    settings = explain(model, preset, typed, file)
+    if data is None or not data.items.exists() or "negatives" in typed | file:
+        return settings
+    negatives = negatives_for(configure(model, preset, typed, file)[0], artifacts.count(data.items))
+    if negatives is None:
+        return settings
+    chosen = Setting("negatives", negatives, f"rule: more than {LARGE_CATALOGUE:,} items")
+    return [chosen if setting.key == "negatives" else setting for setting in settings]
 
 
 def _explain_sids(context: typer.Context, data: Dataset | None) -> list[Setting]:

@@ -188,6 +188,19 @@ def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = N
     return table
 
 
+def count(path: Path, *, hint: str = "") -> int:
+    """Return the number of rows of a Parquet file.
+
+    Args:
+        hint: instruction for the user if the file cannot be read.
+
+    Raises:
+        UserError: the file is missing or unreadable.
+    """
+    with reading(path, "Parquet file", f"Remove it and make it again. {hint}".rstrip()):
+        return int(pq.read_metadata(path).num_rows)
+
+
 def provenance(path: Path) -> Provenance | None:
     """Return the provenance inside an artifact.
 

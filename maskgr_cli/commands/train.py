@@ -35,7 +35,7 @@ from pipelines.models.registry import MODELS
 from pipelines.options import check_choice, check_number, flag_named
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
-from pipelines.train.configure import configure, left_out, preset_values
+from pipelines.train.configure import configure, left_out, negatives_for, preset_values, softmax_share
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
 
@@ -157,6 +157,8 @@ def train(
         model_settings, schedule = configure(model, preset, typed, file)
         note_left_out(model, preset, typed, file)
         data = root.require_dataset(dataset)
+        if chosen := settle_negatives(model_settings, typed | file, data):
+            model_settings, schedule = configure(model, preset, typed | chosen, file)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
         sids_name = ensure_inputs(context, data, model_settings)
@@ -225,6 +227,37 @@ def note_left_out(
         flags = ", ".join(map(flag_named, names))
         source = "the configuration file" if file else f"the preset {preset}"
         console.note(f"Left out of {source}, without effect beside the other options: {flags}.")
+
+
+def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) -> dict[str, int]:
+    """Choose the number of negatives where the user has not and the catalogue is large, and say so.
+
+    Args:
+        config: of the model.
+        given: settings of the user.
+        data: data set, whose items are counted.
+
+    Returns:
+        The value of the option, to be added to the settings; nothing if there is none to add.
+    """
+    items = count_items(data)
+    negatives = None if "negatives" in given else negatives_for(config, items)
+    if negatives is None:
+        return {}
+    if not launch.is_worker():
+        console.note(
+            f"{items:,} items: comparing with all of them would take {softmax_share(config, items):.1%} of "
+            f"the multiplications of a training step. Training compares with {negatives:,} items drawn at "
+            f"random (--negatives {negatives}); --negatives 0 compares with all."
+        )
+    return {"negatives": negatives}
+
+
+def count_items(data: Dataset) -> int:
+    """Return the number of items of a data set; 0 if its items cannot be found."""
+    from pipelines import artifacts
+
+    return artifacts.count(data.items) if data.items.exists() else 0
 
 
 def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:

@@ -19,6 +19,7 @@ from maskgr_cli.commands.train import (
     SidsOption,
     ensure_inputs,
     note_left_out,
+    settle_negatives,
 )
 from maskgr_cli.options import DatasetOption, WorkspaceOption, check_name, checked, config_options
 from pipelines.models.registry import MODELS
@@ -70,6 +71,7 @@ def tune(
     model_settings, _ = configure(model, preset, settings)
     note_left_out(model, preset, settings)
     data = root.require_dataset(dataset)
+    settings = settings | settle_negatives(model_settings, settings, data)
     sids_name = ensure_inputs(context, data, model_settings)
     keep_freed_memory()
     from pipelines.train.plan import Plan

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import DTypeLike
 
 from pipelines import artifacts
 from pipelines.errors import UserError
 from pipelines.formats import Source
 from pipelines.workspace import Dataset
+
+BLOCK_ROWS = 1 << 16  # rows that are hashed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +83,39 @@ def digests_of_items(catalogue: Catalogue, dataset: Dataset, items: int) -> dict
     Returns:
         Digests by part: "item ids", "semantic IDs", "embeddings", as far as the catalogue holds them.
     """
-    parts: dict[str, bytes] = {}
+    parts: dict[str, Iterable[bytes]] = {}
     if dataset.items.exists():
         ids = artifacts.read(dataset.items, "items", columns=["item_id"])["item_id"].slice(0, items)
-        parts["item ids"] = json.dumps(ids.to_pylist(), default=str).encode()
+        parts["item ids"] = _json_of(ids)
     if catalogue.sids is not None:
-        parts["semantic IDs"] = np.ascontiguousarray(catalogue.sids[:items], np.int64).tobytes()
-        parts["semantic IDs"] += str(catalogue.codes).encode()
+        codes = str(catalogue.codes).encode()
+        parts["semantic IDs"] = itertools.chain(_bytes_of(catalogue.sids[:items], np.int64), [codes])
     if catalogue.text is not None:
-        parts["embeddings"] = np.ascontiguousarray(catalogue.text[:items], np.float32).tobytes()
-    return {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
+        parts["embeddings"] = _bytes_of(catalogue.text[:items], np.float32)
+    return {name: _sha256(blocks) for name, blocks in parts.items()}
+
+
+def _json_of(values: pa.ChunkedArray) -> Iterator[bytes]:
+    """Yield the JSON list of some values in blocks."""
+    separator = b"["
+    for start in range(0, len(values), BLOCK_ROWS):
+        block = json.dumps(values.slice(start, BLOCK_ROWS).to_pylist(), default=str)
+        yield separator + block[1:-1].encode()
+        separator = b", "
+    yield b"]" if len(values) else b"[]"
+
+
+def _bytes_of(rows: np.ndarray, dtype: DTypeLike) -> Iterator[bytes]:
+    """Yield the bytes of an array as values of a type, in blocks of rows."""
+    for start in range(0, len(rows), BLOCK_ROWS):
+        yield np.ascontiguousarray(rows[start : start + BLOCK_ROWS], dtype).tobytes()
+
+
+def _sha256(blocks: Iterable[bytes]) -> str:
+    sha = hashlib.sha256()
+    for block in blocks:
+        sha.update(block)
+    return sha.hexdigest()
 
 
 def sources(dataset: Dataset, sids: str | None, needs: tuple[str, ...]) -> dict[str, Path]:

@@ -124,6 +124,11 @@ class ModelConfig:
         return ()
 
     @property
+    def compares_with_all(self) -> bool:
+        """True if training compares each target with all items, where `--negatives` compares with fewer."""
+        return False
+
+    @property
     def training_needs(self) -> tuple[str, ...]:
         """Artifacts that training needs; some may only give the parameters that training starts from."""
         return self.needs

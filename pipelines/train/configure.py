@@ -12,6 +12,8 @@ from pipelines.train.config import TrainConfig
 from pipelines.train.memory import check_memory
 from pipelines.train.presets import PRESET_NAMES, preset
 
+LARGE_CATALOGUE = 100_000  # largest number of items that training compares a target with, without a choice
+NEGATIVES = 1024  # negatives for larger ones
 SCHEDULE = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
@@ -40,6 +42,27 @@ def configure(
     train = TrainConfig(**{key: value for key, value in values.items() if key in SCHEDULE})
     check_memory(config, train)
     return config, train
+
+
+def negatives_for(config: ModelConfig, items: int) -> int | None:
+    """Return the number of negatives that a catalogue of N items needs; None if a full softmax will do.
+
+    A softmax over more than `LARGE_CATALOGUE` items takes nearly all multiplications of a step
+    (`softmax_share`).
+
+    Args:
+        config: of the model, without a choice of the user's.
+        items: N.
+    """
+    return NEGATIVES if config.compares_with_all and items > LARGE_CATALOGUE else None
+
+
+def softmax_share(config: ModelConfig, items: int) -> float:
+    """Return the share that a softmax over N items has in the multiplications of a training step: D for each
+    item against one for each weight of the blocks.
+    """
+    softmax = items * config.width
+    return softmax / (softmax + config.least_parameters())
 
 
 def left_out(

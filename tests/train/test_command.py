@@ -1,4 +1,4 @@
-"""Which semantic IDs `maskgr train` takes; training itself is left out."""
+"""The semantic IDs and the number of negatives that `maskgr train` takes; training itself is left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from maskgr_cli.app import app
 from pipelines.defaults import ensure_sids
 from pipelines.errors import UserError
+from pipelines.models.item_models.config import SASRecConfig
 from pipelines.tokenize.config import TokenizeConfig
+from pipelines.train.configure import softmax_share
 from pipelines.train.plan import Plan
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -72,3 +74,40 @@ def test_a_name_excludes_what_would_make_them(made: Any, options: list[str], mes
 def test_a_method_that_does_not_exist_is_refused(made: Any) -> None:
     with pytest.raises(UserError, match="--method 'vq' is unknown"):
         made("--method", "vq")
+
+
+@pytest.mark.parametrize(
+    ("options", "items", "negatives"),
+    [
+        ((), 59, 1024),
+        ((), 60, 0),
+        (("--negatives", "0"), 59, 0),
+        (("--negatives", "5"), 59, 5),
+        (("--loss", "bce"), 59, 0),
+    ],
+)
+def test_a_large_catalogue_is_sampled_unless_the_user_chose(
+    toy: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    items: int,
+    negatives: int,
+) -> None:
+    """The toy has 60 items; the largest catalogue with a full softmax is made so large or smaller."""
+    plans: list[Plan] = []
+    monkeypatch.setattr("pipelines.train.run.train_run", lambda _, plan, *a, **k: plans.append(plan) or a[0])
+    monkeypatch.setattr("maskgr_cli.commands.train.keep_freed_memory", lambda: None)
+    monkeypatch.setattr("pipelines.train.configure.LARGE_CATALOGUE", items)
+    arguments = ["train", "--workspace", str(toy.root), "--preset", "smoke", "--model", "sasrec", *options]
+    result = CliRunner().invoke(app, arguments)
+    assert plans[0].model_settings.negatives == negatives
+    told = "60 items: comparing with all of them would take" in " ".join(result.output.split())
+    assert told == (negatives == 1024)
+    shown = CliRunner().invoke(app, [*arguments, "--print-config", "--format", "toml"])
+    assert (f"negatives = {negatives}" in shown.output) or "--loss" in options
+
+
+def test_the_share_of_a_softmax_is_that_of_its_multiplications() -> None:
+    """SASRec of one block: 4·D² of attention and 2·D·mlp of the MLP, against D an item."""
+    config = SASRecConfig(layers=1, width=8, heads=1, mlp=16)
+    assert softmax_share(config, 10) == pytest.approx(80 / (80 + 4 * 64 + 2 * 8 * 16))

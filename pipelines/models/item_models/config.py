@@ -52,6 +52,10 @@ class SASRecConfig(ModelConfig):
         default=0.75, metadata=option("Calibration t of gbce: 0 for none, 1 for full calibration.", *SHARE)
     )
 
+    @property
+    def compares_with_all(self) -> bool:
+        return self.loss == "softmax" and not self.negatives
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.loss == "gbce" and not self.negatives:
@@ -66,6 +70,10 @@ class ClozeConfig(ModelConfig):
     repeat_bias: bool = field(default=False, metadata=repeat_bias_option())
     negatives: int = field(default=0, metadata=negatives_option())
     next_item: float = field(default=0.0, metadata=next_item_option())
+
+    @property
+    def compares_with_all(self) -> bool:
+        return not self.negatives
 
 
 @dataclass(frozen=True)

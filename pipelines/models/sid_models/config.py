@@ -114,6 +114,10 @@ class MaskGRConfig(ModelConfig):
         return ("sids", "embeddings") if self.dense else ("sids",)
 
     @property
+    def compares_with_all(self) -> bool:
+        return self.likelihood == "item" and not self.negatives
+
+    @property
     def training_needs(self) -> tuple[str, ...]:
         return ("sids", "embeddings") if self.dense or self.centroids else ("sids",)
 
@@ -180,6 +184,10 @@ class LIGERConfig(TIGERConfig):
     implementation: ClassVar[str] = "pipelines.models.sid_models.liger:LIGER"
 
     negatives: int = field(default=0, metadata=negatives_option())
+
+    @property
+    def compares_with_all(self) -> bool:
+        return not self.negatives
 
     @property
     def needs(self) -> tuple[str, ...]:
