@@ -95,7 +95,7 @@ class Ranking(nn.Module):
         self.model, self.k = trained.model, k
         sids = trained.catalogue.sids
         self.register_buffer("counts", torch.as_tensor(counts, dtype=torch.float32))
-        self.register_buffer("sids", None if sids is None else torch.as_tensor(sids))
+        self.register_buffer("sids", None if sids is None else torch.as_tensor(sids).long())
 
     def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Return the best items, int64 [B, k], and their scores, float32 [B, k], of histories [B, n]."""

@@ -28,8 +28,8 @@ class Catalogue:
 
     Attributes:
         items: N.
-        sids: semantic IDs, int64 [N, H], distinct rows, codes from 0 to V − 1; None for models that identify
-            items by number.
+        sids: semantic IDs, integers [N, H], distinct rows, codes from 0 to V − 1; None for models that
+            identify items by number.
         codes: V; 0 without semantic IDs.
         text: text embeddings, float32 [N, E]; None for models that do not read them.
     """
@@ -247,7 +247,6 @@ def load_sids(dataset: Dataset, sids: str) -> Catalogue:
     digits = artifacts.matrix(artifacts.read(path, "sids", hint="Run `maskgr tokenize` first."), "sid", path)
     if not np.issubdtype(digits.dtype, np.integer):
         raise UserError(f"{path}: column sid holds {digits.dtype} values; codes are whole numbers. {advice}")
-    digits = digits.astype(np.int64)  # [N, H]
     provenance = artifacts.provenance(path)
     codebook = provenance["config"].get("codebook") if provenance else None
     codes = codebook if type(codebook) is int and codebook > 0 else int(digits.max()) + 1
@@ -258,9 +257,22 @@ def load_sids(dataset: Dataset, sids: str) -> Catalogue:
         raise UserError(
             f"{path}: the SID in row {row} is {digits[row].tolist()}, outside 0 to {codes - 1}. {advice}"
         )
-    if len(np.unique(digits, axis=0)) != len(digits):
+    if not _distinct(digits, codes):
         raise UserError(f"{path}: two items have the same SID. {advice}")
-    return Catalogue.of(digits, codes)
+    return Catalogue.of(digits.astype(np.int32), codes)
+
+
+def _distinct(digits: np.ndarray, codes: int) -> bool:
+    """Return True if no two rows of [N, H] codes from 0 to V − 1 are equal."""
+    N, H = digits.shape
+    if codes**H >= 2**63:
+        return len(np.unique(digits, axis=0)) == N
+    numbers = np.zeros(N, np.int64)
+    for column in digits.T:
+        numbers *= codes
+        numbers += column
+    numbers.sort()
+    return not bool((numbers[1:] == numbers[:-1]).any())
 
 
 def _check_items(

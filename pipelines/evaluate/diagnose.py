@@ -198,7 +198,7 @@ def _over_users(
     model = _digit_model(trained)
     device = next(model.parameters()).device
     H, sets = model.digits, 2**model.digits - 1
-    sids = torch.as_tensor(trained.catalogue.require_sids(), device=device)
+    sids = torch.as_tensor(trained.catalogue.require_sids(), dtype=torch.int64, device=device)
     tokens = tokens or pass_tokens(device)
     batches = batch_rows(
         users,

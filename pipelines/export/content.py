@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from pipelines import artifacts
@@ -57,7 +58,7 @@ def read_content(dataset: Dataset, semantic_ids: str | None = None, split: bool 
     fields = fields.select("item_id", *sorted(name for name in fields.columns if name != "item_id"))
     sids = None
     if semantic_ids is not None:
-        codes = load_sids(dataset, semantic_ids).require_sids()  # [N, H]
+        codes = load_sids(dataset, semantic_ids).require_sids().astype(np.int64)  # [N, H]
         sids = pl.DataFrame(codes, schema=[f"digit {digit}" for digit in range(codes.shape[1])])
     return Content(dataset.name, _interactions(dataset, items), fields, sids, split)
 

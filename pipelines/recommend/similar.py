@@ -83,7 +83,7 @@ def text_path(trained: TrainedRun) -> Path | None:
 
 
 def _sids(trained: TrainedRun) -> Tensor:
-    """Return semantic IDs, int64 [N, H]."""
+    """Return semantic IDs, integers [N, H]."""
     if trained.catalogue.sids is None:
         raise UserError("--by sids needs a run over semantic IDs. Take --by model.")
     return torch.as_tensor(trained.catalogue.sids)
