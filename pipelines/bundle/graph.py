@@ -72,7 +72,7 @@ def item_scores(model: Recommender, history: Tensor, sids: Tensor | None) -> Ten
         return model.scores(history, users)
     assert isinstance(model, DigitModel) and sids is not None, "a model ranks items or has digits"
     codes = torch.full((B, 1, model.digits), model.codes)
-    return model.denoiser(history, users).score_items(codes, sids)(slice(None))
+    return model.denoiser(history, users).score_items(codes, sids).log_probs()
 
 
 class Ranking(nn.Module):

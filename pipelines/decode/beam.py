@@ -6,7 +6,7 @@ float32 sums of log-probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,14 @@ from pipelines.data.eligible import Eligible
 from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.nearest import nearest_items
-from pipelines.decode.state import CELLS, BeamState
-from pipelines.decode.top_k import top
+from pipelines.decode.state import BeamState
+from pipelines.decode.top_k import best_first, top
 from pipelines.decode.unmask import remask, unmask_by_confidence, unmask_digits
-from pipelines.models.denoiser import Denoiser
+from pipelines.models.denoiser import Denoiser, ItemScores
+
+CELLS = 1 << 22  # scores of a block
+FEWEST = 1 << 12  # smallest number of items that are scored at once
+LOWEST = -80.0  # logits further below the largest add nothing to a float32 sum of exp(logit)
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,8 @@ def beam_search(
     schedule = decoding.unmask_schedule(S)
     codes = torch.full((len(users), 1, S), V, device=users.device)
     if len(schedule) == 1 and horizon == 1 and not decoding.remask and decoding.constrained:
-        scores_of = denoiser.score_items(codes, index.sids, index.eligible.items)
-        return rank_items(scores_of, len(users), index.eligible, decoding.beams)
+        scores = denoiser.score_items(codes, index.catalogue_sids)
+        return rank_items(scores, len(users), index.eligible, decoding.beams, len(index.catalogue_sids))
     token_log_probs = torch.zeros(codes.shape, device=users.device)
     state = BeamState(codes, token_log_probs, token_log_probs[:, :, 0])
     order = random_order(users, S, decoding.seed) if decoding.order == "random" else None
@@ -190,20 +194,65 @@ def next_digits(logp: Tensor, masked: Tensor, unmask: str, order: Tensor | None)
     return priority.masked_fill(~masked, -torch.inf).sort(dim=-1, descending=True, stable=True).indices
 
 
-def rank_items(scores_of: Callable[[slice], Tensor], users: int, eligible: Eligible, beams: int) -> Beams:
+def rank_items(scores: ItemScores, users: int, eligible: Eligible, beams: int, items: int) -> Beams:
     """Return the K best items of each user, from the scores of one block of items at a time.
 
+    Besides the K best so far only one block is held. Logits are ranked as they are; the logarithm of the sum
+    of exp(logit) over the catalogue is taken off at the end.
+
     Args:
-        scores_of: a slice of the rows of `eligible` → float32 [B, rows].
+        scores: of the catalogue.
         users: B.
         eligible: the items that qualify.
         beams: K.
+        items: number of items of the catalogue.
     """
-    block = max(beams, CELLS // users)
-    scores, rows = top(eligible.mask(scores_of(slice(0, block))), beams)
-    for start in range(block, len(eligible), block):
-        best, positions = top(eligible.mask(scores_of(slice(start, start + block)), start), beams)
-        rows = torch.cat((rows, positions + start), dim=1)
-        scores, order = top(torch.cat((scores, best), dim=1), beams)  # earlier rows have lower numbers
-        rows = rows.gather(1, order)
-    return Beams.of_items(eligible.items_of(rows), scores)
+    block = max(CELLS // users, FEWEST)
+    best = rows = total = None
+    for part, first, block_scores in _blocks(scores, eligible, block, items):
+        if scores.are_logits:
+            total = _log_of_sum(block_scores, total)
+        chosen = block_scores if part is None else block_scores[:, part]
+        if not chosen.shape[1]:
+            continue
+        found, positions = top(eligible.mask(chosen, first), beams)
+        if best is None or rows is None:
+            best, rows = found, positions + first
+        else:  # earlier rows have lower numbers
+            best, order = top(torch.cat((best, found), dim=1), beams)
+            rows = torch.cat((rows, positions + first), dim=1).gather(1, order)
+    assert best is not None and rows is not None, "there is a block"
+    if total is not None:
+        best = best - total[:, None]
+        order = best_first(best, rows)  # scores that differed by less than their rounding are equal now
+        best, rows = best.gather(1, order), rows.gather(1, order)
+    return Beams.of_items(eligible.items_of(rows), best)
+
+
+def _blocks(
+    scores: ItemScores, eligible: Eligible, block: int, items: int
+) -> Iterator[tuple[Tensor | None, int, Tensor]]:
+    """Score the items block by block: those that qualify, or the whole catalogue where the scores are logits.
+
+    Yields:
+        columns of the block's items that qualify, None for all; row of the first of them; scores of the
+        block, float32 [B, items].
+    """
+    numbers = eligible.items
+    if numbers is None or not scores.are_logits:
+        for start in range(0, max(1, len(eligible)), block):
+            part = slice(start, start + block)
+            yield None, start, scores.of(part if numbers is None else numbers[part])
+        return
+    for start in range(0, items, block):
+        first, last = torch.searchsorted(numbers, numbers.new_tensor([start, start + block])).tolist()
+        yield numbers[first:last] - start, first, scores.of(slice(start, start + block))
+
+
+def _log_of_sum(logits: Tensor, before: Tensor | None) -> Tensor:
+    """Return the logarithm of the sum of exp(logit) over a block [B, items] and the blocks before it, [B]."""
+    largest = logits.amax(1)
+    if before is not None:
+        largest = torch.maximum(largest, before)
+    added = (logits - largest[:, None]).clamp_(min=LOWEST).exp_().sum(1)
+    return largest + (added if before is None else added + (before - largest).exp()).log()

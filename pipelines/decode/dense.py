@@ -12,6 +12,7 @@ from torch import Tensor
 from pipelines.data.eligible import Eligible
 from pipelines.decode.beam import Beams, rank_items
 from pipelines.decode.top_k import best_first
+from pipelines.models.denoiser import ItemScores
 
 
 @torch.no_grad()
@@ -25,11 +26,9 @@ def dense_search(query: Tensor, text: Tensor, eligible: Eligible, beams: int) ->
         beams: K.
     """
 
-    def scores_of(part: slice) -> Tensor:
-        return query @ (text[part] if eligible.items is None else text[eligible.items[part]]).T
-
+    scores = ItemScores(lambda items: query @ text[items].T, are_logits=False)
     with torch.autocast(query.device.type, enabled=False):
-        return rank_items(scores_of, len(query), eligible, beams)
+        return rank_items(scores, len(query), eligible, beams, len(text))
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipelines.decode.index import PartialIndex
 
+CHUNK, FEW = 32, 4  # `top` looks at chunks where there are so many for each score to return
 WIDEN = 4  # candidates tested first, per candidate to keep; each further round tests so many times as many
 
 
@@ -18,13 +19,38 @@ def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest scores of each row and their positions, best first; of equal scores the first
     positions.
 
+    Of many scores only those of k chunks are sorted: the chunks with the largest maxima hold the k largest
+    scores, since every chunk that comes before another has a score that comes before all of the other's.
+
     Args:
-        scores: float32 [B, C].
+        scores: float32 [B, C]; rows or columns may be contiguous.
         k: number of scores to return.
 
     Returns:
         float32 [B, min(k, C)], scores; int64 [B, min(k, C)], positions.
     """
+    B, C = scores.shape
+    if FEW * CHUNK * k > C:
+        return _sorted_top(scores, k)
+    whole = C - C % CHUNK
+    chunks = scores[:, :whole].unflatten(1, (-1, CHUNK))  # [B, chunks, CHUNK]
+    chosen = _sorted_top(_maxima(chunks), k)[1].sort(dim=1).values  # [B, k]
+    rows = torch.arange(B, device=scores.device)[:, None]
+    candidates = torch.cat((chunks[rows, chosen].flatten(1), scores[:, whole:]), dim=1)
+    values, place = _sorted_top(candidates, k)
+    within = chosen.gather(1, (place // CHUNK).clamp(max=k - 1)) * CHUNK + place % CHUNK
+    return values, torch.where(place < k * CHUNK, within, place - k * CHUNK + whole)
+
+
+def _maxima(chunks: Tensor) -> Tensor:
+    """Return the largest of each chunk [B, chunks, CHUNK], [B, chunks]."""
+    if chunks.stride(0) >= chunks.stride(2):
+        return chunks.amax(2)
+    return chunks.permute(1, 2, 0).amax(1).T  # ten times as fast where the scores of an item lie together
+
+
+def _sorted_top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the same as `top`, from all scores."""
     k = min(k, scores.shape[1])
     values, positions = scores.topk(k, dim=1)  # takes any of the scores equal to the last one
     last = values[:, -1:]

@@ -16,7 +16,7 @@ from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.dense import dense_search, rerank
 from pipelines.decode.index import PartialIndex
 from pipelines.models.base import DigitModel, ItemRanker, Recommender, Sampling
-from pipelines.models.denoiser import Denoiser
+from pipelines.models.denoiser import Denoiser, ItemScores
 
 Pairs = tuple[Tensor, Tensor]  # positions in the batch, int64 [X]; items, int64 [X]
 
@@ -69,8 +69,8 @@ class Search:
             eligible = self._among(excluded)
             sampling = Sampling(decoding.nfe, decoding.guidance, decoding.seed)
             scores = model.scores(history, users, sampling)
-            scores = scores if eligible.items is None else scores[:, eligible.items]
-            return rank_items(lambda part: scores[:, part], len(users), eligible, decoding.beams)
+            of_items = ItemScores(lambda items: scores[:, items], are_logits=False)
+            return rank_items(of_items, len(users), eligible, decoding.beams, model.items)
         assert isinstance(model, DigitModel), "a model ranks items or has digits"
         dense = model.dense_retriever
         if dense and decoding.retrieval == "dense":

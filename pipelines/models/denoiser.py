@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,6 +28,25 @@ class Agreeing(NamedTuple):
     rows: Tensor
     items: Tensor
     probabilities: Tensor
+
+
+class ItemScores(NamedTuple):
+    """Scores of the items of the catalogue in one function evaluation, computed for some items at a time.
+
+    Attributes:
+        of: function from a slice of the items, or their numbers, int64 [items], to their scores, float32
+            [B, items].
+        are_logits: if true, the scores are the logits of a softmax over the whole catalogue; else they are
+            log-probabilities.
+    """
+
+    of: Callable[[slice | Tensor], Tensor]
+    are_logits: bool
+
+    def log_probs(self) -> Tensor:
+        """Return the log-probabilities of all items at once, float32 [B, N]."""
+        scores = self.of(slice(None))
+        return scores.log_softmax(1) if self.are_logits else scores
 
 
 class Denoiser(Protocol):
@@ -59,18 +80,12 @@ class Denoiser(Protocol):
         """
         ...
 
-    def score_items(
-        self, codes: Tensor, sids: Tensor, items: Tensor | None = None
-    ) -> Callable[[slice], Tensor]:
+    def score_items(self, codes: Tensor, sids: Tensor) -> ItemScores:
         """Run one function evaluation that scores items (k = 1).
 
         Args:
             codes: int64 [B, 1, H], all masked.
-            sids: semantic IDs of the items, int64 [N, H].
-            items: their numbers in the catalogue, int64 [N]; None for the whole catalogue.
-
-        Returns:
-            A function from a slice of these items to their log-probabilities, float32 [B, items].
+            sids: semantic IDs of the catalogue, int64 [N, H].
         """
         ...
 
@@ -111,11 +126,9 @@ class IndependentDigits:
     def agreeing(self, codes: Tensor) -> Agreeing | None:
         return None
 
-    def score_items(
-        self, codes: Tensor, sids: Tensor, items: Tensor | None = None
-    ) -> Callable[[slice], Tensor]:
-        logp = self(codes)[:, 0]  # [B, H, V]
-        return lambda part: item_log_probs(logp, sids[part])
+    def score_items(self, codes: Tensor, sids: Tensor) -> ItemScores:
+        table = self(codes).flatten(1).T.contiguous()  # [H·V, B]
+        return ItemScores(lambda items: digit_sums(table, sids[items]).T, are_logits=False)
 
     def guided(self, unconditional: IndependentDigits, weight: float) -> IndependentDigits:
         def log_probs(codes: Tensor) -> Tensor:
@@ -134,9 +147,30 @@ def item_log_probs(logp: Tensor, sids: Tensor) -> Tensor:
     Returns:
         float32 [B, N].
     """
-    total = logp[:, 0].index_select(1, sids[:, 0].int())
-    for h in range(1, sids.shape[1]):
-        total += logp[:, h].index_select(1, sids[:, h].int())
+    return digit_sums(logp.flatten(1).T.contiguous(), sids).T
+
+
+def digit_sums(table: Tensor, sids: Tensor) -> Tensor:
+    """Sum the values of items' digits, for all rows at once.
+
+    Scores that add up over digits need no vector of the item: this is the scoring of RecJPQ and PQTopK
+    (Petrov, Macdonald and Tonellotto 2024, arXiv 2408.09992).
+
+    Args:
+        table: value of each code of each digit for each of R rows, float32 [H·V, R].
+        sids: semantic IDs of items, int64 [items, H].
+
+    Returns:
+        float32 [items, R].
+    """
+    H = sids.shape[1]
+    offsets = torch.arange(H, device=sids.device) * (len(table) // H)
+    if not torch.compiler.is_exporting():
+        return F.embedding_bag(sids + offsets, table, mode="sum")
+    tokens = sids + offsets  # in an exported graph, an embedding bag is a loop over items
+    total = table.index_select(0, tokens[:, 0])
+    for h in range(1, H):
+        total = total + table.index_select(0, tokens[:, h])
     return total
 
 

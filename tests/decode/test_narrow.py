@@ -19,6 +19,7 @@ from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.state import BeamState, Unmasking
 from pipelines.models.sid.item_softmax import ItemSoftmax
+from pipelines.models.sid.output_vectors import OutputVectors
 from tests.decode.literal import independent, search
 from tests.decode.models import TableModel, catalogue
 
@@ -132,7 +133,8 @@ def item_softmax(sids: np.ndarray, codes: int, users: int, horizon: int, seed: i
         user = torch.arange(users)[:, None, None]
         return tables[user, torch.arange(digits), partial].sum(2)  # [B, K, k, D]
 
-    return ItemSoftmax(states, vectors, CandidateIndex(torch.as_tensor(sids), codes))
+    w = OutputVectors(torch.as_tensor(sids), torch.zeros(sids.shape[1] * codes, width), vectors)
+    return ItemSoftmax(states, w, CandidateIndex(w.sids, codes))
 
 
 @settings(max_examples=60, deadline=None)
@@ -174,7 +176,7 @@ def test_the_item_softmax(
             partial: tuple[int, ...], chosen: list[int], values: tuple[int, ...], user: int = user
         ) -> np.float32:
             states = model.states(torch.tensor(partial).expand(users, 1, -1))[user, 0]  # [k, D]
-            shares = (states @ model.vectors.T).double().exp().numpy()  # [k, N]
+            shares = (states @ model.vectors.own.T).double().exp().numpy()  # [k, N]
             child = {**dict(enumerate(partial)), **dict(zip(chosen, values, strict=True))}
             total = 0.0
             for part in range(horizon):

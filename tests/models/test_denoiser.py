@@ -47,7 +47,7 @@ def test_an_item_scores_the_sum_of_its_digits() -> None:
     scores = denoiser.score_items(masked, SIDS)
     for part in (slice(None), slice(2, 7), slice(11, 40)):
         rows = [row[part] for row in expected]
-        torch.testing.assert_close(scores(part), torch.tensor(rows), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(scores.of(part), torch.tensor(rows), atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(item_log_probs(logp, SIDS), torch.tensor(expected), atol=1e-6, rtol=1e-6)
 
 

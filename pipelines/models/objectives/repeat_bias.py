@@ -6,7 +6,7 @@ lower this logit; where users do take items again, it would have to learn how mu
 scalar, the same for all items, does both. RepeatNet (Ren et al. 2019, arXiv 1812.02646) instead has a decoder
 of its own for repeated items.
 
-Shapes: B sequences, R states, n items of a history, N items, D width.
+Shapes: B sequences, R states, n items of a history, N items, D width, Q pairs of a state and an item.
 """
 
 from __future__ import annotations
@@ -63,7 +63,45 @@ class RepeatBias:
 
     def add_to(self, logits: Tensor) -> Tensor:
         """Add the bias to float32 logits [R, N] in place, and return them."""
-        return logits.scatter_add_(1, self.history.clamp(min=0), (self.history >= 0) * self.scale)
+        return self.add_at(logits, self.history)
+
+    def add_to_part(self, logits: Tensor, items: slice | Tensor) -> Tensor:
+        """Add the bias to the logits of some items in place, and return them.
+
+        Args:
+            logits: float32 [R, items].
+            items: a slice of the catalogue; or item numbers, ascending, int64 [items].
+        """
+        if isinstance(items, Tensor):
+            place = torch.searchsorted(items, self.history).clamp_(max=len(items) - 1)
+            return self.add_at(logits, place.masked_fill_(items[place] != self.history, -1))
+        place = self.history - (items.start or 0)
+        return self.add_at(logits, place.masked_fill_(place >= logits.shape[1], -1))
+
+    def add_at(self, logits: Tensor, places: Tensor) -> Tensor:
+        """Add the bias of the items of the histories in place, and return the logits.
+
+        Args:
+            logits: float32 [R, columns].
+            places: column of each item of the history, below 0 where it has none, int64 [R, n].
+        """
+        return logits.scatter_add_(1, places.clamp(min=0), (places >= 0) * self.scale)
+
+    def of_pairs(self, rows: Tensor, items: Tensor, N: int) -> Tensor:
+        """Return the bias of pairs of a row and an item: int64 [Q] each → float32 [Q].
+
+        Args:
+            rows: rows of the histories.
+            items: items of the catalogue.
+            N: number of items of the catalogue.
+        """
+        owners, columns = (self.history >= 0).nonzero(as_tuple=True)
+        if not len(owners):
+            return self.scale.new_zeros(len(rows))
+        pairs, counts = (owners * N + self.history[owners, columns]).unique(return_counts=True)
+        wanted = rows * N + items
+        place = torch.searchsorted(pairs, wanted).clamp_(max=len(pairs) - 1)
+        return self.scale * (counts[place] * (pairs[place] == wanted))
 
     def of_items(self, items: Tensor) -> Tensor:
         """Return the bias of one item per row: items int64 [R] → float32 [R]."""

@@ -25,17 +25,18 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.data.candidates import CandidateIndex
-from pipelines.models.denoiser import Agreeing, Denoiser
+from pipelines.models.denoiser import Agreeing, Denoiser, ItemScores
 from pipelines.models.nn.packing import to_device
-from pipelines.models.nn.precision import in_float32
 from pipelines.models.objectives.repeat_bias import RepeatBias
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid.masked_batch import MaskedBatch
 from pipelines.models.sid.new_items import NewItems
+from pipelines.models.sid.output_vectors import OutputVectors
 
-PAIRS = 1 << 16  # logits computed at once, where they are computed pair by pair
-DENSE = 16  # a matrix product over all items pays where one item in so many agrees
+CELLS = 1 << 24  # logits held at once
+PAIRS = 1 << 20  # pairs whose digits are looked up at once
+DENSE = 16  # the logits of all items are computed where one item in so many agrees
 
 
 class HasItemVectors(Protocol):
@@ -55,6 +56,10 @@ class HasItemVectors(Protocol):
         """Return w of items [Q], or of all items: [Q, D] or [N, D]."""
         ...
 
+    def output_vectors(self) -> OutputVectors:
+        """Return w of all items, in its parts."""
+        ...
+
 
 class ItemSoftmaxObjective:
     """Objective of the item softmax; a token is an item."""
@@ -68,7 +73,7 @@ class ItemSoftmaxObjective:
             smoothing: label smoothing of fully masked items.
         """
         self._model, self._negatives, self._smoothing = model, negatives, smoothing
-        self._vectors: Tensor | None = None  # of all items, while the weights stay as they are
+        self._vectors: OutputVectors | None = None  # while the weights stay as they are
 
     @cached_property
     def _candidates(self) -> CandidateIndex:
@@ -114,7 +119,7 @@ class ItemSoftmaxObjective:
     def denoiser(self, states: Callable[[Tensor], Tensor], history: Tensor) -> Denoiser:
         """Return the denoiser; see `Objective`."""
         if self._vectors is None:
-            self._vectors = self._model.item_vectors().float()
+            self._vectors = self._model.output_vectors()
         repeat_bias = RepeatBias.of(history, self._model.repeat_bias)
         return ItemSoftmax(states, self._vectors, self._candidates, repeat_bias, self._model.new_items)
 
@@ -129,7 +134,7 @@ class ItemSoftmax:
     def __init__(
         self,
         states: Callable[[Tensor], Tensor],
-        vectors: Tensor,
+        vectors: OutputVectors,
         candidates: CandidateIndex,
         repeat_bias: RepeatBias | None = None,
         new_items: NewItems | None = None,
@@ -137,16 +142,13 @@ class ItemSoftmax:
         """
         Args:
             states: the transformer: codes [B, K, S] → states [B, K, k, D].
-            vectors: w, float32 [N, D].
+            vectors: w.
             candidates: candidate index of the catalogue.
             repeat_bias: of the users' histories [B, n].
             new_items: items that the model was not trained on.
         """
         self.states, self.vectors, self.candidates = states, vectors, candidates
-        self._new_items = new_items
-        self._bias: Tensor | None = None  # [B, N], added to the logits
-        if repeat_bias:
-            self._bias = repeat_bias.add_to(vectors.new_zeros(repeat_bias.history.shape[0], len(vectors)))
+        self._new_items, self._repeat_bias = new_items, repeat_bias
         self._last: Tensor | None = None  # states of the last function evaluation, [B, K, k, D]
 
     def __call__(self, codes: Tensor) -> Tensor:
@@ -163,35 +165,42 @@ class ItemSoftmax:
         H = self.candidates.sids.shape[1]
         return self._probabilities(self._last.flatten(0, 2), codes.reshape(-1, H))[0]
 
-    def score_items(
-        self, codes: Tensor, sids: Tensor, items: Tensor | None = None
-    ) -> Callable[[slice], Tensor]:
+    def score_items(self, codes: Tensor, sids: Tensor) -> ItemScores:
         """Score items in one function evaluation; see `Denoiser`."""
-        logits = self._logits(self.states(codes).float().flatten(0, 2))  # [B, N]
-        if self._bias is not None:
-            logits += self._bias
-        if self._new_items is not None:
-            logits = self._new_items.correct(logits)
-        logp = logits.log_softmax(-1)
-        return lambda part: logp[:, part] if items is None else logp[:, items[part]]
+        states = self.states(codes).float().flatten(0, 2)  # [B, D]
+        return ItemScores(self._logits(states, self._repeat_bias), are_logits=True)
 
     def guided(self, unconditional: ItemSoftmax, weight: float) -> ItemSoftmax:
-        """See `Denoiser`: logits are linear in the states and in the repeat bias, so both are extrapolated
-        alike.
+        """See `Denoiser`: logits are linear in the states and in the repeat bias, which is 0 for the empty
+        histories, so both are extrapolated alike.
         """
 
         def states(codes: Tensor) -> Tensor:
             return (1 + weight) * self.states(codes) - weight * unconditional.states(codes)
 
-        guided = ItemSoftmax(states, self.vectors, self.candidates, new_items=self._new_items)
-        if self._bias is not None and unconditional._bias is not None:
-            guided._bias = (1 + weight) * self._bias - weight * unconditional._bias
-        return guided
+        bias = self._repeat_bias
+        scaled = RepeatBias(bias.history, (1 + weight) * bias.scale) if bias else None
+        return ItemSoftmax(states, self.vectors, self.candidates, scaled, self._new_items)
 
-    def _logits(self, states: Tensor) -> Tensor:
-        """Return the logits of all items, float32 [R, N], from states [R, D]."""
-        with in_float32(states.device):
-            return states @ self.vectors.T
+    def _logits(self, states: Tensor, repeat_bias: RepeatBias | None) -> Callable[[slice | Tensor], Tensor]:
+        """Return a function that computes logits.
+
+        Args:
+            states: float32 [R, D].
+            repeat_bias: of the states.
+
+        Returns:
+            A function from a slice of the items, or their numbers in ascending order, to float32 [R, items].
+        """
+        products, new_items = self.vectors.products(states), self._new_items
+
+        def of_digits(items: slice | Tensor) -> Tensor:
+            logits = products(items)
+            return logits if repeat_bias is None else repeat_bias.add_to_part(logits, items)
+
+        if new_items is None:
+            return of_digits
+        return lambda items: new_items.correct(of_digits(items), items, of_digits)
 
     def _marginals(self, states: Tensor, codes: Tensor) -> Tensor:
         """Sum over the items that agree: states [B, K, k, D] and codes [B, K, S] → log-probabilities [B, K,
@@ -199,11 +208,11 @@ class ItemSoftmax:
         """
         H, V = self.candidates.sids.shape[1], self.candidates.codes
         agreeing, empty = self._probabilities(states.flatten(0, 2), codes.reshape(-1, H))
-        R = len(empty)
-        first = agreeing.rows[:, None] * (H * V) + torch.arange(H, device=codes.device) * V  # [Q, H]
-        cell = self.candidates.sids[agreeing.items] + first  # [Q, H], into R·H·V
-        share = agreeing.probabilities[:, None].expand(-1, H).flatten()
-        mass = share.new_zeros(R * H * V).index_add_(0, cell.flatten(), share)
+        R, offsets = len(empty), torch.arange(H, device=codes.device) * V
+        mass = states.new_zeros(R * H * V)
+        for rows, items, share in zip(*(part.split(PAIRS) for part in agreeing), strict=True):
+            cell = self.candidates.sids[items] + offsets + (rows * (H * V))[:, None]  # [q, H], into R·H·V
+            mass.index_add_(0, cell.flatten(), share[:, None].expand(-1, H).flatten())
         none = mass == 0  # most of them; on a CPU the logarithm of 0 takes five times as long as others
         logp = mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf).view(R, H, V)
         logp[empty] = 0.0
@@ -215,40 +224,49 @@ class ItemSoftmax:
         """
         R = len(codes)
         row, item = self.candidates.pairs(codes)  # [Q]
-        logits = self._add_bias(self._logits_of(states, row, item), row, item, R)
-        if self._new_items is not None:
-            logits = self._new_items.correct_pairs(
-                *(logits, row, item),
-                lambda rows, items: self._add_bias(self._paired(states, rows, items), rows, items, R),
-            )
-        largest = logits.new_full((R,), -torch.inf).scatter_reduce_(0, row, logits, "amax")
-        share = (logits - largest[row]).exp_()
+        share = self._logits_of(states, row, item)
+        largest = share.new_full((R,), -torch.inf).scatter_reduce_(0, row, share, "amax")
+        share.sub_(largest[row]).exp_()
         share /= share.new_zeros(R).index_add_(0, row, share)[row]
         return Agreeing(row, item, share), largest == -torch.inf
 
     def _logits_of(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
         """Return the logits of pairs of state and item, [Q].
 
-        States that many items agree with take them from the logits of all items; the others compute them pair
-        by pair."""
-        pairs = torch.bincount(row, minlength=len(states))
-        many = pairs * DENSE > len(self.vectors)
-        if bool(many.all()):
-            return self._logits(states)[row, item]
-        tabulated = self._logits(states[many]).flatten()  # [R'·N]
-        first = (many.cumsum(0) - 1) * len(self.vectors)  # position of a state's first logit
-        logits, dense = states.new_empty(len(row)), many[row]
-        logits[dense] = tabulated[(first[row] + item)[dense]]
-        logits[~dense] = self._paired(states, row[~dense], item[~dense])
+        States that many items agree with take them from the logits of all items, a few states at a time; the
+        others compute them pair by pair."""
+        N, R = len(self.vectors), len(states)
+        many = torch.bincount(row, minlength=R) * DENSE > N
+        parts = many.nonzero().squeeze(1).split(max(1, CELLS // N)) if many.any() else ()
+        logits, place = states.new_empty(len(row)), row.new_full((R,), -1)
+        for part in parts:
+            tabulated = self._logits(states[part], self._bias_of(R, part))(slice(None))  # [part, N]
+            if len(part) == R:
+                return tabulated[row, item]
+            place.fill_(-1)[part] = torch.arange(len(part), device=part.device)
+            chosen = (place[row] >= 0).nonzero().squeeze(1)
+            logits[chosen] = tabulated[place[row[chosen]], item[chosen]]
+        few = (~many[row]).nonzero().squeeze(1)
+        logits[few] = self._paired(states, row[few], item[few])
         return logits
+
+    def _bias_of(self, R: int, rows: Tensor) -> RepeatBias | None:
+        """Return the repeat bias of some of R states, int64 [rows]."""
+        bias = self._repeat_bias
+        return bias and bias.select(rows // (R // len(bias.history)))
 
     def _paired(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
         """Return the logits of pairs of state and item, computed pair by pair, [Q]."""
-        logits = states.new_empty(len(row))
-        for part in torch.arange(len(row), device=row.device).split(PAIRS):
-            logits[part] = (states[row[part]] * self.vectors[item[part]]).sum(1)
-        return logits
 
-    def _add_bias(self, logits: Tensor, row: Tensor, item: Tensor, R: int) -> Tensor:
-        """Return logits of pairs of one of R states and an item with the repeat bias, [Q]."""
-        return logits if self._bias is None else logits + self._bias[row // (R // len(self._bias)), item]
+        def of_digits(rows: Tensor, items: Tensor) -> Tensor:
+            logits, bias = self.vectors.paired_products(states, rows, items), self._repeat_bias
+            if bias is None:
+                return logits
+            return logits + bias.of_pairs(
+                rows // (len(states) // len(bias.history)), items, len(self.vectors)
+            )
+
+        logits = of_digits(row, item)
+        return (
+            logits if self._new_items is None else self._new_items.correct_pairs(logits, row, item, of_digits)
+        )

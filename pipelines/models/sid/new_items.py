@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.models.nn.packing import keeps_padding
-
 # Chosen on validation of Beauty (`benchmarks.cold`): BIAS is the largest at which the warm targets lose at
 # most 2 % of their Recall@10; the other values have the best cold Recall@10 at that loss.
 NEIGHBORS = 20
 SHARPNESS = 20.0  # a neighbor's weight is proportional to exp(SHARPNESS · cosine)
 TEXT_SHARE = 0.7  # weight of the estimate from texts; the estimate from the digits has the rest
 BIAS = 0.9
+CELLS = 1 << 22  # pairs of a row and a neighbor whose logits are computed at once
 ROWS = 1024  # new items whose similarities to all items are computed at once
 
 
@@ -71,26 +70,40 @@ class NewItems(nn.Module):
         self.register_buffer("shares", TEXT_SHARE * vectors[items].any(1).float(), persistent=False)
         self.register_buffer("_place", place, persistent=False)  # of an item among the new ones, −1: trained
 
-    def correct(self, logits: Tensor) -> Tensor:
-        """Set the logits of the new items, in place.
+    def correct(self, logits: Tensor, items: slice | Tensor, logits_of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Set the logits of the new ones among some items, in place.
 
         Args:
-            logits: of all items, float32 [B, N]; those of the new items are the logits of their digits.
+            logits: float32 [B, items]; those of new items are the logits of their digits.
+            items: a slice of the catalogue, or item numbers, int64 [items].
+            logits_of: returns the logits of trained items: int64 [trained], ascending → float32 [B, trained].
 
         Returns:
             The same tensor.
         """
-        largest = logits.amax(1)  # [B]
-        likely = (logits - largest[:, None]).exp_().T.contiguous()  # [N, B]
-        if keeps_padding():  # in a graph, an embedding bag is a loop over items
-            means = (likely[self.neighbors] * self.weights[:, :, None]).sum(1)  # [X, B]
-        else:
+        if torch.compiler.is_exporting():
+            return self._correct_all(logits)
+        place = self._place[items]
+        columns = (place >= 0).nonzero().squeeze(1)
+        for part in columns.split(max(1, CELLS // (len(logits) * self.neighbors.shape[1]))):
+            chosen = place[part]  # [X]
+            trained, neighbors = self.neighbors[chosen].unique(return_inverse=True)
+            near = logits_of(trained)  # [B, trained]
+            largest = near.amax(1)  # [B]
+            likely = (near - largest[:, None]).exp_().T.contiguous()  # [trained, B]
             means = F.embedding_bag(
-                self.neighbors, likely, per_sample_weights=self.weights, mode="sum"
+                neighbors, likely, per_sample_weights=self.weights[chosen], mode="sum"
             )  # [X, B]
-        logits[:, self.items] = self._mixed(
-            logits[:, self.items], _log(means).T + largest[:, None], self.shares
-        )
+            texts = _log(means).T + largest[:, None]
+            logits[:, part] = self._mixed(logits[:, part], texts, self.shares[chosen])
+        return logits
+
+    def _correct_all(self, logits: Tensor) -> Tensor:
+        """Set the logits of the new items among all [B, N], in an exported graph, whose shapes are fixed."""
+        largest = logits.amax(1, keepdim=True)  # [B, 1]
+        likely = (logits - largest).exp()
+        means = (likely[:, self.neighbors] * self.weights).sum(2)  # [B, X]
+        logits[:, self.items] = self._mixed(logits[:, self.items], _log(means) + largest, self.shares)
         return logits
 
     def correct_pairs(

@@ -31,6 +31,7 @@ from pipelines.models.sid.embedding import SidEmbedding, digit_centroids
 from pipelines.models.sid.item_softmax import ItemSoftmaxObjective
 from pipelines.models.sid.masked_batch import MaskedBatch, Objective
 from pipelines.models.sid.new_items import NewItems
+from pipelines.models.sid.output_vectors import OutputVectors
 from pipelines.models.sid.text_heads import DenseHead, dense_weights
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.models.sid_models.maskgr_attention import FullAttention, PrefixAttention
@@ -272,6 +273,15 @@ class MaskGR(DigitModel):
             items = torch.arange(self.items, device=self.embedding.weight.device)
         layout = Layout.unpadded(len(items), 1, items.device)
         return self._embed(self._item_tokens(items)[:, None], items[:, None], layout)
+
+    def output_vectors(self) -> OutputVectors:
+        """Return `item_vectors` of all items in two parts: the digit embeddings, and what each item adds."""
+        own = None if self.item_embedding is None else self.item_embedding.weight[:-1]
+        if self.dense:
+            items = torch.arange(self.items, device=self.embedding.weight.device)
+            text = self.dense.inputs(items[None])[0].float()  # [N, D]
+            own = text if own is None else own + text
+        return OutputVectors(self.embedding.sids, self.embedding.weight[: self.digits * self.codes], own)
 
     def history_vectors(self) -> Tensor:
         vectors = self.embedding.item_vectors()

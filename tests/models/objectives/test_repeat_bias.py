@@ -42,7 +42,7 @@ def scores(model: Recommender, history: torch.Tensor) -> torch.Tensor:
     """Return the scores of all items [B, N]; of a digit model their log-probabilities."""
     if isinstance(model, DigitModel):
         masked = torch.full((len(history), 1, H), V)
-        return model.denoiser(history).score_items(masked, torch.as_tensor(SIDS))(slice(None))
+        return model.denoiser(history).score_items(masked, torch.as_tensor(SIDS)).log_probs()
     return model.scores(history, torch.arange(len(history)))
 
 
@@ -129,7 +129,7 @@ def test_digit_after_digit_gives_the_same_distribution(order: list[int]) -> None
     """The product of the digits' conditional probabilities is the probability of the item, with the bias."""
     model = build("maskgr", -2.0)
     denoiser, codes, total = model.denoiser(HISTORIES), torch.full((2, 1, H), V), torch.zeros(2, N)
-    expected = denoiser.score_items(codes, torch.as_tensor(SIDS))(slice(None))
+    expected = denoiser.score_items(codes, torch.as_tensor(SIDS)).log_probs()
     logp = denoiser(codes)
     codes, origin = codes.repeat(1, N, 1), torch.zeros(2, N, dtype=torch.int64)
     for digit in order:

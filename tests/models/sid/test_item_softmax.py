@@ -25,9 +25,10 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import loading
 from pipelines.models.denoiser import Denoiser
 from pipelines.models.objectives.repeat_bias import RepeatBias
-from pipelines.models.sid import item_softmax
+from pipelines.models.sid import item_softmax, output_vectors
 from pipelines.models.sid.item_softmax import ItemSoftmax
 from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
+from pipelines.models.sid.output_vectors import OutputVectors
 from pipelines.models.sid_models.config import ATTENTION, MaskGRConfig
 from pipelines.models.sid_models.maskgr import MaskGR
 from tests.conftest import ListProgress
@@ -71,9 +72,14 @@ class TableStates:
 def table_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
     """Return an item softmax with random item vectors and states from tables."""
     vectors = torch.randn(len(sids), 8, generator=torch.Generator().manual_seed(seed + 1))
-    return ItemSoftmax(
-        TableStates(users, sids.shape[1], codes, seed), vectors, CandidateIndex(torch.as_tensor(sids), codes)
-    )
+    w = own_vectors(sids, codes, vectors)
+    return ItemSoftmax(TableStates(users, sids.shape[1], codes, seed), w, CandidateIndex(w.sids, codes))
+
+
+def own_vectors(sids: np.ndarray, codes: int, vectors: torch.Tensor) -> OutputVectors:
+    """Return given vectors [N, D] as output vectors: digits add nothing."""
+    digits = torch.zeros(sids.shape[1] * codes, vectors.shape[1])
+    return OutputVectors(torch.as_tensor(sids), digits, vectors)
 
 
 def blind_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
@@ -85,7 +91,7 @@ def blind_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> It
 
 def item_scores(denoiser: Denoiser) -> torch.Tensor:
     """Return the log-probabilities of all items for two users, [2, N]."""
-    return denoiser.score_items(torch.full((2, 1, H), V), torch.as_tensor(SIDS))(slice(None))
+    return denoiser.score_items(torch.full((2, 1, H), V), torch.as_tensor(SIDS)).log_probs()
 
 
 @pytest.fixture(params=ATTENTION)
@@ -231,7 +237,7 @@ def test_refining_keeps_the_states_of_the_beam_that_each_beam_descends_from() ->
     refined = denoiser.refine(later, origin)
     items = agreeing(later[0, 0].numpy(), SIDS, V)
     for user, beam in itertools.product(range(2), range(2)):
-        share = (denoiser.vectors[items] @ states[user, origin[user, beam]]).softmax(0)
+        share = (denoiser.vectors.own[items] @ states[user, origin[user, beam]]).softmax(0)
         mass = torch.zeros(V).index_add_(0, torch.as_tensor(SIDS[items, 0]), share)
         torch.testing.assert_close(refined[user, beam, 0].exp(), mass, atol=1e-5, rtol=1e-5)
 
@@ -246,7 +252,7 @@ def test_agreeing_items_are_those_of_the_last_evaluation() -> None:
         items = agreeing(partial, SIDS, V)
         order = pairs.items[pairs.rows == row].argsort()
         assert pairs.items[pairs.rows == row][order].tolist() == items
-        share = (denoiser.vectors[items] @ states[row]).softmax(0)
+        share = (denoiser.vectors.own[items] @ states[row]).softmax(0)
         torch.testing.assert_close(pairs.probabilities[pairs.rows == row][order], share, atol=1e-6, rtol=1e-5)
 
 
@@ -254,6 +260,8 @@ def test_logits_pair_by_pair_do_not_depend_on_the_block_size(monkeypatch: pytest
     denoiser, codes = table_softmax(2, SIDS, V), torch.tensor([[[V, SIDS[4, 1], V], [0, V, V]]] * 2)
     whole = denoiser(codes)
     monkeypatch.setattr(item_softmax, "PAIRS", 3)
+    monkeypatch.setattr(item_softmax, "CELLS", 2 * N)
+    monkeypatch.setattr(output_vectors, "PAIRS", 3)
     assert torch.equal(denoiser(codes), whole)
 
 

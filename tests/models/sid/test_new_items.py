@@ -70,7 +70,7 @@ def test_one_evaluation_scores_new_items_by_digits_and_texts(
 ) -> None:
     made = model(text, repeat_bias=repeat_bias)
     codes = torch.full((2, 1, H), V)
-    scores = made.denoiser(HISTORIES).score_items(codes, torch.as_tensor(SIDS))(slice(None))
+    scores = made.denoiser(HISTORIES).score_items(codes, torch.as_tensor(SIDS)).log_probs()
     raw = raw_logits(made, codes)[:, 0]
     expected = torch.stack([logits_by_hand(row, text) for row in raw]).log_softmax(1)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
@@ -98,8 +98,8 @@ def test_guidance_keeps_new_items() -> None:
     made = model(history_dropout=0.1)
     guided = made.denoiser(HISTORIES).guided(made.denoiser(HISTORIES[:, :0]), 0.0)
     codes, sids = torch.full((2, 1, H), V), torch.as_tensor(SIDS)
-    plain = made.denoiser(HISTORIES).score_items(codes, sids)(slice(None))
-    torch.testing.assert_close(guided.score_items(codes, sids)(slice(None)), plain)
+    plain = made.denoiser(HISTORIES).score_items(codes, sids).log_probs()
+    torch.testing.assert_close(guided.score_items(codes, sids).log_probs(), plain)
 
 
 def test_neighbors_are_trained_items(monkeypatch: pytest.MonkeyPatch) -> None:
