@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pipelines.decode.index import PartialIndex
 
-CHUNK, FEW = 32, 4  # `top` looks at chunks where there are so many for each score to return
+CHUNK = 32  # scores of a chunk in `top`
+FEW = 4  # chunks are used where there are at least so many for each score to return,
+MANY = 1 << 17  # and so many scores in all
 WIDEN = 4  # candidates tested first, per candidate to keep; each further round tests so many times as many
 
 
@@ -30,7 +32,7 @@ def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         float32 [B, min(k, C)], scores; int64 [B, min(k, C)], positions.
     """
     B, C = scores.shape
-    if FEW * CHUNK * k > C:
+    if FEW * CHUNK * k > C or B * C < MANY:
         return _sorted_top(scores, k)
     whole = C - C % CHUNK
     chunks = scores[:, :whole].unflatten(1, (-1, CHUNK))  # [B, chunks, CHUNK]

@@ -133,7 +133,7 @@ def item_softmax(sids: np.ndarray, codes: int, users: int, horizon: int, seed: i
         user = torch.arange(users)[:, None, None]
         return tables[user, torch.arange(digits), partial].sum(2)  # [B, K, k, D]
 
-    w = OutputVectors(torch.as_tensor(sids), torch.zeros(sids.shape[1] * codes, width), vectors)
+    w = OutputVectors(torch.as_tensor(sids), None, vectors)
     return ItemSoftmax(states, w, CandidateIndex(w.sids, codes))
 
 

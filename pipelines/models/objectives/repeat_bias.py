@@ -73,7 +73,7 @@ class RepeatBias:
             items: a slice of the catalogue; or item numbers, ascending, int64 [items].
         """
         if isinstance(items, Tensor):
-            place = torch.searchsorted(items, self.history).clamp_(max=len(items) - 1)
+            place = torch.searchsorted(items, self.history.contiguous()).clamp_(max=len(items) - 1)
             return self.add_at(logits, place.masked_fill_(items[place] != self.history, -1))
         place = self.history - (items.start or 0)
         return self.add_at(logits, place.masked_fill_(place >= logits.shape[1], -1))

@@ -31,7 +31,7 @@ from pipelines.models.sid.embedding import SidEmbedding, digit_centroids
 from pipelines.models.sid.item_softmax import ItemSoftmaxObjective
 from pipelines.models.sid.masked_batch import MaskedBatch, Objective
 from pipelines.models.sid.new_items import NewItems
-from pipelines.models.sid.output_vectors import OutputVectors
+from pipelines.models.sid.output_vectors import TABLE, OutputVectors
 from pipelines.models.sid.text_heads import DenseHead, dense_weights
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.models.sid_models.maskgr_attention import FullAttention, PrefixAttention
@@ -275,7 +275,11 @@ class MaskGR(DigitModel):
         return self._embed(self._item_tokens(items)[:, None], items[:, None], layout)
 
     def output_vectors(self) -> OutputVectors:
-        """Return `item_vectors` of all items in two parts: the digit embeddings, and what each item adds."""
+        """Return `item_vectors` of all items: a table, or for a large catalogue the digit embeddings and what
+        each item adds to them.
+        """
+        if self.items * self.config.width <= TABLE:
+            return OutputVectors(self.embedding.sids, None, self.item_vectors().float())
         own = None if self.item_embedding is None else self.item_embedding.weight[:-1]
         if self.dense:
             items = torch.arange(self.items, device=self.embedding.weight.device)

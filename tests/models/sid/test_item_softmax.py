@@ -72,14 +72,13 @@ class TableStates:
 def table_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
     """Return an item softmax with random item vectors and states from tables."""
     vectors = torch.randn(len(sids), 8, generator=torch.Generator().manual_seed(seed + 1))
-    w = own_vectors(sids, codes, vectors)
+    w = own_vectors(sids, vectors)
     return ItemSoftmax(TableStates(users, sids.shape[1], codes, seed), w, CandidateIndex(w.sids, codes))
 
 
-def own_vectors(sids: np.ndarray, codes: int, vectors: torch.Tensor) -> OutputVectors:
-    """Return given vectors [N, D] as output vectors: digits add nothing."""
-    digits = torch.zeros(sids.shape[1] * codes, vectors.shape[1])
-    return OutputVectors(torch.as_tensor(sids), digits, vectors)
+def own_vectors(sids: np.ndarray, vectors: torch.Tensor) -> OutputVectors:
+    """Return given vectors [N, D] as output vectors."""
+    return OutputVectors(torch.as_tensor(sids), None, vectors)
 
 
 def blind_softmax(users: int, sids: np.ndarray, codes: int, seed: int = 0) -> ItemSoftmax:
