@@ -122,6 +122,11 @@ class Decoding:
         """Names of the fields that differ from their defaults."""
         return [f.name for f in fields(self) if getattr(self, f.name) != f.default]
 
+    @property
+    def at_once(self) -> bool:
+        """True if one function evaluation ranks the items of the catalogue, for a horizon of 1."""
+        return self.nfe == 1 and self.constrained and not self.remask
+
     def unmask_schedule(self, digits: int) -> tuple[int, ...]:
         """Return the number of digits that each of the T function evaluations unmasks, of S digits in all.
 
@@ -151,8 +156,7 @@ class Decoding:
         """Return the sets of unmasked digits that the search can reach, of items with H digits; None for all
         sets.
         """
-        at_once = self.nfe == 1 and self.constrained and not self.remask  # the items are ranked directly
-        if self.retrieval == "dense" or at_once:
+        if self.retrieval == "dense" or self.at_once:
             return [frozenset(range(digits))]
         if self.order != "left-to-right":
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from pipelines.data.candidates import CandidateIndex, place_values
 from pipelines.data.eligible import Eligible, contains
 from pipelines.errors import UserError
 
+TABULATED = 4  # sets of digits with up to so many combinations for each item are marked in a table
 MAX_DIGITS = 12  # largest number of digits of an item that may be unmasked in any order
 
 
@@ -38,7 +40,7 @@ class PartialIndex:
         eligible: items of the rows, and the pairs of a user and an item that are left out.
         subsets: sets of unmasked digits that the index holds, bool [subsets, H].
         numbers: sorted numbers of the semantic IDs, int64 [N].
-        rows: row of each of `numbers`, int64 [N].
+        rows: row of each of `numbers`, int32 [N].
         partials: sorted numbers of the distinct partial SIDs, int64 [partials].
         used_codes: codes that some item has at each digit, bool [H, V].
         seconds: time that building the index took.
@@ -69,27 +71,31 @@ class PartialIndex:
         self.catalogue_sids = torch.as_tensor(sids, dtype=torch.int64)  # [items, H]
         self.sids = self.catalogue_sids if items is None else self.catalogue_sids[items]  # [N, H]
         self.eligible = Eligible.of(len(sids), items)
-        self.numbers, self.rows = (self.sids * self.place_values).sum(1).sort()
+        numbers = self._masked_numbers(frozenset(range(self.digits))).numpy()
+        order = np.argsort(numbers)
+        self.numbers, self.rows = torch.as_tensor(numbers[order]), torch.as_tensor(order.astype(np.int32))
+        del numbers, order
         subsets = every_subset(self.digits) if subsets is None else subsets
         self.partials = self._partials(subsets)
         self.subsets = torch.tensor([[h in subset for h in range(self.digits)] for subset in subsets])
         self.used_codes = torch.zeros((self.digits, codes), dtype=torch.bool)  # [H, V]
-        self.used_codes[torch.arange(self.digits), self.sids] = True
+        for used, column in zip(self.used_codes, self.sids.T, strict=True):
+            used[column] = True
         self._combinations: dict[int, tuple[Tensor, Tensor]] = {}
-        self._exhausted: Tensor | None = None  # sorted numbers user · partials + position
+        self._exhausted: tuple[Tensor, Tensor] | None = None  # see `_exhausted_partials`
         self.seconds = time.monotonic() - started
 
     @property
     def bytes(self) -> int:
-        """Size of the tensors in bytes."""
-        return sum(tensor.nbytes for tensor in (self.sids, self.numbers, self.rows, self.partials))
+        """Size of the tensors in bytes, semantic IDs included."""
+        tensors = {id(tensor): tensor for tensor in (self.sids, self.numbers, self.rows, self.partials)}
+        return sum(tensor.nbytes for tensor in tensors.values())
 
     def to(self, device: torch.device) -> PartialIndex:
         """Move the tensors to a device, and return this index."""
         if device != self.sids.device:
             self._combinations.clear()
             self.__dict__.pop("candidates", None)
-            self.__dict__.pop("counts", None)
         for name in (
             "place_values",
             "sids",
@@ -111,27 +117,39 @@ class PartialIndex:
             users: user of each pair, as a position in the batch, int64 [X].
             items: item of each pair, a number in the catalogue, int64 [X].
         """
-        _ = self.candidates, self.counts  # computed once, and shared by the copies for all batches
+        _ = self.candidates  # shared by the copies for all batches
         result = copy.copy(self)
         result.eligible = self.eligible.without(users, items)
         result._exhausted = self._exhausted_partials(result.eligible)
         return result
 
-    def _exhausted_partials(self, eligible: Eligible) -> Tensor:
+    def _exhausted_partials(self, eligible: Eligible) -> tuple[Tensor, Tensor]:
         """Return the partial SIDs that the search must not enter for a user, because all items that agree
-        with them are excluded, as sorted numbers user · partials + position.
+        with them are excluded: sorted numbers of partial SIDs, int64 [E]; and sorted pairs of a user and one
+        of them, as numbers user · E + position.
         """
         assert eligible.excluded is not None, "no pairs are excluded"
         users = eligible.excluded // len(self.sids)  # [X]
         sids = self.sids[eligible.excluded % len(self.sids)]  # [X, H]
-        found = []
-        for subset in self.subsets:
-            position = torch.searchsorted(
-                self.partials, self.number(torch.where(subset, sids, self.codes))
-            )  # [X]
-            found.append(users * len(self.partials) + position)
-        pairs, counts = torch.cat(found).unique(return_counts=True)
-        return pairs[counts == self.counts[pairs % len(self.partials)]]
+        codes = torch.where(self.subsets[:, None], sids, self.codes).flatten(0, 1)  # [subsets·X, H]
+        numbers, place = self.number(codes).unique(return_inverse=True)
+        owners = users.repeat(len(self.subsets))
+        pairs, counts = (owners * len(numbers) + place).unique(return_counts=True)
+        user, place = pairs // len(numbers), pairs % len(numbers)
+        partials = numbers[:, None] // self.place_values % (self.codes + 1)  # [numbers, H]
+        exhausted = counts == self._agreeing(partials)[place]
+        kept, place = place[exhausted].unique(return_inverse=True)
+        return numbers[kept], user[exhausted] * len(kept) + place
+
+    def _agreeing(self, codes: Tensor) -> Tensor:
+        """Return the number of items that agree with each of some partial SIDs of items, int64 [R]."""
+        masked = codes == self.codes
+        counts = torch.ones_like(codes[:, 0])  # a whole SID belongs to one item
+        counts[masked.all(1)] = len(self.sids)
+        partly = (masked.any(1) & ~masked.all(1)).nonzero().squeeze(1)
+        if len(partly):
+            counts[partly] = self.candidates.counts(codes[partly])
+        return counts
 
     def select(self, users: Tensor) -> PartialIndex:
         """Return the index for some users of the batch that `excluding` was called with, int64 [B']."""
@@ -156,28 +174,24 @@ class PartialIndex:
         if self._exhausted is None or users is None:
             return valid
         users = users if self.eligible.users is None else self.eligible.users[users]
-        return valid & ~contains(self._exhausted, users * len(self.partials) + position)
+        exhausted, pairs = self._exhausted
+        if not len(exhausted):
+            return valid
+        position = torch.searchsorted(exhausted, numbers).clamp_(max=len(exhausted) - 1)
+        found = contains(pairs, users * len(exhausted) + position)
+        return valid & ~(found & (exhausted[position] == numbers))
 
     def lookup(self, numbers: Tensor) -> Tensor:
         """Return the rows of fully unmasked SIDs, −1 where no item has the SID: any shape → int64 of that
         shape.
         """
         position = torch.searchsorted(self.numbers, numbers).clamp_(max=len(self.numbers) - 1)
-        return torch.where(self.numbers[position] == numbers, self.rows[position], -1)
+        return torch.where(self.numbers[position] == numbers, self.rows[position].long(), -1)
 
     @cached_property
     def candidates(self) -> CandidateIndex:
         """Candidate index of the catalogue."""
         return CandidateIndex(self.sids, self.codes)
-
-    @cached_property
-    def counts(self) -> Tensor:
-        """Number of items that agree with each of `partials`, int64 [partials]."""
-        counts = torch.zeros_like(self.partials)
-        for subset in self.subsets:
-            numbers = self.number(torch.where(subset, self.sids, self.codes))  # [N]
-            counts += torch.bincount(torch.searchsorted(self.partials, numbers), minlength=len(counts))
-        return counts
 
     def combinations(self, digits: int) -> tuple[Tensor, Tensor]:
         """Return the combinations of codes that items of the whole catalogue have at a set of digits.
@@ -206,23 +220,52 @@ class PartialIndex:
     def _partials(self, subsets: list[frozenset[int]]) -> Tensor:
         """Return the sorted distinct partial SIDs of some sets of unmasked digits.
 
-        Those of a set are computed from the larger set with the fewest partial SIDs so far.
+        Those of a set with few possible combinations of codes are marked in a table of all combinations,
+        which the sets within this one are read from; those of other sets are sorted.
         """
-        partials: dict[frozenset[int], Tensor] = {frozenset(range(self.digits)): self.numbers}
-        for subset in sorted(subsets, key=len, reverse=True):
-            if subset in partials:
+        radix = (self.sids.amax(0) + 1).tolist()  # codes of each digit that may occur
+        tables: dict[frozenset[int], Tensor] = {}  # bool, a dimension for each digit of the set
+        full = frozenset(range(self.digits))
+        parts = [self.numbers] if full in subsets else []
+        for subset in sorted({*subsets} - {full}, key=len, reverse=True):
+            shape = [radix[h] for h in sorted(subset)]
+            if math.prod(shape) > TABULATED * len(self.sids):
+                numbers = torch.as_tensor(np.sort(self._masked_numbers(subset).numpy()))
+                parts.append(numbers.unique_consecutive())
                 continue
-            larger = min(
-                (other for other in partials if other > subset), key=lambda other: len(partials[other])
-            )
-            numbers = partials[larger]
-            for digit in larger - subset:
-                place_value = int(self.place_values[digit])
-                code = numbers // place_value % (self.codes + 1)
-                numbers = numbers + (self.codes - code) * place_value
-            partials[subset] = numbers.unique()
+            larger = min((t for t in tables if t > subset), key=len, default=None)
+            if larger is None:
+                table = torch.zeros(shape, dtype=torch.bool)
+                table[tuple(self.sids[:, h] for h in sorted(subset))] = True
+            else:
+                outside = [place for place, h in enumerate(sorted(larger)) if h not in subset]
+                table = tables[larger].sum(outside, dtype=torch.int32).bool() if outside else tables[larger]
+            tables[subset] = table
+            parts.append(self._marked_numbers(table, subset))
+        del tables
+        if len(parts) == 1:
+            return parts[0]
         # Each part is sorted. NumPy's stable sort merges the parts in a fraction of the time of a new sort.
-        return torch.as_tensor(np.sort(torch.cat(list(partials.values())).numpy(), kind="stable"))
+        partials = torch.cat(parts)
+        partials.numpy().sort(kind="stable")
+        return partials
+
+    def _masked_numbers(self, subset: frozenset[int]) -> Tensor:
+        """Return the number of each item's partial SID with only these digits unmasked, int64 [N]."""
+        masked = [self.codes * int(self.place_values[h]) for h in range(self.digits) if h not in subset]
+        numbers = torch.full((len(self.sids),), sum(masked))
+        for h in subset:
+            numbers += self.sids[:, h] * self.place_values[h]
+        return numbers
+
+    def _marked_numbers(self, table: Tensor, subset: frozenset[int]) -> Tensor:
+        """Return the numbers of the combinations that are marked in a table of a set of digits, sorted."""
+        numbers = torch.tensor(
+            sum(self.codes * int(self.place_values[h]) for h in range(self.digits) if h not in subset)
+        )
+        for size, h in zip(table.shape, sorted(subset), strict=True):
+            numbers = numbers[..., None] + torch.arange(size) * self.place_values[h]
+        return numbers[table]
 
 
 def every_subset(digits: int) -> list[frozenset[int]]:

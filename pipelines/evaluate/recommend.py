@@ -160,7 +160,8 @@ def _batches(
 ) -> list[np.ndarray]:
     """Return the rows of each batch."""
     ranks = isinstance(model, ItemRanker)
-    whole = ranks or (isinstance(model, DigitModel) and model.uses_item_softmax)  # all items for each user
+    in_blocks = decoding.at_once and split.horizon == 1
+    whole = ranks or (isinstance(model, DigitModel) and model.uses_item_softmax and not in_blocks)
     once = ranks or decoding.approximate or (isinstance(model, DigitModel) and model.encodes_once)
     return batch_rows(
         split,

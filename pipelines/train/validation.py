@@ -55,9 +55,10 @@ class Validator:
             self._over_all_items = loading.build(model.config, catalogue).to(trainer.accelerator.device)
             new = torch.as_tensor(np.setdiff1d(np.arange(catalogue.items), known))
             self._over_all_items.rank_new_items(new, catalogue.text)
-        self._index = (
-            PartialIndex(catalogue.require_sids(), catalogue.codes) if isinstance(model, DigitModel) else None
-        )
+        self._index: PartialIndex | None = None
+        if isinstance(model, DigitModel):
+            sids = catalogue.require_sids()
+            self._index = PartialIndex(sids, catalogue.codes, self.decoding.reachable(sids.shape[1]))
 
     def recall(self) -> float:
         """Compute Recall@10, a fraction, with the work shared by all processes."""
