@@ -18,13 +18,12 @@ from pipelines.data.eligible import Eligible
 from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.decode.nearest import nearest_items
-from pipelines.decode.state import BeamState
+from pipelines.decode.state import CELLS, BeamState
 from pipelines.decode.top_k import best_first, top
 from pipelines.decode.unmask import remask, unmask_by_confidence, unmask_digits
 from pipelines.models.denoiser import Denoiser, ItemScores
 
-CELLS = 1 << 22  # scores of a block
-FEWEST = 1 << 12  # smallest number of items that are scored at once
+FEWEST = 1 << 12  # smallest number of items that a block holds
 LOWEST = -80.0  # logits further below the largest add nothing to a float32 sum of exp(logit)
 
 
@@ -211,7 +210,7 @@ def rank_items(scores: ItemScores, users: int, eligible: Eligible, beams: int, i
     best = rows = total = None
     for part, first, block_scores in _blocks(scores, eligible, block, items):
         if scores.are_logits:
-            total = _log_of_sum(block_scores, total)
+            total = _add_exponentials(block_scores, total)
         chosen = block_scores if part is None else block_scores[:, part]
         if not chosen.shape[1]:
             continue
@@ -223,7 +222,8 @@ def rank_items(scores: ItemScores, users: int, eligible: Eligible, beams: int, i
             rows = torch.cat((rows, positions + first), dim=1).gather(1, order)
     assert best is not None and rows is not None, "there is a block"
     if total is not None:
-        best = best - total[:, None]
+        largest, exponentials = total
+        best = best - largest[:, None] - exponentials.log()[:, None]
         order = best_first(best, rows)  # scores that differed by less than their rounding are equal now
         best, rows = best.gather(1, order), rows.gather(1, order)
     return Beams.of_items(eligible.items_of(rows), best)
@@ -249,10 +249,14 @@ def _blocks(
         yield numbers[first:last] - start, first, scores.of(slice(start, start + block))
 
 
-def _log_of_sum(logits: Tensor, before: Tensor | None) -> Tensor:
-    """Return the logarithm of the sum of exp(logit) over a block [B, items] and the blocks before it, [B]."""
+def _add_exponentials(logits: Tensor, before: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """Add exp(logit) of a block [B, items] to that of the blocks before it.
+
+    Returns:
+        The largest logit so far, [B]; and the sum of exp(logit − largest), [B].
+    """
     largest = logits.amax(1)
     if before is not None:
-        largest = torch.maximum(largest, before)
-    added = (logits - largest[:, None]).clamp_(min=LOWEST).exp_().sum(1)
-    return largest + (added if before is None else added + (before - largest).exp()).log()
+        largest = torch.maximum(largest, before[0])
+    total = (logits - largest[:, None]).clamp_(min=LOWEST).exp_().sum(1)
+    return largest, total if before is None else total + before[1] * (before[0] - largest).exp()

@@ -180,8 +180,11 @@ class _Combinations:
         sets, self._set = (chosen << bits).sum(3).unique(return_inverse=True)  # sets of digits
         groups, changes = zip(*(index.combinations(number) for number in sets.tolist()), strict=True)
         self._changes = pad_sequence(list(changes), batch_first=True)  # [sets, G]
-        R, N, G = self._numbers.numel(), len(index.catalogue_sids), self._changes.shape[1]
-        group = torch.stack(groups).flatten()[self._set.flatten()[pairs.rows] * N + pairs.items]  # [Q]
+        R, G = self._numbers.numel(), self._changes.shape[1]
+        group, set_of_pair = torch.empty_like(pairs.items), self._set.flatten()[pairs.rows]  # [Q]
+        for number, groups_of_items in enumerate(groups):
+            chosen = (set_of_pair == number).nonzero().squeeze(1)
+            group[chosen] = groups_of_items[pairs.items[chosen]].long()
         if len(pairs.rows) * DENSE > R * G:  # most items agree
             values = reduction(pairs.values, pairs.rows * G + group, R * G).view(R, G)
             columns = torch.arange(G, device=group.device).expand(R, G)

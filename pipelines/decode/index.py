@@ -200,14 +200,14 @@ class PartialIndex:
             digits: the set; bit h stands for digit h.
 
         Returns:
-            int64 [items], the combination of each item; int64 [G], what each combination adds to the number
+            int32 [items], the combination of each item; int64 [G], what each combination adds to the number
             of a partial SID in which these digits are masked.
         """
         if digits not in self._combinations:
             chosen = torch.tensor([digits >> h & 1 for h in range(self.digits)], device=self.sids.device)
             change = (chosen * self.place_values * (self.catalogue_sids - self.codes)).sum(1)  # [items]
             distinct, group = change.unique(return_inverse=True)
-            self._combinations[digits] = group, distinct
+            self._combinations[digits] = group.int(), distinct
         return self._combinations[digits]
 
     def tie_break(self, numbers: Tensor) -> Tensor:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipelines.decode import index as index_module
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.index import PartialIndex, every_subset
 from pipelines.errors import UserError
+from tests.decode.models import catalogue
 
 
 @pytest.mark.parametrize(("digits", "codes", "items"), [(1, 3, 2), (3, 4, 20), (5, 3, 100), (7, 2, 60)])
@@ -64,3 +69,42 @@ def test_a_number_that_does_not_fit_is_refused() -> None:
     assert PartialIndex(np.full((1, 7), 255), 256).lookup(torch.tensor([257**7 // 256 * 255])).tolist() == [
         0
     ]  # the largest number of digits that fits
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    digits=st.integers(1, 5),
+    codes=st.integers(1, 5),
+    items=st.integers(1, 40),
+    seed=st.integers(0, 999),
+    reached=st.booleans(),
+)
+def test_tables_and_sorts_find_the_same_partial_sids(
+    digits: int, codes: int, items: int, seed: int, reached: bool
+) -> None:
+    sids = catalogue(items, digits, codes, seed)
+    subsets = Decoding(unmask="left-to-right").reachable(digits) if reached else None
+    found = []
+    for share in (0, 2, 10**9):
+        with mock.patch.object(index_module, "TABULATED", share):
+            found.append(PartialIndex(sids, codes, subsets).partials)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    every = itertools.product(sids.tolist(), subsets or every_subset(digits))
+    expected = {tuple(c if h in subset else codes for h, c in enumerate(sid)) for sid, subset in every}
+    numbers = PartialIndex(sids, codes).number(torch.tensor(sorted(expected)))
+    assert found[0].tolist() == sorted(numbers.tolist())
+
+
+def test_partial_sids_whose_items_are_all_excluded_are_not_valid() -> None:
+    """A partial SID is valid for a user if an item agrees with it that the user may get."""
+    sids, rng = catalogue(25, 3, 3, 2), np.random.default_rng(0)
+    index = PartialIndex(sids, 3)
+    users, items = np.nonzero(rng.random((3, len(sids))) < [[0.0], [0.5], [1.0]])
+    excluding = index.excluding(torch.as_tensor(users), torch.as_tensor(items))
+    every = np.array(list(itertools.product(range(4), repeat=3)))
+    for user in range(3):
+        left = np.setdiff1d(np.arange(len(sids)), items[users == user])
+        truth = [((partial == 3) | (partial == sids[left])).all(1).any() for partial in every]
+        numbers = index.number(torch.as_tensor(every))
+        assert excluding.valid(numbers, torch.full((len(every),), user)).tolist() == truth

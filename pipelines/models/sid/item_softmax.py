@@ -262,11 +262,8 @@ class ItemSoftmax:
             logits, bias = self.vectors.paired_products(states, rows, items), self._repeat_bias
             if bias is None:
                 return logits
-            return logits + bias.of_pairs(
-                rows // (len(states) // len(bias.history)), items, len(self.vectors)
-            )
+            users = rows // (len(states) // len(bias.history))
+            return logits + bias.of_pairs(users, items, len(self.vectors))
 
-        logits = of_digits(row, item)
-        return (
-            logits if self._new_items is None else self._new_items.correct_pairs(logits, row, item, of_digits)
-        )
+        logits, new_items = of_digits(row, item), self._new_items
+        return logits if new_items is None else new_items.correct_pairs(logits, row, item, of_digits)

@@ -85,6 +85,8 @@ class NewItems(nn.Module):
             return self._correct_all(logits)
         place = self._place[items]
         columns = (place >= 0).nonzero().squeeze(1)
+        if not len(columns):
+            return logits
         for part in columns.split(max(1, CELLS // (len(logits) * self.neighbors.shape[1]))):
             chosen = place[part]  # [X]
             trained, neighbors = self.neighbors[chosen].unique(return_inverse=True)

@@ -167,3 +167,16 @@ def test_a_training_step_waits_for_no_device(
     )
     model.to("meta")(*batch).backward()
     assert model.repeat_bias.grad is not None
+
+
+def test_parts_and_pairs_have_the_bias_of_the_whole() -> None:
+    repeat_bias = RepeatBias(torch.tensor([[4, 4, 1], [0, -1, 6], [-1, -1, -1]]), torch.tensor([-0.5]))
+    whole = repeat_bias.add_to(torch.zeros(3, 8))
+    for items in (slice(None), slice(1, 5), slice(4, 20), torch.tensor([1, 4, 5]), torch.tensor([7])):
+        part = torch.zeros_like(whole[:, items])
+        assert repeat_bias.add_to_part(part, items) is part
+        assert torch.equal(part, whole[:, items])
+    rows, items = torch.arange(24) // 8, torch.arange(24) % 8
+    assert torch.equal(repeat_bias.of_pairs(rows, items, 8), whole[rows, items])
+    empty = RepeatBias(torch.full((2, 0), -1), torch.tensor([1.0]))
+    assert empty.of_pairs(torch.tensor([0, 1]), torch.tensor([3, 3]), 8).tolist() == [0, 0]

@@ -1,0 +1,167 @@
+"""Decoding with large catalogues: 12 thousand, 1 million and 10 million items, for digits apart (one function
+evaluation per digit) and for the item softmax without and with item embeddings (one function evaluation).
+
+Every kind of model runs in a process of its own, on one core, which measures the sizes in turn:
+
+    python -m benchmarks.large
+
+Weights are random. Semantic IDs have four digits of 256 codes, whose popularity is skewed and depends on the
+first digit, as in residual quantization, and a deduplication digit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.catalogue import CODES, random_split
+from benchmarks.common import build_maskgr, save
+from maskgr_cli import console
+from maskgr_cli.allocator import keep_freed_memory
+from pipelines import artifacts
+from pipelines.data.catalogue import Catalogue
+from pipelines.data.splits import Split
+from pipelines.decode.config import Decoding
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.recommend import recommend
+from pipelines.models.nn.precision import autocast
+from pipelines.models.sid_models.maskgr import MaskGR
+from pipelines.progress import Silent
+
+SIZES = (12_101, 1_000_000, 10_000_000)
+LEVELS, SKEW = 4, 0.5  # the code of rank r has a share proportional to r^−SKEW
+USERS, HISTORY = 128, 8
+REQUESTS = 15  # of one user each, in a round
+SOFTMAX: dict[str, Any] = {"centroids": False}
+KINDS: dict[str, tuple[dict[str, Any], Decoding]] = {
+    "digits apart": (
+        {"likelihood": "digit", "item_embeddings": False, "repeat_bias": False, "centroids": False},
+        Decoding(),
+    ),
+    "item softmax": ({**SOFTMAX, "item_embeddings": False}, Decoding(nfe=1)),
+    "item softmax, item embeddings": (SOFTMAX, Decoding(nfe=1)),
+}
+
+
+def skewed_sids(items: int, seed: int = 0) -> np.ndarray:
+    """Return distinct semantic IDs, int64 [items, LEVELS + 1]."""
+    rng = np.random.default_rng(seed)
+    shares = (1.0 + np.arange(CODES)) ** -SKEW
+    draws = rng.choice(CODES, (LEVELS, items), p=shares / shares.sum())
+    order = rng.permuted(np.tile(np.arange(CODES), (CODES, 1)), axis=1)  # of popularity, after a first code
+    sids = np.zeros((items, LEVELS + 1), np.int64)
+    sids[:, 0] = draws[0]
+    for level in range(1, LEVELS):
+        sids[:, level] = order[(draws[0] + level) % CODES, draws[level]]
+    numbers = sids[:, :LEVELS] @ CODES ** np.arange(LEVELS)[::-1]
+    rows = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[rows], prepend=-1))
+    sids[rows, LEVELS] = np.arange(items) - np.repeat(starts, np.diff(starts, append=items))
+    return sids
+
+
+class Side:
+    """A model of one kind over a catalogue of one size."""
+
+    def __init__(self, kind: str, items: int) -> None:
+        settings, self._decoding = KINDS[kind]
+        sids = skewed_sids(items)
+        self._model: MaskGR = build_maskgr("small", settings, Catalogue.of(sids, CODES)).eval()
+        self._index = PartialIndex(sids, CODES, self._decoding.reachable(sids.shape[1]))
+        self._many = random_split(USERS, HISTORY, items, np.random.default_rng(0))
+        self._one = [random_split(1, HISTORY, items, np.random.default_rng(i)) for i in range(REQUESTS)]
+        self.figures: dict[str, Any] = {
+            "items": items,
+            "bytes": {
+                "semantic IDs": sids.nbytes,
+                "parameters": sum(p.nbytes for p in self._model.parameters()),
+                "index": self._index.bytes - self._index.sids.nbytes,
+            },
+            "index_seconds": self._index.seconds,
+        }
+        self.rates: list[float] = []
+        self.milliseconds: list[float] = []
+
+    def measure(self) -> None:
+        """Recommend to USERS users together, and to REQUESTS users one by one."""
+        self.rates.append(USERS / self._seconds(self._many))
+        self.milliseconds += [1000 * self._seconds(one) for one in self._one]
+
+    def _seconds(self, split: Split) -> float:
+        began = time.perf_counter()
+        with autocast("auto", torch.device("cpu")):
+            recommend(self._model, split, self._index, self._decoding, Silent())
+        return time.perf_counter() - began
+
+
+def measure(kind: str, sizes: list[int], rounds: int) -> list[dict[str, Any]]:
+    """Return the figures of each size."""
+    sides = [Side(kind, items) for items in sizes]
+    for _ in range(rounds + 1):  # the first round warms up
+        for side in sides:
+            side.measure()
+    first = sides[0].rates[1:]
+    for side in sides:
+        rates = side.rates[1:]
+        side.figures |= {
+            "users/s": statistics.median(rates),
+            "cost_ratio": statistics.median(a / b for a, b in zip(first, rates, strict=True)),
+            "p50_ms": statistics.median(side.milliseconds[REQUESTS:]),
+        }
+    sides[-1].figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return [side.figures for side in sides]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each size")
+    parser.add_argument("--items", type=int, nargs="+", default=SIZES, help="sizes, the smallest first")
+    parser.add_argument(
+        "--save", action="store_true", help="write the figures to benchmarks/results/large.json"
+    )
+    parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.kind:
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        print(json.dumps(measure(options.kind, options.items, options.rounds)))
+        return
+    results: dict[str, list[dict[str, Any]]] = {}
+    for kind in KINDS:
+        command = [sys.executable, "-m", "benchmarks.large", "--kind", kind]
+        command += ["--rounds", str(options.rounds), "--items", *map(str, options.items)]
+        child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        results[kind] = json.loads(child.stdout)
+    rows = [
+        (
+            kind,
+            f"{f['items']:,}",
+            f"{f['index_seconds']:.2f} s",
+            *(f"{f['bytes'][part] / 2**20:,.0f}" for part in ("index", "semantic IDs", "parameters")),
+            f"{f['peak_mib']:,.0f}" if "peak_mib" in f else None,
+            f"{f['users/s']:.1f}",
+            f"{f['cost_ratio']:.2f}×",
+            f"{f['p50_ms']:.1f} ms",
+        )
+        for kind, figures in results.items()
+        for f in figures
+    ]
+    columns = ["model", "items", "index built in", "MiB: index", "semantic IDs", "parameters", "peak"]
+    columns += ["users/s", "cost", "one user, p50"]
+    console.table("Decoding on one core, 20 beams", columns, rows, artifacts.machine())
+    if options.save:
+        save("large", {"kinds": results})
+
+
+if __name__ == "__main__":
+    main()
