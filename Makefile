@@ -4,17 +4,18 @@ UV ?= uv
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-# Of gpu-check: where, which preset, minutes of training in this call.
+# Of gpu-check: where, which preset, minutes of this call. Of gpu-pack: a folder with the files of Beauty, to import.
 DEVICE ?= cuda
 PRESET ?= paper
-MINUTES ?= 15
+MINUTES ?= 6
+BEAUTY ?=
 
 # Of reproduce-…: the preset of every run, and further options of `maskgr ablate`, e.g. ABLATE="--seeds 3 --jobs 2".
 BUDGET ?= small
 ABLATE ?=
 RECIPES := table1 table2 table3 table4 table5 table6 figure2 figure3 figure4
 
-.PHONY: help quickstart test test-page lint types docs format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check lock audit clean
+.PHONY: help quickstart test test-page lint types docs format bench fuzz torture mutants reproduce-% reproduce-all report gpu-check gpu-pack lock audit clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,8 +72,11 @@ reproduce-all: $(addprefix reproduce-,$(RECIPES)) report ## All tables and figur
 report: $(INSTALLED) ## Join the reports of all recipes into one page
 	$(BIN)/maskgr report
 
-gpu-check: ## Check, time and train on a GPU, into one JSON (DEVICE=cpu PRESET=smoke tries it without)
-	$(PYTHON) -m benchmarks.gpu --device $(DEVICE) --preset $(PRESET) --minutes $(MINUTES)
+gpu-check: ## Check, time and train on a GPU, in two calls of six minutes, into one JSON (DEVICE=cpu PRESET=smoke tries it without)
+	$(PYTHON) -m benchmarks.gpu --device $(DEVICE) --preset $(PRESET) --total-minutes $(MINUTES)
+
+gpu-pack: $(INSTALLED) ## Make the folder that gpu-check needs on a bare machine (BEAUTY=FOLDER imports Beauty from there)
+	$(BIN)/python -m benchmarks.gpu.pack $(if $(BEAUTY),--beauty "$(BEAUTY)")
 
 lock: ## Pin all dependencies anew in requirements.lock (needs uv)
 	echo torch==2.13.0 | $(UV) pip compile --quiet --universal --python-version 3.10 --no-python-downloads --extra dev \

@@ -1,47 +1,42 @@
-"""`make gpu-check`: agreement of this GPU with the CPU, throughput, and training on Beauty, in one JSON file.
+"""`make gpu-check`: all that the first quarter of an hour with a GPU should show, in one JSON file.
 
-The check needs torch, pyarrow, accelerate, typer, rich, numpy and safetensors, and Beauty with its semantic
-IDs in the workspace. Another machine can make them (`maskgr import`, `maskgr tokenize`; copy the workspace).
-Training resumes where the last call stopped it.
+Parts: agreement with the CPU; throughput; ways of attention; training of `small` and of the preset, with
+schedules that are fitted to the time, and their test evaluation. The JSON is written after every result. A
+call does what fits into --total-minutes; the next one goes on with what is left. Two calls of six minutes do
+everything.
+
+The check needs torch (2.9 or later), pyarrow, accelerate, typer, rich, numpy and safetensors, and Beauty with
+its semantic IDs: `make gpu-pack` makes a folder with them.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
-import signal
-import subprocess
+import shlex
 import sys
-from dataclasses import asdict
+import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, require_beauty, save
-from benchmarks.gpu.agreement import checks
-from benchmarks.gpu.throughput import measure
+from benchmarks.common import RESULTS, require_beauty
+from benchmarks.gpu.pack import KEPT, PACK
+from benchmarks.gpu.parts import parts_of
+from benchmarks.gpu.process import Conditions, Part, run_in_process
+from benchmarks.gpu.record import FINISHED, Record
 from maskgr_cli import console
-from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.launch import USE_CPU
 from pipelines import artifacts
-from pipelines.train.history import validations
 from pipelines.train.presets import PRESET_NAMES
-from pipelines.workspace import Run, Workspace
-
-PARTS = ("agreement", "throughput", "training")
+from pipelines.workspace import ENVIRONMENT
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--preset", choices=PRESET_NAMES, default="paper")
-    parser.add_argument("--minutes", type=float, default=15, help="minutes of training in this call")
-    parser.add_argument(
-        "--seconds", type=float, default=10, help="duration of each measurement of throughput"
-    )
-    parser.add_argument("--users", type=int, default=0, help="number of test users for evaluation; 0: all")
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS, help="parts of the check to run")
-    options = parser.parse_args()
+    began = time.monotonic()
+    options = read_options()
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit(
             "PyTorch sees no GPU here. To try the check itself without one: "
@@ -49,47 +44,109 @@ def main() -> None:
         )
     if options.device == "cpu":
         os.environ[USE_CPU] = "true"
-    keep_freed_memory()
+    if PACK.exists():
+        os.environ.setdefault(ENVIRONMENT, str(PACK))
     require_beauty()
-    name = f"gpu-check-{options.device}-{options.preset}"
-    earlier = RESULTS / f"{name}.json"
-    recorded = artifacts.read_json(earlier) if earlier.exists() else {}
-    results = {part: value for part, value in recorded.items() if part in PARTS}
-    device = torch.device(options.device)
-    if "agreement" in options.only:
-        results["agreement"] = agreement(device)
-    if "throughput" in options.only:
-        results["throughput"] = measure(device, options.preset, options.seconds, options.users)
-        show_throughput(results["throughput"])
-    if "training" in options.only:
-        slices = results.get("training", {}).get("slices", [])
-        results["training"] = train(options.device, options.preset, options.minutes, slices)
-    device_name = torch.cuda.get_device_name(0) if device.type == "cuda" else "cpu"
-    save(name, {"device": device_name, "torch": torch.__version__, **results})
-    print(f"Written to {earlier}.")
-    if any(not check["passed"] for check in results.get("agreement", [])):
+    name = f"gpu-check-{options.device}-{options.preset}.json"
+    folders = (KEPT, Path(os.environ.get("OUT") or RESULTS))
+    record = Record.open(tuple(folder / name for folder in folders), options.again)
+    record.content["calls"].append(
+        {
+            "command": shlex.join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]]),
+            "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": artifacts.machine(),
+        }
+    )
+    record.write()
+    total = 60 * options.total_minutes
+    for part in wanted(options, record):
+        seconds = part.budget(total, began + total - time.monotonic())
+        if seconds is None:
+            console.note(f"{part.name}: left out, because it would not fit into the time of this call.")
+            continue
+        run_part(part, record, conditions_of(options, time.monotonic() + seconds))
+    show(record, parts_of(options.preset))
+    console.note(f"Results: {record.files[1]}")
+    states = [record.parts.get(part.name, {}) for part in parts_of(options.preset)]
+    if any(part.get("state") == "failed" or part.get("results", {}).get("failed") for part in states):
         sys.exit(1)
 
 
-def agreement(device: torch.device) -> list[dict[str, Any]]:
-    """Run all checks of agreement, and print those that fail."""
-    results = list(checks(device))
-    failed = [check for check in results if not check.passed]
-    for check in failed:
-        print(f"FAILED: {check.name}: {check.off:.2g}, {check.allowed:g} allowed. {check.detail}")
-    print(f"{len(results) - len(failed)} of {len(results)} checks passed: {device} against the CPU.")
-    return [{**asdict(check), "passed": check.passed} for check in results]
+def read_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--preset", choices=PRESET_NAMES, default="paper")
+    parser.add_argument("--total-minutes", type=float, default=6, help="minutes of this call")
+    parser.add_argument("--seconds", type=float, default=3, help="duration of each measurement of a rate")
+    parser.add_argument("--users", type=int, default=4096, help="number of test users of throughput; 0: all")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="parts to do, even if they are finished")
+    parser.add_argument("--again", action="store_true", help="forget what earlier calls did")
+    options = parser.parse_args()
+    names = [part.name for part in parts_of(options.preset)]
+    if unknown := {*(options.only or ())} - {*names}:
+        parser.error(
+            f"--only: there is no part {min(unknown)!r}; the parts are {', '.join(map(repr, names))}."
+        )
+    return options
 
 
-def show_throughput(throughput: dict[str, Any]) -> None:
-    """Print a table of each part."""
-    for part in ("training", "evaluation"):
-        columns = list(dict.fromkeys(column for values in throughput[part].values() for column in values))
-        rows = []
-        for side, values in throughput[part].items():
-            cells = (values.get(column) for column in columns)
-            rows.append((side, *(figure(cell) for cell in cells)))
-        console.table(f"{part}, {throughput['preset']} preset", [part, *columns], rows, artifacts.machine())
+def wanted(options: argparse.Namespace, record: Record) -> list[Part]:
+    """Return the parts that this call tries, in their order."""
+    parts = {part.name: part for part in parts_of(options.preset)}
+    names = options.only or record.pending(list(parts))
+    if not names:
+        console.note("All parts are finished; --again does them anew, --only PART one of them.")
+    return [parts[name] for name in names]
+
+
+def conditions_of(options: argparse.Namespace, deadline: float) -> Conditions:
+    """Return the conditions of a part."""
+    return Conditions(options.device, options.preset, options.seconds, options.users, deadline)
+
+
+def run_part(part: Part, record: Record, conditions: Conditions) -> None:
+    """Run a part in a process of its own, and record what it reports as it comes."""
+    console.note(f"{part.name}: {conditions.left:.0f} s at most.")
+    failed_before = record.parts.get(part.name, {}).get("state", FINISHED) != FINISHED
+    conditions = dataclasses.replace(
+        conditions, failed_before=failed_before, throughput=record.results("throughput")
+    )
+    record.begin(part.name)
+    began = time.monotonic()
+    state, further = run_in_process(
+        part.task, conditions, lambda key, value: record.add(part.name, key, value)
+    )
+    record.end(part.name, state, time.monotonic() - began, further)
+
+
+def show(record: Record, parts: list[Part]) -> None:
+    """Print a line for each part, and the tables of throughput."""
+    sides: dict[str, dict[str, Any]] = {}
+    for name, value in record.results("throughput").items():
+        if ": " in name and isinstance(value, dict):
+            sides[name] = value
+    columns = list(dict.fromkeys(column for values in sides.values() for column in values))
+    if sides:
+        cells = [
+            (name, *(figure(values.get(column)) for column in columns)) for name, values in sides.items()
+        ]
+        console.table("Throughput", ["", *columns], cells)
+    rows = []
+    for part in parts:
+        known = record.parts.get(part.name, {"state": "left for the next call"})
+        peaks = known.get("peak GiB", {})
+        error = str(known.get("error", "")).strip().splitlines()[-1:]
+        text = record.results(part.name).get("summary") or " ".join(error) or None
+        cells_of_part = (known["state"], figure(known.get("seconds")))
+        memory = (figure(peaks.get("allocated")), figure(peaks.get("host")))
+        rows.append((part.name, *cells_of_part, *memory, text))
+    headers = ["part", "state", "seconds", "peak GiB, GPU", "peak GiB, host", "result"]
+    console.table("Check", headers, rows, artifacts.machine(), left=["state", "result"])
 
 
 def figure(value: float | str | None) -> str | None:
@@ -97,49 +154,6 @@ def figure(value: float | str | None) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def train(device: str, preset: str, minutes: float, slices: list[dict[str, Any]]) -> dict[str, Any]:
-    """Train for some more minutes by the command line, and evaluate if the training is finished.
-
-    Args:
-        device: "cuda" or "cpu".
-        preset: preset of `maskgr`.
-        minutes: minutes of training in this call.
-        slices: duration and exit code of earlier calls.
-    """
-    run = Workspace.find().run(f"gpu-check-{device}-{preset}")
-    gpus = ["--gpus", "1" if device == "cuda" else "0"]
-    trained = artifacts.read_json(run.config) if run.config.exists() else {"state": None, "seconds": 0.0}
-    start = ["--resume"] if trained["state"] else ["--dataset", "beauty", "--preset", preset]
-    if trained["state"] != "finished":
-        command = [sys.executable, "-m", "maskgr_cli", "train", *start, "--name", run.name, *gpus]
-        process = subprocess.Popen(command)
-        try:
-            process.wait(minutes * 60)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGTERM)  # it saves its state
-            process.wait()
-        if not run.config.exists():
-            sys.exit(
-                f"Training did not begin in {minutes:g} minutes (exit code {process.returncode}). See the "
-                "output above, or give more --minutes."
-            )
-        before, trained = trained["seconds"], artifacts.read_json(run.config)
-        slices = [*slices, {"seconds": trained["seconds"] - before, "exit code": process.returncode}]
-    results = {"slices": slices, **{name: trained[name] for name in ("state", "steps", "seconds", "best")}}
-    results["validation"] = validations(run) if run.history.exists() else []
-    if run.weights.exists():
-        subprocess.run([sys.executable, "-m", "maskgr_cli", "eval", run.name, "--force", *gpus], check=True)
-        results["test"] = newest_metrics(run)
-    return results
-
-
-def newest_metrics(run: Run) -> dict[str, float]:
-    """Return the metrics of the newest evaluation by name, e.g. "recall@10", in percent."""
-    newest = max(run.evaluations, key=lambda folder: (folder / "metrics.parquet").stat().st_mtime)
-    rows = artifacts.read(newest / "metrics.parquet", "metrics").to_pylist()
-    return {f"{r['metric']}@{r['k']}": 100 * r["value"] for r in rows}
 
 
 if __name__ == "__main__":
