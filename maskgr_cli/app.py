@@ -19,7 +19,7 @@ from maskgr_cli import signals
 from maskgr_cli.arguments import Arguments
 from maskgr_cli.console import QUIET
 from pipelines import __version__
-from pipelines.errors import TrainingDiverged, UserError
+from pipelines.errors import TrainingDiverged, UserError, is_out_of_memory
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # full, over quota, read-only
 WIDEST = 10_000  # columns of a help text; it is as wide as the terminal
@@ -99,6 +99,12 @@ def _run() -> int:
             console.error(
                 f"{error.filename or 'The disk'}: {error.strerror}. "
                 "Check that path, its permissions and the space left."
+            )
+            return 2
+        if is_out_of_memory(error):
+            console.error(
+                "The memory is too small for this command. Close other programs, or run it on a machine with "
+                "more."
             )
             return 2
         console.error(

@@ -50,6 +50,37 @@ def reading(path: Path, form: str, advice: str) -> Iterator[None]:
         raise UserError(f"{path} is not a readable {form} ({reason}). {advice}".rstrip()) from None
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if an error says that the memory of the host or of a GPU does not suffice.
+
+    Python and numpy raise MemoryError. PyTorch raises its OutOfMemoryError for a GPU, and for the host a
+    RuntimeError that is told by its message.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@contextmanager
+def enough_memory(work: str, advice: str) -> Iterator[None]:
+    """Turn errors of exhausted memory into a UserError.
+
+    Args:
+        work: what the block does, e.g. "train NAME".
+        advice: instruction for the user: the options to lower.
+
+    Raises:
+        UserError: the memory did not suffice.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        place = "GPU's memory" if type(error).__name__ == "OutOfMemoryError" else "memory"
+        raise UserError(f"The {place} is too small to {work}. {advice}") from None
+
+
 @contextmanager
 def hidden_panics() -> Iterator[None]:
     """Hide the message and the stack trace that a Rust library prints to standard error before it panics.

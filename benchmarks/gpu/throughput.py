@@ -32,6 +32,7 @@ from pipelines.models.nn.transformer import Block
 from pipelines.progress import Silent
 from pipelines.train.configure import configure
 from pipelines.train.loop import Trainer
+from pipelines.train.memory import estimate
 
 Figures = dict[str, float | str]
 EAGER = "bf16"
@@ -148,8 +149,8 @@ def training_rate(conditions: Conditions, side: Side, eager: Figures) -> Figures
     Returns:
         "sequences/s"; the TFLOP/s of matrix products and attention; "products alone, TFLOP/s", the rate of
         matrix products of the same shapes, and the share of it; "GFLOP/sequence"; the time of drawing masks
-        on the host, as a share of a step; on a GPU the share of a step after which the host waits, and the
-        peak memory.
+        on the host, as a share of a step; the share of a step during which the host is busy; the memory that
+        is estimated, and on a GPU the peak.
     """
     on_cpu = ON_CPU if conditions.device == "cpu" else {}
     trainer = training.trainer(conditions.preset, precision=side.precision, **side.settings, **on_cpu)
@@ -172,6 +173,7 @@ def training_rate(conditions: Conditions, side: Side, eager: Figures) -> Figures
         "GFLOP/sequence": work_of_one,
         **host_shares(trainer, sequence_rate),
     }
+    figures["estimated GiB"] = estimate(trainer).total / GIB
     if conditions.device == "cuda":
         figures["peak GiB"] = torch.cuda.max_memory_allocated() / GIB
     return figures

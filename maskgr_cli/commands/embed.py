@@ -16,7 +16,7 @@ from maskgr_cli.options import (
     config_options,
 )
 from pipelines.embed.config import TRANSFORMER, EmbedConfig
-from pipelines.errors import UserError
+from pipelines.errors import UserError, enough_memory
 from pipelines.workspace import Workspace
 
 
@@ -46,6 +46,8 @@ def embed(
 
     if not {"encoder", "source"} & settings.keys():
         config = EmbedConfig(**settings, encoder=choose_encoder(data, launch.progress()))
-    build_embeddings(data, config, launch.progress(), force=force)
+    options = "--batch-size or --max-length" if config.kind == TRANSFORMER else "--dimensions"
+    with enough_memory(f"embed {data.name}", f"Lower {options}."):
+        build_embeddings(data, config, launch.progress(), force=force)
     if config.kind == TRANSFORMER:
         process_state().destroy_process_group()

@@ -14,7 +14,7 @@ from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.options import GpusOption, ProcessesOption, WorkspaceOption, checked, config_options
 from maskgr_cli.warned import warnings_as_notes
 from pipelines.decode.config import Decoding
-from pipelines.errors import UserError
+from pipelines.errors import UserError, enough_memory
 from pipelines.options import check_number, check_path, has_no_effect, quoted
 from pipelines.recommend.config import RecommendConfig, identifiers
 from pipelines.workspace import Workspace
@@ -105,7 +105,8 @@ def recommend(
     keep_freed_memory()
     from pipelines.recommend.load import load
 
-    with warnings_as_notes():
+    advice = f"Lower --beams ({decoding.beams:,}), or recommend to fewer users at a time."
+    with warnings_as_notes(), enough_memory("recommend", advice):
         model = load(chosen, workspace=Workspace.path(workspace), progress=launch.progress())
         allow, deny = (
             identifiers(flag, text) if text else None

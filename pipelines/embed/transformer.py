@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.embed.config import MINILM, EmbedConfig
-from pipelines.errors import UserError
+from pipelines.errors import UserError, enough_memory
 from pipelines.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,25 +64,20 @@ class Encoder:
         """Compute the mean of the last hidden states over the real tokens of each text, float32 [B, E].
 
         Raises:
-            UserError: the memory of the GPU is too small for the batch.
+            UserError: the memory is too small for the batch.
         """
         import torch
 
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(self.model.device)
-        try:
-            with torch.inference_mode():
-                hidden = self.model(
-                    input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-                ).last_hidden_state  # [B, L, E]
-                return mean_pool(hidden, batch["attention_mask"]).cpu().numpy()
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"The GPU's memory is too small for {self.batch_size} texts of {batch['input_ids'].shape[1]} "
-                "tokens. "
-                "Lower --batch-size; finished batches are kept."
-            ) from None
+        size = f"{self.batch_size} texts of {batch['input_ids'].shape[1]} tokens"
+        advice = "Lower --batch-size or --max-length; finished batches are kept."
+        with enough_memory(f"encode {size}", advice), torch.inference_mode():
+            hidden = self.model(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+            ).last_hidden_state  # [B, L, E]
+            return mean_pool(hidden, batch["attention_mask"]).cpu().numpy()
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding, options
 from pipelines.decode.index import PartialIndex
-from pipelines.errors import UserError
+from pipelines.errors import UserError, enough_memory
 from pipelines.evaluate.capabilities import (
     check_horizon,
     refuse_final,
@@ -29,7 +29,7 @@ from pipelines.evaluate.capabilities import (
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.describe import describe, describe_new_items
 from pipelines.evaluate.popularity import measure_popularity
-from pipelines.evaluate.recommend import recommend, say_truncated
+from pipelines.evaluate.recommend import pass_tokens, recommend, say_truncated
 from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun, load_run
@@ -163,7 +163,9 @@ def _evaluate(
     say_truncated(users, model.config.max_items, progress)
     index = _index(trained, config.decoding, progress) if isinstance(model, DigitModel) else None
     started = time.monotonic()
-    with autocast(config.precision, state.device):
+    tokens, beams = config.tokens or pass_tokens(state.device), config.decoding.beams
+    advice = f"Lower --tokens ({tokens:,}) or --beams ({beams:,})."
+    with autocast(config.precision, state.device), enough_memory("evaluate the run", advice):
         result = recommend(
             *(model, users, index, config.decoding, progress),
             tokens=config.tokens,

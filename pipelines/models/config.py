@@ -172,6 +172,15 @@ class ModelConfig:
         blocks = self.layers * (4 * self.width**2 + 2 * self.width * self.mlp)
         return blocks + (0 if "sids" in self.needs else items * self.width)
 
+    def logits(self, items: int, columns: int) -> int:
+        """Return the number of logits that training computes for a target, at most.
+
+        Args:
+            items: N.
+            columns: H·V, the number of codes of all digits.
+        """
+        return columns if "sids" in self.needs else getattr(self, "negatives", 0) or items
+
     def check_horizon(self, horizon: int) -> None:
         """Check that the model can predict so many items together.
 

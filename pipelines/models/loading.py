@@ -18,7 +18,7 @@ from pipelines.data import splits
 from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources, text_behind
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split
-from pipelines.errors import UserError, reading
+from pipelines.errors import UserError, is_out_of_memory, reading
 from pipelines.models.base import Recommender
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_config
@@ -38,7 +38,7 @@ def build(config: ModelConfig, catalogue: Catalogue) -> Recommender:
     try:
         model: Recommender = getattr(importlib.import_module(module), name)(config, catalogue)
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):  # PyTorch's message on a CPU
+        if not is_out_of_memory(error):
             raise
         raise UserError(
             "The model does not fit into memory. Take a smaller --width, --mlp or --layers."

@@ -1,15 +1,37 @@
-"""Check of the memory that training a model needs, before the model is built. Light to import."""
+"""Memory that training needs: a check before the model is built, and an estimate before the first step.
+
+Light to import.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.train.config import TrainConfig
 
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from pipelines.train.loop import Trainer
+    from pipelines.train.plan import Plan
+
 BYTES_PER_PARAMETER = 16  # in training: the parameter, its gradient and the optimizer's two moments
 MIN_MICRO_TOKENS = 2048  # tokens in one forward pass without --micro-tokens, at least
+ANY_ITEMS = 10**9  # number of items that no other number of logits equals
+MOMENTS = {"Muon": 1}  # tensors of a parameter's size that an optimizer keeps, by class; the others keep two
+# Numbers that a block keeps of a token for the backward pass, in widths of the states: the inputs of the
+# attention, the MLP and their norms, queries, keys, values and their sum, and the masks of dropout.
+KEPT_WIDTHS = 12
+KEPT_MLPS = 2  # the same in widths of the MLP: before and after the activation
+SPREAD = 1.2  # tokens of the largest step, relative to a step of average length
+KEPT_LOGITS = 3  # of each logit: itself, its probability and its gradient
 
 
 def check_memory(model_settings: ModelConfig, train: TrainConfig, items: int = 0) -> None:
@@ -56,3 +78,143 @@ def _largest_gpu() -> float:
         ),
         default=0,
     )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Estimate of the largest memory of a training step, in bytes.
+
+    Attributes:
+        parameters: weights of the model. Exact.
+        gradients: their gradients; those of tables with sparse gradients count as activations. Exact.
+        moments: tensors of the optimizers. Exact.
+        data: semantic IDs and what else of the catalogue the model holds. Exact.
+        index: index of the partial semantic IDs, for validation. Exact.
+        activations: what a forward pass keeps for its backward pass. An estimate.
+    """
+
+    parameters: int
+    gradients: int
+    moments: int
+    data: int
+    index: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Sum of all."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    def describe(self, device: str, tokens: int, available: float) -> str:
+        """Return a line.
+
+        Args:
+            device: type of the device that holds all this.
+            tokens: largest number of tokens in a forward pass.
+            available: memory of the device in bytes.
+        """
+
+        def gib(size: float) -> str:
+            return f"{size / 2**30:.3g}"
+
+        beyond = f", which has {gib(available)} GiB: lower --micro-tokens" if self.total > available else ""
+        return (
+            f"Memory, estimated: {gib(self.total)} GiB on {device}{beyond} "
+            f"(parameters {gib(self.parameters)}, gradients {gib(self.gradients)}, moments "
+            f"{gib(self.moments)}, semantic IDs and texts {gib(self.data)}, index {gib(self.index)}, "
+            f"a forward pass of {tokens:,} tokens {gib(self.activations)})."
+        )
+
+
+def estimate(trainer: Trainer, index: int = 0) -> Memory:
+    """Estimate the memory of the training steps of a trainer.
+
+    Args:
+        trainer: the trainer.
+        index: size of the index of validation in bytes; 0 without one.
+    """
+    model = trainer.unwrapped_model
+    return Memory(
+        parameters=_bytes(model.parameters()),
+        gradients=_bytes(p for p in model.parameters() if p.requires_grad) - _bytes(_sparse_tables(model)),
+        moments=_moments(trainer.optimizers),
+        data=_bytes(model.buffers()),
+        index=index,
+        activations=_activations(trainer),
+    )
+
+
+def describe(trainer: Trainer, index: int = 0) -> str:
+    """Return `estimate` as a line."""
+    device = trainer.accelerator.device.type
+    available = _largest_gpu() if device == "cuda" else _memory()
+    return estimate(trainer, index).describe(device, pass_tokens(trainer), available)
+
+
+def advice(plan: Plan) -> str:
+    """Return what to do where the memory does not suffice for a training, in a line."""
+    config, settings = plan.train, plan.model_settings
+    tokens = f" ({config.micro_tokens:,})" if config.micro_tokens else " (2,048 on a CPU, 32,768 on a GPU)"
+    options = [f"--micro-tokens{tokens}", f"--width ({settings.width})", f"--layers ({settings.layers})"]
+    if negatives := getattr(settings, "negatives", 0):
+        options.insert(1, f"--negatives ({negatives:,})")
+    elif settings.logits(ANY_ITEMS, 1) == ANY_ITEMS:
+        options.append("compare with some items only (--negatives 1024)")
+    return (
+        f"Lower {', '.join(options[:-1])}, or {options[-1]}, and train again with --force. What was saved "
+        "before is kept: --resume goes on from it where more memory is free."
+    )
+
+
+def pass_tokens(trainer: Trainer) -> int:
+    """Return the largest number of tokens in a forward pass, over all streams; a whole step may have fewer
+    than one pass may.
+    """
+    lengths = _window_lengths(trainer)
+    step = trainer.batches.batch_size * lengths.mean() * trainer.tokens_per_item
+    return min(trainer.micro_tokens, int(SPREAD * step))
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _sparse_tables(model: nn.Module) -> list[Tensor]:
+    """Return the tables whose gradients hold the rows that a step touches alone."""
+    sparse = (module for module in model.modules() if getattr(module, "sparse", False))
+    return [parameter for module in sparse for parameter in module.parameters(recurse=False)]
+
+
+def _moments(optimizers: Sequence[Optimizer]) -> int:
+    """Return the bytes of the tensors that optimizers keep of their parameters."""
+    return sum(
+        MOMENTS.get(type(getattr(optimizer, "optimizer", optimizer)).__name__, 2) * _bytes(group["params"])
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+    )
+
+
+def _activations(trainer: Trainer) -> int:
+    """Return the bytes that a forward pass keeps for its backward pass."""
+    model, config = trainer.unwrapped_model, trainer.unwrapped_model.config
+    tokens, device = pass_tokens(trainer), trainer.accelerator.device.type
+    blocks = sum(hasattr(module, "qkv") for module in model.modules())
+    per_block = KEPT_WIDTHS * config.width + KEPT_MLPS * config.mlp
+    if device == "cpu":  # there the weights of the attention are kept
+        per_block += 2 * config.heads * _mean_row(trainer)
+    half = trainer.accelerator.mixed_precision == "bf16"
+    states = (2 if half else 4) * tokens * blocks * per_block
+    columns = getattr(model, "digits", 0) * getattr(model, "codes", 0)
+    logits = tokens // trainer.tokens_per_item * config.logits(model.items, columns)
+    return states + 4 * KEPT_LOGITS * logits
+
+
+def _mean_row(trainer: Trainer) -> int:
+    """Return the number of tokens of the row of a token, on average."""
+    lengths = _window_lengths(trainer)
+    return int((lengths**2).sum() / max(1, lengths.sum())) * trainer.tokens_per_item
+
+
+def _window_lengths(trainer: Trainer) -> np.ndarray:
+    """Return the number of items of the longest window of each sequence, int64 [rows]."""
+    return trainer.batches.sequences.lengths.clip(max=trainer.batches.max_items)

@@ -19,7 +19,7 @@ from pipelines.data.catalogue import (
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import training
 from pipelines.durable import install
-from pipelines.errors import TrainingDiverged, UserError
+from pipelines.errors import TrainingDiverged, UserError, enough_memory
 from pipelines.models import loading
 from pipelines.models.base import Recommender
 from pipelines.processes import command_lock, process_state
@@ -30,7 +30,7 @@ from pipelines.train.batches import Batches, drop_random_items
 from pipelines.train.derived import load_continued
 from pipelines.train.existing import Existing, is_finished
 from pipelines.train.loop import Trainer
-from pipelines.train.memory import check_memory
+from pipelines.train.memory import advice, check_memory, describe
 from pipelines.train.plan import Plan
 from pipelines.train.record import RunWriter
 from pipelines.train.validation import Validator
@@ -80,7 +80,8 @@ def train_run(
         target = run.anew if anew else run
         if anew:
             progress.say(f"{run.name} stays as it is until its new training is finished.")
-        _train(workspace, plan, target, progress, existing, track, should_prune)
+        with enough_memory(f"train {run.name}", advice(plan)):
+            _train(workspace, plan, target, progress, existing, track, should_prune)
         if anew:
             if process_state().is_main_process:
                 install(target.path, run.path)
@@ -126,6 +127,7 @@ def _train(
         writer.delete_earlier()
         writer.write_settings(bool(plan.continued and workspace.run(plan.continued.of).is_final))
     announce(run, plan, trainer, validator, progress)
+    progress.say(describe(trainer, validator.index_bytes if validator else 0))
     if known is not None:
         cold = f"{catalogue.items - len(known):,} of {catalogue.items:,} items"
         progress.say(f"{cold} are cold: no interaction of theirs is trained on.")

@@ -60,6 +60,11 @@ class Validator:
             sids = catalogue.require_sids()
             self._index = PartialIndex(sids, catalogue.codes, self.decoding.reachable(sids.shape[1]))
 
+    @property
+    def index_bytes(self) -> int:
+        """Size of the index of partial semantic IDs; 0 without one."""
+        return self._index.bytes if self._index else 0
+
     def recall(self) -> float:
         """Compute Recall@10, a fraction, with the work shared by all processes."""
         with self._trainer.accelerator.autocast():

@@ -76,7 +76,7 @@ def test_it_runs_with_few_packages(beauty: Workspace, tmp_path: Path) -> None:
         "from pipelines.train import presets\n"
         "agreement.KINDS = [('prefix', 'item', 'item')]\n"
         "throughput.SIDES = dict(list(throughput.SIDES.items())[:2])\n"
-        "presets.SMOKE['steps'] = 100\n"
+        "presets.SMOKE |= {'steps': 100, 'validations': 1}\n"
         "training.reference = decoding.reference = lambda device, batch: lambda: 1\n"
         "attention.MICRO_TOKENS = {'cpu': 300}\n"
         "if __name__ == '__main__':\n"

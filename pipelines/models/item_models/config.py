@@ -61,6 +61,10 @@ class SASRecConfig(ModelConfig):
         if self.loss == "gbce" and not self.negatives:
             raise UserError("--loss gbce needs --negatives; the authors use 256.")
 
+    def logits(self, items: int, columns: int) -> int:
+        """Return the number of logits of a target; see `ModelConfig.logits`."""
+        return 2 if self.loss == "bce" else super().logits(items, columns)
+
 
 @dataclass(frozen=True)
 class ClozeConfig(ModelConfig):
@@ -135,6 +139,10 @@ class DreamRecConfig(DiffusionConfig):
         ),
     )
     repeat_bias: bool = field(default=False, metadata=repeat_bias_option({"ranking": GIVEN}))
+
+    def logits(self, items: int, columns: int) -> int:
+        """Return the number of logits of a target; see `ModelConfig.logits`."""
+        return items if self.ranking else 0
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,10 @@ class MaskGRConfig(ModelConfig):
     def window(self) -> int:
         return self.max_items
 
+    def logits(self, items: int, columns: int) -> int:
+        """Return the number of logits of a target; see `ModelConfig.logits`."""
+        return (self.negatives or items) if self.likelihood == "item" else columns
+
     def check_horizon(self, horizon: int) -> None:
         """Check that the model can predict so many items together; see `ModelConfig.check_horizon`."""
         if horizon > 1 and self.attention == "prefix":
@@ -196,6 +200,10 @@ class LIGERConfig(TIGERConfig):
     @property
     def dense_from(self) -> str:
         return "the decoder's first state"
+
+    def logits(self, items: int, columns: int) -> int:
+        """Return the number of logits of a target; see `ModelConfig.logits`."""
+        return columns + (self.negatives or items)
 
     def check_horizon(self, horizon: int) -> None:
         """Refuse a horizon above 1, which TIGER allows; see `ModelConfig.check_horizon`."""
