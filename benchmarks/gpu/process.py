@@ -20,6 +20,7 @@ from pipelines.orphans import PARENT, end_with_parent
 
 Report = Callable[[str, Any], None]  # receives the name of a result and the result, which JSON can hold
 GIB = 2**30
+ENDING = 10.0  # seconds that a process whose part is over has to end
 CLOSING = 5.0  # seconds of a call that no part gets: the tables, and the end of a process
 
 
@@ -108,9 +109,15 @@ def run_in_process(task: Task, conditions: Conditions, report: Report) -> tuple[
         """Take the next message, and return False if there is none within some seconds."""
         if not receiver.poll(seconds):
             return False
-        kind, name, value = receiver.recv()
+        message = receiver.recv()
+        if message is None:  # a process that the part left behind may keep the pipe open
+            raise EOFError
+        kind, name, value = message
         if kind == "result":
             report(name, value)
+        elif name == "peak GiB":  # a part may count its peak anew
+            known = further.get(name, {})
+            further[name] = {place: max(size, known.get(place, 0.0)) for place, size in value.items()}
         else:
             further[name] = value
         return True
@@ -121,8 +128,8 @@ def run_in_process(task: Task, conditions: Conditions, report: Report) -> tuple[
         while receive(0):  # what it reported before
             pass
         return "over its budget", further
-    except (EOFError, ConnectionError):  # the process has ended
-        process.join()
+    except (EOFError, ConnectionError):  # the part has ended
+        process.join(ENDING)
         if "error" in further:
             return "failed", further
         if process.exitcode:
@@ -152,6 +159,7 @@ def _work(sender: Connection, task: Task, conditions: Conditions) -> None:
             sender.send(("further", "error", traceback.format_exc()))
         sender.send(("further", "machine", _machine(conditions.device)))
         sender.send(("further", "peak GiB", peak(conditions.device)))
+        sender.send(None)
 
 
 def _machine(device: str) -> dict[str, Any]:

@@ -111,7 +111,6 @@ def tried(conditions: Conditions, side: Side, eager: Figures) -> Figures:
         gc.collect()
         if conditions.device == "cuda":
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
 
 
 @contextmanager
@@ -153,6 +152,8 @@ def training_rate(conditions: Conditions, side: Side, eager: Figures) -> Figures
         is estimated, and on a GPU the peak.
     """
     on_cpu = ON_CPU if conditions.device == "cpu" else {}
+    if conditions.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     trainer = training.trainer(conditions.preset, precision=side.precision, **side.settings, **on_cpu)
     work = training.training_steps(trainer)
     for _ in range(3 * bool(side.compiled)):  # the first steps compile their shapes
