@@ -85,6 +85,11 @@ def source_of(context: typer.Context, name: str, otherwise: str = "default") -> 
     return {2: "command line", 1: "file"}.get(rank(context, [name]), otherwise)
 
 
+def is_given(context: typer.Context, names: Iterable[str]) -> bool:
+    """Return True if the command line or a configuration file gives one of some parameters."""
+    return rank(context, names) > 0
+
+
 def refuse(context: typer.Context, refused: set[str], reason: str) -> None:
     """Raise if the user gave one of the `refused` parameters.
 

@@ -25,6 +25,7 @@ from maskgr_cli.train_settings import (
     by_source,
     explain_derived,
     explain_new,
+    is_given,
     names_sids,
     refuse,
     refuse_sids,
@@ -80,7 +81,7 @@ SemanticIdsOption = Annotated[
 ]
 
 OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
-OF_A_NEW_ONE = {"force", "config", "print_config", "format_", *OF_ANY_TRAINING}
+OF_A_NEW_ONE = {"resume", "force", "config", "print_config", "format_", *OF_ANY_TRAINING}
 
 
 def register(app: typer.Typer) -> None:
@@ -107,7 +108,9 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Continue an interrupted run (the newest, or --name) as if it had never stopped.",
+            help="Continue an interrupted run as if it had never stopped: the newest, or the one that --name "
+            "or the options of the training name. A run of that name that does not exist begins, and a "
+            "finished one stays, so a job that is started again has one command.",
         ),
     ] = False,
     final: Annotated[
@@ -145,7 +148,8 @@ def train(
     launch.require_gpus(gpus)
     _check_options(context)
     typed, file = by_source(context, settings)
-    is_new = not (resume or final or continue_)
+    takes_run = resume and _takes_settings_from_run(context, root)
+    is_new = not (takes_run or final or continue_)
     if print_config:
         if is_new:
             explained = explain_new(context, root, typed, file)
@@ -170,7 +174,7 @@ def train(
     from pipelines.train.run import train_run
 
     existing: Existing = "resume" if resume else "replace" if force else "keep"
-    if resume:
+    if takes_run:
         run, plan = find_unfinished(root, name)
         name = run.name
     elif is_new:
@@ -186,15 +190,15 @@ def train(
 
 
 def _check_options(context: typer.Context) -> None:
-    """Refuse options that have no effect beside --resume, --final and --continue, and --format alone.
+    """Refuse options that have no effect beside --resume, --final or --continue, and --format alone.
 
     Raises:
         UserError: such an option was given.
     """
     given = context.params
     if given["resume"]:
-        allowed, reason = {"resume", *OF_ANY_TRAINING}, "--resume takes its settings from the run"
-    elif given["final"]:
+        refuse(context, {"force", "print_config"}, "--resume continues a run")
+    if given["final"]:
         allowed, reason = {"final", *OF_A_NEW_ONE}, f"--final takes its settings from {given['final']}"
     elif given["continue_"]:
         allowed = {"continue_", *OF_A_NEW_ONE, *CONTINUED_OPTIONS}
@@ -204,6 +208,14 @@ def _check_options(context: typer.Context) -> None:
     refuse(context, set(given) - allowed, reason)
     if not given["print_config"]:
         refuse(context, {"format_"}, "--format is the format of --print-config")
+
+
+def _takes_settings_from_run(context: typer.Context, root: Workspace) -> bool:
+    """Return True if --resume takes the settings of a run that exists: no option names any settings."""
+    if is_given(context, set(context.params) - {"resume", *OF_ANY_TRAINING}):
+        return False
+    name = context.params["name"]
+    return name is None or any(run.config.exists() for run in (root.run(name), root.run(name).anew))
 
 
 def _derived(context: typer.Context, root: Workspace, settings: dict[str, Any]) -> tuple[Plan, str]:

@@ -5,6 +5,7 @@ Shapes: B users, n items of a history, K beams, k horizon, N items.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +113,7 @@ def recommend(
     tokens: int | None = None,
     processes: Processes | None = None,
     fewest: int = 1,
+    before_batch: Callable[[], None] | None = None,
 ) -> Recommendations:
     """Recommend items to every user of a split.
 
@@ -126,6 +128,8 @@ def recommend(
             for what suits the device.
         processes: processes that share the work; each decodes its part, and all return the whole.
         fewest: see `batch_rows`. Padding changes no result, apart from rounding.
+        before_batch: called before each batch, by all processes equally often, so that they may communicate;
+            what it raises ends the decoding.
     """
     processes = processes or Processes()
     device = next(model.parameters()).device
@@ -144,7 +148,11 @@ def recommend(
         np.zeros(len(split), np.int64),
     )
     with progress.task("Decoding", total=len(split), unit="users") as task:
-        for rows in batches[processes.rank :: processes.count]:
+        for rows in _shared(batches, processes):
+            if before_batch:
+                before_batch()
+            if not len(rows):
+                continue
             history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
             users = torch.as_tensor(split.users[rows], device=device).long()
             _store(search(history, users, _seen(split, rows, decoding, device)), rows, filled)
@@ -153,6 +161,12 @@ def recommend(
         model.train()
     items_found, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
     return Recommendations(items_found - 1, scores, invalid, duplicates)
+
+
+def _shared(batches: list[np.ndarray], processes: Processes) -> list[np.ndarray]:
+    """Return the batches of a process; all processes have equally many, of which the last may be empty."""
+    missing = -len(batches) % processes.count
+    return [*batches, *[np.empty(0, np.int64)] * missing][processes.rank :: processes.count]
 
 
 def _batches(

@@ -19,10 +19,10 @@ def find_unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
     """Return an interrupted run and its plan.
 
     Args:
-        name: name of the run; None for the newest interrupted run.
+        name: name of the run, which may be finished; None for the newest interrupted run.
 
     Raises:
-        UserError: There is no such run, it is finished, or it diverged (and would diverge again).
+        UserError: There is no such run, or it diverged (and would diverge again).
     """
     runs = [workspace.require_run(name)] if name else workspace.runs
     latest = [run.anew if run.anew.config.exists() else run for run in runs]
@@ -32,7 +32,9 @@ def find_unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
         config = run.read_config()
         if name and config.get("state") == "diverged":
             raise UserError(_diverged(run, config))
-        if config.get("state") == "diverged" or (config.get("state") == "finished" and run in runs):
+        if not name and (
+            config.get("state") == "diverged" or (config.get("state") == "finished" and run in runs)
+        ):
             continue
         try:
             return run, Plan.from_dict(config)
@@ -40,8 +42,7 @@ def find_unfinished(workspace: Workspace, name: str | None) -> tuple[Run, Plan]:
             raise UserError(
                 f"{run.config} is not a run's configuration of this version ({error}). Train the run again."
             ) from None
-    reason = f"run {name} is finished" if name else f"every run in {workspace.root} is finished or diverged"
-    raise UserError(f"There is nothing to resume: {reason}.")
+    raise UserError(f"There is nothing to resume: every run in {workspace.root} is finished or diverged.")
 
 
 def is_finished(run: Run, plan: Plan, inputs: dict[str, Path], existing: Existing) -> bool:

@@ -19,17 +19,18 @@ from torch import Tensor
 
 from pipelines.errors import TrainingDiverged
 from pipelines.models.base import Recommender
-from pipelines.progress import Progress
+from pipelines.progress import Progress, Task
 from pipelines.train.batches import Batches, Windows, split_step
 from pipelines.train.config import TrainConfig
 from pipelines.train.gradients import Gradients
-from pipelines.train.interrupt import stop_signals
+from pipelines.train.interrupt import Stopped, stop_signals
 from pipelines.train.optimizers import optimizers
 from pipelines.train.pace import Pace
 from pipelines.train.schedule import learning_rate
 from pipelines.train.state import State
 
 RECORD_EVERY = 20  # steps between two records of the training loss
+PROGRESS_TOTAL = 1000  # length of the progress bar of a training
 # Tokens in one forward pass: they fit into the cache of a CPU, or occupy a GPU.
 MICRO_TOKENS = {"cpu": 2048, "cuda": 32768}
 
@@ -42,7 +43,7 @@ class Trainer:
         last_step: step after which the training ends before its budget is used; None for its whole budget.
         micro_tokens: largest number of tokens in one forward pass.
         tokens_per_item: number of tokens that the transformer computes for an item.
-        stop_signal: number of the signal that stopped the training; 0 if none did.
+        stop_signal: number of the signal that a process received during the training; 0 if none did.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Trainer:
         self.state = State()
         self.stop_signal = 0
         self.gradients = Gradients(model, accelerator)
+        self._received: list[int] = []  # signals that this process received during the training
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
         self.model = accelerator.prepare(model)
         default_tokens = MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
@@ -107,45 +109,86 @@ class Trainer:
                 training.
 
         Returns:
-            True if the training is finished; False if a signal stopped it. Then `stop_signal` is the signal,
-            and the training is saved.
+            True if the training is finished; False if a signal stopped it, after a step or within a
+            validation. Then the training is saved, and goes on with that validation once it is resumed.
+            `stop_signal` is the signal; a finished training has one too if the signal came too late.
 
         Raises:
             TrainingDiverged: A loss, a gradient or a weight is not finite. Nothing is validated or saved
                 after that.
         """
-        progress_total = 1000
-        self._counted_until = time.monotonic()
+
+        def end_of_validation() -> bool:
+            """Validate, save, and return True if the training ends."""
+            done = self.done_fraction
+            is_best = self.validate(validate) if validate else self._pass_validation(done)
+            self._count_seconds()
+            checkpoint(is_best)
+            progress.say(self.state.summary(self.done_fraction))
+            return self._is_finished(done, progress, should_prune)
+
+        with progress.task("Training", total=PROGRESS_TOTAL) as task, stop_signals() as self._received:
+            self._counted_until = time.monotonic()
+            try:
+                self._train(end_of_validation, progress, task)
+            except Stopped:
+                checkpoint(False)
+                return False
+            self.is_stopped()  # a signal that came too late
+            return True
+
+    def _train(self, end_of_validation: Callable[[], bool], progress: Progress, task: Task) -> None:
+        """Train until a validation ends the training.
+
+        Args:
+            end_of_validation: validates, saves, and returns True if the training ends.
+            progress: receives messages.
+            task: receives the part of the training that is done.
+
+        Raises:
+            Stopped: A process received a signal.
+            TrainingDiverged: A loss, a gradient or a weight is not finite.
+        """
         losses: list[Tensor] = []  # of the steps since the last record
         pace = Pace(self.last_step or self.config.steps, self.config.minutes)
-        with progress.task("Training", total=progress_total) as task, stop_signals() as received:
-            for step, windows, rows in self.batches.steps(self.state.step):
-                loss, tokens = self.training_step(step, windows, rows)
-                losses.append(loss)
-                self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
-                self._count_seconds()
-                done = self.done_fraction
-                self.stop_signal = int(self._max_over_processes(float(max(received, default=0))))
-                next_validation = min(1.0, (self.state.validated + 1) / self.config.validations)
-                validation_is_due = done >= next_validation
-                if validation_is_due or self.stop_signal:
-                    self._check_finite(losses)
-                if self.state.step % RECORD_EVERY == 0 or step == 0 or done >= 1:
-                    self._record(losses)
-                    task.update(done * progress_total, note=self.state.summary(self.done_fraction))
-                if estimate := pace.estimate(self.state.step, self.state.seconds):
-                    progress.say(estimate)
-                if self.stop_signal:
-                    checkpoint(False)
-                    return False
-                if validation_is_due:
-                    is_best = self.validate(validate) if validate else self._pass_validation(done)
-                    self._count_seconds()
-                    checkpoint(is_best)
-                    progress.say(self.state.summary(self.done_fraction))
-                    if self._is_finished(done, progress, should_prune):
-                        return True
-        return True
+        if self.state.step and self._validation_is_due() and end_of_validation():
+            return  # a signal had interrupted this validation
+        for step, windows, rows in self.batches.steps(self.state.step):
+            loss, tokens = self.training_step(step, windows, rows)
+            losses.append(loss)
+            self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
+            self._count_seconds()
+            done, validation_is_due = self.done_fraction, self._validation_is_due()
+            is_stopped = self.is_stopped()
+            if validation_is_due or is_stopped:
+                self._check_finite(losses)
+            if self.state.step % RECORD_EVERY == 0 or step == 0 or done >= 1:
+                self._record(losses)
+                task.update(done * PROGRESS_TOTAL, note=self.state.summary(self.done_fraction))
+            if estimate := pace.estimate(self.state.step, self.state.seconds):
+                progress.say(estimate)
+            if is_stopped:
+                raise Stopped
+            if validation_is_due and end_of_validation():
+                return
+
+    def is_stopped(self) -> bool:
+        """Return True if a process has received a signal; all processes call this together and agree."""
+        self.stop_signal = int(self._max_over_processes(float(max(self._received, default=0))))
+        return self.stop_signal > 0
+
+    def end_if_stopped(self) -> None:
+        """End the training if a process has received a signal; all processes call this together.
+
+        Raises:
+            Stopped: A process has received a signal.
+        """
+        if self.is_stopped():
+            raise Stopped
+
+    def _validation_is_due(self) -> bool:
+        """Return True if the training has reached the next validation; all processes call this together."""
+        return self.done_fraction >= min(1.0, (self.state.validated + 1) / self.config.validations)
 
     def training_step(self, step: int, windows: Windows, rows: np.ndarray) -> tuple[Tensor, int]:
         """Do one optimizer step.

@@ -81,11 +81,13 @@ def train_run(
         if anew:
             progress.say(f"{run.name} stays as it is until its new training is finished.")
         with enough_memory(f"train {run.name}", advice(plan)):
-            _train(workspace, plan, target, progress, existing, track, should_prune)
-        if anew:
+            finished, stop_signal = _train(workspace, plan, target, progress, existing, track, should_prune)
+        if anew and finished:
             if process_state().is_main_process:
                 install(target.path, run.path)
             process_state().wait_for_everyone()
+        if stop_signal:  # the handler that was set before the training ends the program
+            signal.raise_signal(stop_signal)
     return run
 
 
@@ -97,14 +99,18 @@ def _train(
     existing: Existing,
     track: str | None,
     should_prune: ShouldPrune | None,
-) -> None:
-    """Train into the folder of `run`; see `train_run`."""
+) -> tuple[bool, int]:
+    """Train into the folder of `run`; see `train_run`.
+
+    Returns:
+        True if the training is finished; and the number of the signal that the training received, or 0.
+    """
     dataset, needs = workspace.require_dataset(plan.dataset), plan.training_needs
     inputs = sources(dataset, plan.sids, needs)
     catalogue = load_catalogue(dataset, plan.sids, needs)
     if existing != "replace" and is_finished(run, plan, inputs, existing):
         _say_finished(run, progress)
-        return
+        return True, 0
     accelerator = start_accelerate(plan.train.precision, track, run.path)
     if not accelerator.is_main_process:
         progress = Silent()
@@ -139,16 +145,15 @@ def _train(
     except TrainingDiverged as error:
         writer.save_diverged()
         raise TrainingDiverged(_diverged(run, trainer, str(error))) from None
-    accelerator.end_training()
     writer.write_config("finished" if finished else "interrupted")
     if not finished:
         progress.say(
             f"Stopped at step {trainer.state.step}; the state is saved. "
             f"Continue with: maskgr train --resume --name {run.name}"
         )
-        signal.raise_signal(
-            trainer.stop_signal
-        )  # the handler that was set before the training ends the program
+    accelerator.wait_for_everyone()  # a launcher ends all processes once one of them has failed
+    accelerator.end_training()
+    return finished, trainer.stop_signal
 
 
 def _check_leakage(plan: Plan, dataset: Dataset) -> None:

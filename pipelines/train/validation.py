@@ -66,7 +66,11 @@ class Validator:
         return self._index.bytes if self._index else 0
 
     def recall(self) -> float:
-        """Compute Recall@10, a fraction, with the work shared by all processes."""
+        """Compute Recall@10, a fraction, with the work shared by all processes.
+
+        Raises:
+            Stopped: A process has received a signal.
+        """
         with self._trainer.accelerator.autocast():
             recommendations = recommend(
                 self._model(),
@@ -75,6 +79,7 @@ class Validator:
                 self.decoding,
                 Silent(),
                 processes=Processes.started(),
+                before_batch=self._trainer.end_if_stopped,
             )
         ranks = rank_targets(recommendations.items[:, :10], self.split.targets)
         return float((ranks > 0).mean())

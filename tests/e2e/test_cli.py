@@ -125,7 +125,7 @@ def test_from_a_data_set_to_a_measured_recommender(toy: Workspace, maskgr: Maskg
         ([*TRAIN, "--embedding", "none"], "none"),
         ([*TRAIN, "--dataset", "books"], "No data set 'books' in .* holds toy"),
         (["train", "--resume"], "nothing to resume"),
-        (["train", "--resume", "--width", 32], "--resume takes its settings from the run; leave out --width"),
+        (["train", "--resume", "--print-config"], "--resume continues a run; leave out --print-config"),
         ([*TRAIN, "--precision", "fp8"], "--precision 'fp8' is unknown"),
         ([*TRAIN, "--name", "a/b"], "'a/b' cannot be a name"),
         (["eval"], "No trained run in .* Run `maskgr train` first"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from maskgr_cli.app import app
@@ -13,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.configure import softmax_share
+from pipelines.train import loop
 from pipelines.train.plan import Plan
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -63,7 +67,7 @@ def test_they_are_made_by_the_method_asked_for_or_taken_by_name(toy: Workspace, 
             "--embedding.",
         ),
         (["--method", "kmeans"], "leave out --method."),  # typed, though it is the default
-        (["--resume"], "--resume takes its settings from the run; leave out --preset, --semantic-ids."),
+        (["--resume", "--force"], "--resume continues a run; leave out --force."),
     ],
 )
 def test_a_name_excludes_what_would_make_them(made: Any, options: list[str], message: str) -> None:
@@ -111,3 +115,57 @@ def test_the_share_of_a_softmax_is_that_of_its_multiplications() -> None:
     """SASRec of one block: 4·D² of attention and 2·D·mlp of the MLP, against D an item."""
     config = SASRecConfig(layers=1, width=8, heads=1, mlp=16)
     assert softmax_share(config, 10) == pytest.approx(80 / (80 + 4 * 64 + 2 * 8 * 16))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--resume", "--model", "sasrec", "--preset", "smoke", "--steps", "4"],
+        ["--resume", "--name", "job", "--model", "sasrec", "--preset", "smoke", "--steps", "4"],
+        ["--resume", "--name", "job", "--config", "CONFIG"],
+    ],
+)
+def test_one_command_begins_a_run_continues_it_and_keeps_it(
+    toy: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """A scheduler starts a job again with the command that began it."""
+    config = tmp_path / "job.toml"
+    config.write_text('model = "sasrec"\npreset = "smoke"\nsteps = 4\n')
+    options = [str(config) if option == "CONFIG" else option for option in options]
+    step, monitored = loop.Trainer.training_step, []
+
+    def interrupted(self: loop.Trainer, number: int, *rest: object) -> object:
+        monitored.append(number)
+        if monitored == [0, 1]:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, number, *rest)
+
+    monkeypatch.setattr(loop.Trainer, "training_step", interrupted)
+    monkeypatch.setattr("maskgr_cli.commands.train.keep_freed_memory", lambda: None)
+
+    def command(*more: str) -> Result:
+        arguments = ["train", "--workspace", str(toy.root), *options, *more]
+        return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+    assert command().exit_code == 130
+    (run,) = toy.runs
+    assert run.read_config()["state"] == "interrupted"
+    assert command().exit_code == 0
+    assert (run.read_config()["state"], monitored) == ("finished", [0, 1, 2, 3])
+    assert f"{run.name} is trained already" in command().stderr
+    assert [found.name for found in toy.runs] == [run.name]
+    if "--name" in options and "--config" not in options:
+        with pytest.raises(UserError, match="holds a run with other settings"):
+            command("--seed", "1")
+
+
+def test_a_name_alone_takes_the_settings_of_its_run(toy: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskgr_cli.commands.train.keep_freed_memory", lambda: None)
+
+    def command(*options: str) -> Result:
+        return CliRunner().invoke(
+            app, ["train", "--workspace", str(toy.root), *options], catch_exceptions=False
+        )
+
+    command("--name", "job", "--model", "sasrec", "--preset", "smoke", "--steps", "2")
+    assert "job is trained already" in command("--resume", "--name", "job").stderr

@@ -9,6 +9,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import training
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
+from pipelines.evaluate import recommend
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.formats import FORMAT_VERSION
@@ -213,8 +215,9 @@ def test_what_does_not_fit_is_refused_and_kept(
         train_run(toy, plan(sids, seed=1), progress, name="run")
     train_run(toy, plan(sids), progress, name="run")
     assert "is trained already" in progress.messages[-1]
-    with pytest.raises(UserError, match="nothing to resume: run run is finished"):
-        find_unfinished(toy, "run")
+    with pytest.raises(UserError, match="nothing to resume: every run in .* is finished"):
+        find_unfinished(toy, None)
+    assert find_unfinished(toy, "run") == (run, plan(sids))
     with pytest.raises(UserError, match="--nfe 4 is more than the 3 digits"):
         evaluate_run(toy, run, EvalConfig(Decoding(nfe=4)), progress)
     run.state.write_bytes(b"not a checkpoint")
@@ -299,3 +302,64 @@ def test_a_spoilt_config_is_one_line(toy: Workspace, sids: str, case: str) -> No
     )
     with pytest.raises(UserError, match=message):
         find_unfinished(toy, "run") if key == "train" else load_run(toy, run, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("validation", [2, 3])
+def test_a_signal_ends_a_validation_which_is_done_once_the_run_is_resumed(
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, validation: int
+) -> None:
+    """The validation in the middle of the training, and the last one."""
+    monkeypatch.setitem(recommend.TOKENS, "cpu", 1024)
+    whole = train_run(toy, plan(sids), progress, name="whole")
+    search, batches = recommend.Search.__call__, []
+
+    def counted(self: recommend.Search, *arguments: object) -> object:
+        batches.append(len(batches) + 1)
+        if len(batches) == signal_at:
+            signal.raise_signal(signal.SIGINT)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(recommend.Search, "__call__", counted)
+    signal_at = 0
+    train_run(toy, plan(sids), progress, name="counted")
+    each, rest = divmod(len(batches), 3)
+    assert (each > 3, rest) == (True, 0)
+    batches, signal_at = [], each * (validation - 1) + 2
+    with pytest.raises(KeyboardInterrupt):
+        train_run(toy, plan(sids), progress, name="halves")
+    assert len(batches) == signal_at  # the other batches of the validation are left out
+    halves = toy.run("halves")
+    config = json.loads(halves.config.read_text())
+    assert (config["state"], config["steps"]) == ("interrupted", 4 * validation)
+    train_run(toy, plan(sids), progress, name="halves", existing="resume")
+    for run in (whole, halves):
+        assert json.loads(run.config.read_text())["state"] == "finished"
+    recalls = [
+        [
+            row["value"]
+            for row in artifacts.read(run.history, "history").to_pylist()
+            if row["measure"] == "recall@10"
+        ]
+        for run in (whole, halves)
+    ]
+    assert recalls[0] == recalls[1]
+    assert len(recalls[0]) == 3
+    first, second = load_file(whole.weights), load_file(halves.weights)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_signal_in_the_last_moment_leaves_a_finished_run_and_ends_the_program(
+    toy: Workspace, sids: str, progress: ListProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = loop.Trainer.validate
+
+    def late(self: loop.Trainer, *arguments: Any) -> bool:
+        is_best = validate(self, *arguments)
+        if self.state.step == 12:
+            signal.raise_signal(signal.SIGINT)
+        return is_best
+
+    monkeypatch.setattr(loop.Trainer, "validate", late)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(toy, plan(sids), progress, name="late")
+    assert json.loads(toy.run("late").config.read_text())["state"] == "finished"

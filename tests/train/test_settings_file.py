@@ -227,8 +227,8 @@ def test_settings_are_printed_and_nothing_is_made(
     assert made("--config", path)[0] == made(*options)[0]
     with pytest.raises(UserError, match="--format is the format of --print-config; leave out --format"):
         command("--format", "toml")
-    with pytest.raises(UserError, match="--resume takes its settings from the run; leave out --config"):
-        command("--resume", "--config", path)
+    with pytest.raises(UserError, match="--resume continues a run; leave out --print-config"):
+        command("--resume", "--config", path, "--print-config")
 
 
 def test_the_settings_of_a_run_made_from_another_are_printed(
