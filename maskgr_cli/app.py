@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from maskgr_cli import signals
+from maskgr_cli import launch, signals
 from maskgr_cli.arguments import Arguments
 from maskgr_cli.console import QUIET
 from pipelines import __version__
@@ -44,6 +44,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -59,6 +60,7 @@ def _root(
         os.environ["MASKGR_DEBUG"] = "1"  # child processes of --gpus and --jobs inherit it
     if quiet:
         os.environ[QUIET] = "1"
+    launch.check_launcher(context.invoked_subcommand)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 The elastic agent of torch.distributed starts the processes. `accelerate launch` uses the same agent for
 several GPUs; its `--cpu` mode starts a single process unless MPI is installed (accelerate 1.15). Accelerate
-finds the rank and the other processes by itself.
+finds the rank and the other processes by itself. torchrun starts the processes of several machines
+(docs/machines.md); they find each other by the environment that it sets.
 
 The agent runs inside the process that the user started, so it prints nothing. Each process writes its error
 message to a file, so that the user reads one error instead of one per process and a traceback. The processes
@@ -16,21 +17,94 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from maskgr_cli import console
 from pipelines.durable import staging
 from pipelines.errors import UserError
 from pipelines.orphans import PARENT
 from pipelines.progress import Progress, Silent
+from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 WORKER = "LOCAL_RANK"  # environment variable of every process that a launcher started
+MPI = {"PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"}  # of processes that MPI started
 USE_CPU = "ACCELERATE_USE_CPU"
 GIB_PER_PROCESS = 0.5  # PyTorch, the data set and the smallest model
+SHARED = ("embed", "tokenize", "train", "eval", "recommend")  # commands that several processes may run
+
+T = TypeVar("T")
+
+
+def check_launcher(command: str | None) -> None:
+    """Refuse what a launcher of several processes cannot do with a command.
+
+    Args:
+        command: name of the command.
+
+    Raises:
+        UserError: `accelerate launch --cpu` was to start several processes and started one, or the command
+            does all its work in one process.
+    """
+    environment = os.environ
+    if command in SHARED and not is_worker():
+        # Accelerate's launcher of a single process sets an address for the others, which MPI would start.
+        others = {"ACCELERATE_DYNAMO_BACKEND", "MASTER_ADDR", "MASTER_PORT"} <= environment.keys()
+        if others and not MPI & environment.keys():
+            raise UserError(
+                "accelerate launch --cpu started one process where several were requested; without MPI it "
+                f"cannot start more. Type: maskgr {command} --processes N …, or: torchrun --nproc-per-node N "
+                f"-m maskgr_cli {command} …"
+            )
+    if command and command not in SHARED and int(environment.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"maskgr {command} runs in one process, and {environment['WORLD_SIZE']} were started. Start it "
+            f"without a launcher; {', '.join(SHARED)} are commands that several processes share."
+        )
+
+
+def find_workspace(option: Path | None) -> Workspace:
+    """Return the workspace of a command that several processes share, see `Workspace.find`.
+
+    Raises:
+        UserError: The folder cannot be used, or the machines of the processes do not share it.
+    """
+    workspace = Workspace.find(option)
+    if is_worker():
+        from pipelines.processes import require_shared
+
+        require_shared(workspace.root)
+    return workspace
+
+
+def by_first(work: Callable[[], T]) -> T:
+    """Do some work in the first process, and return its result in all of them.
+
+    Raises:
+        UserError: The work failed because of the user's input.
+        SystemExit: It failed so in the first process, which says why; the others end with the same code.
+    """
+    if not is_worker():
+        return work()
+    from pipelines.processes import from_first, process_state
+
+    failure: UserError | None = None
+    result: T | None = None
+    if process_state().is_main_process:
+        try:
+            result = work()
+        except UserError as error:
+            failure = error
+    result, failed = from_first((result, failure is not None))
+    if failure:
+        raise failure
+    if failed:
+        sys.exit(2)
+    return result  # type: ignore[return-value]  # the first process has done the work
 
 
 def relaunch(gpus: int | None, processes: int | None) -> bool:
@@ -45,13 +119,20 @@ def relaunch(gpus: int | None, processes: int | None) -> bool:
         this process already is one of several; then the environment shows torch only the requested devices.
 
     Raises:
-        UserError: Both arguments are given, the GPUs, cores or memory do not suffice, or a process failed
-            because of the user's input.
+        UserError: Both arguments are given, or one of them to a process that another launcher started; the
+            GPUs, cores or memory do not suffice; or a process failed because of the user's input.
         KeyboardInterrupt: The user pressed Ctrl-C. The processes received it too and have ended; they have 30
             seconds to save.
         SystemExit: A process failed for another reason; the exit code is that of the process.
     """
-    if is_worker() or (gpus is None and processes is None):
+    if gpus is None and processes is None:
+        return False
+    if is_worker():
+        if console.WORKER_ERRORS not in os.environ:
+            raise UserError(
+                "--gpus and --processes start processes, and a launcher has started them already. Leave the "
+                "options out."
+            )
         return False
     if gpus is not None and processes is not None:
         raise UserError("--gpus and --processes exclude each other: --processes is for the CPU.")

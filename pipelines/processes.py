@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pipelines.durable import locked
+from pipelines.durable import locked, staging
+from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+T = TypeVar("T")
 
 
 def process_state() -> PartialState:
@@ -32,6 +36,43 @@ def process_state() -> PartialState:
 
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     return PartialState(cpu=cpu, timeout=timedelta(days=1))
+
+
+def from_first(value: T) -> T:
+    """Return the first process's value in every process; all processes call this together.
+
+    What depends on the state of files is decided in this way: on a network file system, another machine may
+    see an older state of a folder for a minute.
+    """
+    if process_state().num_processes == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    values: list[T] = broadcast_object_list([value])
+    return values[0]
+
+
+def require_shared(folder: Path) -> None:
+    """Check that the processes of all machines have the same folder; all processes call this together.
+
+    Raises:
+        UserError: A machine has another folder at this path. The message names the machines.
+    """
+    state = process_state()
+    if state.num_processes == 1:
+        return
+    from accelerate.utils import gather_object
+
+    with staging(folder) if state.is_main_process else nullcontext() as mark:
+        name = from_first(mark.name if mark else "")
+        has_mark = (folder / name).is_dir()
+        lacking: list[str] = gather_object([] if has_mark else [socket.gethostname()])
+    if lacking:
+        machines = ", ".join(dict.fromkeys(lacking))
+        raise UserError(
+            f"{folder.absolute()} is not the same folder on every machine: {machines} cannot see what the "
+            "first process writes there. Put it on a file system that all machines share."
+        )
 
 
 @contextmanager

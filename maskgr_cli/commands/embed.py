@@ -17,7 +17,6 @@ from maskgr_cli.options import (
 )
 from pipelines.embed.config import TRANSFORMER, EmbedConfig
 from pipelines.errors import UserError, enough_memory
-from pipelines.workspace import Workspace
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +37,7 @@ def embed(
     if config.kind != TRANSFORMER and (gpus is not None or processes is not None):
         origin = "--from" if config.source else f"--encoder {config.encoder}"
         raise UserError(f"--gpus and --processes mean nothing to {origin}. Leave them out.")
-    data = Workspace.find(workspace).require_dataset(dataset)
+    data = launch.find_workspace(workspace).require_dataset(dataset)
     if launch.relaunch(gpus, processes):
         return
     from pipelines.embed.build import build_embeddings, choose_encoder
@@ -48,6 +47,8 @@ def embed(
         config = EmbedConfig(**settings, encoder=choose_encoder(data, launch.progress()))
     options = "--batch-size or --max-length" if config.kind == TRANSFORMER else "--dimensions"
     with enough_memory(f"embed {data.name}", f"Lower {options}."):
-        build_embeddings(data, config, launch.progress(), force=force)
-    if config.kind == TRANSFORMER:
-        process_state().destroy_process_group()
+        if config.kind == TRANSFORMER:
+            build_embeddings(data, config, launch.progress(), force=force)
+            process_state().destroy_process_group()
+        else:
+            launch.by_first(lambda: build_embeddings(data, config, launch.progress(), force=force))

@@ -50,7 +50,7 @@ def evaluate(
     --recommendations measures the lists of another program in the same way.
     """
     config, external = _configs(settings)
-    store = Workspace.find(workspace)
+    store = launch.find_workspace(workspace)
     if external.recommendations and not names:
         given = {"--diagnose": diagnose, "--gpus": gpus, "--processes": processes, "--force": force}
         external_lists.refuse_options_of_runs(config, given)

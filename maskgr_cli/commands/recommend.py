@@ -99,7 +99,7 @@ def recommend(
     own = {f.name for f in dataclasses.fields(RecommendConfig)}
     config = RecommendConfig(**{name: value for name, value in settings.items() if name in own})
     decoding = Decoding(**{name: value for name, value in settings.items() if name not in own})
-    chosen = run or Workspace.find(workspace).require_run(None).name
+    chosen = run or launch.find_workspace(workspace).require_run(None).name
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskgr_cli import console
+from maskgr_cli import launch
 from maskgr_cli.options import (
     DatasetOption,
     ForceOption,
@@ -17,7 +17,7 @@ from maskgr_cli.options import (
 )
 from maskgr_cli.tables import Column, ShortFormatOption, Table, count, show
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.workspace import Dataset, Workspace
+from pipelines.workspace import Dataset
 
 COUNTS = {"items", "collisions", "largest_group", "codes_used"}  # measures that are whole numbers
 
@@ -44,9 +44,12 @@ def tokenize(
     config = TokenizeConfig(**settings)
     from pipelines.tokenize.build import build_sids
 
-    data = Workspace.find(workspace).require_dataset(dataset)
-    path = build_sids(data, config, console.RichProgress(), embedding=embedding, name=name, force=force)
-    show(quality_tables(path.stem, data), format)
+    data = launch.find_workspace(workspace).require_dataset(dataset)
+    path = launch.by_first(
+        lambda: build_sids(data, config, launch.progress(), embedding=embedding, name=name, force=force)
+    )
+    if launch.is_first():
+        show(quality_tables(path.stem, data), format)
 
 
 def quality_tables(sids: str, dataset: Dataset) -> list[Table]:

@@ -144,7 +144,7 @@ def train(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train a model. Missing semantic IDs are made first."""
-    root = Workspace.find(workspace)
+    root = launch.find_workspace(workspace)
     launch.require_gpus(gpus)
     _check_options(context)
     typed, file = by_source(context, settings)
@@ -165,7 +165,7 @@ def train(
             model_settings, schedule = configure(model, preset, typed | chosen, file)
         if dataset is None and not launch.is_worker():
             console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        sids_name = ensure_inputs(context, data, model_settings)
+        sids_name = launch.by_first(lambda: ensure_inputs(context, data, model_settings))
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()

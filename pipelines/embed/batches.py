@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.durable import atomic
+from pipelines.processes import from_first
 from pipelines.progress import Progress
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def encode(
         finished.
     """
     files = [finished / f"{number:07d}.npy" for number in range(len(batches))]
-    done = [_count_rows(file) == len(batch) for file, batch in zip(files, batches, strict=True)]
+    done = from_first([_count_rows(file) == len(batch) for file, batch in zip(files, batches, strict=True)])
     if any(done):
         progress.say(f"{sum(done)} of {len(done)} batches were encoded by an earlier run and are kept.")
     state.wait_for_everyone()  # no process writes before all have looked

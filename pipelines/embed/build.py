@@ -21,7 +21,7 @@ from pipelines.embed.place import place_missing, training_co_occurrences
 from pipelines.embed.texts import Texts, encode_texts, stored
 from pipelines.embed.vectors import read_vectors
 from pipelines.errors import UserError
-from pipelines.processes import command_lock, process_state
+from pipelines.processes import command_lock, from_first, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
@@ -54,6 +54,8 @@ def build_embeddings(
     if config.kind == TRANSFORMER:
         recorded["weights"] = transformer.fingerprint(config.origin)
     reason = work.stale(recorded)
+    if config.kind == TRANSFORMER:
+        reason = from_first(reason)
     if reason is None and not force:
         progress.say(f"Embeddings {config.name} of {dataset.name} are up to date ({work.path}).")
         return work.path
@@ -199,7 +201,7 @@ def _encode_with_transformer(work: _Work, items: pa.Table, recorded: dict[str, A
     parts = path.with_name(f".{config.name}.parts")
     waiting = f"Waiting for another command that makes embeddings {config.name}."
     with command_lock(parts, lambda: progress.say(waiting)):
-        if not force and work.stale(recorded) is None:
+        if not force and from_first(work.stale(recorded)) is None:
             return  # made by the other command
         key = recorded | {"items": artifacts.digest(work.dataset.items)}
         encoded = encode_texts(texts, config, state, parts, key, progress)

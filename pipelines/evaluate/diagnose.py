@@ -37,7 +37,7 @@ from pipelines.models.denoiser import Denoiser, IndependentDigits
 from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
 from pipelines.options import has_no_effect
-from pipelines.processes import Processes, process_state
+from pipelines.processes import Processes, from_first, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
 
@@ -126,7 +126,7 @@ def diagnose_run(
         "run": run.name,
         "precision": precision,
     }
-    if artifacts.stale(path, recorded, trained.inputs) is None and not force:
+    if from_first(artifacts.stale(path, recorded, trained.inputs)) is None and not force:
         progress.say(f"{run.name} is diagnosed already ({folder}); --force does it again.")
     else:
         started = time.monotonic()

@@ -34,7 +34,7 @@ from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
-from pipelines.processes import Processes, process_state
+from pipelines.processes import Processes, from_first, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Run, Workspace
 
@@ -89,7 +89,7 @@ def evaluate_run(
     users = trained.split(sequences, config.split)
     folder = run.evaluation(_name(config, trained.horizon))
     recorded = _recorded(config, trained, run)
-    stale = artifacts.stale(folder / "metrics.parquet", recorded, trained.inputs)
+    stale = from_first(artifacts.stale(folder / "metrics.parquet", recorded, trained.inputs))
     if stale is None and not force:
         progress.say(f"{run.name} is evaluated already ({folder}); --force does it again.")
     else:

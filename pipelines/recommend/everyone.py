@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipelines.data.sequences import Sequences
 from pipelines.durable import atomic
-from pipelines.processes import Processes
+from pipelines.processes import Processes, require_shared
 from pipelines.progress import Progress, Task
 from pipelines.recommend.model import Model, Query
 
@@ -42,19 +42,24 @@ def recommend_to_everyone(
         Number of users.
 
     Raises:
-        UserError: the file cannot be written, or the model was loaded from a bundle.
+        UserError: the file cannot be written, the machines of the processes do not share its folder, or the
+            model was loaded from a bundle.
     """
     model.require_users()
     processes = processes or Processes()
+    if processes.count > 1:
+        require_shared(path.parent)
     total, started = pq.ParquetFile(model.trained.dataset.sequences).metadata.num_rows, time.monotonic()
     parts = [path.with_name(f".{path.name}.part{rank}") for rank in range(processes.count)]
     try:
         with progress.task("Recommending", total=total, unit="users") as task:
             cut = _write_part(model, parts[processes.rank], query, processes, task)
-        cut = int(processes.total(np.array([cut]))[0])  # after this all processes have written
+        counts = np.zeros(1 + processes.count, np.int64)  # histories that are cut; parts that exist
+        counts[0], counts[1 + processes.rank] = cut, parts[processes.rank].exists()
+        cut, *written = processes.total(counts).tolist()  # after this all processes have written
         if processes.rank == 0:
             with atomic(path) as temporary:
-                _merge(parts, temporary)
+                _merge([part for part, exists in zip(parts, written, strict=True) if exists], temporary)
         processes.total(np.zeros(1))  # after this the first process has read
     finally:
         parts[processes.rank].unlink(missing_ok=True)
@@ -136,7 +141,7 @@ class _Writer:
 
 def _merge(parts: list[Path], path: Path) -> None:
     """Join the row groups of the parts, one of each part in turn, so that users keep their order."""
-    files = [pq.ParquetFile(part) for part in parts if part.exists()]
+    files = [pq.ParquetFile(part) for part in parts]
     with _Writer(path) as writer:
         for number in range(max(file.num_row_groups for file in files)):
             for file in files:

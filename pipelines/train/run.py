@@ -22,7 +22,7 @@ from pipelines.durable import install
 from pipelines.errors import TrainingDiverged, UserError, enough_memory
 from pipelines.models import loading
 from pipelines.models.base import Recommender
-from pipelines.processes import command_lock, process_state
+from pipelines.processes import command_lock, from_first, process_state
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
 from pipelines.train.accelerator import start_accelerate, start_tracker
@@ -74,8 +74,9 @@ def train_run(
     """
     run = workspace.run(name or plan.name)
     with command_lock(run.path, lambda: progress.say(f"Waiting for another command that trains {run.name}.")):
-        anew = run.config.exists() and (
-            existing == "replace" or (existing == "resume" and run.anew.config.exists())
+        anew = from_first(
+            run.config.exists()
+            and (existing == "replace" or (existing == "resume" and run.anew.config.exists()))
         )
         target = run.anew if anew else run
         if anew:
@@ -108,7 +109,7 @@ def _train(
     dataset, needs = workspace.require_dataset(plan.dataset), plan.training_needs
     inputs = sources(dataset, plan.sids, needs)
     catalogue = load_catalogue(dataset, plan.sids, needs)
-    if existing != "replace" and is_finished(run, plan, inputs, existing):
+    if from_first(existing != "replace" and is_finished(run, plan, inputs, existing)):
         _say_finished(run, progress)
         return True, 0
     accelerator = start_accelerate(plan.train.precision, track, run.path)
@@ -117,7 +118,7 @@ def _train(
     sequences = load_sequences(dataset.sequences, catalogue.items)
     _check_leakage(plan, dataset)
     check_memory(plan.model_settings, plan.train, catalogue.items)
-    resumes = existing == "resume" and run.state.exists()
+    resumes = from_first(existing == "resume" and run.state.exists())
     train_sequences, known = _training_data(plan, sequences)
     model = _build_model(plan, catalogue if known is None else catalogue.subset(known))
     if plan.continued and not resumes:

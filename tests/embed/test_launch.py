@@ -18,7 +18,7 @@ import psutil
 import pytest
 import torch
 
-from maskgr_cli import launch
+from maskgr_cli import console, launch
 from pipelines import durable
 from pipelines.embed.build import build_embeddings
 from pipelines.embed.config import EmbedConfig
@@ -219,7 +219,37 @@ def test_one_process_stays_here(
 
 def test_a_worker_starts_no_more_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(launch.WORKER, "1")
+    assert launch.relaunch(None, None) is False
+    with pytest.raises(UserError, match="a launcher has started them already. Leave the options out"):
+        launch.relaunch(None, 2)
+    monkeypatch.setenv(console.WORKER_ERRORS, "folder")  # this program was the launcher
     assert launch.relaunch(None, 2) is False
+
+
+def test_a_launcher_that_starts_one_process_for_several_is_refused(dataset: Dataset) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["-m", "maskgr_cli", "train"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASKGR_WORKSPACE": str(dataset.path.parent.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines == [
+        "error: accelerate launch --cpu started one process where several were requested; without MPI it "
+        "cannot start more. Type: maskgr train --processes N …, or: torchrun --nproc-per-node N "
+        "-m maskgr_cli train …"
+    ]
+    assert done.returncode != 0
+
+
+def test_a_command_of_one_process_is_refused_by_several(
+    maskgr: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = maskgr("tune", LOCAL_RANK="0", RANK="0", WORLD_SIZE="2")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: maskgr tune runs in one process, and 2 were started.")
+
+
+def test_what_one_process_does_comes_back_in_one_process() -> None:
+    assert launch.by_first(lambda: 7) == 7
 
 
 def failure(exitcode: int, timestamp: int = 0) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,60 +151,6 @@ def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(
     assert run.weights.read_bytes() == b"of an earlier training"
 
 
-def test_two_processes_train_and_evaluate_as_one(toy: Workspace, sids: str, maskgr: Callable) -> None:
-    """The same losses, validation and metrics, whoever does the work."""
-    dataset = toy.require_dataset()
-    write_embedding(dataset)
-    options = [
-        "--preset",
-        "smoke",
-        "--steps",
-        8,
-        "--validations",
-        2,
-        "--validation-users",
-        0,
-        "--sids",
-        2,
-        "--codebook",
-        16,
-        "--dense",
-    ]
-    for count in (1, 2):
-        done = maskgr("train", *options, "--processes", count, "--name", f"by-{count}", "--precision", "fp32")
-        assert done.returncode == 0, done.stderr
-        assert f"parameters on {count} × cpu" in done.stderr  # they know of each other
-        done = maskgr("eval", f"by-{count}", "--processes", count, "--beams", 10, "--precision", "fp32")
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("popularity") == 2  # the row and the caption, once
-    one, two = (load_file(toy.run(f"by-{count}").weights) for count in (1, 2))
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
-    metrics = [
-        artifacts.read(toy.run(f"by-{n}").evaluation("greedy-k10-constrained") / "ranks.parquet", "ranks")
-        for n in (1, 2)
-    ]
-    assert metrics[0].num_rows == metrics[1].num_rows == 200
-    same = np.mean(
-        np.array(metrics[0]["rank"].to_pylist(), object) == np.array(metrics[1]["rank"].to_pylist(), object)
-    )
-    assert same > 0.95
-
-
-def write_embedding(dataset) -> None:  # noqa: ANN001
-    """Vectors that cluster by tens."""
-    import pyarrow as pa
-
-    vectors = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    vectors += 5 * np.eye(8, dtype=np.float32)[np.arange(60) // 10]
-    table = pa.table(
-        {"item": pa.array(range(60), pa.int32()), "embedding": artifacts.fixed_size_list(vectors)}
-    )
-    artifacts.write(
-        dataset.embeddings("toy"), "embeddings", table, config={}, inputs={"items": dataset.items}
-    )
-
-
 def test_what_does_not_fit_is_refused_and_kept(
     toy: Workspace, sids: str, progress: ListProgress, tmp_path: Path
 ) -> None:
@@ -310,7 +255,6 @@ def test_a_signal_ends_a_validation_which_is_done_once_the_run_is_resumed(
 ) -> None:
     """The validation in the middle of the training, and the last one."""
     monkeypatch.setitem(recommend.TOKENS, "cpu", 1024)
-    whole = train_run(toy, plan(sids), progress, name="whole")
     search, batches = recommend.Search.__call__, []
 
     def counted(self: recommend.Search, *arguments: object) -> object:
@@ -321,7 +265,7 @@ def test_a_signal_ends_a_validation_which_is_done_once_the_run_is_resumed(
 
     monkeypatch.setattr(recommend.Search, "__call__", counted)
     signal_at = 0
-    train_run(toy, plan(sids), progress, name="counted")
+    whole = train_run(toy, plan(sids), progress, name="whole")
     each, rest = divmod(len(batches), 3)
     assert (each > 3, rest) == (True, 0)
     batches, signal_at = [], each * (validation - 1) + 2
