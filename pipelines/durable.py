@@ -218,17 +218,42 @@ def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator
         os.close(descriptor)
 
 
-def _lock(folder: Path, waiting: Callable[[], None]) -> int:
-    """Return an open descriptor of the folder that holds its lock."""
+@contextmanager
+def claimed(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold an exclusive lock on a file of its own, also against other machines that share its folder.
+
+    The lock ends with the process, however it ends. Linux passes it on to an NFS server, which it does not
+    with the lock of a folder, because a file can be open for writing (flock(2), "NFS details").
+
+    Args:
+        path: file that exists while the lock is held; a killed process leaves it, without its lock.
+        waiting: function that is called if another process holds the lock.
+    """
+    descriptor = _lock(path, waiting, is_file=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the folder is gone
+            path.unlink()
+        os.close(descriptor)
+
+
+def is_claimed(path: Path) -> bool:
+    """Return True if a process, of this machine or another, holds the lock of a file; see `claimed`."""
+    return _is_locked(path, os.O_RDWR)
+
+
+def _lock(path: Path, waiting: Callable[[], None], is_file: bool = False) -> int:
+    """Return an open descriptor of a file or folder that holds its lock."""
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # the previous holder removed the folder: try again
-            descriptor = os.open(folder, os.O_RDONLY)
+        (path.parent if is_file else path).mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # the previous holder removed it: try again
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT if is_file else os.O_RDONLY, 0o666)
             try:
                 if not _try_lock(descriptor):
                     waiting()
                     fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if os.path.samestat(os.fstat(descriptor), folder.stat()):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
                     return descriptor
             except BaseException:
                 os.close(descriptor)
@@ -238,8 +263,12 @@ def _lock(folder: Path, waiting: Callable[[], None]) -> int:
 
 def is_locked(folder: Path) -> bool:
     """Return True if a process holds the lock of a folder; False if there is no such folder."""
+    return _is_locked(folder, os.O_RDONLY)
+
+
+def _is_locked(path: Path, mode: int) -> bool:
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, mode)
     except OSError:
         return False
     try:
@@ -249,7 +278,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Lock a folder and return True, unless another process holds its lock.
+    """Lock a file or folder and return True, unless another process holds its lock.
 
     On a file system without locks this always succeeds.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from pipelines.durable import locked, staging
+from pipelines.durable import claimed, locked, staging
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,13 +77,16 @@ def require_shared(folder: Path) -> None:
 
 @contextmanager
 def command_lock(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold an exclusive lock on a folder for all processes of this command.
+    """Hold an exclusive lock on a folder for all processes of this command, also against other machines.
 
     Args:
         waiting: function that is called if another command holds the lock.
     """
     state = process_state()
-    with locked(folder, waiting) if state.is_main_process else nullcontext():
+    with ExitStack() as locks:
+        if state.is_main_process:
+            locks.enter_context(locked(folder, waiting))
+            locks.enter_context(claimed(folder / ".lock", waiting))
         state.wait_for_everyone()
         yield
 

@@ -292,3 +292,30 @@ def test_a_lock_is_seen_from_outside(tmp_path: Path) -> None:
         assert durable.is_locked(folder)
         (folder / "file").write_text("")
     assert not durable.is_locked(folder)
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    claim = tmp_path / "jobs" / "a.lock"
+    other = start(
+        """
+        import sys
+        from pathlib import Path
+        from pipelines.durable import claimed
+        with claimed(Path(sys.argv[1])):
+            print("ready", flush=True)
+            sys.stdin.read()
+        """,
+        claim,
+    )
+    assert durable.is_claimed(claim)
+    waited = []
+
+    def waiting() -> None:
+        waited.append(True)
+        kill(other)
+
+    with durable.claimed(claim, waiting):  # the killed process left the file, without its lock
+        assert waited == [True]
+        assert durable.is_claimed(claim)
+    assert not claim.exists()
+    assert not durable.is_claimed(claim)

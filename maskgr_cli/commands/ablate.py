@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from maskgr_cli.allocator import keep_freed_memory
 from maskgr_cli.commands.train import EmbeddingOption
 from maskgr_cli.options import WorkspaceOption, check_name, checked, swept_options
 from pipelines.ablate.grid import Cell, GridSettings, cells
+from pipelines.ablate.launchers import LAUNCHERS, LocalLauncher, launcher_of
 from pipelines.ablate.metrics import find_metric
 from pipelines.ablate.options import STAGE_OPTIONS, parse_values
 from pipelines.ablate.recipe import BUDGETS, Recipe, System
@@ -78,13 +80,31 @@ SplitOption = Annotated[
     checked("--split", "Split: users' last items (test) or those before (validation).", check_choice, SPLITS),
 ]
 JobsOption = Annotated[
-    int,
+    int | None,
     checked(
         "--jobs",
         "Number of runs at the same time, each in a process on a core or GPU of its own.",
         check_number,
         1,
         256,
+        show_default="1; with a scheduler, as many as it starts",
+    ),
+]
+LauncherOption = Annotated[
+    str,
+    checked(
+        "--launcher",
+        "Where runs are started: local (this machine), slurm (a job array, by submitit), ray (RAY_ADDRESS).",
+        check_choice,
+        LAUNCHERS,
+    ),
+]
+LauncherOptionsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Options of the scheduler, such as timeout_min=240,gpus_per_node=1,slurm_partition=gpu for "
+        "slurm (parameters of submitit) or num_cpus=4,num_gpus=1 for ray (of ray.remote).",
+        show_default="none",
     ),
 ]
 NameOption = Annotated[
@@ -110,7 +130,9 @@ class Request:
         seeds: number of seeds.
         split: "test" or "validation".
         embedding: name of the embeddings from which semantic IDs are made.
-        jobs: number of runs at the same time.
+        jobs: number of runs at the same time; None for the launcher's default.
+        launcher: where runs are started, see `LAUNCHERS`.
+        launcher_options: options of the launcher's scheduler, key=value, separated by commas.
         name: name of the report.
         dry_run: if true, the cells are only listed.
         job: path of a job's file; if given, only this job is done.
@@ -126,7 +148,9 @@ class Request:
     seeds: SeedsOption = None
     split: SplitOption = "test"
     embedding: EmbeddingOption = None
-    jobs: JobsOption = 1
+    jobs: JobsOption = None
+    launcher: LauncherOption = "local"
+    launcher_options: LauncherOptionsOption = None
     name: NameOption = None
     dry_run: DryRunOption = False
     job: Annotated[Path | None, typer.Option(hidden=True)] = None
@@ -165,7 +189,8 @@ def ablate(settings: dict[str, str], request: Request) -> None:
     if request.job:
         _run_job(workspace, request.job)
         return
-    launch.require_cores("--jobs", request.jobs)
+    if request.launcher == "local":
+        launch.require_cores("--jobs", request.jobs)
     recipe = _recipe(workspace, request)
     grid_settings = GridSettings(
         request.budget,
@@ -193,20 +218,29 @@ def _run_grid(
     from pipelines.ablate.report import write_report
     from pipelines.ablate.results import collect
 
+    launcher = launcher_of(
+        request.launcher,
+        request.jobs,
+        _launcher_options(request.launcher_options),
+        workspace.run_results.absolute() / "jobs" / "submitit",
+    )
     progress = console.RichProgress()
     inputs = Inputs(workspace, request.embedding, not request.dry_run, progress)
     planned_runs = plan_runs(grid_cells, inputs, settings.budget, settings.split)
     if request.dry_run:
-        _list_cells(workspace, recipe, planned_runs, request.jobs)
+        _list_cells(workspace, recipe, planned_runs, request.jobs or 1)
         return
     jobs = jobs_of(workspace, planned_runs, settings.split)
     console.note(
         f"{recipe.title}: {len(planned_runs)} cells, {len(jobs)} run{'s' * (len(jobs) != 1)} "
         f"to train or evaluate, budget {settings.budget}."
     )
-    command = [sys.executable, "-m", "maskgr_cli", "ablate", "--workspace", str(workspace.root), "--job"]
+    root = str(workspace.root.absolute())
+    command = [sys.executable, "-m", "maskgr_cli", "ablate", "--workspace", root, "--job"]
+    # Accelerate has one precision per process: runs of several precisions need processes of their own.
+    in_processes = launcher != LocalLauncher() or len({job.plan.train.precision for job in jobs}) > 1
     try:
-        run_all(workspace, jobs, progress, processes=request.jobs, command=command)
+        run_all(workspace, jobs, progress, launcher=launcher if in_processes else None, command=command)
     except KeyboardInterrupt:
         console.note("Interrupted; the same command continues the work.")
         raise
@@ -253,6 +287,24 @@ def _recipe(workspace: Workspace, request: Request) -> Recipe:
     except UserError as error:
         raise UserError(f"--metrics: {error}.") from None
     return Recipe(request.name or OWN_GRID, request.name or "Ablation", datasets, labels, systems)
+
+
+def _launcher_options(text: str | None) -> dict[str, int | float | str]:
+    """Return the options of a scheduler by name; numbers are numbers.
+
+    Raises:
+        UserError: an option has no value.
+    """
+    options: dict[str, int | float | str] = {}
+    for part in _list(text):
+        key, equals, value = part.partition("=")
+        if not (key and equals and value):
+            raise UserError(f"--launcher-options: {part!r} is not KEY=VALUE, such as timeout_min=240.")
+        options[key] = value
+        for kind in (float, int):
+            with suppress(ValueError):
+                options[key] = kind(value)
+    return options
 
 
 def _list(text: str | None) -> list[str]:

@@ -1,24 +1,24 @@
-"""Execution of a grid: each run is trained once and evaluated, in this process or in several processes.
+"""Execution of a grid: each run is trained once and evaluated, in this process or where a launcher starts it.
 
-Runs and evaluations are stored like those of `maskgr train` and `maskgr eval`. The module `state` stores the
+A job claims its run while it works on it. Of several commands that do the same grid, on any machines that
+share the workspace, one therefore does each job, and another takes a job over if its process is killed. Runs
+and evaluations are stored like those of `maskgr train` and `maskgr eval`. The module `state` stores the
 result of each cell.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
+import dataclasses
 import traceback
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 from pipelines import artifacts
-from pipelines.ablate.job import Job, job_files
+from pipelines.ablate.job import Job, claim_file, job_files
+from pipelines.ablate.launchers import Launcher, Task
 from pipelines.ablate.planning import PlannedRun
 from pipelines.ablate.state import DONE, RunResultFile, run_result, write_result
-from pipelines.durable import atomic
+from pipelines.durable import atomic, claimed, is_claimed
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.diagnose import diagnose_run
@@ -28,15 +28,7 @@ from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
 
-POLL_SECONDS = 0.2
-
-
-class _RunningJob(NamedTuple):
-    """A job, the process that works on it, and the log of the process."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: Path
+STOPPED = (130, 143)  # exit codes of a process that a signal stopped, after it saved
 
 
 def expected_minutes(runs: list[Run], plan: Plan) -> float | None:
@@ -91,13 +83,28 @@ def jobs_of(workspace: Workspace, planned_runs: list[PlannedRun], split: str) ->
 
 
 def run_job(workspace: Workspace, job: Job, progress: Progress) -> None:
-    """Train a run, or continue its training, and evaluate it.
+    """Train a run, or continue its training, and evaluate it; nothing is left if another command has done it.
 
     An error in the user's input and a training that diverges are recorded as results.
 
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C; the state of the training is saved.
     """
+    waiting = f"Waiting for another command that works on {job.run}."
+    with claimed(claim_file(workspace, job), lambda: progress.say(waiting)):
+        left = {
+            key: evaluation
+            for key, evaluation in job.evaluations.items()
+            if not workspace.run_result(key).exists()
+        }
+        if left:
+            _do(workspace, dataclasses.replace(job, evaluations=left), progress)
+        else:
+            progress.say(f"{job.run} was done by another command.")
+
+
+def _do(workspace: Workspace, job: Job, progress: Progress) -> None:
+    """Train a run, or continue its training, and evaluate it; see `run_job`."""
     try:
         run = train_run(workspace, job.plan, progress, name=job.run, existing="resume")
     except (UserError, TrainingDiverged) as error:
@@ -129,33 +136,32 @@ def run_all(
     jobs: list[Job],
     progress: Progress,
     *,
-    processes: int = 1,
+    launcher: Launcher | None = None,
     command: list[str] | None = None,
 ) -> None:
-    """Do all jobs, in this process or in several processes.
-
-    Accelerate has one precision per process. Jobs of several precisions therefore run in processes of their
-    own.
+    """Do all jobs, in this process or in processes of their own; last those that another command works on.
 
     Args:
         workspace: workspace of the runs.
         jobs: jobs in the order in which they are started.
         progress: listener.
-        processes: number of processes at the same time, each on a core or GPU of its own; 1 works in this
-            process.
-        command: command that starts such a process; the path of the job's file is its last argument. If None,
-            all jobs are done in this process.
+        launcher: starts the processes; None for this process.
+        command: command that does a job in a process; the path of the job's file is its last argument.
 
     Raises:
+        UserError: the launcher's scheduler is missing or refuses the jobs.
         KeyboardInterrupt: the user pressed Ctrl-C; the state of every training is saved.
     """
     for key in (key for job in jobs for key in job.evaluations):
         workspace.run_result(key).unlink(missing_ok=True)  # it may hold the reason of an earlier failure
-    precisions = {job.plan.train.precision for job in jobs}
-    if command and (processes > 1 or len(precisions) > 1):
-        _run_in_processes(workspace, jobs, processes, command, progress)
+    if launcher and command:
+        if jobs:
+            _launch(workspace, jobs, launcher, command, progress)
         return
-    for number, job in enumerate(jobs, start=1):
+    waiting = list(jobs)
+    for number in range(1, len(jobs) + 1):
+        free = (place for place, job in enumerate(waiting) if not is_claimed(claim_file(workspace, job)))
+        job = waiting.pop(next(free, 0))
         progress.say(f"Run {number} of {len(jobs)}: {job.run}")
         try:
             run_job(workspace, job, progress)
@@ -166,73 +172,31 @@ def run_all(
             _finish(workspace, job, 1, log, progress)
 
 
-def _run_in_processes(
-    workspace: Workspace, jobs: list[Job], processes: int, command: list[str], progress: Progress
+def _launch(
+    workspace: Workspace, jobs: list[Job], launcher: Launcher, command: list[str], progress: Progress
 ) -> None:
-    """Keep several processes busy until all jobs are done.
-
-    Each process saves its state and ends when its standard input ends. It ends on Ctrl-C, and if this process
-    is killed.
-    """
-    waiting = list(jobs)
-    running: dict[int, _RunningJob] = {}
-    try:
-        with progress.task("Runs", total=len(jobs), unit="runs") as task:
-            while waiting or running:
-                free = [slot for slot in range(processes) if slot not in running]
-                for slot in free[: len(waiting)]:
-                    running[slot] = _start_process(workspace, waiting.pop(0), slot, processes, command)
-                    progress.say(f"Started {running[slot].job.run} ({running[slot].log}).")
-                time.sleep(POLL_SECONDS)
-                for slot, (job, process, log) in [*running.items()]:
-                    code = process.poll()
-                    if code is not None:
-                        del running[slot]
-                        _finish(workspace, job, code, log, progress)
-                        task.advance()
-    finally:
-        for _, process, _ in running.values():
-            if process.stdin:
-                process.stdin.close()
-        for _, process, _ in running.values():
-            process.wait()
-
-
-def _start_process(
-    workspace: Workspace, job: Job, slot: int, processes: int, command: list[str]
-) -> _RunningJob:
-    path, log = job_files(workspace, job)
-    artifacts.write_json(path, job.to_dict())
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    if gpus := _gpus():
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [*command, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            start_new_session=True,
-        )
-    return _RunningJob(job, process, log)
+    """Do all jobs in processes of their own, where the launcher starts them."""
+    by_name = {job.run: job for job in jobs}
+    tasks = []
+    for job in jobs:
+        file, log = (path.absolute() for path in job_files(workspace, job))
+        artifacts.write_json(file, job.to_dict())
+        tasks.append(Task(job.run, [*command, str(file)], log, claim_file(workspace, job)))
+    ended = launcher.run(tasks, lambda task: progress.say(f"Started {task.name} ({task.log})."))
+    with progress.task("Runs", total=len(jobs), unit="runs") as bar, closing(ended):
+        for task, code in ended:
+            _finish(workspace, by_name[task.name], code, task.log, progress)
+            bar.advance()
 
 
 def _finish(workspace: Workspace, job: Job, code: int, log: Path, progress: Progress) -> None:
     """Report the exit code of a job; if the job failed, record this for each cell that has no result."""
+    if code in STOPPED:
+        progress.say(f"{job.run} was stopped; the same command continues it.")
+        return
     if code:
         reason = f"It ended with exit code {code}, a fault of maskgr; see {log}."
         for key in job.evaluations:
             if not workspace.run_result(key).exists():
                 write_result(workspace, key, {"reason": reason})
     progress.say(f"{job.run} is {'done' if not code else f'not done: exit code {code}, see {log}'}.")
-
-
-def _gpus() -> list[str]:
-    """Return the GPUs that this process may use, in the notation of CUDA_VISIBLE_DEVICES."""
-    torch = sys.modules["torch"]
-    if not torch.cuda.is_available():
-        return []
-    every = ",".join(map(str, range(torch.cuda.device_count())))
-    return os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")

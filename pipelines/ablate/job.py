@@ -66,6 +66,11 @@ class Job:
         return Job(content["run"], plan, content["split"], evaluations)
 
 
+def claim_file(workspace: Workspace, job: Job) -> Path:
+    """Return the path of the file that is locked while a command works on a job."""
+    return (workspace.run_results / "jobs" / f"{job.run}.lock").absolute()
+
+
 def job_files(workspace: Workspace, job: Job) -> tuple[Path, Path]:
     """Return the path of a job's file and the path of its log."""
     folder = workspace.run_results / "jobs"

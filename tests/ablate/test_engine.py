@@ -13,6 +13,7 @@ from pipelines import artifacts
 from pipelines.ablate import engine
 from pipelines.ablate.grid import GridSettings, cells
 from pipelines.ablate.job import Job
+from pipelines.ablate.launchers import LocalLauncher
 from pipelines.ablate.planning import Inputs, plan_runs
 from pipelines.ablate.recipe import Recipe, System
 from pipelines.ablate.recipe_file import read
@@ -211,7 +212,11 @@ def test_processes_that_fail_are_marked_with_where_to_look(
     planned = plan_all(toy, recipe)
     code = "import sys; print('on', sys.argv[1]); sys.exit(3)"
     engine.run_all(
-        toy, engine.jobs_of(toy, planned, "test"), progress, processes=2, command=[sys.executable, "-c", code]
+        toy,
+        engine.jobs_of(toy, planned, "test"),
+        progress,
+        launcher=LocalLauncher(2),
+        command=[sys.executable, "-c", code],
     )
     for cell in planned:
         log = toy.run_results / "jobs" / f"{cell.run}.log"
@@ -233,7 +238,9 @@ def test_ctrl_c_ends_the_processes_and_waits_for_them(toy: Workspace, recipe: Re
     )
     jobs = engine.jobs_of(toy, plan_all(toy, recipe), "test")
     with pytest.raises(KeyboardInterrupt):
-        engine.run_all(toy, jobs, Interrupted(), processes=2, command=[sys.executable, "-c", code])
+        engine.run_all(
+            toy, jobs, Interrupted(), launcher=LocalLauncher(2), command=[sys.executable, "-c", code]
+        )
     assert {path.name for path in tmp_path.glob("toy-*")} == {jobs[0].run, jobs[1].run}
 
 
