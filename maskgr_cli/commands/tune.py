@@ -64,6 +64,14 @@ def tune(
             show_default="DATASET-MODEL-PRESET",
         ),
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Database (sqlite:///FILE, postgresql://…) or file on a shared file system that keeps the "
+            "study, so that commands on several machines share it.",
+            show_default="a file in the workspace, for one command at a time",
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Search for the best hyperparameters on the validation users. Options that you give are not searched."""
@@ -83,7 +91,7 @@ def tune(
 
     name = name or f"{data.name}-{model}-{preset}"
     space = space_of(model, set(settings))
-    trials = run_study(root, make_plan, space, name, total_minutes, launch.progress())
+    trials = run_study(root, make_plan, space, name, total_minutes, launch.progress(), storage)
     show_trials(f"Study {name}", trials)
     _print_best(trials, model, preset, settings)
 

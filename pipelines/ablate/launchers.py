@@ -155,7 +155,7 @@ class SlurmLauncher:
         except (RuntimeError, TypeError, ValueError, NameError, submitit.core.utils.FailedJobError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"--launcher slurm: {reason.rstrip('.')}. Look at --launcher-options, and at sinfo here."
+                f"--launcher slurm: {reason.rstrip('.?')}. Look at --launcher-options, and at sinfo here."
             ) from None
         waiting = dict(zip(submitted, tasks, strict=True))
         try:
@@ -199,7 +199,7 @@ class RayLauncher:
         except (ConnectionError, TypeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(
-                f"--launcher ray: {reason.rstrip('.')}. Look at --launcher-options and RAY_ADDRESS."
+                f"--launcher ray: {reason.rstrip('.?')}. Look at --launcher-options and RAY_ADDRESS."
             ) from None
         try:
             while waiting or running:

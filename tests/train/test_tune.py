@@ -21,9 +21,9 @@ from pipelines.train.configure import configure
 from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
 from pipelines.train.spaces import SPACES, Choices, FloatRange
-from pipelines.train.tune import best_values, open_study, space_of, tune
+from pipelines.train.tune import best_values, open_shared_study, open_study, space_of, tune
 from pipelines.workspace import Workspace
-from tests.conftest import ListProgress
+from tests.conftest import ListProgress, write_toy
 
 SPACE = {
     "dropout": FloatRange(0.0, 0.8),
@@ -205,3 +205,49 @@ def test_a_spoilt_journal_is_refused(tmp_path: Path, spoilt: bytes) -> None:
         UserError, match="journal.log is not a readable journal of a study .* Remove the study's folder"
     ):
         open_study(tmp_path, "study")
+
+
+@pytest.mark.parametrize("kind", ["database", "file"])
+def test_two_machines_share_a_study(
+    toy: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Another machine's call, in the middle of a trial of the first one's, takes other trials."""
+    storage = f"sqlite:///{tmp_path / 'studies.db'}" if kind == "database" else str(tmp_path / "study.log")
+    other = write_toy(Workspace(tmp_path / "other"))
+    trainer, minutes = Trainer(), iter([0, 0, 0, 0, 10, 10])
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(monotonic=lambda: 60 * next(minutes)))
+
+    def train(workspace: Workspace, plan: Plan, progress: object, **options: Any) -> None:
+        if len(trainer.plans) == 0:
+            trainer.plans.append(plan)
+            tune(other, plan_of, SPACE, "study", 5, ListProgress(), storage)
+            trainer.plans.pop(0)
+        trainer(workspace, plan, progress, **options)
+
+    monkeypatch.setattr(tuning, "train_run", train)
+    path = tune(toy, plan_of, SPACE, "study", 5, ListProgress(), storage)
+    states = {row["trial"]: row["state"] for row in rows_of(path)}
+    assert states == {0: "complete", 1: "complete"}
+    elsewhere = {row["trial"]: row["state"] for row in rows_of(other.study("study") / "trials.parquet")}
+    assert elsewhere == {0: "running", 1: "complete"}
+    assert trainer.plans[0] != trainer.plans[1] == plan_of({})  # the first trial has the preset's values
+    with pytest.raises(UserError, match=r"study of --storage has other settings \(space\)"):
+        few = {"dropout": FloatRange(0.0, 0.5)}
+        tune(write_toy(Workspace(tmp_path / "third")), plan_of, few, "study", 1, ListProgress(), storage)
+
+
+def test_a_study_of_other_data_is_refused(
+    toy: Workspace, tmp_path: Path, clock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = str(tmp_path / "study.log")
+    monkeypatch.setattr(tuning, "train_run", Trainer())
+    tune(toy, plan_of, SPACE, "study", 2, ListProgress(), storage)
+    other = write_toy(Workspace(tmp_path / "other"), users=100)
+    with pytest.raises(UserError, match=r"other settings \(inputs\)"):
+        tune(other, plan_of, SPACE, "study", 2, ListProgress(), storage)
+
+
+@pytest.mark.parametrize("storage", ["nosuch://host/studies", "sqlite:////nosuch/folder/studies.db"])
+def test_a_storage_that_cannot_be_used_is_one_line(storage: str) -> None:
+    with pytest.raises(UserError, match=r"--storage cannot be used \(.*\). Name a database, such as"):
+        open_shared_study(storage, "study")
