@@ -2,9 +2,9 @@
 
 This is a calculation, not a measurement of GPUs. Measured are, on this machine: the bytes of the gradients of
 the real models, the floating-point operations of one of their training steps (PyTorch's counter), and the
-seconds of that step on this processor. Assumed are the rate at which a GPU computes (`--tflops`), the shortest
-step (`--floor`: kernels are started one after another, however small they are), and the rates of the links
-(`LINKS`).
+seconds of that step on this processor. Assumed are the rate at which a GPU computes (`--tflops`), the
+shortest step (`--floor`: kernels are started one after another, however small they are), and the rates of the
+links (`LINKS`).
 
 - A table of the items has a row for each item. Its gradient is dense (all rows) or sparse (the rows that a
   step touches).
@@ -185,7 +185,7 @@ def main() -> None:
                 )
     headers = ["preset", "items", "GPUs", "link", "compute (ms)", "dense (ms)", "sparse (ms)"]
     console.table(
-        "Seconds of a step: a model, not a measurement",
+        "Milliseconds of a step: a model, not a measurement",
         [*headers, "dense / compute", "sparse / compute"],
         rows,
         f"Assumed: {arguments.tflops:g} TFLOP/s a GPU, no step below {arguments.floor:g} ms. Above 1, "
