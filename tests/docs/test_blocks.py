@@ -38,6 +38,7 @@ NOT_RUN = {  # pattern of the beginning of a line → why no test runs it
     r"maskgr .*\bhf:": "it needs the network; tests/bundle use a local server",
     "maskgr .* --push": "it needs the network; tests/bundle use a local server",
     "maskgr .* --gpus": "it needs GPUs",
+    "torchrun ": "it needs several machines; tests/train/test_machines.py starts two launchers",
     "maskgr embed --encoder google/": "it needs the network",
     "maskgr tune": "it takes an hour; tests/train search in seconds",
     "maskgr ablate": "it takes hours; tests/ablate run small grids",
