@@ -15,8 +15,8 @@ from pipelines.defaults import ensure_sids
 from pipelines.errors import UserError
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.train.configure import softmax_share
 from pipelines.train import loop
+from pipelines.train.configure import softmax_share
 from pipelines.train.plan import Plan
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
