@@ -118,11 +118,14 @@ class Memory:
             return f"{size / 2**30:.3g}"
 
         beyond = f", which has {gib(available)} GiB: lower --micro-tokens" if self.total > available else ""
+        saving = ""
+        if device != "cpu":  # a checkpoint is written from the host
+            saving = f"; {gib(self.parameters + self.moments)} GiB on the host while it saves"
         return (
             f"Memory, estimated: {gib(self.total)} GiB on {device}{beyond} "
             f"(parameters {gib(self.parameters)}, gradients {gib(self.gradients)}, moments "
             f"{gib(self.moments)}, semantic IDs and texts {gib(self.data)}, index {gib(self.index)}, "
-            f"a forward pass of {tokens:,} tokens {gib(self.activations)})."
+            f"a forward pass of {tokens:,} tokens {gib(self.activations)}){saving}."
         )
 
 
