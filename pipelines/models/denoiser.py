@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+ITEMS = 1 << 18  # items whose digits are looked up at once
+
+
 class Agreeing(NamedTuple):
     """Pairs of a row of B·K·k beams' items and a catalogue item that agrees with the row's unmasked digits.
 
@@ -166,7 +169,8 @@ def digit_sums(table: Tensor, sids: Tensor) -> Tensor:
     H = sids.shape[1]
     offsets = torch.arange(H, device=sids.device) * (len(table) // H)
     if not torch.compiler.is_exporting():
-        return F.embedding_bag(sids + offsets, table, mode="sum")
+        sums = [F.embedding_bag(part + offsets, table, mode="sum") for part in sids.split(ITEMS)]
+        return sums[0] if len(sums) == 1 else torch.cat(sums)
     tokens = sids + offsets  # in an exported graph, an embedding bag is a loop over items
     total = table.index_select(0, tokens[:, 0])
     for h in range(1, H):

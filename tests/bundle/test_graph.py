@@ -23,6 +23,7 @@ from pipelines.bundle.manifest import GRAPH, IDS, PROGRAM, read_manifest
 from pipelines.errors import UserError
 from pipelines.models.loading import TrainedRun, rank_new_items
 from pipelines.models.nn.packing import padding_kept
+from pipelines.models.sid_models import maskgr
 from pipelines.recommend.model import Model
 from pipelines.workspace import Workspace
 from tests.bundle.conftest import HISTORY, SOFTMAX
@@ -74,6 +75,18 @@ def histories(rows: int, length: int, seed: int = 0) -> np.ndarray:
     for row in range(1, rows):
         items[row, : rng.integers(0, length)] = -1
     return items
+
+
+@pytest.mark.parametrize("item_embeddings", [True, False])
+def test_a_graph_of_a_large_catalogue_ranks_as_its_model(
+    item_embeddings: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the model keeps no table of its output vectors, the graph adds up products of digits."""
+    monkeypatch.setattr(maskgr, "TABLE", 0)
+    settings = {**FULL, "dense": False, "item_embeddings": item_embeddings}
+    ranking = Ranking(trained("maskgr", settings), np.arange(N), K).eval()
+    export(ranking, tmp_path / GRAPH)
+    compare(ranking, tmp_path / GRAPH)
 
 
 @pytest.mark.parametrize(("name", "settings"), VARIANTS, ids=words)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.models import denoiser as denoiser_module
 from pipelines.models.denoiser import IndependentDigits, item_log_probs
 from tests.decode.models import TableModel, catalogue
 
@@ -38,7 +39,8 @@ def test_refining_uses_the_last_of_several_evaluations() -> None:
     assert torch.equal(denoiser.refine(CODES, torch.arange(3).expand(B, -1)), logp)
 
 
-def test_an_item_scores_the_sum_of_its_digits() -> None:
+def test_an_item_scores_the_sum_of_its_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoiser_module, "ITEMS", 5)
     denoiser, masked = IndependentDigits(TableModel(B, H, V)), CODES[:, :1]
     logp = denoiser(masked)[:, 0]  # [B, H, V]
     expected = [

@@ -22,8 +22,7 @@ NEIGHBORS = 20
 SHARPNESS = 20.0  # a neighbor's weight is proportional to exp(SHARPNESS · cosine)
 TEXT_SHARE = 0.7  # weight of the estimate from texts; the estimate from the digits has the rest
 BIAS = 0.9
-CELLS = 1 << 22  # pairs of a row and a neighbor whose logits are computed at once
-ROWS = 1024  # new items whose similarities to all items are computed at once
+CELLS = 1 << 22  # similarities, or logits of neighbors, computed at once
 
 
 class NewItems(nn.Module):
@@ -55,9 +54,10 @@ class NewItems(nn.Module):
         trained[items] = False
         pool = trained.nonzero().squeeze(1)
         vectors = F.normalize(torch.zeros(N, 1) if text is None else torch.as_tensor(text).float())
+        old = vectors[pool]
         best = [
-            (vectors[part] @ vectors[pool].T).topk(min(NEIGHBORS, len(pool)), dim=1)
-            for part in items.split(ROWS)
+            (vectors[part] @ old.T).topk(min(NEIGHBORS, len(pool)), dim=1)
+            for part in items.split(max(1, CELLS // N))
         ]
         place = torch.full((N,), -1)
         place[items] = torch.arange(len(items))

@@ -103,7 +103,7 @@ def test_guidance_keeps_new_items() -> None:
 
 
 def test_neighbors_are_trained_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_items, "ROWS", 2)
+    monkeypatch.setattr(new_items, "CELLS", 2 * N)
     found = NewItems(torch.tensor(NEW), N, TEXT)
     assert found.neighbors.shape == (len(NEW), NEIGHBORS)
     assert not np.isin(found.neighbors.numpy(), NEW).any()
