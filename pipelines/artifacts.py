@@ -117,7 +117,38 @@ def write(
             the file cannot be written.
     """
     validate(path, kind, table)
-    provenance = {
+    made = provenance_of(
+        path,
+        kind,
+        table_digest(table),
+        config=config,
+        inputs=inputs,
+        recorded=recorded,
+        started=started,
+        account=account,
+    )
+    _store(path, table, made)
+    return path
+
+
+def provenance_of(
+    path: Path,
+    kind: str,
+    sha256: str,
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path] | None = None,
+    recorded: Mapping[str, Source] | None = None,
+    started: float | None = None,
+    account: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the provenance of an artifact that is about to be written, as JSON values.
+
+    Args:
+        sha256: digest of its content.
+        path, kind, config, inputs, recorded, started, account: see `write`.
+    """
+    return {
         "stage": kind,
         "version": __version__,
         "commit": commit(),
@@ -127,13 +158,11 @@ def write(
             name: {"path": os.path.relpath(source, path.parent), "sha256": digest(source)}
             for name, source in (inputs or {}).items()
         },
-        "sha256": table_digest(table),
+        "sha256": sha256,
         "seconds": None if started is None else round(time.monotonic() - started, 3),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
     } | ({"account": json_values(account)} if account is not None else {})
-    _store(path, table, provenance)
-    return path
 
 
 def _store(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
@@ -160,7 +189,9 @@ def write_again(path: Path, source: Path, recorded: Mapping[str, Source], *, bar
     """
     with reading(source, "Parquet file", "Remove it and make it again."):
         table = pq.read_table(source, page_checksum_verification=True, partitioning=None)
-        old: Provenance = typed_json.parse(table.schema.metadata[PROVENANCE_KEY], Provenance)
+        old = provenance(source)
+        if old is None:
+            raise ValueError("it has no provenance")
     new = {**old, "inputs": {**({} if bare else old["inputs"]), **recorded}}
     if bare and new.pop("account", None) is not None:
         new["config"] = {}
@@ -208,7 +239,7 @@ def provenance(path: Path) -> Provenance | None:
         None if the file is missing, unreadable or not written by maskgr.
     """
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata or {}
         result: Provenance = typed_json.parse(metadata[PROVENANCE_KEY], Provenance)
         return result
     except (OSError, KeyError, ValueError, pa.ArrowException):

@@ -68,6 +68,7 @@ class RunConfig(TypedDict, total=False):
     version: str
     commit: str | None
     machine: str
+    shuffle: str
     processes: int
     steps: int
     seconds: float

@@ -106,6 +106,27 @@ class Processes:
     total: Callable[[np.ndarray], np.ndarray] = staticmethod(lambda array: array)
 
     @staticmethod
+    def on_cpus() -> Processes:
+        """Return this process among those that were started together; sums wait for no other device.
+
+        All processes have to call this at the same place.
+        """
+        import torch
+
+        state = process_state()
+        if state.num_processes == 1:
+            return Processes()
+        group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+
+        def total(array: np.ndarray) -> np.ndarray:
+            tensor = torch.as_tensor(array).clone()
+            torch.distributed.all_reduce(tensor, group=group)
+            result: np.ndarray = tensor.numpy()
+            return result
+
+        return Processes(state.process_index, state.num_processes, total)
+
+    @staticmethod
     def started() -> Processes:
         """Return this process among those that were started together, as Accelerate counts them."""
         import torch

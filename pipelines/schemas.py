@@ -16,6 +16,11 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
     "interactions": {"user_id": None, "item_id": None},
     "items": {"item": pa.int32(), "item_id": None, "text": pa.string()},
     "sequences": {"user": pa.int32(), "user_id": None, "items": pa.list_(pa.int32())},
+    "sequence_files": {
+        "file": pa.string(),
+        **dict.fromkeys(("bytes", "modified", "users"), pa.int64()),
+        "sha256": pa.string(),
+    },
     "embeddings": {"item": pa.int32(), "embedding": None},
     "encoder": {"term": pa.string(), "idf": pa.float32(), "projection": None},
     "codebooks": {

@@ -12,7 +12,7 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 
 CORE = {
     *("errors", "options", "typed_json", "durable", "orphans", "progress", "processes", "processor"),
-    *("artifacts", "schemas", "formats", "names", "parts", "workspace", "where"),
+    *("artifacts", "artifact_parts", "schemas", "formats", "names", "parts", "workspace", "where"),
     "pages",
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core

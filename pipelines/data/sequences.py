@@ -11,10 +11,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipelines import artifacts
-from pipelines.errors import UserError
+from pipelines.data.listing import ItemNumbers, is_listing, read_listing
+from pipelines.errors import UserError, reading
 
+HINT = "Run `maskgr download` or `maskgr import` first."
+AGAIN = "Remove it and make it again."
 SHORTEST = 3  # items of a user: one for training, one for validation, one for testing
 
 
@@ -72,28 +76,85 @@ class Sequences:
 
 
 def load_sequences(path: Path, n_items: int | None = None) -> Sequences:
-    """Read sequences.parquet.
+    """Read all sequences of a data set into memory.
 
     Args:
+        path: sequences.parquet of the data set, which holds the sequences or lists the files that do.
         n_items: N; if it is given, item numbers must be below it.
 
     Raises:
-        UserError: the file is missing, unreadable or does not match its schema; a user has fewer than three
+        UserError: a file is missing, unreadable or does not match its schema; a user has fewer than three
             items; an item number is missing or out of range.
     """
-    table = artifacts.read(path, "sequences", hint="Run `maskgr download` or `maskgr import` first.")
-    lengths = pc.list_value_length(table.column("items")).to_numpy().astype(np.int64)  # [rows]
+    if not is_listing(path):
+        table = artifacts.read(path, "sequences", hint=HINT)
+        return sequences_of(path, table.column("items"), n_items, users=table.column("user_id"))
+    listing, parts, first = read_listing(path), list[Sequences](), 0
+    for file in listing.files:
+        with reading(file, "Parquet file", AGAIN):
+            table = pq.read_table(file, columns=[listing.items], partitioning=None)
+        lists = table.column(listing.items)
+        parts.append(sequences_of(file, lists, n_items, first=first, numbers=listing.numbers))
+        first += len(table)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))])
+    return Sequences(np.concatenate([part.items for part in parts]), offsets)
+
+
+def sequences_of(
+    path: Path,
+    lists: pa.ChunkedArray,
+    n_items: int | None,
+    *,
+    first: int = 0,
+    numbers: ItemNumbers | None = None,
+    users: pa.ChunkedArray | None = None,
+) -> Sequences:
+    """Return the sequences of consecutive users.
+
+    Args:
+        path: their file, for messages.
+        lists: items of each user.
+        n_items: N; if it is given, item numbers must be below it.
+        first: number of the first user, for messages.
+        numbers: item numbers by ids; None where the lists hold item numbers.
+        users: ids of the users, for messages.
+
+    Raises:
+        UserError: a user has fewer than three items; an item is missing, out of range or unknown.
+    """
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)  # [rows]
     short = lengths < SHORTEST  # [rows]
     if short.any():
         row = int(np.argmax(short))
-        user = table.column("user_id")[row].as_py()
+        named = f"user {users[row].as_py()!r} (row {row})" if users is not None else f"row {first + row}"
         raise UserError(
-            f"{path}: user {user!r} (row {row}) has {lengths[row]} item(s); "
+            f"{path}: {named} has {lengths[row]} item(s); "
             f"leave-one-out needs {SHORTEST} or more. "
             f"Import the data again without the {np.count_nonzero(short)} user(s) that have fewer."
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [rows + 1]
-    return Sequences(_checked_items(path, table, offsets, n_items), offsets)
+    flat = pc.list_flatten(lists)
+    if numbers is None:
+        items: np.ndarray = pc.fill_null(flat, -1).to_numpy()
+    else:
+        items = np.concatenate([np.zeros(0, np.int32), *(numbers.of(chunk) for chunk in flat.chunks)])
+    wrong = items < 0 if n_items is None else (items < 0) | (items >= n_items)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        row = first + int(np.searchsorted(offsets, place, side="right")) - 1
+        raise UserError(f"{path}: {_unusable(flat[place].as_py(), row, n_items, numbers)}")
+    return Sequences(items, offsets)
+
+
+def _unusable(value: object, row: int, n_items: int | None, numbers: ItemNumbers | None) -> str:
+    """Return the message about an entry of a list that is no item."""
+    if numbers is not None:
+        return f"row {row} holds {value!r}, which is no item of the data set. Import the data set again."
+    allowed = "0 or more" if n_items is None else f"0 to {n_items - 1}"
+    return (
+        f"column items holds {'no number' if value is None else value} in row {row}, expected {allowed}. "
+        "It was made from other items: import or download the data set again."
+    )
 
 
 def gather(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequences:
@@ -107,25 +168,3 @@ def gather(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequen
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [rows + 1]
     places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     return Sequences(items[places], offsets)
-
-
-def _checked_items(path: Path, table: pa.Table, offsets: np.ndarray, n_items: int | None) -> np.ndarray:
-    """Return the item numbers of all rows, int32 [total].
-
-    Raises:
-        UserError: an item number is missing or out of range.
-    """
-    flat = pc.list_flatten(table.column("items"))
-    items: np.ndarray = pc.fill_null(flat, -1).to_numpy()
-    wrong = items < 0 if n_items is None else (items < 0) | (items >= n_items)
-    if wrong.any():
-        place = int(np.argmax(wrong))
-        row = int(np.searchsorted(offsets, place, side="right")) - 1
-        value = flat[place].as_py()
-        allowed = "0 or more" if n_items is None else f"0 to {n_items - 1}"
-        raise UserError(
-            f"{path}: column items holds {'no number' if value is None else value} in row {row}, expected "
-            f"{allowed}. "
-            "It was made from other items: import or download the data set again."
-        )
-    return items

@@ -6,6 +6,7 @@ Source: paper, section 4.1. Leave-k-out holds out k items at a time (k = 2: sect
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,16 +43,26 @@ class Split(Sequences):
         """Number k of items that follow each history."""
         return self.targets.shape[1]
 
+    def chunks(self) -> Iterator[Split]:
+        """Yield the split as its only chunk, see `HeldOut.chunks`."""
+        yield self
+
     def sample(self, n: int, seed: int) -> Split:
         """Return `n` rows drawn without replacement, in their original order.
 
         A split of at most `n` rows is returned as it is.
         """
-        if n >= len(self):
-            return self
-        rows = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))  # [n]
+        return self if n >= len(self) else self.rows(drawn_rows(len(self), n, seed))
+
+    def rows(self, rows: np.ndarray) -> Split:
+        """Return some rows, int64 [n]."""
         kept = gather(self.items, self.offsets[rows], self.lengths[rows])
         return Split(kept.items, kept.offsets, self.users[rows], self.targets[rows], self.warm_items)
+
+
+def drawn_rows(count: int, n: int, seed: int) -> np.ndarray:
+    """Draw `n` of `count` rows without replacement; int64 [n], ascending."""
+    return np.sort(np.random.default_rng(seed).choice(count, n, replace=False))
 
 
 def training(sequences: Sequences, horizon: int = 1, cold: float = 0.0, seed: int = 0) -> Sequences:
@@ -68,13 +79,25 @@ def training(sequences: Sequences, horizon: int = 1, cold: float = 0.0, seed: in
         UserError: a user has fewer than 2·k + 1 items.
     """
     whole = _without_last(sequences, max(HELD_OUT.values()) * horizon, horizon)
-    if not cold:
-        return whole
-    warm = np.unique(whole.items)
+    return without_items(whole, cold_items(np.unique(whole.items), cold, seed)) if cold else whole
+
+
+def cold_items(warm: np.ndarray, cold: float, seed: int) -> np.ndarray:
+    """Draw the items whose interactions are left out of the training, int64 [items].
+
+    Args:
+        warm: items with a training interaction, ascending.
+        cold, seed: see `training`.
+    """
     count = max(1, min(round(cold * len(warm)), len(warm) - 2))  # a model compares two items at least
-    left_out = np.random.default_rng([seed, 3]).choice(warm, count, replace=False)
-    is_kept = ~np.isin(whole.items, left_out)  # [total]
-    return Sequences(whole.items[is_kept], np.concatenate([[0], np.cumsum(is_kept)])[whole.offsets])
+    return np.random.default_rng([seed, 3]).choice(warm, count, replace=False)
+
+
+def without_items(sequences: Sequences, items: np.ndarray) -> Sequences:
+    """Return the sequences without some items; a row may become empty."""
+    is_kept = ~np.isin(sequences.items, items)  # [total]
+    offsets = np.concatenate([[0], np.cumsum(is_kept)])[sequences.offsets]
+    return Sequences(sequences.items[is_kept], offsets)
 
 
 def histories(sequences: Sequences, split: str, horizon: int = 1, cold: float = 0.0, seed: int = 0) -> Split:
@@ -89,13 +112,30 @@ def histories(sequences: Sequences, split: str, horizon: int = 1, cold: float = 
     Raises:
         UserError: the split is unknown, or a user has fewer than 2·k + 1 items.
     """
+    warm_items = np.unique(training(sequences, horizon, cold, seed).items)
+    return held_out(sequences, split, horizon, warm_items)
+
+
+def held_out(
+    sequences: Sequences, split: str, horizon: int, warm_items: np.ndarray | None, first: int = 0
+) -> Split:
+    """Return the targets of consecutive users and the histories before them.
+
+    Args:
+        split, horizon: see `histories`.
+        warm_items: see `Split`.
+        first: number of the first user.
+
+    Raises:
+        UserError: see `histories`.
+    """
     if split not in HELD_OUT:
         raise UserError(f"There is no split {split!r}; it can be {' or '.join(HELD_OUT)}.")
     kept = _without_last(sequences, HELD_OUT[split] * horizon, horizon)
     ends = sequences.offsets[:-1] + kept.lengths  # [B]
     targets = sequences.items[ends[:, None] + np.arange(horizon)]  # [B, k]
-    warm_items = np.unique(training(sequences, horizon, cold, seed).items)
-    return Split(kept.items, kept.offsets, np.arange(len(sequences), dtype=np.int32), targets, warm_items)
+    users = np.arange(first, first + len(sequences), dtype=np.int32)
+    return Split(kept.items, kept.offsets, users, targets, warm_items)
 
 
 def _without_last(sequences: Sequences, count: int, horizon: int) -> Sequences:

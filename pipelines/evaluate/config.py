@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pipelines.decode.config import Decoding
 from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS
-from pipelines.options import check, option
+from pipelines.options import SEED, check, option
 
 SPLITS = ("test", "validation")
 CUTOFFS = (5, 10, 20, 40)  # k of Recall@k and NDCG@k, up to the number of beams
@@ -30,6 +30,10 @@ class EvalConfig:
     horizon: int | None = field(
         default=None,
         metadata=option("Number of items to recommend together. [default: that of the training]", *HORIZON),
+    )
+    users: int | None = field(
+        default=None,
+        metadata=option("Number of random users, drawn with --seed. [default: all users]", 1, SEED[1]),
     )
     tokens: int | None = field(
         default=None,

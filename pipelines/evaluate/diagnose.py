@@ -117,7 +117,8 @@ def diagnose_run(
     trained = load_run(workspace, run, state.device)
     _check_run(trained, decoding)
     users = trained.split(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
-    say_truncated(users, trained.model.config.max_items, progress)
+    most = trained.model.config.max_items
+    say_truncated(users.truncated(most), len(users), most, progress)
     folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))
     path = folder / "diagnosis.parquet"
     recorded = {

@@ -137,9 +137,8 @@ def evaluate_lists(
         inputs={"sequences": dataset.sequences, "items": dataset.items, "recommendations": lists.path},
         seconds=time.monotonic() - started,
     )
-    popularity = measure_popularity(
-        training(sequences), users, len(catalogue), decoding.beams, decoding.exclude_seen
-    )
+    counts = np.bincount(training(sequences).items, minlength=len(catalogue))
+    popularity = measure_popularity(counts, users, decoding.beams, decoding.exclude_seen)
     return Evaluation(
         folder, _description(dataset, lists, config, len(catalogue)), read_metrics(folder), popularity
     )

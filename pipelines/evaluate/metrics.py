@@ -7,6 +7,8 @@ their histogram.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from pipelines.errors import UserError
 from pipelines.evaluate.config import CUTOFFS
 
 MetricKey = tuple[str, int | None]  # name and cut-off k; None for a rate
+Histogram = tuple[NDArray[np.int32], NDArray[np.int64]]  # bins [bins, k], users in each [bins]
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 CELLS = 1 << 22  # resamples × bins drawn at once
@@ -62,7 +65,10 @@ def ranks_table(
 
 
 def metrics_table(
-    ranks: pa.Table, list_length: int, seed: int = 0, warm_items: np.ndarray | None = None
+    ranks: pa.Table | Iterable[pa.Table],
+    list_length: int,
+    seed: int = 0,
+    warm_items: np.ndarray | None = None,
 ) -> pa.Table:
     """Return an artifact of kind "metrics": the means of all metrics over the users.
 
@@ -73,7 +79,7 @@ def metrics_table(
     above `list_length` are left out.
 
     Args:
-        ranks: artifact of kind "ranks".
+        ranks: artifact of kind "ranks", whole or in parts with one user or more each.
         list_length: K, the number of beams of each user.
         seed: seed of the bootstrap over users.
         warm_items: sorted items with a training interaction. If they are given, the Recall and NDCG of cold
@@ -88,31 +94,54 @@ def metrics_table(
     """
     rng = np.random.default_rng(seed)
     share = np.arange(list_length + 1) / list_length
+    gains = gains_by_rank(list_length)
+    histograms = _histograms([ranks] if isinstance(ranks, pa.Table) else ranks, list_length, warm_items)
     rows = [
-        *_means(by_user(ranks, "rank", list_length), gains_by_rank(list_length), rng),
-        *_means(by_user(ranks, "invalid", list_length)[:, :1], {("invalid_rate", None): share}, rng),
-        *_means(by_user(ranks, "duplicates", list_length)[:, :1], {("duplicate_rate", None): share}, rng),
+        *_means(histograms["rank"], gains, rng),
+        *_means(histograms["invalid"], {("invalid_rate", None): share}, rng),
+        *_means(histograms["duplicates"], {("duplicate_rate", None): share}, rng),
     ]
-    table = _metrics(rows, len(ranks) // targets_per_user(ranks))
-    if warm_items is None:
-        return table
-    is_warm = np.isin(ranks.column("target").to_numpy(), warm_items)
-    return pa.concat_tables(
-        [
-            table,
-            *(
-                _of_targets(ranks.filter(pa.array(mask)), list_length, name, rng)
-                for name, mask in (("cold", ~is_warm), ("warm", is_warm))
-                if mask.any()
+    table = _metrics(rows, int(histograms["rank"][1].sum()))
+    apart = [
+        _metrics(
+            _means(
+                histograms[name], {(f"{name}_{metric}", k): gain for (metric, k), gain in gains.items()}, rng
             ),
-        ]
-    )
+            int(histograms[name][1].sum()),
+        )
+        for name in ("cold", "warm")
+        if name in histograms
+    ]
+    return pa.concat_tables([table, *apart])
 
 
-def _of_targets(ranks: pa.Table, list_length: int, name: str, rng: np.random.Generator) -> pa.Table:
-    """Return Recall and NDCG over some of the targets, one a user; `name` begins the names of the metrics."""
-    gains = {(f"{name}_{metric}", k): gain for (metric, k), gain in gains_by_rank(list_length).items()}
-    return _metrics(_means(by_user(ranks, "rank", list_length), gains, rng), len(ranks))
+def _histograms(
+    tables: Iterable[pa.Table], list_length: int, warm_items: np.ndarray | None
+) -> dict[str, Histogram]:
+    """Count the users by the ranks of their targets, by invalid beams, and by duplicates.
+
+    With `warm_items`, the targets are counted by their ranks too: "cold" and "warm", where there are any.
+    """
+    parts: dict[str, list[Histogram]] = {}
+    for table in tables:
+        ranks = by_user(table, "rank", list_length)  # [B, k]
+        values = {"rank": ranks} | {
+            name: by_user(table, name, list_length)[:, :1] for name in ("invalid", "duplicates")
+        }
+        if warm_items is not None:
+            is_warm = np.isin(table.column("target").to_numpy(), warm_items)
+            values |= {"cold": ranks.reshape(-1, 1)[~is_warm], "warm": ranks.reshape(-1, 1)[is_warm]}
+        for name, rows in values.items():
+            if len(rows):
+                parts.setdefault(name, []).append(np.unique(rows, axis=0, return_counts=True))
+    return {name: _joined(counted) for name, counted in parts.items()}
+
+
+def _joined(parts: list[Histogram]) -> Histogram:
+    """Add histograms."""
+    bins, place = np.unique(np.concatenate([bins for bins, _ in parts]), axis=0, return_inverse=True)
+    weights = np.concatenate([counts for _, counts in parts])
+    return bins, np.bincount(place.ravel(), weights).astype(np.int64)
 
 
 def _metrics(rows: list[tuple[str, int | None, float, float, float]], users: int) -> pa.Table:
@@ -174,18 +203,18 @@ def bootstrap_interval(
 
 
 def _means(
-    values: np.ndarray, gains: dict[MetricKey, NDArray[np.float64]], rng: np.random.Generator
+    counted: Histogram, gains: dict[MetricKey, NDArray[np.float64]], rng: np.random.Generator
 ) -> list[tuple[str, int | None, float, float, float]]:
     """Return name, k, mean, lower and upper bound of each metric.
 
     Args:
-        values: ranks or counts, int [B, k].
+        counted: ranks or counts of the users, and how many users have them.
         gains: contribution of a value to each metric, float [list_length + 1].
         rng: random generator.
     """
     if not gains:
         return []
-    bins, histogram = np.unique(values, axis=0, return_counts=True)  # [bins, k], [bins]
+    bins, histogram = counted
     matrix = np.stack([gain[bins].mean(axis=1) for gain in gains.values()], axis=1)  # [bins, metrics]
     lows, highs = bootstrap_interval(histogram, matrix, rng)
     means = histogram @ matrix / histogram.sum()

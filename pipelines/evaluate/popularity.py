@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.data.sequences import Sequences
+from pipelines.data.held_out import HeldOut
 from pipelines.data.splits import Split
 from pipelines.evaluate.metrics import metrics_table, ranks_table
 
@@ -14,34 +14,38 @@ CELLS = 1 << 22  # entries of the mask of users × candidates held at once
 
 
 def measure_popularity(
-    training: Sequences, split: Split, n_items: int, k: int, exclude_seen: bool, *, apart: bool = False
+    counts: np.ndarray, users: Split | HeldOut, k: int, exclude_seen: bool, *, apart: bool = False
 ) -> pa.Table:
     """Measure the most popular items, the same at each position of the horizon.
 
-    See `recommend_popular` for the arguments.
-
     Args:
+        users: histories and targets, in memory or in files.
+        counts, k, exclude_seen: see `recommend_popular`.
         apart: if true, cold and warm targets are measured apart too.
 
     Returns:
         Artifact of kind "metrics".
     """
-    popular = recommend_popular(training, split, n_items, k, exclude_seen)  # [B, K]
+    return metrics_table(
+        (_ranks(counts, split, k, exclude_seen) for split in users.chunks()),
+        k,
+        warm_items=users.warm_items if apart else None,
+    )
+
+
+def _ranks(counts: np.ndarray, split: Split, k: int, exclude_seen: bool) -> pa.Table:
+    """Return the ranks of the most popular items, an artifact of kind "ranks"."""
+    popular = recommend_popular(counts, split, k, exclude_seen)  # [B, K]
     none = np.zeros(len(split), np.int32)
-    repeated = np.repeat(popular[:, :, None], split.horizon, axis=2)  # [B, K, k]
-    warm_items = split.warm_items if apart else None
-    return metrics_table(ranks_table(split, repeated, none, none), k, warm_items=warm_items)
+    return ranks_table(split, np.repeat(popular[:, :, None], split.horizon, axis=2), none, none)
 
 
-def recommend_popular(
-    training: Sequences, split: Split, n_items: int, k: int, exclude_seen: bool
-) -> NDArray[np.int32]:
+def recommend_popular(counts: np.ndarray, split: Split, k: int, exclude_seen: bool) -> NDArray[np.int32]:
     """Recommend the most frequent training items; items of equal frequency are ordered by their number.
 
     Args:
-        training: training sequences, in which items are counted.
+        counts: number of training interactions of each item, int64 [N].
         split: histories of the users.
-        n_items: N, the number of items.
         k: K, the number of recommended items of each user.
         exclude_seen: if true, items of the user's history are passed over, as `Decoding.exclude_seen` does
             for models.
@@ -49,7 +53,7 @@ def recommend_popular(
     Returns:
         int32 [B, K], best first; −1 in the last places if fewer than K items are left for a user.
     """
-    counts = np.bincount(training.items, minlength=n_items)
+    n_items = len(counts)
     order = np.argsort(-counts, kind="stable").astype(np.int32)  # [N], place → item
     if not exclude_seen:
         top = np.full(k, -1, dtype=np.int32)

@@ -5,13 +5,14 @@ Shapes: B users, n items of a history, K beams, k horizon, N items.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.data.held_out import HeldOut
 from pipelines.data.sequences import gather
 from pipelines.data.splits import Split
 from pipelines.decode.beam import Beams
@@ -92,12 +93,11 @@ def batch_rows(
     ]
 
 
-def say_truncated(split: Split, max_items: int, progress: Progress) -> None:
+def say_truncated(cut: int, users: int, max_items: int, progress: Progress) -> None:
     """Report the number of users whose history is longer than the model sees."""
-    if cut := split.truncated(max_items):
+    if cut:
         progress.say(
-            f"{cut:,} of {len(split):,} users have longer histories than the {max_items} items the model "
-            "sees."
+            f"{cut:,} of {users:,} users have longer histories than the {max_items} items the model sees."
         )
 
 
@@ -131,6 +131,38 @@ def recommend(
         before_batch: called before each batch, by all processes equally often, so that they may communicate;
             what it raises ends the decoding.
     """
+    chunks = recommend_chunks(
+        *(model, split, index, decoding, progress),
+        items=items,
+        tokens=tokens,
+        processes=processes,
+        fewest=fewest,
+        before_batch=before_batch,
+    )
+    [(_, found)] = chunks
+    return found
+
+
+@torch.inference_mode()
+def recommend_chunks(
+    model: Recommender,
+    users: Split | HeldOut,
+    index: PartialIndex | None,
+    decoding: Decoding,
+    progress: Progress,
+    *,
+    items: np.ndarray | None = None,
+    tokens: int | None = None,
+    processes: Processes | None = None,
+    fewest: int = 1,
+    before_batch: Callable[[], None] | None = None,
+) -> Iterator[tuple[Split, Recommendations]]:
+    """Yield a chunk of users and the recommendations to them, one chunk after another.
+
+    Args:
+        users: all users, in memory (one chunk) or in files.
+        model, index, decoding, progress, items, tokens, processes, fewest, before_batch: see `recommend`.
+    """
     processes = processes or Processes()
     device = next(model.parameters()).device
     if index:
@@ -138,29 +170,30 @@ def recommend(
     was_training = model.training
     if was_training:  # a model in evaluation mode keeps what it has computed from its weights
         model.eval()
-    search = Search(model, index, decoding, items, split.horizon, split.warm_items)
-    batches = _batches(model, split, decoding, tokens or pass_tokens(device), fewest)
-    # Sums over processes gather: a row is filled by one process and zero in the others.
-    filled = Recommendations(
-        np.zeros((len(split), decoding.beams, split.horizon), np.int64),
-        np.zeros((len(split), decoding.beams), np.float32),
-        np.zeros(len(split), np.int64),
-        np.zeros(len(split), np.int64),
-    )
-    with progress.task("Decoding", total=len(split), unit="users") as task:
-        for rows in _shared(batches, processes):
-            if before_batch:
-                before_batch()
-            if not len(rows):
-                continue
-            history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
-            users = torch.as_tensor(split.users[rows], device=device).long()
-            _store(search(history, users, _seen(split, rows, decoding, device)), rows, filled)
-            task.advance(len(rows) * processes.count)
+    search = Search(model, index, decoding, items, users.horizon, users.warm_items)
+    with progress.task("Decoding", total=len(users), unit="users") as task:
+        for split in users.chunks():
+            batches = _batches(model, split, decoding, tokens or pass_tokens(device), fewest)
+            # Sums over processes gather: a row is filled by one process and zero in the others.
+            filled = Recommendations(
+                np.zeros((len(split), decoding.beams, split.horizon), np.int64),
+                np.zeros((len(split), decoding.beams), np.float32),
+                np.zeros(len(split), np.int64),
+                np.zeros(len(split), np.int64),
+            )
+            for rows in _shared(batches, processes):
+                if before_batch:
+                    before_batch()
+                if not len(rows):
+                    continue
+                history = torch.as_tensor(split.padded(rows, model.config.max_items), device=device).long()
+                numbers = torch.as_tensor(split.users[rows], device=device).long()
+                _store(search(history, numbers, _seen(split, rows, decoding, device)), rows, filled)
+                task.advance(len(rows) * processes.count)
+            found, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
+            yield split, Recommendations(found - 1, scores, invalid, duplicates)
     if was_training:
         model.train()
-    items_found, scores, invalid, duplicates = (processes.total(array) for array in vars(filled).values())
-    return Recommendations(items_found - 1, scores, invalid, duplicates)
 
 
 def _shared(batches: list[np.ndarray], processes: Processes) -> list[np.ndarray]:

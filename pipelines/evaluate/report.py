@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import artifacts
+from pipelines.artifact_parts import Parts, read_parts, write_parts
 from pipelines.data.splits import Split
 from pipelines.durable import together
 from pipelines.evaluate.metrics import metrics_table, ranks_table
@@ -49,19 +51,73 @@ def write_evaluation(
     Raises:
         UserError: a count lies outside 0 … K, or the files cannot be written.
     """
-    write = functools.partial(artifacts.write, config=config, started=time.monotonic() - seconds)
-    with together(folder) as new:
-        table = _recommendations_table(split.users, recommendations)
-        write(new / "recommendations.parquet", "recommendations", table, inputs=inputs)
-        table = ranks_table(split, recommendations.items, recommendations.invalid, recommendations.duplicates)
-        ranks = write(new / "ranks.parquet", "ranks", table, inputs=inputs)
-        table = metrics_table(
-            artifacts.read(ranks, "ranks"),
-            recommendations.items.shape[1],
-            warm_items=split.warm_items if by_warmth else None,
-        )
-        write(new / "metrics.parquet", "metrics", table, inputs={**inputs, "ranks": ranks})
+    beams, started = recommendations.items.shape[1], time.monotonic() - seconds
+    warm_items = split.warm_items if by_warmth else None
+    with evaluation_files(
+        folder, beams, config=config, inputs=inputs, started=started, warm_items=warm_items
+    ) as files:
+        files.add(split, recommendations)
     return folder
+
+
+class Files:
+    """Recommendations and ranks of an evaluation that is being written, see `evaluation_files`."""
+
+    def __init__(self, recommendations: Parts, ranks: Parts) -> None:
+        self._recommendations, self._ranks = recommendations, ranks
+
+    def add(self, split: Split, recommendations: Recommendations) -> None:
+        """Write a chunk of users.
+
+        Args:
+            split: the users, with their targets.
+            recommendations: recommendations to these users.
+        """
+        found = recommendations
+        self._recommendations.add(_recommendations_table(split.users, found))
+        self._ranks.add(ranks_table(split, found.items, found.invalid, found.duplicates))
+
+
+@contextmanager
+def evaluation_files(
+    folder: Path,
+    beams: int,
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    started: float,
+    warm_items: np.ndarray | None = None,
+) -> Iterator[Files]:
+    """Write an evaluation a chunk of users at a time; the metrics are computed after the block. See
+    `write_evaluation`.
+
+    Args:
+        folder: folder of the evaluation.
+        beams: K.
+        config, inputs: see `write_evaluation`.
+        started: `time.monotonic()` at the start of the decoding.
+        warm_items: sorted items with a training interaction, if the metrics of cold targets and of warm
+            targets are written too.
+
+    Raises:
+        UserError: see `write_evaluation`.
+    """
+    write = functools.partial(write_parts, config=config, inputs=inputs, started=started)
+    with together(folder) as new:
+        ranks = new / "ranks.parquet"
+        with (
+            write(new / "recommendations.parquet", "recommendations") as found,
+            write(ranks, "ranks") as ranked,
+        ):
+            yield Files(found, ranked)
+        artifacts.write(
+            new / "metrics.parquet",
+            "metrics",
+            metrics_table(read_parts(ranks, "ranks"), beams, warm_items=warm_items),
+            config=config,
+            inputs={**inputs, "ranks": ranks},
+            started=started,
+        )
 
 
 def read_metrics(folder: Path) -> pa.Table:

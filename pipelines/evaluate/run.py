@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from accelerate import PartialState
 
 from pipelines import artifacts
-from pipelines.data.sequences import load_sequences
+from pipelines.data.held_out import HeldOut
 from pipelines.data.splits import Split
+from pipelines.data.stored import StoredSequences
 from pipelines.decode.config import Decoding, options
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError, enough_memory
@@ -29,8 +32,8 @@ from pipelines.evaluate.capabilities import (
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.describe import describe, describe_new_items
 from pipelines.evaluate.popularity import measure_popularity
-from pipelines.evaluate.recommend import pass_tokens, recommend, say_truncated
-from pipelines.evaluate.report import read_metrics, write_evaluation
+from pipelines.evaluate.recommend import pass_tokens, recommend_chunks, say_truncated
+from pipelines.evaluate.report import evaluation_files, read_metrics
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
@@ -85,8 +88,10 @@ def evaluate_run(
     config = _resolved(config, trained, run, progress, among)
     if line := describe_new_items(trained, run.name):
         progress.say(line)
-    sequences = load_sequences(trained.dataset.sequences, trained.catalogue.items)
-    users = trained.split(sequences, config.split)
+    stored = StoredSequences(trained.dataset.sequences, trained.catalogue.items)
+    counts = trained.training_counts(stored, Processes.started())
+    everyone = HeldOut(stored, config.split, trained.horizon, np.flatnonzero(counts))
+    users = everyone.sample(config.users or len(everyone), config.decoding.seed)
     folder = run.evaluation(_name(config, trained.horizon))
     recorded = _recorded(config, trained, run)
     stale = from_first(artifacts.stale(folder / "metrics.parquet", recorded, trained.inputs))
@@ -97,12 +102,7 @@ def evaluate_run(
     metrics = read_metrics(folder)
     decoding = config.decoding
     popularity = measure_popularity(
-        trained.training_sequences(sequences),
-        users,
-        trained.catalogue.items,
-        decoding.beams,
-        decoding.exclude_seen,
-        apart=trained.is_cold,
+        counts, users, decoding.beams, decoding.exclude_seen, apart=trained.is_cold
     )
     return Evaluation(folder, describe(trained, config.decoding), metrics, popularity)
 
@@ -131,6 +131,7 @@ def _resolved(
 def _name(config: EvalConfig, horizon: int) -> str:
     """Return the name of an evaluation's folder, e.g. "validation-greedy-k20-constrained"."""
     prefixes = [config.split] * (config.split != "test") + [f"horizon{horizon}"] * (horizon > 1)
+    prefixes += [f"users{config.users}"] * (config.users is not None)
     return "-".join((*prefixes, config.decoding.name))
 
 
@@ -139,8 +140,10 @@ def _recorded(config: EvalConfig, trained: TrainedRun, run: Run) -> dict[str, An
     model, unmasked = trained.model, []
     if isinstance(model, DigitModel):
         unmasked = list(config.decoding.unmask_schedule(trained.horizon * model.digits))
+    sampled = {} if config.users is None else {"users": config.users}
     return {
         **dataclasses.asdict(config.decoding),
+        **sampled,
         "split": config.split,
         "run": run.name,
         "precision": config.precision,
@@ -151,38 +154,42 @@ def _recorded(config: EvalConfig, trained: TrainedRun, run: Run) -> dict[str, An
 
 def _evaluate(
     trained: TrainedRun,
-    users: Split,
+    users: Split | HeldOut,
     config: EvalConfig,
     state: PartialState,
     progress: Progress,
     folder: Path,
     recorded: dict[str, Any],
 ) -> None:
-    """Decode for all users and write the evaluation."""
-    model = trained.model
-    say_truncated(users, model.config.max_items, progress)
+    """Decode for all users and write the evaluation, a chunk of users at a time."""
+    model, most, cut = trained.model, trained.model.config.max_items, 0
     index = _index(trained, config.decoding, progress) if isinstance(model, DigitModel) else None
     started = time.monotonic()
     tokens, beams = config.tokens or pass_tokens(state.device), config.decoding.beams
     advice = f"Lower --tokens ({tokens:,}) or --beams ({beams:,})."
-    with autocast(config.precision, state.device), enough_memory("evaluate the run", advice):
-        result = recommend(
+    written = evaluation_files(
+        folder,
+        config.decoding.beams,
+        config=recorded,
+        inputs=trained.inputs,
+        started=started,
+        warm_items=users.warm_items if trained.is_cold else None,
+    )
+    written_here = written if state.is_main_process else nullcontext()
+    in_precision = autocast(config.precision, state.device)
+    with enough_memory("evaluate the run", advice), written_here as files, in_precision:
+        chunks = recommend_chunks(
             *(model, users, index, config.decoding, progress),
             tokens=config.tokens,
             processes=Processes.started(),
         )
-    seconds = time.monotonic() - started
+        for split, found in chunks:
+            cut += split.truncated(most)
+            if files:
+                files.add(split, found)
+        seconds = time.monotonic() - started
+    say_truncated(cut, len(users), most, progress)
     progress.say(f"Decoded {len(users):,} users in {seconds:.1f} s: {len(users) / seconds:,.0f} users/s.")
-    if state.is_main_process:
-        write_evaluation(
-            folder,
-            split=users,
-            recommendations=result,
-            config=recorded,
-            inputs=trained.inputs,
-            seconds=seconds,
-            by_warmth=trained.is_cold,
-        )
     state.wait_for_everyone()
 
 

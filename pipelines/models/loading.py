@@ -16,12 +16,15 @@ from torch import Tensor
 from pipelines import artifacts, typed_json
 from pipelines.data import splits
 from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources, text_behind
-from pipelines.data.sequences import Sequences, load_sequences
+from pipelines.data.groups import training_groups
+from pipelines.data.sequences import Sequences
 from pipelines.data.splits import Split
+from pipelines.data.stored import StoredSequences
 from pipelines.errors import UserError, is_out_of_memory, reading
 from pipelines.models.base import Recommender
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_config
+from pipelines.processes import Processes
 from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 ITEM_PARTS = {"sids": "semantic IDs", "embeddings": "embeddings"}  # kind of input → part of an item
@@ -172,6 +175,12 @@ class TrainedRun:
         """Return the part of the users' sequences that the run was trained on."""
         return splits.training(sequences, **self._held_out)
 
+    def training_counts(self, stored: StoredSequences, processes: Processes) -> np.ndarray:
+        """Count the training interactions of each item, int64 [N]; the processes share the work."""
+        N = self.catalogue.items
+        groups = training_groups(stored.groups, N, **self._held_out, processes=processes)
+        return groups.item_counts(N, processes)
+
     def split(self, sequences: Sequences, name: str) -> Split:
         """Return the histories and targets of a split of the users' sequences, "test" or "validation"."""
         return splits.histories(sequences, name, **self._held_out)
@@ -223,8 +232,9 @@ def load_run(
     model = build(config, catalogue)
     known = np.arange(trained_items)
     if cold:
-        sequences = load_sequences(dataset.sequences, catalogue.items)
-        known = np.unique(splits.training(sequences, cold=cold, seed=training.get("seed", 0)).items)
+        N, stored = catalogue.items, StoredSequences(dataset.sequences, catalogue.items)
+        groups = training_groups(stored.groups, N, cold=cold, seed=training.get("seed", 0))
+        known = np.flatnonzero(groups.item_counts(N, Processes()))
     load_grown(model, run.weights, known)
     if recorded.get("weights") not in (None, artifacts.digest(run.weights)):
         raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")

@@ -15,7 +15,7 @@ from pipelines.data.sequences import Sequences, gather
 MIN_KEPT_ITEMS = 3  # `drop_random_items` leaves at least this many items of a sequence
 
 
-def drop_random_items(sequences: Sequences, share: float, seed: int) -> Sequences:
+def drop_random_items(sequences: Sequences, share: float, seed: int, first: int = 0) -> Sequences:
     """Return the sequences without a random share of each sequence's items (paper, section 4.3).
 
     Every sequence keeps at least three items, or all its items if it has fewer than three. The remaining
@@ -24,12 +24,14 @@ def drop_random_items(sequences: Sequences, share: float, seed: int) -> Sequence
     Args:
         share: share of items to drop, 0 to 1.
         seed: seed of the random choice.
+        first: number of items of the sequences before, whose draws are passed over.
     """
     lengths = sequences.lengths
     kept = np.maximum(np.minimum(lengths, MIN_KEPT_ITEMS), np.rint(lengths * (1 - share)).astype(np.int64))
     row = np.repeat(np.arange(len(sequences)), lengths)  # [total]
     # Row after row, the items of each row in random order.
-    order = np.lexsort((np.random.default_rng([seed, 2]).random(len(sequences.items)), row))
+    generator = np.random.PCG64([seed, 2]).advance(first)  # of the bit generators, one with random access
+    order = np.lexsort((np.random.Generator(generator).random(len(sequences.items)), row))
     is_kept = np.arange(len(order)) - sequences.offsets[row] < kept[row]
     positions = np.sort(order[is_kept])
     return Sequences(sequences.items[positions], np.concatenate([[0], np.cumsum(kept)]))
@@ -47,22 +49,82 @@ class Windows(Sequences):
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Optimizer steps over training sequences. Step s is a function of the seed and s alone.
+class Cut:
+    """Rule by which training sequences are cut into windows.
 
     By default, a sequence longer than `max_items` is trained on through windows of `max_items` consecutive
     items. Each epoch draws new windows, as many as cover the sequence once on average, so that every
     interaction is used eventually.
 
     Attributes:
-        sequences: training sequences, none of them empty.
-        batch_size: windows per optimizer step; the last step of an epoch may have fewer.
         max_items: largest number of items in a window.
-        seed: seed of the windows and their order.
         prefixes: if true, every item after the first `horizon` items of a sequence ends a window of its own.
             The window holds that item and the items before it, at most `max_items` together.
         horizon: number of items k that are predicted together.
         last_only: if true, the only window of a sequence is its last `max_items` items.
+    """
+
+    max_items: int
+    prefixes: bool = False
+    horizon: int = 1
+    last_only: bool = False
+
+    def counts(self, lengths: np.ndarray) -> np.ndarray:
+        """Return the number of windows of each sequence in an epoch, int64 [rows].
+
+        Args:
+            lengths: number of items of each sequence, int64 [rows].
+        """
+        if self.prefixes:
+            return np.maximum(lengths - self.horizon, 0)
+        counts = -(-lengths // self.max_items)
+        return np.minimum(counts, 1) if self.last_only else counts
+
+    def draw(
+        self, lengths: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw the windows of sequences that lie one after another, in random order.
+
+        Args:
+            lengths: number of items of each sequence, int64 [rows].
+            rng: random generator.
+
+        Returns:
+            Sequence, start and length of each window, int64 [windows] each.
+        """
+        return self._prefixes(lengths, rng) if self.prefixes else self._windows(lengths, rng)
+
+    def _windows(
+        self, lengths: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = rng.permutation(np.repeat(np.arange(len(lengths)), self.counts(lengths)))
+        spare = np.maximum(lengths - self.max_items, 0)[rows]
+        shifts = spare if self.last_only else rng.integers(0, spare, endpoint=True)
+        starts = (np.cumsum(lengths) - lengths)[rows] + shifts
+        return rows, starts, np.minimum(lengths, self.max_items)[rows]
+
+    def _prefixes(
+        self, lengths: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        counts, offsets = self.counts(lengths), np.cumsum(lengths) - lengths
+        rows = np.repeat(np.arange(len(counts)), counts)
+        first_windows = np.repeat(np.cumsum(counts) - counts, counts)  # first window of the same sequence
+        # Number of items of the sequence up to the end of the window.
+        ends = np.arange(len(rows)) - first_windows + self.horizon + 1
+        order = rng.permutation(len(rows))
+        sizes = np.minimum(ends, self.max_items)
+        return rows[order], (offsets[rows] + ends - sizes)[order], sizes[order]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Optimizer steps over training sequences in memory. Step s is a function of the seed and s alone.
+
+    Attributes:
+        sequences: training sequences, none of them empty.
+        batch_size: windows per optimizer step; the last step of an epoch may have fewer.
+        max_items, prefixes, horizon, last_only: rule by which sequences are cut, see `Cut`.
+        seed: seed of the windows and their order.
     """
 
     sequences: Sequences
@@ -74,48 +136,36 @@ class Batches:
     last_only: bool = False
 
     @property
+    def cut(self) -> Cut:
+        """Rule by which the sequences are cut into windows."""
+        return Cut(self.max_items, self.prefixes, self.horizon, self.last_only)
+
+    @property
+    def users(self) -> int:
+        """Number of sequences."""
+        return len(self.sequences)
+
+    @property
+    def truncated(self) -> int:
+        """Number of sequences that are longer than a window."""
+        return self.sequences.truncated(self.max_items)
+
+    @property
     def windows_per_epoch(self) -> int:
         """Number of windows in an epoch."""
-        return int(self._windows_per_sequence.sum())
+        return int(self.cut.counts(self.sequences.lengths).sum())
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of optimizer steps in an epoch."""
         return -(-self.windows_per_epoch // self.batch_size)
 
-    @property
-    def _windows_per_sequence(self) -> np.ndarray:
-        """Number of windows of each sequence in an epoch, int64 [rows]."""
-        if self.prefixes:
-            return np.maximum(self.sequences.lengths - self.horizon, 0)
-        counts = -(-self.sequences.lengths // self.max_items)
-        return np.minimum(counts, 1) if self.last_only else counts
-
     def epoch(self, number: int) -> Windows:
         """Return the windows of an epoch in random order."""
         rng = np.random.default_rng([self.seed, 0, number])
-        rows, starts, lengths = self._prefix_windows(rng) if self.prefixes else self._windows(rng)
+        rows, starts, lengths = self.cut.draw(self.sequences.lengths, rng)
         pieces = gather(self.sequences.items, starts, lengths)
         return Windows(pieces.items, pieces.offsets, rows)
-
-    def _windows(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sequence, start and length of each window, int64 [windows] each."""
-        rows = rng.permutation(np.repeat(np.arange(len(self.sequences)), self._windows_per_sequence))
-        spare = np.maximum(self.sequences.lengths - self.max_items, 0)[rows]
-        shifts = spare if self.last_only else rng.integers(0, spare, endpoint=True)
-        starts = self.sequences.offsets[rows] + shifts
-        return rows, starts, np.minimum(self.sequences.lengths, self.max_items)[rows]
-
-    def _prefix_windows(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sequence, start and length of each window, int64 [windows] each; for `prefixes`."""
-        counts, offsets = self._windows_per_sequence, self.sequences.offsets[:-1]
-        rows = np.repeat(np.arange(len(counts)), counts)
-        first_windows = np.repeat(np.cumsum(counts) - counts, counts)  # first window of the same sequence
-        # Number of items of the sequence up to the end of the window.
-        ends = np.arange(len(rows)) - first_windows + self.horizon + 1
-        order = rng.permutation(len(rows))
-        lengths = np.minimum(ends, self.max_items)
-        return rows[order], (offsets[rows] + ends - lengths)[order], lengths[order]
 
     def steps(self, first: int) -> Iterator[tuple[int, Windows, np.ndarray]]:
         """Yield the steps from step `first` on, without end.

@@ -13,6 +13,7 @@ from pipelines.options import PART, SEED, SHARE, check, option
 OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
 WINDOWS = ("random", "last")
+SHUFFLES = ("auto", "all", "groups")
 # Of a run that continues another one: shares of the steps and of the peak learning rate of the first run.
 # Chosen on validation of Beauty after its last interactions came (docs/training.md, "Continued runs").
 CONTINUED_STEPS = 0.3
@@ -110,6 +111,15 @@ class TrainConfig:
             "Training windows of a sequence longer than --max-items: random windows that cover it, "
             "or last, its last items only.",
             choices=WINDOWS,
+        ),
+    )
+    shuffle: str = field(
+        default="auto",
+        metadata=option(
+            "Order of the training sequences: all, of the whole data set in memory; groups, of the row "
+            "groups of its files, read a block at a time; auto, groups where the sequences would take more "
+            "than a sixteenth of the memory.",
+            choices=SHUFFLES,
         ),
     )
     grad_clip: float = field(

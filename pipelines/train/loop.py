@@ -28,6 +28,7 @@ from pipelines.train.optimizers import optimizers
 from pipelines.train.pace import Pace
 from pipelines.train.schedule import learning_rate
 from pipelines.train.state import State
+from pipelines.train.streamed import StreamedBatches
 
 RECORD_EVERY = 20  # steps between two records of the training loss
 PROGRESS_TOTAL = 1000  # length of the progress bar of a training
@@ -49,7 +50,7 @@ class Trainer:
     def __init__(
         self,
         model: Recommender,
-        batches: Batches,
+        batches: Batches | StreamedBatches,
         config: TrainConfig,
         accelerator: Accelerator,
         last_step: int | None = None,

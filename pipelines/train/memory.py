@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pipelines.train.plan import Plan
 
 BYTES_PER_PARAMETER = 16  # in training: the parameter, its gradient and the optimizer's two moments
+# Training in memory holds the sequences, their training part, the windows of an epoch, and their places.
+INTERACTION_BYTES = 40  # of an interaction
+SEQUENCES_SHARE = 1 / 16  # of the memory, above which the sequences stay in their files
 MIN_MICRO_TOKENS = 2048  # tokens in one forward pass without --micro-tokens, at least
 ANY_ITEMS = 10**9  # number of items that no other number of logits equals
 MOMENTS = {"Muon": 1}  # tensors of a parameter's size that an optimizer keeps, by class; the others keep two
@@ -58,6 +61,11 @@ def check_memory(model_settings: ModelConfig, train: TrainConfig, items: int = 0
         f"{need / 2**30:,.0f} GiB to train on {tokens:,} tokens at a time; this machine has "
         f"{_memory() / 2**30:,.0f} GiB. Lower them, or --micro-tokens."
     )
+
+
+def fits_in_memory(interactions: int) -> bool:
+    """Return True if the sequences of so many interactions may be held in memory for training."""
+    return INTERACTION_BYTES * interactions <= SEQUENCES_SHARE * _memory()
 
 
 def _memory() -> float:

@@ -105,8 +105,9 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, without the parts that are not set."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        if not self.train.cold:
-            del values["train"]["cold"]  # earlier plans do not have it
+        for name, absent in (("cold", 0.0), ("shuffle", "auto")):
+            if values["train"][name] == absent:
+                del values["train"][name]  # earlier plans do not have it
         return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}
 
     @staticmethod

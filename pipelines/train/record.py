@@ -28,6 +28,7 @@ class RunWriter:
         trainer: Trainer,
         items: int,
         digests: dict[str, str],
+        shuffle: str,
     ) -> None:
         """
         Args:
@@ -37,9 +38,10 @@ class RunWriter:
             trainer: trainer of the run.
             items: N, number of items of the catalogue.
             digests: digests of these items, see `digests_of_items`.
+            shuffle: order of the training sequences, "all" or "groups".
         """
         self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
-        self.items, self.digests = items, digests
+        self.items, self.digests, self.shuffle = items, digests, shuffle
         self._started = time.monotonic()
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -106,6 +108,7 @@ class RunWriter:
             "version": __version__,
             "commit": artifacts.commit(),
             "machine": artifacts.machine(),
+            "shuffle": self.shuffle,
             "processes": self.trainer.accelerator.num_processes,
             "steps": trained.step,
             "seconds": round(trained.seconds, 1),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from accelerate import Accelerator
 
 from pipelines.data.catalogue import (
     Catalogue,
@@ -16,8 +14,6 @@ from pipelines.data.catalogue import (
     load_catalogue,
     sources,
 )
-from pipelines.data.sequences import Sequences, load_sequences
-from pipelines.data.splits import training
 from pipelines.durable import install
 from pipelines.errors import TrainingDiverged, UserError, enough_memory
 from pipelines.models import loading
@@ -26,7 +22,7 @@ from pipelines.processes import command_lock, from_first, process_state
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
 from pipelines.train.accelerator import start_accelerate, start_tracker
-from pipelines.train.batches import Batches, drop_random_items
+from pipelines.train.data import training_data
 from pipelines.train.derived import load_continued
 from pipelines.train.existing import Existing, is_finished
 from pipelines.train.loop import Trainer
@@ -115,18 +111,21 @@ def _train(
     accelerator = start_accelerate(plan.train.precision, track, run.path)
     if not accelerator.is_main_process:
         progress = Silent()
-    sequences = load_sequences(dataset.sequences, catalogue.items)
     _check_leakage(plan, dataset)
     check_memory(plan.model_settings, plan.train, catalogue.items)
     resumes = from_first(existing == "resume" and run.state.exists())
-    train_sequences, known = _training_data(plan, sequences)
+    # A training goes on in the order in which it began, on whatever machine.
+    shuffle = run.read_config().get("shuffle") if resumes else None
+    data = training_data(plan, dataset.sequences, catalogue.items, progress, shuffle)
+    known = data.known
     model = _build_model(plan, catalogue if known is None else catalogue.subset(known))
     if plan.continued and not resumes:
         load_continued(model, workspace, plan.continued, dataset, catalogue, inputs, progress)
-    trainer = _build_trainer(plan, model, train_sequences, accelerator, progress)
+    last_step = plan.final.steps if plan.final else None
+    trainer = Trainer(model, data.batches, plan.train, accelerator, last_step)
     digests = digests_of_items(catalogue, dataset, catalogue.items)
-    writer = RunWriter(run, plan, inputs, trainer, catalogue.items, digests)
-    validator = None if plan.final else Validator(trainer, sequences, catalogue, known)
+    writer = RunWriter(run, plan, inputs, trainer, catalogue.items, digests, data.shuffle)
+    validator = Validator(trainer, data.validation, catalogue, known) if data.validation else None
     if resumes:
         checkpoint.load(trainer, run.state)
         progress.say(f"Resumed {run.name} at step {trainer.state.step}.")
@@ -174,22 +173,6 @@ def _check_leakage(plan: Plan, dataset: Dataset) -> None:
         )
 
 
-def _training_data(plan: Plan, sequences: Sequences) -> tuple[Sequences, np.ndarray | None]:
-    """Return the training sequences, and the items that the model is over; None for all items.
-
-    With `--cold`, the model is over the items with a training interaction, and the sequences hold their
-    places among these.
-    """
-    config = plan.train
-    if plan.final:
-        return sequences, None
-    train_sequences = training(sequences, config.horizon, config.cold, config.seed)
-    if not config.cold:
-        return train_sequences, None
-    known, places = np.unique(train_sequences.items, return_inverse=True)
-    return Sequences(places.astype(np.int32), train_sequences.offsets), known
-
-
 def _build_model(plan: Plan, catalogue: Catalogue) -> Recommender:
     """Build a model with the initial weights of a new training."""
     torch.manual_seed(plan.train.seed)
@@ -199,29 +182,6 @@ def _build_model(plan: Plan, catalogue: Catalogue) -> Recommender:
     return model
 
 
-def _build_trainer(
-    plan: Plan, model: Recommender, train_sequences: Sequences, accelerator: Accelerator, progress: Progress
-) -> Trainer:
-    """Build the trainer of a model."""
-    config = plan.train
-    if config.drop_items:
-        total = len(train_sequences.items)
-        train_sequences = drop_random_items(train_sequences, config.drop_items, config.seed)
-        progress.say(f"Dropped items at random: {len(train_sequences.items):,} of {total:,} remain.")
-    batches = Batches(
-        train_sequences,
-        config.batch_size,
-        plan.model_settings.window,
-        config.seed,
-        prefixes=plan.model_settings.examples == "prefixes",
-        horizon=config.horizon,
-        last_only=config.windows == "last",
-    )
-    if not batches.steps_per_epoch:
-        raise UserError(f"No user of {plan.dataset} has enough items to train --model {plan.model} on.")
-    return Trainer(model, batches, config, accelerator, plan.final.steps if plan.final else None)
-
-
 def announce(run: Run, plan: Plan, trainer: Trainer, validator: Validator | None, progress: Progress) -> None:
     """Report the model's size, the device, the training data and the validation."""
     accelerator, batches = trainer.accelerator, trainer.batches
@@ -229,14 +189,14 @@ def announce(run: Run, plan: Plan, trainer: Trainer, validator: Validator | None
     precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "fp32"
     progress.say(
         f"Training {run.name}: {parameters / 1e6:.2f} M parameters on {accelerator.num_processes} × "
-        f"{accelerator.device.type} ({precision}), {len(batches.sequences):,} users, "
+        f"{accelerator.device.type} ({precision}), {batches.users:,} users, "
         f"{batches.windows_per_epoch:,} sequences and {batches.steps_per_epoch:,} steps an epoch."
     )
-    if truncated := batches.sequences.truncated(batches.max_items):
+    if truncated := batches.truncated:
         windows = "random windows"
-        if batches.prefixes:
+        if batches.cut.prefixes:
             windows = "the last items up to each item"
-        elif batches.last_only:
+        elif batches.cut.last_only:
             windows = "the last items"
         progress.say(
             f"{truncated:,} users have more than {batches.max_items} items: trained on {windows}, "

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from pipelines.data.catalogue import Catalogue
-from pipelines.data.sequences import Sequences
-from pipelines.data.splits import histories
+from pipelines.data.held_out import HeldOut
+from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.capabilities import resolve_decoding
 from pipelines.evaluate.metrics import rank_targets
-from pipelines.evaluate.recommend import recommend
+from pipelines.evaluate.recommend import recommend_chunks
 from pipelines.models import loading
 from pipelines.models.base import DigitModel, Recommender
 from pipelines.processes import Processes
@@ -32,19 +32,18 @@ class Validator:
     def __init__(
         self,
         trainer: Trainer,
-        sequences: Sequences,
+        everyone: Split | HeldOut,
         catalogue: Catalogue,
         known: np.ndarray | None = None,
     ) -> None:
         """
         Args:
             trainer: trainer of the model.
-            sequences: sequences of all users.
+            everyone: histories and targets of all users.
             catalogue: all items, which are the candidates.
             known: items that the model in training is over, int64 [N']; None for all items.
         """
         config, model = trainer.config, trainer.unwrapped_model
-        everyone = histories(sequences, "validation", config.horizon, config.cold, config.seed)
         self.all_users = len(everyone)
         self.split = everyone.sample(config.validation_users or len(everyone), config.seed)
         decoding = Decoding(beams=config.validation_beams, nfe=model.validation_nfe)
@@ -71,8 +70,9 @@ class Validator:
         Raises:
             Stopped: A process has received a signal.
         """
+        hits = targets = 0
         with self._trainer.accelerator.autocast():
-            recommendations = recommend(
+            found = recommend_chunks(
                 self._model(),
                 self.split,
                 self._index,
@@ -81,8 +81,11 @@ class Validator:
                 processes=Processes.started(),
                 before_batch=self._trainer.end_if_stopped,
             )
-        ranks = rank_targets(recommendations.items[:, :10], self.split.targets)
-        return float((ranks > 0).mean())
+            for split, recommendations in found:
+                ranks = rank_targets(recommendations.items[:, :10], split.targets)
+                hits += np.count_nonzero(ranks)
+                targets += ranks.size
+        return hits / targets
 
     def _model(self) -> Recommender:
         """Return the model in training, over all items."""

@@ -28,17 +28,26 @@ def test_by_hand() -> None:
     # Training: 2, 2, 0 and 2, 0, 1: item 2 three times, 0 twice, 1 once, 3 and 4 never.
     sequences = sequences_of([[2, 2, 0, 4, 4], [2, 0, 1, 3, 4]])
     found = popularity.recommend_popular(
-        training(sequences), histories(sequences, "test"), n_items=5, k=3, exclude_seen=True
+        np.bincount(training(sequences).items, minlength=5),
+        histories(sequences, "test"),
+        k=3,
+        exclude_seen=True,
     )
     assert found.tolist() == [[1, 3, -1], [4, -1, -1]]
     # The held-out items are not counted: 4 stands behind 3, though it is the most frequent of the two
     # targets.
     found = popularity.recommend_popular(
-        training(sequences), histories(sequences, "validation"), n_items=5, k=3, exclude_seen=True
+        np.bincount(training(sequences).items, minlength=5),
+        histories(sequences, "validation"),
+        k=3,
+        exclude_seen=True,
     )
     assert found.tolist() == [[1, 3, 4], [3, 4, -1]]
     found = popularity.recommend_popular(
-        training(sequences), histories(sequences, "test"), n_items=5, k=6, exclude_seen=False
+        np.bincount(training(sequences).items, minlength=5),
+        histories(sequences, "test"),
+        k=6,
+        exclude_seen=False,
     )
     assert found.tolist() == [[2, 0, 1, 3, 4, -1]] * 2
 
@@ -53,7 +62,10 @@ def test_equals_a_loop_over_users(
     lists = [(n_items * rng.random(length) ** 3).astype(int).tolist() for length in rng.integers(3, 40, 150)]
     sequences = sequences_of(lists)
     found = popularity.recommend_popular(
-        training(sequences), histories(sequences, split), n_items, 10, exclude_seen=True
+        np.bincount(training(sequences).items, minlength=n_items),
+        histories(sequences, split),
+        10,
+        exclude_seen=True,
     )
     assert found.tolist() == oracle(lists, back, n_items, 10)
     assert found.dtype == np.int32

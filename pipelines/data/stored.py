@@ -1,0 +1,133 @@
+"""Item sequences of a data set that stay in their Parquet files and are read a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.artifacts import SCHEMAS
+from pipelines.data.groups import Groups
+from pipelines.data.listing import Listing, is_list, is_listing, read_listing
+from pipelines.data.sequences import AGAIN, HINT, Sequences, sequences_of
+from pipelines.errors import UserError, reading
+
+CHUNK = 65_536  # users of a chunk
+
+
+class StoredSequences:
+    """Item sequences of all users, read by row groups or by chunks of users.
+
+    Attributes:
+        path: sequences.parquet of the data set, which holds the sequences or lists the files that do.
+    """
+
+    def __init__(self, path: Path, n_items: int | None = None) -> None:
+        """
+        Args:
+            path: sequences.parquet of a data set.
+            n_items: N; if it is given, item numbers must be below it.
+
+        Raises:
+            UserError: a file is missing, unreadable, of another kind, or has changed since it was listed.
+        """
+        self.path, self._n_items = path, n_items
+        if not path.exists():
+            raise UserError(f"{path} does not exist. {HINT}")
+        self._listing = read_listing(path) if is_listing(path) else Listing([path])
+        self._files = [_open(file, self._listing) for file in self._listing.files]
+        self._groups = [
+            (file, group)
+            for file, opened in enumerate(self._files)
+            for group in range(opened.num_row_groups)
+            if opened.metadata.row_group(group).num_rows
+        ]
+        if not self._groups:
+            raise UserError(f"{path} holds no rows; there is nothing to work on.")
+
+    def __len__(self) -> int:
+        return int(self.groups.rows.sum())
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The row groups of all files."""
+        rows = [self._files[file].metadata.row_group(group).num_rows for file, group in self._groups]
+        return Groups(np.array(rows, np.int64), self.read)
+
+    @property
+    def interactions(self) -> int:
+        """Number of items of all sequences, as the files state it."""
+        total, path = 0, f"{self._listing.items}."
+        for file, group in self._groups:
+            metadata = self._files[file].metadata.row_group(group)
+            columns = (metadata.column(number) for number in range(metadata.num_columns))
+            total += next(column.num_values for column in columns if column.path_in_schema.startswith(path))
+        return total
+
+    def read(self, group: int) -> Sequences:
+        """Return the sequences of a row group.
+
+        Raises:
+            UserError: the group cannot be read; a user has fewer than three items; an item number is missing
+                or out of range, or an item is none of the data set.
+        """
+        file, number = self._groups[group]
+        column = self._listing.items
+        with self._reading(file):
+            lists = self._files[file].read_row_group(number, columns=[column]).column(column)
+            lists.validate(full=True)
+        return self._sequences(file, lists, int(self.groups.first_rows[group]))
+
+    def chunks(self, size: int = CHUNK) -> Iterator[tuple[int, Sequences]]:
+        """Yield the number of the first user, and the sequences, of one chunk of users after another."""
+        for first, _, sequences in self.users(size, names=False):
+            yield first, sequences
+
+    def users(self, size: int, *, names: bool = True) -> Iterator[tuple[int, pa.ChunkedArray, Sequences]]:
+        """Yield the number of the first user, the ids (without `names` the lists), and the sequences, of one
+        chunk of users after another.
+        """
+        items = self._listing.items
+        first, columns = 0, [self._listing.user, items] if names else [items]
+        for file, opened in enumerate(self._files):
+            batches = opened.iter_batches(size, columns=columns)
+            while True:
+                with self._reading(file):
+                    batch = next(batches, None)
+                    if batch is None:
+                        break
+                    table = pa.Table.from_batches([batch])
+                    table.validate(full=True)
+                yield first, table.column(0), self._sequences(file, table.column(items), first)
+                first += len(table)
+
+    def _sequences(self, file: int, lists: pa.ChunkedArray, first: int) -> Sequences:
+        listing = self._listing
+        return sequences_of(listing.files[file], lists, self._n_items, first=first, numbers=listing.numbers)
+
+    def _reading(self, file: int) -> AbstractContextManager[None]:
+        return reading(self._listing.files[file], "Parquet file", AGAIN)
+
+
+def _open(file: Path, listing: Listing) -> pq.ParquetFile:
+    """Open a file of sequences.
+
+    Raises:
+        UserError: it cannot be read, or has no column of lists of items.
+    """
+    with reading(file, "Parquet file", AGAIN):
+        opened = pq.ParquetFile(file, page_checksum_verification=True)
+    schema = opened.schema_arrow
+    for column in (listing.user, listing.items):
+        if column not in schema.names:
+            raise UserError(f"{file} has no column {column!r} (it has {', '.join(schema.names)}). {AGAIN}")
+    kind = schema.field(listing.items).type
+    expected = SCHEMAS["sequences"]["items"]
+    if kind != expected if listing.numbers is None else not is_list(kind):
+        raise UserError(f"{file}: column {listing.items} is {kind}, expected {expected}. {AGAIN}")
+    return opened

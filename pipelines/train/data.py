@@ -1,0 +1,128 @@
+"""Data of a training: the batches, and the users of the validation, in memory or read from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.data.groups import Groups, training_groups
+from pipelines.data.held_out import HeldOut
+from pipelines.data.sequences import Sequences, load_sequences
+from pipelines.data.splits import Split, histories, training
+from pipelines.data.stored import StoredSequences
+from pipelines.errors import UserError
+from pipelines.models.registry import model_class
+from pipelines.processes import Processes
+from pipelines.progress import Progress
+from pipelines.train.batches import Batches, Cut, drop_random_items
+from pipelines.train.memory import fits_in_memory
+from pipelines.train.plan import Plan
+from pipelines.train.streamed import StreamedBatches
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Data of a training.
+
+    Attributes:
+        batches: steps of the training.
+        validation: histories and targets of all users; None for a final run.
+        known: items that the model is over, int64 [N']; None for all items. With `--cold`, these are the
+            items with a training interaction, and the batches hold their places among these.
+        shuffle: order of the sequences, "all" or "groups".
+    """
+
+    batches: Batches | StreamedBatches
+    validation: Split | HeldOut | None
+    known: np.ndarray | None
+    shuffle: str
+
+
+def training_data(
+    plan: Plan, sequences: Path, n_items: int, progress: Progress, shuffle: str | None = None
+) -> TrainingData:
+    """Prepare the data of a training.
+
+    Args:
+        plan: settings of the training.
+        sequences: sequences.parquet of the data set.
+        n_items: N.
+        progress: receives messages.
+        shuffle: order of an interrupted training that goes on; None for that of the plan.
+
+    Raises:
+        UserError: the sequences cannot be read, or no user has enough items.
+    """
+    stored = StoredSequences(sequences, n_items)
+    chosen = shuffle or plan.train.shuffle
+    if chosen == "auto":
+        chosen = "all" if fits_in_memory(stored.interactions) else "groups"
+    if chosen == "all":
+        data = _in_memory(plan, load_sequences(sequences, n_items), progress)
+    else:
+        data = _streamed(plan, stored, n_items, Processes.on_cpus())
+        batches = data.batches
+        assert isinstance(batches, StreamedBatches), "they are streamed"
+        progress.say(
+            f"The sequences stay in their files (--shuffle groups): {len(stored.groups):,} row groups, in "
+            f"{len(batches.blocks(0)):,} blocks of an epoch, of which one is in memory."
+        )
+    if not data.batches.steps_per_epoch:
+        raise UserError(f"No user of {plan.dataset} has enough items to train --model {plan.model} on.")
+    return data
+
+
+def _cut(plan: Plan) -> Cut:
+    """Return the rule by which sequences are cut into windows."""
+    settings, train = plan.model_settings, plan.train
+    return Cut(settings.window, settings.examples == "prefixes", train.horizon, train.windows == "last")
+
+
+def _in_memory(plan: Plan, sequences: Sequences, progress: Progress) -> TrainingData:
+    config, cut, known = plan.train, _cut(plan), None
+    trained = sequences
+    if not plan.final:
+        trained = training(sequences, config.horizon, config.cold, config.seed)
+        if config.cold:
+            known, places = np.unique(trained.items, return_inverse=True)
+            trained = Sequences(places.astype(np.int32), trained.offsets)
+    if config.drop_items:
+        total = len(trained.items)
+        trained = drop_random_items(trained, config.drop_items, config.seed)
+        progress.say(f"Dropped items at random: {len(trained.items):,} of {total:,} remain.")
+    batches = Batches(
+        trained, config.batch_size, cut.max_items, config.seed, cut.prefixes, cut.horizon, cut.last_only
+    )
+    if plan.final:
+        return TrainingData(batches, None, known, "all")
+    everyone = histories(sequences, "validation", config.horizon, config.cold, config.seed)
+    return TrainingData(batches, everyone, known, "all")
+
+
+def _streamed(plan: Plan, stored: StoredSequences, n_items: int, processes: Processes) -> TrainingData:
+    """Prepare data that stay in their files; the processes share the passes over them."""
+    config, groups = plan.train, stored.groups
+    known = warm = None
+    if not plan.final:
+        groups = training_groups(groups, n_items, config.horizon, config.cold, config.seed, processes)
+    if not plan.final and (config.cold or model_class(plan.model).ranks_cold_items):
+        warm = np.flatnonzero(groups.item_counts(n_items, processes))
+    if config.cold and warm is not None:
+        known = warm
+        groups = groups.mapped(
+            lambda _, part: Sequences(np.searchsorted(warm, part.items).astype(np.int32), part.offsets)
+        )
+    if config.drop_items:
+        groups = _without_random_items(groups, config.drop_items, config.seed, processes)
+    batches = StreamedBatches(groups, config.batch_size, _cut(plan), config.seed, processes)
+    everyone = None if plan.final else HeldOut(stored, "validation", config.horizon, warm)
+    return TrainingData(batches, everyone, known, "groups")
+
+
+def _without_random_items(groups: Groups, share: float, seed: int, processes: Processes) -> Groups:
+    """Drop random items of groups as `drop_random_items` drops them of all sequences together."""
+    totals = groups.measured(lambda part: (len(part.items),), 1, processes)[:, 0]
+    firsts = np.cumsum(totals) - totals
+    return groups.mapped(lambda group, part: drop_random_items(part, share, seed, int(firsts[group])))

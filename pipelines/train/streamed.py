@@ -1,0 +1,173 @@
+"""Training batches of sequences that are read from files, of which a part is in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from pipelines.data.groups import Groups
+from pipelines.data.sequences import gather
+from pipelines.processes import Processes
+from pipelines.train.batches import Cut, Windows
+
+BUFFER = 1 << 28  # bytes of the items and windows of a block
+ITEM_BYTES, WINDOW_BYTES = 4, 24  # of an item; of sequence, start and length of a window
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedBatches:
+    """Optimizer steps over training sequences in groups. Step s is a function of the seed and s alone.
+
+    In each epoch the groups are put into random order and cut into blocks of about `buffer` bytes, at least
+    one group each. The windows of a block are drawn and put into random order together; the blocks follow
+    each other. Only one block is in memory. Of several processes, each reads its share of a block's groups;
+    the windows of a step are then exchanged, so that all processes have the same steps as a single one.
+
+    Attributes:
+        groups: training sequences.
+        batch_size: windows per optimizer step; the last step of an epoch may have fewer.
+        cut: rule by which sequences are cut into windows.
+        seed: seed of the windows and their order.
+        processes: processes that share the reading.
+        buffer: bytes of a block.
+    """
+
+    groups: Groups
+    batch_size: int
+    cut: Cut
+    seed: int
+    processes: Processes = field(default_factory=Processes)
+    buffer: int = BUFFER
+
+    @property
+    def max_items(self) -> int:
+        """Largest number of items in a window."""
+        return self.cut.max_items
+
+    @property
+    def users(self) -> int:
+        """Number of sequences."""
+        return int(self.groups.rows.sum())
+
+    @property
+    def truncated(self) -> int:
+        """Number of sequences that are longer than a window."""
+        return int(self._measures[:, 2].sum())
+
+    @property
+    def windows_per_epoch(self) -> int:
+        """Number of windows in an epoch."""
+        return int(self._measures[:, 1].sum())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of optimizer steps in an epoch."""
+        return -(-self.windows_per_epoch // self.batch_size)
+
+    @cached_property
+    def _measures(self) -> np.ndarray:
+        """Numbers of items, of windows and of truncated sequences of each group, int64 [groups, 3]. The first
+        use reads all groups.
+        """
+        return self.groups.measured(
+            lambda sequences: (
+                len(sequences.items),
+                int(self.cut.counts(sequences.lengths).sum()),
+                sequences.truncated(self.max_items),
+            ),
+            3,
+            self.processes,
+        )
+
+    def blocks(self, epoch: int) -> list[np.ndarray]:
+        """Return the numbers of the groups of each block of an epoch."""
+        order = np.random.default_rng([self.seed, 4, epoch]).permutation(len(self.groups))
+        sizes = (self._measures[:, :2] @ (ITEM_BYTES, WINDOW_BYTES))[order]  # bytes
+        block = (np.cumsum(sizes) - sizes) // self.buffer
+        return np.split(order, np.flatnonzero(np.diff(block)) + 1)
+
+    def steps(self, first: int) -> Iterator[tuple[int, Windows, np.ndarray]]:
+        """Yield the steps from step `first` on, without end.
+
+        Yields:
+            Number of the step, its windows, and their rows: all of them.
+        """
+        epoch, step = divmod(first, self.steps_per_epoch)
+        while True:
+            for windows in self._epoch(epoch, step * self.batch_size):
+                yield epoch * self.steps_per_epoch + step, windows, np.arange(len(windows))
+                step += 1
+            epoch, step = epoch + 1, 0
+
+    def _epoch(self, epoch: int, skipped: int) -> Iterator[Windows]:
+        """Yield the windows of each step of an epoch after so many windows."""
+        blocks, begin = self.blocks(epoch), 0
+        step: list[Windows] = []  # parts of the step that is being filled
+        for number, groups in enumerate(blocks):
+            end = begin + int(self._measures[groups, 1].sum())
+            if skipped < end:
+                block = self._read(groups, np.random.default_rng([self.seed, 0, epoch, number]))
+                while skipped < end:  # at the end of a block, a step goes on in the next one
+                    filled = sum(len(part) for part in step)
+                    last = min(end, skipped + self.batch_size - filled)
+                    step.append(block.windows(skipped - begin, last - begin))
+                    skipped = last
+                    if filled + len(step[-1]) == self.batch_size:
+                        yield self._exchanged(step)
+                        step = []
+                del block  # before the next one is read
+            begin = end
+        if step:
+            yield self._exchanged(step)
+
+    def _read(self, groups: np.ndarray, rng: np.random.Generator) -> _Block:
+        """Read a block and draw its windows. Items of other processes' groups are 0."""
+        rows = self.groups.rows[groups]
+        ends = np.cumsum(rows)
+        own = {
+            place: self.groups.read(int(groups[place]))
+            for place in range(self.processes.rank, len(groups), self.processes.count)
+        }
+        lengths = np.zeros(ends[-1], np.int64)
+        for place, sequences in own.items():
+            lengths[ends[place] - rows[place] : ends[place]] = sequences.lengths
+        lengths = self.processes.total(lengths)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        items = np.zeros(offsets[-1], np.int32)
+        for place, sequences in own.items():
+            items[offsets[ends[place] - rows[place]] : offsets[ends[place]]] = sequences.items + 1
+        users = np.repeat(self.groups.first_rows[groups] - (ends - rows), rows) + np.arange(ends[-1])
+        drawn, starts, sizes = self.cut.draw(lengths, rng)
+        return _Block(items, users[drawn], starts, sizes)
+
+    def _exchanged(self, parts: list[Windows]) -> Windows:
+        """Return the windows of a step, with the items that the other processes have read."""
+        items = self.processes.total(np.concatenate([part.items for part in parts])) - np.int32(1)
+        lengths = np.concatenate([part.lengths for part in parts])
+        users = np.concatenate([part.users for part in parts])
+        return Windows(items, np.concatenate([[0], np.cumsum(lengths)]), users)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Windows of a block, in random order.
+
+    Attributes:
+        items: item numbers plus 1 of the sequences of this process, 0 for those of others, int32 [total].
+        users: row of the training sequence of each window, int64 [windows].
+        starts, lengths: place of each window in `items`, int64 [windows] each.
+    """
+
+    items: np.ndarray
+    users: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def windows(self, first: int, last: int) -> Windows:
+        """Return the windows from `first` up to `last`, with item numbers as in `items`."""
+        part = slice(first, last)
+        pieces = gather(self.items, self.starts[part], self.lengths[part])
+        return Windows(pieces.items, pieces.offsets, self.users[part])
