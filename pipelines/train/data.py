@@ -13,7 +13,6 @@ from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split, histories, training
 from pipelines.data.stored import StoredSequences
 from pipelines.errors import UserError
-from pipelines.models.registry import model_class
 from pipelines.processes import Processes
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, Cut, drop_random_items
@@ -107,13 +106,12 @@ def _streamed(plan: Plan, stored: StoredSequences, n_items: int, processes: Proc
     known = warm = None
     if not plan.final:
         groups = training_groups(groups, n_items, config.horizon, config.cold, config.seed, processes)
-    if not plan.final and (config.cold or model_class(plan.model).ranks_cold_items):
         warm = np.flatnonzero(groups.item_counts(n_items, processes))
-    if config.cold and warm is not None:
-        known = warm
-        groups = groups.mapped(
-            lambda _, part: Sequences(np.searchsorted(warm, part.items).astype(np.int32), part.offsets)
-        )
+        if config.cold:
+            known = warm
+            groups = groups.mapped(
+                lambda _, part: Sequences(np.searchsorted(known, part.items).astype(np.int32), part.offsets)
+            )
     if config.drop_items:
         groups = _without_random_items(groups, config.drop_items, config.seed, processes)
     batches = StreamedBatches(groups, config.batch_size, _cut(plan), config.seed, processes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
@@ -17,14 +16,15 @@ BUFFER = 1 << 28  # bytes of the items and windows of a block
 ITEM_BYTES, WINDOW_BYTES = 4, 24  # of an item; of sequence, start and length of a window
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class StreamedBatches:
     """Optimizer steps over training sequences in groups. Step s is a function of the seed and s alone.
 
     In each epoch the groups are put into random order and cut into blocks of about `buffer` bytes, at least
     one group each. The windows of a block are drawn and put into random order together; the blocks follow
     each other. Only one block is in memory. Of several processes, each reads its share of a block's groups;
-    the windows of a step are then exchanged, so that all processes have the same steps as a single one.
+    the windows of a step are then exchanged, so that all processes have the same steps as a single one. The
+    construction reads all groups once, to count their windows.
 
     Attributes:
         groups: training sequences.
@@ -33,6 +33,8 @@ class StreamedBatches:
         seed: seed of the windows and their order.
         processes: processes that share the reading.
         buffer: bytes of a block.
+        measures: numbers of items, of windows, and of sequences longer than a window, of each group; int64
+            [groups, 3].
     """
 
     groups: Groups
@@ -41,6 +43,18 @@ class StreamedBatches:
     seed: int
     processes: Processes = field(default_factory=Processes)
     buffer: int = BUFFER
+    measures: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.measures = self.groups.measured(
+            lambda sequences: (
+                len(sequences.items),
+                int(self.cut.counts(sequences.lengths).sum()),
+                sequences.truncated(self.max_items),
+            ),
+            3,
+            self.processes,
+        )
 
     @property
     def max_items(self) -> int:
@@ -55,37 +69,22 @@ class StreamedBatches:
     @property
     def truncated(self) -> int:
         """Number of sequences that are longer than a window."""
-        return int(self._measures[:, 2].sum())
+        return int(self.measures[:, 2].sum())
 
     @property
     def windows_per_epoch(self) -> int:
         """Number of windows in an epoch."""
-        return int(self._measures[:, 1].sum())
+        return int(self.measures[:, 1].sum())
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of optimizer steps in an epoch."""
         return -(-self.windows_per_epoch // self.batch_size)
 
-    @cached_property
-    def _measures(self) -> np.ndarray:
-        """Numbers of items, of windows and of truncated sequences of each group, int64 [groups, 3]. The first
-        use reads all groups.
-        """
-        return self.groups.measured(
-            lambda sequences: (
-                len(sequences.items),
-                int(self.cut.counts(sequences.lengths).sum()),
-                sequences.truncated(self.max_items),
-            ),
-            3,
-            self.processes,
-        )
-
     def blocks(self, epoch: int) -> list[np.ndarray]:
         """Return the numbers of the groups of each block of an epoch."""
         order = np.random.default_rng([self.seed, 4, epoch]).permutation(len(self.groups))
-        sizes = (self._measures[:, :2] @ (ITEM_BYTES, WINDOW_BYTES))[order]  # bytes
+        sizes = (self.measures[:, :2] @ (ITEM_BYTES, WINDOW_BYTES))[order]  # bytes
         block = (np.cumsum(sizes) - sizes) // self.buffer
         return np.split(order, np.flatnonzero(np.diff(block)) + 1)
 
@@ -107,7 +106,7 @@ class StreamedBatches:
         blocks, begin = self.blocks(epoch), 0
         step: list[Windows] = []  # parts of the step that is being filled
         for number, groups in enumerate(blocks):
-            end = begin + int(self._measures[groups, 1].sum())
+            end = begin + int(self.measures[groups, 1].sum())
             if skipped < end:
                 block = self._read(groups, np.random.default_rng([self.seed, 0, epoch, number]))
                 while skipped < end:  # at the end of a block, a step goes on in the next one
