@@ -212,6 +212,11 @@ def read(path: Path, kind: str, *, hint: str = "", columns: list[str] | None = N
     """
     if not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists, false for a path that is no valid file name
         raise UserError(f"{path} does not exist. {hint}".rstrip())
+    if kind == "sequences" and (recorded := provenance(path)) and recorded["stage"] == "sequence_files":
+        raise UserError(
+            f"{path} lists the files of another program (`maskgr import --sequences`), which this command "
+            "does not read. Import them with --interactions in place of --sequences, which copies them."
+        )
     with reading(path, "Parquet file", f"Remove it and make it again. {hint}".rstrip()):
         table = pq.read_table(path, columns=columns, page_checksum_verification=True, partitioning=None)
         table.validate(full=True)

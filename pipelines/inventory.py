@@ -232,12 +232,16 @@ class _Staleness:
 
 def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetView:
     sequences, items = _metadata(dataset.sequences), _metadata(dataset.items)
+    users = sequences and sequences.num_rows
+    interactions = sequences and _count_values(sequences, "items")
+    if dataset.lists_files:
+        users, interactions = _listed(dataset.sequences)
     return DatasetView(
         name=dataset.name,
         current=current,
-        users=sequences and sequences.num_rows,
+        users=users,
         items=items and items.num_rows,
-        interactions=sequences and _count_values(sequences, "items"),
+        interactions=interactions,
         embeddings=[_embeddings(path, staleness) for path in dataset.all_embeddings],
         sids=[_sids(dataset, path, staleness) for path in dataset.all_sids],
         external=[
@@ -246,6 +250,15 @@ def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetV
         ],
         stale=staleness(dataset.items) or staleness(dataset.sequences),
     )
+
+
+def _listed(path: Path) -> tuple[int | None, int | None]:
+    """Return the numbers of users and interactions of the files that a data set lists."""
+    try:
+        table = artifacts.read(path, "sequence_files")
+    except UserError:
+        return None, None
+    return sum(table["users"].to_pylist()), sum(table["interactions"].to_pylist())
 
 
 def _embeddings(path: Path, staleness: _Staleness) -> EmbeddingsView:

@@ -34,6 +34,14 @@ class Dataset:
     def sequences(self) -> Path:
         return self.path / "sequences.parquet"
 
+    @property
+    def lists_files(self) -> bool:
+        """True if `sequences` lists the files of another program in place of sequences."""
+        from pipelines.artifacts import provenance  # loads pyarrow, which `maskgr --help` does not need
+
+        recorded = provenance(self.sequences)
+        return recorded is not None and recorded["stage"] == "sequence_files"
+
     def embeddings(self, name: str) -> Path:
         return self.path / "embeddings" / f"{checked_name(name)}.parquet"
 

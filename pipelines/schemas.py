@@ -18,7 +18,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
     "sequences": {"user": pa.int32(), "user_id": None, "items": pa.list_(pa.int32())},
     "sequence_files": {
         "file": pa.string(),
-        **dict.fromkeys(("bytes", "modified", "users"), pa.int64()),
+        **dict.fromkeys(("bytes", "modified", "users", "interactions"), pa.int64()),
         "sha256": pa.string(),
     },
     "embeddings": {"item": pa.int32(), "embedding": None},

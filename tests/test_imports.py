@@ -18,7 +18,7 @@ CORE = {
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
     **dict.fromkeys(["data", "readers", "prepare", "inventory", "housekeeping", *CORE], set()),
     "download": {"readers", "prepare"},
-    "import_": {"readers", "prepare"},
+    "import_": {"readers", "prepare", "data"},
     "keyed": {"readers"},
     "embed": {"data", "keyed"},
     "tokenize": {"data", "keyed"},

@@ -9,8 +9,9 @@ import typer
 
 from maskgr_cli import console
 from maskgr_cli.options import ForceOption, WorkspaceOption, checked, config_options
-from pipelines.import_.config import ImportConfig
-from pipelines.options import check_path
+from pipelines.errors import UserError
+from pipelines.import_.config import LISTED, ImportConfig
+from pipelines.options import check_path, has_no_effect
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,16 +34,27 @@ def import_(
     settings: dict[str, Any],
     name: Annotated[str, typer.Argument(help="Name of the data set.")],
     interactions: Annotated[
-        list[Path],
+        list[Path] | None,
         checked(
             "--interactions",
             "File, folder or pattern of files with users, items and times, in any known format; repeatable.",
             check_paths,
+            show_default="none",
         ),
-    ],
+    ] = None,
     items: Annotated[
         list[Path] | None,
         checked("--items", "The same with items and their texts.", check_paths, show_default="none"),
+    ] = None,
+    sequences: Annotated[
+        Path | None,
+        checked(
+            "--sequences",
+            "Folder of Parquet files of another program with a row for each user: the user, and the list of "
+            "the user's items in order of time. The files stay where they are.",
+            check_path,
+            show_default="none",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be taken, and write nothing.")
@@ -59,9 +71,21 @@ def import_(
     config = ImportConfig(**settings)
     target = Workspace.find(workspace)
     target.dataset(name)  # refuses an invalid name before any work
+    progress = console.RichProgress()
+    if sequences is not None:
+        _check_listed(settings, {"--interactions": interactions, "--dry-run": dry_run}, items)
+        from pipelines.import_.listed import import_sequences
+
+        listed = import_sequences(
+            *(target, name, config, progress), sequences=sequences, items=items or [], force=force
+        )
+        show_statistics(listed)
+        return
+    if not interactions:
+        raise UserError("There is nothing to import. Give files with --interactions, or --sequences.")
     from pipelines.import_.build import examine, import_dataset
 
-    progress, paths = console.RichProgress(), {"interactions": interactions, "items": items or []}
+    paths = {"interactions": interactions, "items": items or []}
     if dry_run:
         account = examine(target, name, config, progress, **paths)
         for line in account.full():
@@ -74,6 +98,25 @@ def import_(
 
         grow(dataset, progress)
     show_statistics(dataset)
+
+
+def _check_listed(settings: dict[str, Any], given: dict[str, Any], items: list[Path] | None) -> None:
+    """Refuse options that have no effect on sequences of another program, and missing items.
+
+    Args:
+        settings: fields of `ImportConfig` that are given.
+        given: flags of the command's own options, with their values.
+        items: files of items.
+
+    Raises:
+        UserError: one is given, or the items are missing.
+    """
+    flags = [flag for flag, value in given.items() if value]
+    flags += [f"--{name.replace('_', '-')}" for name in settings if name not in LISTED]
+    if flags:
+        raise has_no_effect(flags, "--sequences", "which are taken as they are")
+    if not items:
+        raise UserError("--sequences needs the items that the lists hold. Give their file with --items.")
 
 
 def show_statistics(dataset: Dataset) -> None:

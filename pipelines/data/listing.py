@@ -44,8 +44,8 @@ class ItemNumbers:
             ids: whole numbers or strings; a number is the item whose id is written so.
         """
         if pa.types.is_dictionary(ids.type):
-            numbers = np.append(self.of(ids.dictionary), np.int32(-1))
-            return numbers[ids.indices.fill_null(len(ids.dictionary)).to_numpy(zero_copy_only=False)]
+            of_values = np.append(self.of(ids.dictionary), np.int32(-1))
+            return of_values[ids.indices.fill_null(len(ids.dictionary)).to_numpy(zero_copy_only=False)]
         if pa.types.is_integer(ids.type) and self._order is not None:
             values = ids.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
             places = np.searchsorted(self._sorted, values).clip(max=len(self._sorted) - 1)

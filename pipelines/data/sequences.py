@@ -149,7 +149,10 @@ def sequences_of(
 def _unusable(value: object, row: int, n_items: int | None, numbers: ItemNumbers | None) -> str:
     """Return the message about an entry of a list that is no item."""
     if numbers is not None:
-        return f"row {row} holds {value!r}, which is no item of the data set. Import the data set again."
+        return (
+            f"row {row} holds {value!r}, which is no item of the data set. Add it to the file of --items and "
+            "import again."
+        )
     allowed = "0 or more" if n_items is None else f"0 to {n_items - 1}"
     return (
         f"column items holds {'no number' if value is None else value} in row {row}, expected {allowed}. "

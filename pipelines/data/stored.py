@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipelines.artifacts import SCHEMAS
 from pipelines.data.groups import Groups
 from pipelines.data.listing import Listing, is_list, is_listing, read_listing
-from pipelines.data.sequences import AGAIN, HINT, Sequences, sequences_of
+from pipelines.data.sequences import AGAIN, HINT, Sequences, gather, sequences_of
 from pipelines.errors import UserError, reading
 
 CHUNK = 65_536  # users of a chunk
@@ -105,6 +105,32 @@ class StoredSequences:
                     table.validate(full=True)
                 yield first, table.column(0), self._sequences(file, table.column(items), first)
                 first += len(table)
+
+    def of_users(self, users: np.ndarray) -> Sequences:
+        """Return the sequences of some users. Only their row groups are read.
+
+        Args:
+            users: user numbers, int64 [B], ascending.
+        """
+        ends = np.cumsum(self.groups.rows)
+        group_of = np.searchsorted(ends, users, side="right")
+        parts = []
+        for group in np.unique(group_of).tolist():
+            sequences = self.read(group)
+            rows = users[group_of == group] - (ends[group] - self.groups.rows[group])
+            parts.append(gather(sequences.items, sequences.offsets[rows], sequences.lengths[rows]))
+        lengths = np.concatenate([part.lengths for part in parts])
+        return Sequences(
+            np.concatenate([part.items for part in parts]), np.concatenate([[0], np.cumsum(lengths)])
+        )
+
+    def names(self) -> pa.ChunkedArray:
+        """Return the ids of all users."""
+        column, parts = self._listing.user, []
+        for file, opened in enumerate(self._files):
+            with self._reading(file):
+                parts += opened.read(columns=[column]).column(column).chunks
+        return pa.chunked_array(parts)
 
     def _sequences(self, file: int, lists: pa.ChunkedArray, first: int) -> Sequences:
         listing = self._listing

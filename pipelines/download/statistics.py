@@ -20,7 +20,8 @@ class Statistics:
     """Size and sparsity of a data set.
 
     Attributes:
-        pairs: number of distinct pairs of a user and an item; None if no interaction repeats a pair.
+        pairs: number of distinct pairs of a user and an item; None if no interaction repeats a pair, or if
+            they were not counted.
     """
 
     users: int
@@ -46,6 +47,10 @@ def statistics(dataset: Dataset) -> Statistics:
     Raises:
         UserError: an artifact is missing or unreadable.
     """
+    if dataset.lists_files:
+        listing = artifacts.read(dataset.sequences, "sequence_files")
+        users, interactions = (pc.sum(listing[name]).as_py() for name in ("users", "interactions"))
+        return Statistics(users, len(artifacts.read(dataset.items, "items", columns=["item"])), interactions)
     sequences = artifacts.read(dataset.sequences, "sequences", columns=["items"])["items"].combine_chunks()
     items = len(artifacts.read(dataset.items, "items", columns=["item"]))
     users = pc.list_parent_indices(sequences).to_numpy().astype(np.int64)  # [interactions]

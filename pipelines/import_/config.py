@@ -12,6 +12,8 @@ from pipelines.prepare.config import COUNT, TIES, TIES_SEED, Preparation
 NONE = "none"  # value of --time-column that takes the order of the file
 RATING = (-1e9, 1e9)  # bounds of a rating
 IDS = ("exact", "folded")
+# Settings with an effect on sequences of another program, which are taken as they are.
+LISTED = ("user_column", "item_column", "text_columns", "max_bad_rows", "encoding")
 
 
 @dataclass(frozen=True)

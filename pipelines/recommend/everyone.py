@@ -5,7 +5,6 @@ Parquet file. The memory does not depend on the number of users.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,10 @@ def recommend_to_everyone(
         UserError: the file cannot be written, the machines of the processes do not share its folder, or the
             model was loaded from a bundle.
     """
-    model.require_users()
     processes = processes or Processes()
     if processes.count > 1:
         require_shared(path.parent)
-    total, started = pq.ParquetFile(model.trained.dataset.sequences).metadata.num_rows, time.monotonic()
+    total, started = len(model.stored), time.monotonic()
     parts = [path.with_name(f".{path.name}.part{rank}") for rank in range(processes.count)]
     try:
         with progress.task("Recommending", total=total, unit="users") as task:
@@ -78,40 +76,30 @@ def _write_part(model: Model, path: Path, query: Query, processes: Processes, ta
         Number of histories that are longer than the model sees.
     """
     most, cut = model.trained.model.config.max_items, 0
-    source = pq.ParquetFile(model.trained.dataset.sequences)
     with _Writer(path) as writer:
-        for number, (first, block) in enumerate(_blocks(source)):
+        for number, (first, names, histories) in enumerate(model.stored.users(BLOCK)):
             if number % processes.count == processes.rank:
-                cut += int((np.asarray(block.column("items").value_lengths()) > most).sum())
-                writer.write(_recommended(model, first, block, query))
-                task.advance(len(block) * processes.count)
+                cut += histories.truncated(most)
+                writer.write(_recommended(model, first, names, histories, query))
+                task.advance(len(histories) * processes.count)
     return cut
 
 
-def _blocks(source: pq.ParquetFile) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the number of the first user, and user_id and items, of one block of users after another."""
-    first = 0
-    for block in source.iter_batches(BLOCK, columns=["user_id", "items"]):
-        yield first, block
-        first += len(block)
-
-
-def _recommended(model: Model, first: int, block: pa.RecordBatch, query: Query) -> pa.Table:
+def _recommended(
+    model: Model, first: int, names: pa.ChunkedArray, histories: Sequences, query: Query
+) -> pa.Table:
     """Return the recommendations to a block of users.
 
     Args:
         model: the model.
         first: number of the first user.
-        block: user_id and items of the users.
+        names: ids of the users.
+        histories: their items.
         query: settings of the recommendations.
     """
-    lists = block.column("items")
-    lengths = np.asarray(lists.value_lengths())
-    histories = Sequences(np.asarray(lists.flatten()), np.concatenate([[0], np.cumsum(lengths)]))
-    users = np.arange(first, first + len(block))
-    found = model.find(query, histories, users)
-    names = pl.Series("user_id", pl.from_arrow(block.column("user_id"))).cast(pl.String)
-    table = found.frame(names, model.table.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+    found = model.find(query, histories, np.arange(first, first + len(histories)))
+    ids = pl.Series("user_id", pl.from_arrow(names)).cast(pl.String)
+    table = found.frame(ids, model.table.names).to_arrow(compat_level=pl.CompatLevel.oldest())
     return table.cast(pa.schema([_plain(field) for field in table.schema]))
 
 

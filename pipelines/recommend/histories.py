@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from pipelines.data.sequences import Sequences, gather
+from pipelines.data.sequences import Sequences
+from pipelines.data.splits import drawn_rows
 from pipelines.recommend.items import ItemTable
 
 if TYPE_CHECKING:
@@ -53,8 +54,5 @@ def history_of_user(model: Model, user: str) -> Histories:
 
 def sample_histories(model: Model, count: int, seed: int) -> Histories:
     """Return the whole histories of so many users of the data set, drawn without replacement."""
-    sequences = model.sequences
-    count = min(count, len(sequences))
-    rows = np.sort(np.random.default_rng(seed).choice(len(sequences), count, replace=False))
-    kept = gather(sequences.items, sequences.offsets[rows], sequences.lengths[rows])
-    return Histories(model.users.gather(rows), kept, rows.astype(np.int32))
+    rows = drawn_rows(len(model.stored), min(count, len(model.stored)), seed)
+    return Histories(model.users.gather(rows), model.stored.of_users(rows), rows.astype(np.int32))

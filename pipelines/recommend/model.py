@@ -16,6 +16,7 @@ from torch import Tensor
 from pipelines.bundle.read import Counts
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split
+from pipelines.data.stored import StoredSequences
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
@@ -24,9 +25,10 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun
 from pipelines.models.nn.precision import autocast
+from pipelines.processes import Processes
 from pipelines.progress import Silent
 from pipelines.recommend.histories import Histories
-from pipelines.recommend.items import ItemTable, read_column
+from pipelines.recommend.items import ItemTable
 from pipelines.recommend.popular import Popularity
 from pipelines.recommend.query import Found as Found
 from pipelines.recommend.query import Query as Query
@@ -97,6 +99,12 @@ class Model:
         return self._counts is None
 
     @cached_property
+    def stored(self) -> StoredSequences:
+        """The interactions of the users of the data set in their files; see `require_users`."""
+        self.require_users()
+        return StoredSequences(self.trained.dataset.sequences, self.trained.catalogue.items)
+
+    @cached_property
     def sequences(self) -> Sequences:
         """All interactions of the users of the data set, in order of time; see `require_users`."""
         self.require_users()
@@ -107,13 +115,12 @@ class Model:
         """Numbers of interactions of the items."""
         if self._counts is not None:
             return Popularity.of_counts(self._counts.interactions)
-        return Popularity.of(self.sequences, len(self.table))
+        return Popularity.of_counts(self.stored.groups.item_counts(len(self.table), Processes()))
 
     @cached_property
     def users(self) -> pl.Series:
         """Users of the data set as text, by number, as a series "user_id"; see `require_users`."""
-        self.require_users()
-        return read_column(self.trained.dataset.sequences, "user_id").cast(pl.String)
+        return pl.Series("user_id", pl.from_arrow(self.stored.names())).cast(pl.String)
 
     def history(self, user: str) -> list[str]:
         """Return the items of a user of the data set, oldest first.
@@ -131,7 +138,7 @@ class Model:
                 f"No user {user!r} in {self.trained.dataset.sequences}. Ids are those of the import; "
                 "for another history use --history."
             )
-        return row, self.sequences.items[self.sequences.offsets[row] : self.sequences.offsets[row + 1]]
+        return row, self.stored.of_users(np.array([row])).items
 
     def find_user(self, user: str) -> int | None:
         """Return the number of a user of the data set; None if there is no such user."""
@@ -312,8 +319,9 @@ class Model:
             return None
         if self._counts is not None:
             return self._counts.warm
-        sequences = self.sequences if self.run.is_final else self.trained.training_sequences(self.sequences)
-        return np.unique(sequences.items)
+        if self.run.is_final:
+            return np.flatnonzero(self.popularity.counts)
+        return np.flatnonzero(self.trained.training_counts(self.stored, Processes()))
 
     def _index(self, decoding: Decoding, qualifying: np.ndarray | None) -> PartialIndex:
         """Return the index of the items that qualify for the partial SIDs that a decoding can reach."""

@@ -66,7 +66,7 @@ def training_data(
         assert isinstance(batches, StreamedBatches), "they are streamed"
         progress.say(
             f"The sequences stay in their files (--shuffle groups): {len(stored.groups):,} row groups, in "
-            f"{len(batches.blocks(0)):,} blocks of an epoch, of which one is in memory."
+            f"{len(batches.blocks(0)):,} block(s) of an epoch, of which one is in memory."
         )
     if not data.batches.steps_per_epoch:
         raise UserError(f"No user of {plan.dataset} has enough items to train --model {plan.model} on.")
