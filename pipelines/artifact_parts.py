@@ -26,6 +26,7 @@ class Parts:
         self._path, self._temporary, self._kind = path, temporary, kind
         self._writer: pq.ParquetWriter | None = None
         self._digests: list[str] = []
+        self._rows = 0
 
     def add(self, table: pa.Table) -> None:
         """Write a table as a row group of its own.
@@ -33,7 +34,8 @@ class Parts:
         Raises:
             UserError: the table does not match the schema of the artifact.
         """
-        validate(self._path, self._kind, table)
+        validate(self._path, self._kind, table, first=self._rows)
+        self._rows += len(table)
         table = table.replace_schema_metadata(None)
         if self._writer is None:
             self._writer = pq.ParquetWriter(

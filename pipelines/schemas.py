@@ -103,13 +103,16 @@ NUMBERED_KINDS = {"items", "sequences", "embeddings", "sids", "popularity"}
 NUMBER_COLUMNS = ("item", "user")
 
 
-def validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None = None) -> None:
+def validate(
+    path: Path, kind: str, table: pa.Table, columns: list[str] | None = None, *, first: int = 0
+) -> None:
     """Check a table against the schema of its kind of artifact.
 
     Args:
         path: path of the artifact, for messages.
         kind: key of `SCHEMAS`.
         columns: names of the columns to check; None checks all.
+        first: number of the first row, for a part of an artifact.
 
     Raises:
         UserError: a column is missing, has another type, or lacks a value that it needs; the table has no
@@ -123,7 +126,7 @@ def validate(path: Path, kind: str, table: pa.Table, columns: list[str] | None =
     if kind in NUMBERED_KINDS:
         for name in NUMBER_COLUMNS:
             if name in table.column_names:
-                _validate_numbers(path, table, name)
+                _validate_numbers(path, table, name, first)
 
 
 def _validate_column(path: Path, kind: str, table: pa.Table, name: str, expected: pa.DataType | None) -> None:
@@ -141,14 +144,14 @@ def _validate_column(path: Path, kind: str, table: pa.Table, name: str, expected
         raise UserError(f"{path}: column {name} has no value in row {row}. Make the file again.")
 
 
-def _validate_numbers(path: Path, table: pa.Table, name: str) -> None:
+def _validate_numbers(path: Path, table: pa.Table, name: str, first: int) -> None:
     """Check that row r holds number r."""
     numbers = table.column(name).to_numpy()  # [rows]
-    wrong = numbers != np.arange(len(table))  # [rows]
+    wrong = numbers != np.arange(first, first + len(table))  # [rows]
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UserError(
             f"{path}: column {name} must count 0, 1, 2, …; "
-            f"row {row} holds {table.column(name)[row].as_py()}. "
+            f"row {first + row} holds {table.column(name)[row].as_py()}. "
             "Make the file again."
         )

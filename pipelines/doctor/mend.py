@@ -30,6 +30,8 @@ def dataset_command(dataset: Dataset) -> str:
     if "reader" in recorded:  # of a public data set
         return shlex.join(["maskgr", "download", dataset.name, *_changed(DownloadConfig(), recorded)])
     words = ["maskgr", "import", dataset.name]
+    if dataset.lists_files:
+        return shlex.join([*words, "--sequences", recorded.get("folder", "…"), "--items", "…"])
     for name, source in (provenance["inputs"] if provenance else {}).items():
         flag = "--items" if name.startswith("items") else "--interactions"
         words += [flag, os.path.normpath(path.parent / source["path"])]
