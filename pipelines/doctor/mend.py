@@ -25,17 +25,17 @@ from pipelines.workspace import Dataset, Run
 
 def dataset_command(dataset: Dataset) -> str:
     """Return the command that makes a data set again."""
-    path = dataset.interactions
+    path = dataset.items if dataset.lists_files else dataset.interactions
     recorded, provenance = _recorded(path) or _recorded(dataset.sequences), artifacts.provenance(path)
     if "reader" in recorded:  # of a public data set
         return shlex.join(["maskgr", "download", dataset.name, *_changed(DownloadConfig(), recorded)])
     words = ["maskgr", "import", dataset.name]
     if dataset.lists_files:
-        return shlex.join([*words, "--sequences", recorded.get("folder", "…"), "--items", "…"])
+        words += ["--sequences", recorded["folder"]]
     for name, source in (provenance["inputs"] if provenance else {}).items():
         flag = "--items" if name.startswith("items") else "--interactions"
         words += [flag, os.path.normpath(path.parent / source["path"])]
-    if "--interactions" not in words:
+    if "--interactions" not in words and not dataset.lists_files:
         return f"{shlex.join(words)} --interactions …"
     return shlex.join([*words, *_changed(ImportConfig(), recorded)])
 

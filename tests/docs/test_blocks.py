@@ -33,6 +33,7 @@ NOT_RUN = {  # pattern of the beginning of a line → why no test runs it
     "git clone": "it needs the network",
     "cd maskgr": "it follows the clone",
     "maskgr download": "it needs the network",
+    "maskgr import lake": "it needs the files of another program; tests/import_ write some",
     "maskgr serve": "it runs until it is stopped; tests/serve start it",
     "curl ": "it needs the service; tests/serve send such requests",
     r"maskgr .*\bhf:": "it needs the network; tests/bundle use a local server",

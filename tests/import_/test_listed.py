@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -15,14 +16,24 @@ import pytest
 
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
+from pipelines.decode.config import Decoding
+from pipelines.doctor.mend import dataset_command
 from pipelines.download.statistics import statistics
 from pipelines.errors import UserError
+from pipelines.evaluate.config import EvalConfig
+from pipelines.evaluate.run import evaluate_run
+from pipelines.export.content import read_content
+from pipelines.housekeeping.forget import rows_of_users
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.import_.listed import import_sequences
 from pipelines.inventory import overview
+from pipelines.recommend.everyone import recommend_to_everyone
+from pipelines.recommend.load import load
+from pipelines.train.run import train_run
 from pipelines.workspace import Dataset, Workspace
 from tests.conftest import ROOT, ListProgress
+from tests.train.test_leakage import plan_of
 
 USERS, ITEMS, LENGTH = 60, 30, 6
 LISTS = {
@@ -187,44 +198,40 @@ def test_interactions_of_the_same_name_are_not_mixed(
         take(folder)
 
 
-def test_commands_work_on_it_or_refuse(
-    tmp_path: Path, items: Path, maskgr: Callable, workspace: Workspace
-) -> None:
+def test_the_command_takes_a_folder(tmp_path: Path, items: Path, maskgr: Callable) -> None:
     folder = write_folder(tmp_path / "a folder", pa.int64())
     done = maskgr("import", "lake", "--sequences", folder, "--items", items)
     assert done.returncode == 0, done.stderr
     assert "3 files with 60 users and 360 interactions stay in" in done.stderr
-    train = [
-        "train",
-        "--model",
-        "sasrec",
-        "--preset",
-        "smoke",
-        "--steps",
-        2,
-        "--validations",
-        1,
-        "--name",
-        "r",
-    ]
+
+
+def test_it_trains_is_measured_and_recommends(
+    tmp_path: Path, take: Callable[..., Dataset], workspace: Workspace, progress: ListProgress
+) -> None:
+    dataset = take(write_folder(tmp_path / "folder", pa.int64()))
+    measured = {}
+    for shuffle in ("groups", "all"):
+        settings = plan_of(workspace, "sasrec", {}, {"steps": 2, "validations": 1, "shuffle": shuffle})
+        run = train_run(workspace, replace(settings, dataset="lake"), progress, name=shuffle)
+        found = evaluate_run(workspace, run, EvalConfig(Decoding(beams=10)), progress)
+        measured[shuffle] = found.metrics["users"][0].as_py()
+    assert measured == {"groups": USERS, "all": USERS}
+    model = load("groups", workspace=workspace.root, device="cpu")
     everyone = tmp_path / "all.parquet"
-    for command in (
-        [*train, "--shuffle", "groups"],
-        ["eval", "r", "--beams", 10],
-        ["recommend", "r", "--all-users", "--output", everyone],
-        ["recommend", "r", "--user", "u07"],
-        ["show"],
-    ):
-        done = maskgr(*command)
-        assert done.returncode == 0, (command, done.stderr)
-    assert pl.read_parquet(everyone)["user_id"].n_unique() == USERS
-    for command in (
-        ["export", "lake", "--format", "csv", "--output", tmp_path / "out"],
-        ["data", "forget", "--dataset", "lake", "--user", "u07", "--yes"],
-    ):
-        done = maskgr(*command)
-        assert done.returncode == 2, (command, done.stdout, done.stderr)
-        assert "lists the files of another program" in done.stderr
+    recommend_to_everyone(model, everyone, model.query(Decoding(), 10), progress)
+    assert pl.read_parquet(everyone)["user_id"].unique().sort().to_list() == list(LISTS)
+    assert model.history("u07") == LISTS["u07"]
+    assert len(load_sequences(dataset.sequences)) == USERS
+
+
+def test_what_needs_a_copy_refuses_it(tmp_path: Path, take: Callable[..., Dataset]) -> None:
+    dataset = take(write_folder(tmp_path / "folder", pa.int64()))
+    with pytest.raises(UserError, match="lists the files of another program"):
+        read_content(dataset)
+    with pytest.raises(UserError, match="lists the files of another program"):
+        rows_of_users(dataset, ["u07"])
+    files = f"--sequences {tmp_path / 'folder'} --items {tmp_path / 'items.csv'}"
+    assert dataset_command(dataset) == f"maskgr import lake {files}"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ VARIANTS = [(name, {}, {}) for name in MODELS] + [
     ("maskgr", {"dense": True}, {}),
     ("maskgr", {}, {"horizon": 2}),
     ("maskgr", {}, {"drop_items": 0.4, "validation_users": 40}),
+    ("maskgr", {}, {"drop_items": 0.4, "validation_users": 40, "shuffle": "groups"}),
 ]
 TIMED = {"seconds", "tokens_per_second"}
 
