@@ -107,7 +107,7 @@ def read_listing(path: Path) -> Listing:
         _check_file(folder / row["file"], row, name, advice)
     items = artifacts.read(path.with_name("items.parquet"), "items", columns=["item", "item_id"])
     files = [folder / file for file in table["file"].to_pylist()]
-    return Listing(files, config["user_column"], config["items_column"], ItemNumbers(items["item_id"]))
+    return Listing(files, config["users"], config["lists"], ItemNumbers(items["item_id"]))
 
 
 def _check_file(file: Path, row: dict[str, object], name: str, advice: str) -> None:

@@ -70,7 +70,7 @@ def import_sequences(
     user, lists = _columns(files, config)
     inputs = {f"items {number}": file for number, file in enumerate(catalogues, start=1)}
     recorded = {key: value for key, value in dataclasses.asdict(config).items() if key in LISTED}
-    recorded |= {"folder": str(folder), "user_column": user, "items_column": lists}
+    recorded |= {"folder": str(folder), "users": user, "lists": lists}
     if not force and _is_current(dataset, recorded, inputs, folder, files):
         progress.say(f"{name} is up to date ({dataset.path}).")
     else:
