@@ -288,6 +288,8 @@ def _check_settings(config: EvalConfig) -> None:
     """
     if config.horizon is not None:
         raise has_no_effect(["--horizon"], "--diagnose", "which looks one item ahead")
+    if config.users is not None:
+        raise has_no_effect(["--users"], "--diagnose", "which measures all users")
     settings = [name for name in config.decoding.changed if name not in MATTERS]
     if settings:
         allowed = " and ".join(options(list(MATTERS)))

@@ -68,8 +68,10 @@ def settings_for(lists: Lists, config: EvalConfig, progress: Progress) -> EvalCo
     K is lowered to the length of the longest list, since places beyond it would count as misses.
 
     Raises:
-        UserError: the horizon is above 1.
+        UserError: the horizon is above 1, or a sample of users is asked for.
     """
+    if config.users is not None:
+        raise has_no_effect(["--users"], "--recommendations", "which measures the lists of all users")
     if config.horizon not in (None, 1):
         raise UserError(
             f"--horizon {config.horizon}: --recommendations measures lists of single items, one item ahead. "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,8 @@ from pipelines.data import stored
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
+from pipelines.evaluate.diagnose import diagnose_run
+from pipelines.evaluate.external import Lists, settings_for
 from pipelines.evaluate.metrics import metrics_table
 from pipelines.evaluate.run import Evaluation, evaluate_run
 from pipelines.train.run import train_run
@@ -71,6 +75,17 @@ def test_a_sample_of_users_is_part_of_all(toy: Workspace, run: Run, progress: Li
     again = contents(evaluated(toy, run, progress, users=50))["ranks"].to_pylist()
     assert again == ranks
     assert len(contents(evaluated(toy, run, progress, users=10_000))["ranks"]) == 200
+
+
+def test_a_sample_is_refused_where_it_has_no_effect(
+    toy: Workspace, run: Run, progress: ListProgress, tmp_path: Path
+) -> None:
+    config = EvalConfig(users=5)
+    with pytest.raises(UserError, match="--users has no effect on --diagnose"):
+        diagnose_run(toy, run, config, progress)
+    none = np.zeros(0, np.int64)
+    with pytest.raises(UserError, match="--users has no effect on --recommendations"):
+        settings_for(Lists(tmp_path / "lists.csv", none, none, none), config, progress)
 
 
 def test_metrics_of_parts_are_those_of_the_whole() -> None:
