@@ -14,7 +14,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -31,6 +32,8 @@ from pipelines.schemas import SCHEMAS as SCHEMAS
 from pipelines.schemas import validate
 
 PROVENANCE_KEY = b"maskgr"
+GROUPS = {"sequences": 100_000}  # kind → rows of a row group of Parquet, which is read at a time
+GROUP = 1 << 20  # the same of all other kinds, and rows that a digest covers at a time
 BLOCK_BYTES = 1 << 20  # bytes of a file that are hashed at a time
 GIT_SECONDS = 5  # time limit of a git command
 
@@ -88,7 +91,7 @@ def read_json(path: Path, hint: Any = dict, advice: str = "Remove it and make it
 def write(
     path: Path,
     kind: str,
-    table: pa.Table,
+    table: pa.Table | Callable[[], Iterable[pa.Table]],
     *,
     config: Mapping[str, Any],
     inputs: Mapping[str, Path] | None = None,
@@ -101,7 +104,8 @@ def write(
     Args:
         path: path of the artifact.
         kind: key of `SCHEMAS`. The table is checked against this schema before anything is written.
-        table: data of the artifact.
+        table: data of the artifact; or, of one that is too large for the memory, a function that returns its
+            parts in order, tables of one schema. It is called twice: to check and to write.
         config: full configuration of the stage, including the seed; JSON values only.
         inputs: name → path of each file that the artifact was made from. The provenance records their content
             hashes.
@@ -116,18 +120,18 @@ def write(
         UserError: the table does not match the schema of `kind` (the message names file, column and row), or
             the file cannot be written.
     """
-    validate(path, kind, table)
+    parts = (lambda: [table]) if isinstance(table, pa.Table) else table
     made = provenance_of(
         path,
         kind,
-        table_digest(table),
+        _digest(_checked(path, kind, parts())),
         config=config,
         inputs=inputs,
         recorded=recorded,
         started=started,
         account=account,
     )
-    _store(path, table, made)
+    _store(path, parts(), made)
     return path
 
 
@@ -165,10 +169,46 @@ def provenance_of(
     } | ({"account": json_values(account)} if account is not None else {})
 
 
-def _store(path: Path, table: pa.Table, provenance: Mapping[str, Any]) -> None:
-    table = table.replace_schema_metadata({PROVENANCE_KEY: json.dumps(provenance)})
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+def _checked(path: Path, kind: str, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the parts of an artifact, which are checked against the schema."""
+    rows, part = 0, None
+    for part in parts:
+        if len(part):
+            validate(path, kind, part, first=rows)
+        rows += len(part)
+        yield part
+    if part is not None and not rows:
+        validate(path, kind, part)
+
+
+def _store(path: Path, parts: Iterable[pa.Table], provenance: Mapping[str, Any]) -> None:
+    metadata = {PROVENANCE_KEY: json.dumps(provenance)}
+    rows = GROUPS.get(provenance["stage"], GROUP)
+    with atomic(path) as temporary, ExitStack() as stack:
+        writer = None
+        for block in _blocks(parts, rows):
+            block = block.replace_schema_metadata(metadata)
+            if writer is None:
+                writer = stack.enter_context(
+                    pq.ParquetWriter(temporary, block.schema, compression="zstd", write_page_checksum=True)
+                )
+            writer.write_table(block, rows)
+
+
+def _blocks(parts: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield the rows of tables as tables of a number of rows, except the last one."""
+    held: list[pa.Table] = []
+    missing = rows
+    for part in parts:
+        start = 0
+        while start < len(part) or not (start or held):  # an empty table is one block
+            held.append(part.slice(start, missing))
+            start, missing = start + missing, missing - len(held[-1])
+            if not missing:
+                yield pa.concat_tables(held)
+                held, missing = [], rows
+    if held:
+        yield pa.concat_tables(held)
 
 
 def write_again(path: Path, source: Path, recorded: Mapping[str, Source], *, bare: bool = False) -> Path:
@@ -195,7 +235,7 @@ def write_again(path: Path, source: Path, recorded: Mapping[str, Source], *, bar
     new = {**old, "inputs": {**({} if bare else old["inputs"]), **recorded}}
     if bare and new.pop("account", None) is not None:
         new["config"] = {}
-    _store(path, table, new)
+    _store(path, [table], new)
     return path
 
 
@@ -342,8 +382,12 @@ def table_digest(table: pa.Table) -> str:
     """Return the sha256 of a table's schema and values, without metadata. It is the `digest` of an artifact
     that holds the table.
     """
+    return _digest([table])
+
+
+def _digest(parts: Iterable[pa.Table]) -> str:
+    """Return the sha256 of a table that comes in parts; it does not depend on how the table is cut."""
     sha = hashlib.sha256()
-    bare = table.replace_schema_metadata(None).combine_chunks()
 
     class _Sink:
         closed = False
@@ -355,8 +399,14 @@ def table_digest(table: pa.Table) -> str:
         def flush(self) -> None: ...
         def close(self) -> None: ...
 
-    with pa.ipc.new_stream(pa.PythonFile(_Sink(), mode="w"), bare.schema) as writer:
-        writer.write_table(bare)
+    with ExitStack() as stack:
+        writer = None
+        for block in _blocks(parts, GROUP):
+            bare = block.replace_schema_metadata(None).combine_chunks()
+            if writer is None:
+                sink = pa.PythonFile(_Sink(), mode="w")
+                writer = stack.enter_context(pa.ipc.new_stream(sink, bare.schema))
+            writer.write_table(bare)
     return sha.hexdigest()
 
 

@@ -112,7 +112,7 @@ def validate(
         path: path of the artifact, for messages.
         kind: key of `SCHEMAS`.
         columns: names of the columns to check; None checks all.
-        first: number of the first row, for a part of an artifact.
+        first: number of the table's first row in the artifact, if the table is a part of it.
 
     Raises:
         UserError: a column is missing, has another type, or lacks a value that it needs; the table has no
@@ -120,7 +120,7 @@ def validate(
     """
     for name, expected in SCHEMAS[kind].items():
         if columns is None or name in columns:
-            _validate_column(path, kind, table, name, expected)
+            _validate_column(path, kind, table, name, expected, first)
     if not len(table):
         raise UserError(f"{path} holds no rows; there is nothing to work on.")
     if kind in NUMBERED_KINDS:
@@ -129,7 +129,9 @@ def validate(
                 _validate_numbers(path, table, name, first)
 
 
-def _validate_column(path: Path, kind: str, table: pa.Table, name: str, expected: pa.DataType | None) -> None:
+def _validate_column(
+    path: Path, kind: str, table: pa.Table, name: str, expected: pa.DataType | None, first: int
+) -> None:
     if name not in table.column_names:
         columns = ", ".join(table.column_names)
         raise UserError(f"{path} has no column {name!r} (it has {columns}); it is not of kind {kind!r}.")
@@ -140,12 +142,12 @@ def _validate_column(path: Path, kind: str, table: pa.Table, name: str, expected
             "in this version of maskgr."
         )
     if (kind, name) not in NULLABLE and table.column(name).null_count:
-        row = pc.index(pc.is_null(table.column(name)), True).as_py()
+        row = first + pc.index(pc.is_null(table.column(name)), True).as_py()
         raise UserError(f"{path}: column {name} has no value in row {row}. Make the file again.")
 
 
 def _validate_numbers(path: Path, table: pa.Table, name: str, first: int) -> None:
-    """Check that row r holds number r."""
+    """Check that row r of a table holds number first + r."""
     numbers = table.column(name).to_numpy()  # [rows]
     wrong = numbers != np.arange(first, first + len(table))  # [rows]
     if wrong.any():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +13,12 @@ from pipelines.errors import UserError
 from pipelines.import_.unusable import Unusable
 from pipelines.prepare.account import Account
 from pipelines.progress import Progress
-from pipelines.readers.read import read_source
+from pipelines.readers.read import read_large, read_source
 from pipelines.readers.rows import Reading, Source
 
 ROW = "\0row"  # column with the number of a row over all files; files with a NUL in a name are refused
+LARGE = 1 << 26  # bytes of all files from which their rows are not held in memory
+PIECE = 1 << 19  # most rows of a piece
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,18 @@ class Combined:
 
     Attributes:
         sources: the files.
-        table: their rows and `ROW`.
+        schema: types of their columns over all files.
         flag: option that names the files, for messages.
     """
 
     sources: tuple[Source, ...]
-    table: pl.DataFrame
+    schema: pl.Schema
     flag: str
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns of the files."""
-        return [name for name in self.table.columns if name != ROW]
+        return list(self.schema)
 
     @property
     def name(self) -> str:
@@ -49,6 +51,30 @@ class Combined:
         """True if the rows are in order although there may be no times."""
         return all(source.rows.ordered for source in self.sources)
 
+    def __len__(self) -> int:
+        """Number of rows."""
+        return sum(len(source.rows) for source in self.sources)
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """Yield all rows in order, as tables of at most `PIECE` rows with `ROW`. Each call reads again."""
+        start = 0
+        for source in self.sources:
+            for table in source.rows.tables():
+                fitted = _fitted(table, self.schema)
+                for piece in fitted.iter_slices(PIECE):
+                    rows = pl.int_range(start, start + len(piece), eager=True).alias(ROW)
+                    yield piece.with_columns(rows)
+                    start += len(piece)
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """All rows, with `ROW`, in memory."""
+        return pl.concat(self.pieces())
+
+    def head(self, rows: int) -> pl.DataFrame:
+        """Return the first rows, with `ROW`."""
+        return next(self.pieces()).head(rows)
+
     def place(self, row: int) -> str:
         """Return file and line of a row.
 
@@ -56,9 +82,9 @@ class Combined:
             row: value of `ROW`.
         """
         for source in self.sources:
-            if row < len(source.rows.table):
+            if row < len(source.rows):
                 return f"{source.path}, {source.rows.place(row)}"
-            row -= len(source.rows.table)
+            row -= len(source.rows)
         raise IndexError(row)
 
     def require(self, columns: Sequence[str]) -> None:
@@ -87,28 +113,28 @@ def read_all(
 ) -> Combined:
     """Read files of any known format as one table, and enter them in the account.
 
+    The rows of files that together have `LARGE` bytes or more are not held in memory.
+
     Raises:
         UserError: a file cannot be read.
     """
+    large = sum(path.stat().st_size for path in paths if path.is_file()) >= LARGE
     sources = []
     with progress.task(f"Reading {flag}", len(paths), "files") as task:
         for path in paths:
-            sources.append(read_source(path, how))
+            sources.append(read_large(path, how, alone=len(paths) == 1) if large else read_source(path, how))
             task.advance()
     for source in sources:
         remark = f"; {source.remark}" if source.remark else ""
         account.files.append((str(source.path), source.described() + remark))
-    tables = [source.rows.table for source in sources]
-    starts = accumulate((len(table) for table in tables), initial=0)
-    numbered = [
-        table.with_columns(pl.int_range(start, start + len(table), eager=True).alias(ROW))
-        for table, start in zip(_alike(tables), starts, strict=False)
-    ]
-    return Combined(tuple(sources), pl.concat(numbered, how="diagonal_relaxed"), flag)
+    return Combined(tuple(sources), _common([source.rows.table.clear() for source in sources]), flag)
 
 
-def _alike(tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return tables in which a column has the same type wherever it occurs: text, where types differ."""
+def _common(tables: list[pl.DataFrame]) -> pl.Schema:
+    """Return the columns of all tables, and types that hold the values of all: text, where types differ.
+
+    A column whose types differ, and of which one is nested, is left out.
+    """
     kinds: dict[str, set[pl.DataType]] = {}
     for table in tables:
         for name, kind in table.schema.items():
@@ -119,9 +145,18 @@ def _alike(tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
         if len({*found} - {pl.Null()}) > 1 and not all(kind.is_numeric() for kind in found - {pl.Null()})
     }
     nested = {name for name in mixed if any(kind.is_nested() or kind == pl.Binary for kind in kinds[name])}
-    return [
-        table.drop(nested & {*table.columns}).with_columns(
-            pl.col(name).cast(pl.String) for name in table.columns if name in mixed - nested
+    alike = [
+        table.drop(nested & {*table.columns}).cast(
+            {name: pl.String() for name in table.columns if name in mixed - nested}
         )
         for table in tables
     ]
+    return pl.concat(alike, how="diagonal_relaxed").schema
+
+
+def _fitted(table: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Return a table with the columns and types of a schema; a column that it lacks is null."""
+    return table.select(
+        pl.col(name).cast(kind) if name in table.columns else pl.lit(None, kind).alias(name)
+        for name, kind in schema.items()
+    )

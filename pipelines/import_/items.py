@@ -77,7 +77,7 @@ def _text_columns(catalogue: Combined, item: str, config: ImportConfig) -> list[
     Raises:
         UserError: a configured column does not exist or cannot become text.
     """
-    schema = {name: catalogue.table.schema[name] for name in catalogue.columns}
+    schema = catalogue.schema
     if not config.text_columns:
         types = (pl.String, pl.Categorical, pl.Enum)
         return [name for name, kind in schema.items() if name != item and isinstance(leaf_type(kind), types)]

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 
 import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.import_.combined import ROW, Combined
 from pipelines.import_.roles import Roles
-from pipelines.import_.unusable import Unusable
 
 
 def holds_lists(log: Combined, roles: Roles) -> bool:
     """Return True if the column of items holds lists."""
-    return isinstance(log.table.schema[roles.item], (pl.List, pl.Array))
+    return isinstance(log.schema[roles.item], (pl.List, pl.Array))
 
 
-def exploded(log: Combined, roles: Roles, unusable: Unusable) -> Combined:
+def exploded(
+    log: Combined, roles: Roles, piece: pl.DataFrame, lose: Callable[[str, int, str], None]
+) -> pl.DataFrame:
     """Return one row an item. Lists of times and of ratings go with the lists of items.
 
-    Rows whose lists have different lengths are counted as unusable.
+    Args:
+        piece: rows of `log`.
+        lose: function that is called with reason, number and first of the rows whose lists have different
+            lengths.
 
     Raises:
         UserError: there are lists of items, and times that are no lists.
     """
-    table = log.table.with_columns(
-        pl.col(name).arr.to_list() for name, kind in log.table.schema.items() if isinstance(kind, pl.Array)
+    table = piece.with_columns(
+        pl.col(name).arr.to_list() for name, kind in piece.schema.items() if isinstance(kind, pl.Array)
     )
     if roles.time is not None and not isinstance(table.schema[roles.time], pl.List):
         raise UserError(
@@ -42,11 +46,11 @@ def exploded(log: Combined, roles: Roles, unusable: Unusable) -> Combined:
     if not equal.all():
         row = table[ROW][(~equal).arg_true()[0]]
         counts = " and ".join(str(table.filter(~equal).select(length)[0, 0]) for length in lengths)
-        unusable.add(
+        lose(
             f"have lists of different lengths ({', '.join(named)})",
             int((~equal).sum()),
             f"{log.place(row)}: {counts} entries",
         )
     kept = table.filter(equal).filter(pl.col(roles.item).list.len() > 0)
     others = [name for name in kept.columns if name not in (*named, roles.user, ROW)]
-    return replace(log, table=kept.drop(others).explode(named))
+    return kept.drop(others).explode(named)

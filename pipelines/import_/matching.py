@@ -49,24 +49,23 @@ def agreement(ids: pl.Series, items: pl.Series, log: str, name: str) -> list[str
     """Return what is to be said about the agreement of item ids; nothing if at least half are found.
 
     Args:
-        ids: item ids of the interactions.
+        ids: item ids of the interactions, distinct.
         items: item ids of the items file.
         log, name: both files, for messages.
 
     Raises:
         UserError: no item of the interactions is in the items file.
     """
-    taken = ids.unique(maintain_order=True)
-    lost = taken.filter(~taken.is_in(items.implode()))
-    found = len(taken) - len(lost)
-    if found >= FEW * len(taken):
+    lost = ids.filter(~ids.is_in(items.implode()))
+    found = len(ids) - len(lost)
+    if found >= FEW * len(ids):
         return []
     left, right = (", ".join(map(repr, side.head(SHOWN).to_list())) for side in (lost, items))
     misses = near_misses(lost, items)
     if not found:
         raise UserError(f"No item of {log} is in {name}: {left} against {right}. {misses or ADVICE}")
     return [
-        f"Warning: only {found:,} of {len(taken):,} items of {log} are in {name}: {left} are not; it has "
+        f"Warning: only {found:,} of {len(ids):,} items of {log} are in {name}: {left} are not; it has "
         f"{right}. {misses or ADVICE}"
     ]
 

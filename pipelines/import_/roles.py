@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from pipelines.errors import UserError
-from pipelines.import_.combined import ROW, Combined
+from pipelines.import_.combined import PIECE, Combined
 from pipelines.import_.config import NONE, ImportConfig
-from pipelines.import_.identifiers import identifiers
+from pipelines.import_.identifiers import Identifiers
 from pipelines.import_.values import kind_of, readable
 from pipelines.readers.names import (
     ITEM_ROWS,
@@ -48,10 +48,10 @@ class Roles:
     notes: dict[str, str]
 
 
-def known(table: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
+def known(log: Combined, names: tuple[str, ...]) -> list[str]:
     """Return the columns that are known by a name, best first."""
-    lists = [name for name, kind in table.schema.items() if isinstance(kind, (pl.List, pl.Array))]
-    return matches((name for name in table.columns if name != ROW), names, lists)
+    lists = [name for name, kind in log.schema.items() if isinstance(kind, (pl.List, pl.Array))]
+    return matches(log.columns, names, lists)
 
 
 def find_roles(log: Combined, item: str, config: ImportConfig) -> Roles:
@@ -63,7 +63,7 @@ def find_roles(log: Combined, item: str, config: ImportConfig) -> Roles:
     Raises:
         UserError: a column is missing, is not known by its name, or has two roles.
     """
-    users = known(log.table, USERS)
+    users = known(log, USERS)
     user = named(log, config.user_column, "--user-column") or _first(log, users, "users", "--user-column")
     time = _time(log, config)
     if len({user, item, time}) < 3:
@@ -71,7 +71,7 @@ def find_roles(log: Combined, item: str, config: ImportConfig) -> Roles:
             f"{log.name}: users, items and times need a column each, not {user}, {item} and {time}. Name "
             "them with --user-column, --item-column and --time-column."
         )
-    rating = next((name for name in known(log.table, RATINGS) if name not in (user, item, time)), None)
+    rating = next((name for name in known(log, RATINGS) if name not in (user, item, time)), None)
     log.require([name for name in (user, item, time) if name is not None])
     notes = {"users": "" if config.user_column else _others(user, users, "--user-column")}
     return Roles(user, item, time, rating, notes)
@@ -86,13 +86,13 @@ def find_items(log: Combined, items: Combined | None, config: ImportConfig) -> t
         UserError: a column is missing or not known by its name.
     """
     given = named(log, config.item_column, "--item-column")
-    choices = [given] if given else known(log.table, ITEMS)
+    choices = [given] if given else known(log, ITEMS)
     first = choices[0] if choices else _first(log, choices, "items", "--item-column")
     if items is None:
         return first, None, "" if given else _others(first, choices, "--item-column")
     # The given name may be that of a column in one file only.
     both = config.item_column in items.columns
-    rows = [str(config.item_column)] if both else known(items.table, ITEM_ROWS)
+    rows = [str(config.item_column)] if both else known(items, ITEM_ROWS)
     if not rows:
         raise UserError(
             f"{items.name} has no column of items that is known by its name; it has "
@@ -136,7 +136,7 @@ def refuse_headless(log: Combined) -> None:
     """
     for source in log.sources:
         if source.rows.headless:
-            table = source.rows.table
+            table = next(source.rows.tables())
             shown = [f"{kind_of(column)} ({column[0]!r})" for column in table]
             names = _suggested(table)
             raise UserError(
@@ -164,11 +164,12 @@ def _time(log: Combined, config: ImportConfig) -> str | None:
     if config.time_column == NONE:
         return None
     given = named(log, config.time_column, "--time-column")
-    found = [given] if given else known(log.table, (*TIMESTAMPS, *POSITIONS))
+    found = [given] if given else known(log, (*TIMESTAMPS, *POSITIONS))
     if found or log.ordered or _holds_lists(log):
         return next(iter(found), None)
-    guesses = [name for name in log.columns if _may_be_time(log.table[name])]
-    guess = f" {guesses[0]} ({readable(log.table[guesses[0]]).drop_nulls()[0]}) may be it." if guesses else ""
+    table = log.head(PIECE)
+    guesses = [name for name in log.columns if _may_be_time(table[name])]
+    guess = f" {guesses[0]} ({readable(table[guesses[0]]).drop_nulls()[0]}) may be it." if guesses else ""
     raise UserError(
         f"{log.name} has no column of times that is known by its name; it has "
         f"{', '.join(log.columns)}.{guess} Name the one of times with --time-column, or take the order of "
@@ -178,7 +179,7 @@ def _time(log: Combined, config: ImportConfig) -> str | None:
 
 def _holds_lists(log: Combined) -> bool:
     """Return True if the first column that is known as one of items holds lists."""
-    return any(isinstance(log.table.schema[name], pl.List) for name in known(log.table, ITEMS)[:1])
+    return any(isinstance(log.schema[name], pl.List) for name in known(log, ITEMS)[:1])
 
 
 def _may_be_time(column: pl.Series) -> bool:
@@ -194,13 +195,16 @@ def _may_be_time(column: pl.Series) -> bool:
 def _agreement(log: Combined, a: str, items: Combined, b: str) -> float:
     """Return the share of the distinct ids of a column of the interactions that one of the items file has."""
     ids = []
-    for table, name in ((log.table, a), (items.table, b)):
-        column = table[name]
-        column = column.explode() if isinstance(column.dtype, pl.List) else column
+    for combined, name in ((log, a), (items, b)):
+        found, parts = Identifiers("", ""), []
         try:
-            ids.append(identifiers(column, "", "")[0].drop_nulls().unique())
+            for piece in combined.pieces():
+                column = piece[name]
+                column = column.explode() if isinstance(column.dtype, pl.List) else column
+                parts.append(found.add(column).drop_nulls().unique())
         except UserError:  # a column of another kind
             return 0.0
+        ids.append(found.finished(pl.concat(parts).unique()).unique())
     return float(ids[0].is_in(ids[1].implode()).mean() or 0.0) if len(ids[0]) else 0.0  # type: ignore[arg-type]
 
 

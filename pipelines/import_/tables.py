@@ -45,14 +45,15 @@ def read_tables(
         rows, text_columns = read_items(catalogue, item_row, config, account)
     roles = find_roles(log, item, config)
     listed = rows["item_id"] if catalogue is not None else None
-    table = read_interactions(log, roles, note, listed, catalogue, config, account)
+    table = read_interactions(log, roles, note, listed, catalogue, config, account, progress)
     if catalogue is None:
         account.notes.append(
             "No items file: items have no text, so they need embeddings of your own or a model without "
             "semantic IDs."
         )
     else:
-        account.notes += agreement(table["item_id"], rows["item_id"], log.name, catalogue.name)
+        taken = table["item_id"].unique(maintain_order=True).cast(pl.String)
+        account.notes += agreement(taken, rows["item_id"], log.name, catalogue.name)
     return Tables(table, rows, text_columns), account
 
 

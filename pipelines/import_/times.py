@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -50,93 +53,138 @@ class Times:
 
 
 def times(log: Combined, name: str, is_position: bool, form: str | None) -> Times:
-    """Return a column of times as numbers: numbers as they are, dates and instants as seconds since 1970.
+    """Return a column of times as numbers, see `Clock`.
 
     Args:
-        log: the interactions.
-        name: column of times.
-        is_position: True if numbers are positions.
-        form: form of texts as `strptime` has it; None finds it.
+        log, name, is_position, form: see `Clock`.
 
     Raises:
-        UserError: the column holds no times, times of two units, or days and months that cannot be told
-            apart.
+        UserError: see `Clock`.
     """
-    column = log.table[name]
-    if form is not None:
-        values, found = _of_form(log, column, form), f"of the form {form}"
-    elif column.dtype == pl.String:
-        values, found = _of_text(log, column)
-    elif isinstance(column.dtype, pl.Date):
-        values, found = column.to_physical() * DAY, "dates"
-    elif isinstance(column.dtype, pl.Datetime):  # as numbers: polars panics at instants beyond the calendar
-        values, found = column.to_physical() / UNITS[column.dtype.time_unit], "instants"
-    elif column.dtype.is_numeric():
-        values, found = column, ""
-    else:
+    clock = Clock(log, name, is_position, form, lambda: iter([log.table]))
+    values = clock.read(log.table)
+    return Times(values, *clock.finish())
+
+
+Convert = Callable[[pl.Series], pl.Series]  # times as they are written → numbers, null where one is no time
+Place = tuple[int, object]  # value of `ROW`, and what the row holds
+
+
+class Clock:
+    """Times that come in parts, as numbers: numbers as they are, dates and instants as seconds since 1970."""
+
+    def __init__(
+        self,
+        log: Combined,
+        name: str,
+        is_position: bool,
+        form: str | None,
+        pieces: Callable[[], Iterator[pl.DataFrame]],
+    ) -> None:
+        """
+        Args:
+            log: the interactions.
+            name: column of times.
+            is_position: True if numbers are positions.
+            form: form of texts as `strptime` has it; None finds it.
+            pieces: function that returns all parts, from which the form of texts is found.
+        """
+        self._log, self._name, self._is_position, self._given = log, name, is_position, form
+        self._pieces = pieces
+        self._convert: Convert | None = None
+        self._form = ""  # of texts, dates and instants
+        self._counts = [0, 0]  # rows that have a value, and those of them whose value is no time
+        self._wrong: Place | None = None  # first row whose value is no time
+        self._units: dict[str, tuple[float, Place]] = {}  # name → units per second, first row
+        self._range: tuple[Any, Any] = (None, None)
+
+    def read(self, piece: pl.DataFrame) -> pl.Series:
+        """Return the times of a part, null where there is no valid time.
+
+        Raises:
+            UserError: the column holds no times, or days and months that cannot be told apart.
+        """
+        column, rows = piece[self._name], piece[ROW]
+        if self._convert is None:
+            self._convert, self._form = self._found(column.dtype)
+        values = self._convert(column)
+        finite = values.cast(pl.Float64).is_finite().fill_null(False)
+        values = values.set(~finite, None)
+        wrong = values.is_null() & column.is_not_null()
+        self._counts[0] += len(column) - column.null_count()
+        self._counts[1] += int(wrong.sum())
+        if self._wrong is None and wrong.any():
+            first = int(wrong.arg_true()[0])
+            self._wrong = rows[first], column[first]
+        if not self._form and not self._is_position:
+            self._note_units(values.cast(pl.Float64).abs(), column, rows)
+        ends = [end for end in (*self._range, values.min(), values.max()) if end is not None]
+        self._range = (min(ends), max(ends)) if ends else (None, None)
+        return values
+
+    def finish(self) -> tuple[str, str]:
+        """Return form and span of all times, in words.
+
+        Raises:
+            UserError: most values are no times, or the times have two units.
+        """
+        if self._wrong is not None and self._counts[1] * 2 > self._counts[0]:
+            row, value = self._wrong
+            raise UserError(
+                f"{self._log.place(row)}: {value!r} in column {self._name} is not a "
+                "time, like most of the others. Name another column with --time-column, or the form of the "
+                'times with --time-format, e.g. "%d-%m-%Y %H:%M".'
+            )
+        if self._form or self._is_position:
+            return self._form or "positions", _span(*self._range, 1.0 if self._form else 0.0)
+        ordered = [(words, *self._units[words]) for _, _, words in SCALES if words in self._units]
+        if len(ordered) > 1:
+            (one, _, (a, first)), (other, _, (b, second)) = ordered[:2]
+            raise UserError(
+                f"Column {self._name} holds times of two units: {first} ({self._log.place(a)}) "
+                f"are {one}, {second} ({self._log.place(b)}) {other}. Give all of them one unit."
+            )
+        for words, per_second, _ in ordered:
+            return words, _span(*self._range, per_second)
+        return "numbers", _span(*self._range, 0.0)
+
+    def _found(self, kind: pl.DataType) -> tuple[Convert, str]:
+        """Return the conversion of the column, and the form of its times in words; "" for numbers."""
+        if self._given is not None:
+            return partial(_of_form, self._log, form=self._given), f"of the form {self._given}"
+        if kind == pl.String:
+            return _of_text(self._log, self._name, self._pieces)
+        if isinstance(kind, pl.Date):
+            return lambda column: column.to_physical() * DAY, "dates"
+        if isinstance(kind, pl.Datetime):  # as numbers: polars panics at instants beyond the calendar
+            unit = UNITS[kind.time_unit]
+            return lambda column: column.to_physical() / unit, "instants"
+        if kind.is_numeric():
+            return lambda column: column, ""
         raise UserError(
-            f"{log.name}: column {name} holds {column.dtype} values, which are not times. "
+            f"{self._log.name}: column {self._name} holds {kind} values, which are not times. "
             "Name another with --time-column."
         )
-    finite = values.cast(pl.Float64).is_finite().fill_null(False)
-    values = values.set(~finite, None)
-    _require_some(log, column, values)
-    if found:
-        return Times(values, found, _span(values, 1.0))
-    if is_position:
-        return Times(values, "positions", _span(values, 0.0))
-    per_second, words = _unit(log, column, values)
-    return Times(values, words, _span(values, per_second))
+
+    def _note_units(self, numbers: pl.Series, column: pl.Series, rows: pl.Series) -> None:
+        """Keep the first row of each unit of times since 1970."""
+        high = float("inf")
+        for low, per_second, words in SCALES:
+            if words not in self._units:
+                found = numbers.is_between(low, high, closed="left").fill_null(False)
+                if found.any():
+                    first = int(found.arg_true()[0])
+                    self._units[words] = (per_second, (rows[first], column[first]))
+            high = low
 
 
-def _require_some(log: Combined, column: pl.Series, values: pl.Series) -> None:
-    """Refuse a column of which most values are no times.
-
-    Raises:
-        UserError: it is one.
-    """
-    wrong = (values.is_null() & column.is_not_null()).arg_true()
-    if len(wrong) * 2 > len(column) - column.null_count():
-        raise UserError(
-            f"{log.place(log.table[ROW][wrong[0]])}: {column[wrong[0]]!r} in column {column.name} is not a "
-            "time, like most of the others. Name another column with --time-column, or the form of the times "
-            'with --time-format, e.g. "%d-%m-%Y %H:%M".'
-        )
-
-
-def _unit(log: Combined, column: pl.Series, values: pl.Series) -> tuple[float, str]:
-    """Return units per second and name of the unit of numbers.
-
-    Raises:
-        UserError: the numbers have two units.
-    """
-    numbers = values.cast(pl.Float64).abs()
-    found: dict[str, tuple[float, int]] = {}
-    high = float("inf")
-    for low, per_second, words in SCALES:
-        rows = numbers.is_between(low, high, closed="left").fill_null(False).arg_true()
-        if len(rows):
-            found[words] = (per_second, rows[0])
-        high = low
-    if len(found) > 1:
-        (one, (_, a)), (other, (_, b)) = list(found.items())[:2]
-        raise UserError(
-            f"Column {column.name} holds times of two units: {column[a]} ({log.place(log.table[ROW][a])}) "
-            f"are {one}, {column[b]} ({log.place(log.table[ROW][b])}) {other}. Give all of them one unit."
-        )
-    for words, (per_second, _) in found.items():
-        return per_second, words
-    return 0.0, "numbers"
-
-
-def _span(values: pl.Series, per_second: float) -> str:
+def _span(first: object, last: object, per_second: float) -> str:
     """Return the first and the last time in words.
 
     Args:
         per_second: units of the values per second; 0 for numbers that are no times since 1970.
     """
-    first, last = (_shown(values.min(), per_second), _shown(values.max(), per_second))
-    return f"{first} to {last}"
+    return f"{_shown(first, per_second)} to {_shown(last, per_second)}"
 
 
 def _shown(value: object, per_second: float) -> str:
@@ -149,7 +197,7 @@ def _shown(value: object, per_second: float) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S}"
 
 
-def _of_form(log: Combined, column: pl.Series, form: str) -> pl.Series:
+def _of_form(log: Combined, column: pl.Series, *, form: str) -> pl.Series:
     """Return texts of a given form as seconds since 1970, null where a text has another."""
     if not (column.dtype == pl.String or column.dtype.is_integer()):
         raise UserError(
@@ -167,49 +215,75 @@ def _of_form(log: Combined, column: pl.Series, form: str) -> pl.Series:
         raise UserError(f'--time-format "{form}" is no form of times ({reason}).') from None
 
 
-def _of_text(log: Combined, column: pl.Series) -> tuple[pl.Series, str]:
-    """Return texts as numbers, null where a text is no time, and their form: that which fits most texts."""
-    texts = column.str.strip_chars()
-    candidates = [
-        (texts.cast(pl.Int64, strict=False), ""),
-        (texts.cast(pl.Float64, strict=False), ""),
-        (_instants(texts, YEAR_FIRST), "dates, the year first"),
-        *((_instants(texts, pattern), "dates, the month by name") for pattern in MONTH_NAMED),
+def _of_text(log: Combined, name: str, pieces: Callable[[], Iterator[pl.DataFrame]]) -> tuple[Convert, str]:
+    """Return the conversion that fits most texts, and the form of the times in words.
+
+    Raises:
+        UserError: see `_first_part`.
+    """
+    candidates: list[tuple[Convert, str]] = [
+        (lambda texts: texts.cast(pl.Int64, strict=False), ""),
+        (lambda texts: texts.cast(pl.Float64, strict=False), ""),
+        (partial(_instants, pattern=YEAR_FIRST), "dates, the year first"),
+        *((partial(_instants, pattern=pattern), "dates, the month by name") for pattern in MONTH_NAMED),
     ]
-    best = min(candidates, key=lambda candidate: candidate[0].null_count())
-    last = texts.str.contains(YEAR_LAST).fill_null(False)
-    if int(last.sum()) <= len(texts) - best[0].null_count():
-        return best
-    first = _first_part(log, column, texts)
+    stripped = [(_stripped(convert), words) for convert, words in candidates]
+    guess = next((c for c in stripped if _fits(c[0], next(pieces())[name])), None)
+    if guess is not None and all(_fits(guess[0], piece[name]) for piece in pieces()):
+        return guess  # no other one can fit more texts
+    lost, rows, last = [0] * len(stripped), 0, 0
+    for piece in pieces():
+        texts = piece[name]
+        lost = [
+            count + convert(texts).null_count() for count, (convert, _) in zip(lost, stripped, strict=True)
+        ]
+        rows += len(texts)
+        last += int(texts.str.strip_chars().str.contains(YEAR_LAST).fill_null(False).sum())
+    if last <= rows - min(lost):
+        return stripped[lost.index(min(lost))]
+    first = _first_part(log, name, pieces)
     pattern = YEAR_LAST.replace("<a>", f"<{first[0]}>").replace("<b>", "<m>" if first == "day" else "<d>")
-    return _instants(texts, pattern), f"dates, the {first} first"
+    return _stripped(partial(_instants, pattern=pattern)), f"dates, the {first} first"
 
 
-def _first_part(log: Combined, column: pl.Series, texts: pl.Series) -> str:
+def _stripped(convert: Convert) -> Convert:
+    return lambda texts: convert(texts.str.strip_chars())
+
+
+def _fits(convert: Convert, texts: pl.Series) -> bool:
+    """Return True if every text is converted."""
+    return convert(texts).null_count() == texts.null_count()
+
+
+def _first_part(log: Combined, name: str, pieces: Callable[[], Iterator[pl.DataFrame]]) -> str:
     """Return "day" or "month": what comes first in dates like 28-06-2022, if any row decides it.
 
     Raises:
         UserError: no row decides it, or rows decide it differently.
     """
-    parts = texts.str.extract_groups(YEAR_LAST).struct.unnest()
-    rows = [(parts[part].cast(pl.Int64, strict=False) > 12).fill_null(False).arg_true() for part in "ab"]
-    days, months = rows
-    if len(days) and len(months):
+    decided: dict[str, Place] = {}  # first row in which the day, the month, or either comes first
+    for piece in pieces():
+        parts = piece[name].str.strip_chars().str.extract_groups(YEAR_LAST).struct.unnest()
+        large = {part: (parts[part].cast(pl.Int64, strict=False) > 12).fill_null(False) for part in "ab"}
+        masks = {"day": large["a"], "month": large["b"], "either": parts["a"].is_not_null()}
+        for part, mask in masks.items():
+            if part not in decided and mask.any():
+                row = int(mask.arg_true()[0])
+                decided[part] = (piece[ROW][row], piece[name][row])
+    if "day" in decided and "month" in decided:
+        (a, first), (b, second) = decided["day"], decided["month"]
         raise UserError(
-            f"Column {column.name}: the day comes first in {column[days[0]]!r} "
-            f"({log.place(log.table[ROW][days[0]])}), the month in {column[months[0]]!r} "
-            f"({log.place(log.table[ROW][months[0]])}). Write the dates in one form."
+            f"Column {name}: the day comes first in {first!r} ({log.place(a)}), the month in {second!r} "
+            f"({log.place(b)}). Write the dates in one form."
         )
-    if len(days) or len(months):
-        return "day" if len(days) else "month"
-    row = parts["a"].is_not_null().arg_true()[0]
-    forms = [_described(column[row], first) for first in ("%d{0}%m", "%m{0}%d")]
+    for part in ("day", "month"):
+        if part in decided:
+            return part
+    row, text = decided["either"]
+    forms = [_described(str(text), first) for first in ("%d{0}%m", "%m{0}%d")]
     raise UserError(
-        f"Column {column.name}: no row decides whether the day or the month comes first, as in "
-        f"{column[row]!r} "
-        f'({log.place(log.table[ROW][row])}). Say it: --time-format "{forms[0]}" for the day, "{forms[1]}" '
-        "for "
-        "the month."
+        f"Column {name}: no row decides whether the day or the month comes first, as in {text!r} "
+        f'({log.place(row)}). Say it: --time-format "{forms[0]}" for the day, "{forms[1]}" for the month.'
     )
 
 

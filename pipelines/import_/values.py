@@ -31,6 +31,29 @@ def readable(column: pl.Series) -> pl.Series:
     return column if bool(seconds.is_between(*CALENDAR).all()) else numbers
 
 
+class Values:
+    """First values of a column that comes in parts, for the account."""
+
+    def __init__(self) -> None:
+        self._first: pl.Series | None = None
+
+    @property
+    def some(self) -> bool:
+        """True if there was a part."""
+        return self._first is not None
+
+    def add(self, column: pl.Series) -> None:
+        """Take values of a part, as long as they are the first."""
+        if self._first is None or len(self._first) < SAMPLE:
+            values = column.drop_nulls().head(SAMPLE)
+            self._first = values if self._first is None else pl.concat([self._first, values])
+
+    def described(self) -> tuple[str, list[str]]:
+        """Return the kind of the values, in words, and the first distinct ones."""
+        assert self._first is not None
+        return kind_of(self._first), values(self._first)
+
+
 def values(column: pl.Series) -> list[str]:
     """Return the first distinct values of a column, for the account."""
     distinct = readable(column).drop_nulls().head(SAMPLE).unique(maintain_order=True)

@@ -14,10 +14,11 @@ The rules, in this order:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -25,22 +26,31 @@ from pipelines import artifacts
 from pipelines.durable import together
 from pipelines.prepare.account import Account
 from pipelines.prepare.catalogue import catalogue
+from pipelines.prepare.coded import Coded
 from pipelines.prepare.config import Preparation
 from pipelines.prepare.filters import filtered
-from pipelines.prepare.order import in_order, sequences, tied
+from pipelines.prepare.order import in_order, places_of, sequences, tied
 from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
-TIMES = ("timestamp", "position")
+ROWS = 1 << 20  # interactions that are written at a time
 
 
 class Prepared(NamedTuple):
-    """A data set before it is written: its three artifacts, and its account."""
+    """A data set before it is written: its three artifacts, and its account.
 
-    interactions: pl.DataFrame
+    Attributes:
+        interactions: in file order, those that the filters drop too.
+        kept: true for the interactions that the filters leave, bool [N].
+        items: the catalogue.
+        sequences: parts of the sequences.
+    """
+
+    interactions: Coded
+    kept: np.ndarray
     items: pl.DataFrame
-    sequences: pl.DataFrame
+    sequences: list[pl.DataFrame]
     account: Account
 
 
@@ -55,18 +65,45 @@ def arrange(dataset: Dataset, tables: Tables, how: Preparation, account: Account
         UserError: the filters leave no interaction.
     """
     account = account or Account()
-    when = next(name for name in TIMES if name in tables.interactions.columns)
-    kept, steps = filtered(tables.interactions, when, how.min_count, dataset.name)
+    log = Coded.of(tables.interactions)
+    kept, steps = filtered(log, how.min_count, dataset.name)
     account.steps += steps
-    ordered = in_order(kept, when, how.ties, how.seed)
     before = _before(dataset) if how.update else None
-    items, notes = catalogue(kept, tables, how.untaken, before)
+    taken, all_taken = (
+        pl.DataFrame({"item_id": log.texts("item_id", rows)}) for rows in (kept, np.ones(len(log), bool))
+    )
+    items, notes = catalogue(taken, tables._replace(interactions=all_taken), how.untaken, before)
     account.notes += notes
-    account.tied_pairs, account.tied_last = tied(ordered, when)
-    if when == "timestamp" or account.tied_pairs:
+    parts = _sequences(log, kept, items, how, account)
+    if log.when == "timestamp" or account.tied_pairs:
         drawn = f"their order is drawn with seed {how.seed}"
         account.order = drawn if how.ties == "shuffle" else "they keep the order of the file"
-    return Prepared(kept, items, sequences(ordered, kept, items), account)
+    return Prepared(log, kept, items, parts, account)
+
+
+def _sequences(
+    log: Coded, kept: np.ndarray, items: pl.DataFrame, how: Preparation, account: Account
+) -> list[pl.DataFrame]:
+    """Return parts of the sequences, and enter the equal times in the account.
+
+    Args:
+        kept: true for the rows that are left, bool [N].
+        items: the catalogue.
+    """
+    numbers = items.select("item", pl.col("item_id").cast(log.table.schema["item_id"]))
+    places = np.zeros(len(log), np.int64)
+    places[kept] = places_of(int(kept.sum()), how.ties, how.seed)
+    found: list[pl.DataFrame] = []
+    users = last = 0
+    for rows in log.parts(kept):
+        part = log.table.select("user_id", "item_id", log.when)[rows]
+        ordered = in_order(part, log.when, places[rows])
+        pairs, tied_last = tied(ordered, log.when)
+        account.tied_pairs, last = account.tied_pairs + pairs, last + tied_last
+        found.append(sequences(ordered, part, numbers, users))
+        users += len(found[-1])
+    account.tied_last = last / max(1, users)
+    return found
 
 
 def write(
@@ -84,7 +121,18 @@ def write(
         inputs: name → path of the files that the tables were read from, for the provenance.
         started: `time.monotonic()` at the start of the work.
     """
-    tables = {"interactions": prepared.interactions, "items": prepared.items, "sequences": prepared.sequences}
+    log, kept = prepared.interactions, prepared.kept
+
+    def interactions() -> Iterator[pa.Table]:
+        for start in range(0, len(log), ROWS):
+            rows = log.table[start : start + ROWS].filter(kept[start : start + ROWS])
+            yield _arrow(rows)
+
+    tables: dict[str, pa.Table | Callable[[], Iterable[pa.Table]]] = {
+        "interactions": interactions,
+        "items": _arrow(prepared.items),
+        "sequences": lambda: map(_arrow, prepared.sequences),
+    }
     with together(dataset.path) as new:
         paths = {kind: new / f"{kind}.parquet" for kind in tables}
         of_sequences = {name: paths[name] for name in ("interactions", "items")}
@@ -92,7 +140,7 @@ def write(
             artifacts.write(
                 paths[kind],
                 kind,
-                _arrow(table),
+                table,
                 config=config,
                 inputs=of_sequences if kind == "sequences" else inputs,
                 started=started,
@@ -159,7 +207,7 @@ def _before(dataset: Dataset) -> pl.DataFrame | None:
 
 def _arrow(table: pl.DataFrame) -> pa.Table:
     """Return a polars table as an Arrow table, with strings and lists of the types that the schemas have."""
-    arrow = table.to_arrow()
+    arrow = table.with_columns(pl.col(pl.Categorical).cast(pl.String)).to_arrow()
     types = {pa.large_string(): pa.string(), pa.string_view(): pa.string()}
 
     def convert(kind: pa.DataType) -> pa.DataType:

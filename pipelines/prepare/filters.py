@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.prepare.account import Step
+from pipelines.prepare.coded import Coded
 
 SHORTEST = 3  # items of a user that leave-one-out needs
 
 
-def filtered(
-    interactions: pl.DataFrame, when: str, min_count: int, name: str
-) -> tuple[pl.DataFrame, list[Step]]:
+def filtered(interactions: Coded, min_count: int, name: str) -> tuple[np.ndarray, list[Step]]:
     """Apply all filters.
 
     Args:
-        interactions: user_id, item_id and times.
-        when: name of the column of times.
         min_count: k of the k-core filter; 0 for no filter.
         name: name of the data set, for messages.
 
     Returns:
-        the interactions left, and the filters.
+        true for the rows that are left, bool [N], and the filters.
 
     Raises:
         UserError: no interaction is left.
     """
-    distinct = interactions.unique(["user_id", "item_id", when], keep="first", maintain_order=True)
-    steps = [step("Without repeated rows", distinct)]
-    core = _core(distinct, min_count, min_count)
-    if core.is_empty():
+    kept = _distinct(interactions)
+    steps = [_step("Without repeated rows", interactions, kept)]
+    kept = _core(interactions, kept, min_count, min_count)
+    if not kept.any():
         raise UserError(f"No interaction of {name} is left by --min-count {min_count}. Use a smaller one.")
     if min_count:
-        steps.append(step(f"--min-count {min_count}", core))
-    kept = _core(core, max(SHORTEST, min_count), min_count)
-    if kept.is_empty():
+        steps.append(_step(f"--min-count {min_count}", interactions, kept))
+    kept = _core(interactions, kept, max(SHORTEST, min_count), min_count)
+    if not kept.any():
         advice = "Give longer histories" + (f", or less than --min-count {min_count}." if min_count else ".")
         raise UserError(
             f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. {advice}"
         )
-    steps.append(step(f"Users with at least {SHORTEST} items, as leave-one-out needs", kept))
+    steps.append(_step(f"Users with at least {SHORTEST} items, as leave-one-out needs", interactions, kept))
     return kept, steps
 
 
@@ -51,18 +49,43 @@ def step(name: str, interactions: pl.DataFrame) -> Step:
     )
 
 
-def _core(interactions: pl.DataFrame, user_count: int, item_count: int) -> pl.DataFrame:
-    """Return the largest part in which each user and item has enough interactions.
+def _step(name: str, interactions: Coded, kept: np.ndarray) -> Step:
+    users, items = (np.bincount(codes[kept]) for codes in (interactions.user, interactions.item))
+    return Step(name, int(kept.sum()), int((users > 0).sum()), int((items > 0).sum()))
+
+
+def _distinct(interactions: Coded) -> np.ndarray:
+    """Return the rows that do not repeat user, item and time of an earlier one, bool [N]."""
+    kept = np.zeros(len(interactions), bool)
+    for rows in interactions.parts(~kept):
+        part = pl.DataFrame(
+            {
+                "row": rows,
+                "user": interactions.user[rows],
+                "item": interactions.item[rows],
+                "when": interactions.table[interactions.when].gather(rows),
+            }
+        )
+        kept[part.unique(["user", "item", "when"], keep="first")["row"].to_numpy()] = True
+    return kept
+
+
+def _core(interactions: Coded, kept: np.ndarray, user_count: int, item_count: int) -> np.ndarray:
+    """Return the largest part of some rows in which each user and item has enough of them, bool [N].
 
     Args:
+        kept: true for the rows, bool [N].
         user_count: smallest number of interactions of a user.
         item_count: smallest number of interactions of an item.
     """
-    while not interactions.is_empty():
-        kept = interactions.filter(
-            (pl.len().over("user_id") >= user_count) & (pl.len().over("item_id") >= item_count)
-        )
-        if len(kept) == len(interactions):
+    left = int(kept.sum())
+    while left:
+        enough = kept.copy()
+        for codes, count in ((interactions.user, user_count), (interactions.item, item_count)):
+            counts = np.bincount(codes[kept], minlength=int(codes.max()) + 1)  # [codes]
+            enough &= (counts >= count)[codes]
+        kept, before = enough, left
+        left = int(kept.sum())
+        if left == before:
             break
-        interactions = kept
-    return interactions
+    return kept

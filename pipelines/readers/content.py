@@ -9,11 +9,12 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from pipelines.errors import UserError, reading
 from pipelines.options import quoted
@@ -21,6 +22,7 @@ from pipelines.options import quoted
 GZIP = b"\x1f\x8b"  # first bytes of a gzip file
 PARQUET = b"PAR1"
 HEAD = 1 << 16  # bytes from which a format is told
+FIRST = 1 << 22  # first bytes of a file that is read in pieces, and bytes that are checked at a time
 SAMPLE = 200  # lines from which a format is told
 LONGEST_LITERAL = 1 << 20  # bytes of a line that is parsed as a Python literal
 MAX_DEPTH = 32  # nesting levels of lists and objects; polars crashes at some hundreds
@@ -65,15 +67,20 @@ class Content:
 
     Attributes:
         path: path of the file.
-        data: text in UTF-8 without a byte order mark. Of Parquet, the first bytes; if it is packed, all.
+        data: text in UTF-8 without a byte order mark. Of Parquet, the first bytes; if it is packed, all. Of a
+            text that is read in pieces, the first lines.
         encoding: encoding of the text, as messages name it; "" for Parquet.
         packed: True if the file is compressed by gzip.
+        opened: function that opens the whole text, if `data` holds the first lines only.
+        quoted: True if the whole text has a quotation mark.
     """
 
     path: Path
     data: bytes
     encoding: str
     packed: bool = False
+    opened: Callable[[], BinaryIO] | None = None
+    quoted: bool | None = None
 
     @property
     def suffix(self) -> str:
@@ -86,6 +93,14 @@ class Content:
     @property
     def is_text(self) -> bool:
         return bool(self.encoding)
+
+    @property
+    def has_quotes(self) -> bool:
+        return b'"' in self.data if self.quoted is None else self.quoted
+
+    def open(self) -> BinaryIO:
+        """Open the whole text, in UTF-8 without a byte order mark."""
+        return self.opened() if self.opened is not None else io.BytesIO(self.data)
 
     @cached_property
     def start(self) -> str:
@@ -117,11 +132,10 @@ class Content:
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield number, counted from 1 as an editor counts, and text of each line that is not blank."""
-        for number, line in enumerate(
-            io.TextIOWrapper(io.BytesIO(self.data), "utf-8", newline=None), start=1
-        ):
-            if not line.isspace():
-                yield number, line.rstrip("\n")
+        with io.TextIOWrapper(self.open(), "utf-8", newline=None) as text:
+            for number, line in enumerate(text, start=1):
+                if not line.isspace():
+                    yield number, line.rstrip("\n")
 
     def line_of(self, row: int) -> int | None:
         """Return the number of the row-th line that is not blank; row counts from 0."""
@@ -165,6 +179,59 @@ def read_content(path: Path, encoding: str | None = None) -> Content:
         if data.lstrip()[:16].startswith(start):
             raise UserError(f"{path} is {kind}. Export it as CSV, JSON Lines or Parquet first.")
     return Content(path, *_in_utf8(path, data, encoding), packed)
+
+
+def read_start(path: Path, encoding: str | None = None) -> Content | None:
+    """Read the first lines of a file that is read in pieces, and check that all of it is UTF-8.
+
+    Returns:
+        None if only `read_content` can read the file: it is neither Parquet nor text in UTF-8 of short lines,
+        it may be one JSON document, or it is Parquet that is packed.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if encoding is not None and codecs.lookup(encoding).name != "utf-8":
+        return None
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(PARQUET))
+            if start == PARQUET:
+                return Content(path, start, "")
+        packed = start.startswith(GZIP)
+        with reading(path, "gzip file", "Check that it is whole.") if packed else nullcontext():
+            return _text_start(path, packed)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from None
+
+
+def _text_start(path: Path, packed: bool) -> Content | None:
+    """Return the first lines of a text in UTF-8; see `read_start`."""
+    skipped = 0  # bytes of the byte order mark
+
+    def opened() -> BinaryIO:
+        file: Any = gzip.open(path) if packed else open(path, "rb")  # noqa: SIM115 - the caller closes it
+        file.read(skipped)
+        return cast(BinaryIO, file)
+
+    with opened() as file:
+        skipped = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+    decoder, head, quoted = codecs.getincrementaldecoder("utf-8")(), b"", False
+    with opened() as file:
+        while block := file.read(FIRST):
+            head = head or block
+            quoted = quoted or b'"' in block
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError:
+                return None
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return None
+    content = Content(path, head[: head.rfind(b"\n") + 1], "UTF-8", packed, opened, quoted)
+    foreign = any(head.lstrip()[:16].startswith(start) for start in (*FOREIGN, PARQUET))
+    return None if foreign or b"\0" in head or content.start in ("", "{", "[") else content
 
 
 def parse_literal(line: str) -> Any:

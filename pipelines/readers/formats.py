@@ -24,17 +24,26 @@ class Reader:
         suffixes: usual ends of the names of such files. They decide between readers that fit equally.
         fits: function that returns True if the content has the format.
         read: function that reads the content.
+        read_pieces: function that does so in pieces, or returns None if this content cannot be read so; None
+            if no such content can.
     """
 
     name: str
     suffixes: tuple[str, ...]
     fits: Callable[[Content], bool]
     read: Callable[[Content, Reading], Rows]
+    read_pieces: Callable[[Content, Reading], Rows | None] | None = None
 
 
 TEXTS = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".data")
 READERS = (  # those that fit only a special content first
-    Reader("Parquet", (".parquet", ".parq", ".pq"), parquet.is_parquet, parquet.read_parquet),
+    Reader(
+        "Parquet",
+        (".parquet", ".parq", ".pq"),
+        parquet.is_parquet,
+        parquet.read_parquet,
+        parquet.read_parquet_pieces,
+    ),
     Reader("RecBole", (".inter", ".item", ".user"), separated.is_typed, separated.read_typed),
     Reader("dictionary in JSON", (".json",), json_text.is_dictionary, json_text.read_dictionary),
     Reader("JSON", (".json",), json_text.is_list, json_text.read_list),
@@ -42,7 +51,7 @@ READERS = (  # those that fit only a special content first
     Reader("JSON Lines", (".jsonl", ".ndjson", ".json"), json_text.is_lines, json_text.read_lines),
     Reader("pairs in order", (".txt",), sequences.is_pairs, sequences.read_pairs),
     Reader("sequences", (".txt", ".seq"), sequences.is_sequences, sequences.read_sequences),
-    Reader("CSV", TEXTS, separated.is_separated, separated.read_separated),
+    Reader("CSV", TEXTS, separated.is_separated, separated.read_separated, separated.read_separated_pieces),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,12 +47,15 @@ class Rows:
     """Content of a file.
 
     Attributes:
-        table: one row per row of the file.
+        table: one row per row of the file. Of a file that is read in pieces, no row.
         notes: what was found besides the format: "separator ';'".
         unread: lines that are not in the table.
         ordered: True if the rows of a user are in order although there may be no times.
         headless: True if the names of the columns are ours because the file has no header.
         place: function that returns the place of a row of the table in the file: "line 7".
+        pieces: function that reads the rows of a file that is read in pieces, as tables with the columns of
+            `table`; None if `table` has all rows.
+        count: number of rows of such a file.
     """
 
     table: pl.DataFrame
@@ -61,6 +64,15 @@ class Rows:
     ordered: bool = False
     headless: bool = False
     place: Callable[[int], str] = lambda row: f"row {row + 1}"
+    pieces: Callable[[], Iterator[pl.DataFrame]] | None = None
+    count: int = 0
+
+    def __len__(self) -> int:
+        return len(self.table) if self.pieces is None else self.count
+
+    def tables(self) -> Iterator[pl.DataFrame]:
+        """Return all rows in order, as tables."""
+        return iter([self.table]) if self.pieces is None else self.pieces()
 
 
 @dataclass(frozen=True)
@@ -83,4 +95,4 @@ class Source:
 
     def described(self) -> str:
         """Return the format and the properties in words: "CSV, separator ';', UTF-8, 1,000 rows"."""
-        return ", ".join((self.format, *self.properties, f"{len(self.rows.table):,} rows"))
+        return ", ".join((self.format, *self.properties, f"{len(self.rows):,} rows"))

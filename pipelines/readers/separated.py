@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import polars as pl
@@ -10,11 +11,11 @@ import polars as pl
 from pipelines.errors import UserError
 from pipelines.options import quoted
 from pipelines.readers.content import Content
-from pipelines.readers.fields import Fields, parse
+from pipelines.readers.fields import Fields, parse, parse_pieces, scan
 from pipelines.readers.layout import BLANK, Layout, layout, split
 from pipelines.readers.names import plain
 from pipelines.readers.rows import Reading, Rows
-from pipelines.readers.typed import typed
+from pipelines.readers.typed import LISTS, Kinds, of_kind, typed
 
 NAMED = {"\t": "tab", BLANK: "blank"}  # separator → its name in messages
 TYPED = re.compile(r"[^:]+:(token|token_seq|float|float_seq)")  # a name in a header of RecBole
@@ -39,21 +40,88 @@ def read_separated(content: Content, how: Reading) -> Rows:
         UserError: the names of `how.columns` are not as many as the fields, or the header has another number
             of fields than the rows.
     """
-    form = layout(content)
-    if how.columns:
-        first = next(split(content.sample[:1], form.separator), [])
-        repeated = [plain(name) for name in first] == [plain(name) for name in how.columns]
-        form = replace(form, header=repeated)
+    form = _layout(content, how)
     fields = parse(content, form)
+    table = fields.table[int(form.header) :].rename(_names(fields, how))
+    return _rows(fields, typed(table, how.is_identifier, form.separator == ";"), how)
+
+
+def read_separated_pieces(content: Content, how: Reading) -> Rows | None:
+    """Read separated values in pieces, with the same result as `read_separated`.
+
+    Returns:
+        None if they cannot be read in pieces: the separator allows no quotes, or a column has lists.
+
+    Raises:
+        UserError: see `read_separated`.
+    """
+    form = _layout(content, how)
+    if not form.may_quote:
+        return None
+    found: dict[bool, _Found] = {}
+
+    def seen(quotes: bool) -> Callable[[pl.DataFrame], None]:
+        found[quotes] = _Found(form)
+        return found[quotes].add
+
+    fields = scan(content, form, seen)
+    if not len(fields.table):
+        return None
+    names, kinds = _names(fields, how), found[fields.quotes].kinds
+    chosen = {
+        name: None if how.is_identifier(name) else kinds[number].narrowest for number, name in names.items()
+    }
+    if LISTS in chosen.values():
+        return None
+
+    def converted(piece: pl.DataFrame) -> pl.DataFrame:
+        table = piece.rename(names).with_columns(pl.col(pl.String).replace("", None))
+        return pl.DataFrame([of_kind(table[name], kind) for name, kind in chosen.items()])
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        skip = int(form.header)
+        for piece in parse_pieces(content, form, fields.quotes):
+            yield converted(piece[skip:])
+            skip = 0
+
+    rows = _rows(fields, converted(fields.table.clear()), how)
+    return replace(rows, pieces=pieces, count=found[fields.quotes].rows)
+
+
+class _Found:
+    """What pieces of separated values hold: kinds of the columns, and number of rows without the header."""
+
+    def __init__(self, form: Layout) -> None:
+        self.kinds = {str(i): Kinds(form.separator == ";") for i in range(form.fields)}
+        self.rows, self._header = 0, int(form.header)
+
+    def add(self, piece: pl.DataFrame) -> None:
+        table = piece[self._header :].with_columns(pl.col(pl.String).replace("", None))
+        self.rows, self._header = self.rows + len(table), 0
+        for name, kinds in self.kinds.items():
+            kinds.add(table[name])
+
+
+def _layout(content: Content, how: Reading) -> Layout:
+    """Return the layout of a text; given names decide whether there is a header."""
+    form = layout(content)
+    if not how.columns:
+        return form
+    first = next(split(content.sample[:1], form.separator), [])
+    repeated = [plain(name) for name in first] == [plain(name) for name in how.columns]
+    return replace(form, header=repeated)
+
+
+def _rows(fields: Fields, table: pl.DataFrame, how: Reading) -> Rows:
+    """Return a typed table with what is to be said about its file."""
+    form, header = fields.form, int(fields.form.header)
     notes = [f"separator {NAMED.get(form.separator, repr(form.separator))}"] if form.fields > 1 else []
-    if not fields.quotes and b'"' in content.data:
+    if not fields.quotes and fields.content.has_quotes:
         notes.append("quotes are part of the fields")
     if not form.header:
         notes.append("no header")
-    header = int(form.header)
-    table = fields.table[header:].rename(_names(fields, how))
     return Rows(
-        typed(table, how.is_identifier, form.separator == ";"),
+        table,
         tuple(notes),
         fields.unread(),
         headless=not form.header and not how.columns,

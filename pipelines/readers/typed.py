@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,47 @@ LIST = r"(?s)^\s*\[.*\]\s*$"
 BOOLEANS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 MISSING = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None", r"\N")  # in columns of numbers
 DEEPEST = 8  # levels of nested objects that become columns
+
+
+LISTS, WHOLE, DECIMALS, COMMAS, TRUTHS = "lists", "whole", "decimals", "commas", "truths"  # narrowest first
+
+
+@dataclass
+class Kinds:
+    """Kinds of values that fit all values of a column of text.
+
+    Attributes:
+        comma: True if numbers may have a decimal comma.
+        fitting: kinds that fit so far.
+        some: True if there was a value that is not of `MISSING`.
+    """
+
+    comma: bool = False
+    fitting: set[str] = field(default_factory=lambda: {LISTS, WHOLE, DECIMALS, COMMAS, TRUTHS})
+    some: bool = False
+
+    def add(self, column: pl.Series) -> None:
+        """Keep the kinds that fit a part of the column, too."""
+        values = column.drop_nulls()
+        if values.is_empty() or not self.fitting:
+            return
+        if LISTS in self.fitting and not values.str.contains(LIST).all():
+            self.fitting.discard(LISTS)
+        present = values.filter(~values.is_in(MISSING))
+        self.some |= not present.is_empty()
+        fits: dict[str, Callable[[], object]] = {
+            WHOLE: lambda: present.str.contains(INTEGER).all() and not _whole(present).null_count(),
+            DECIMALS: lambda: present.str.contains(DECIMAL).all(),
+            COMMAS: lambda: self.comma and present.str.contains(DECIMAL_COMMA).all(),
+            TRUTHS: lambda: present.is_in(list(BOOLEANS)).all(),
+        }
+        self.fitting -= {kind for kind in fits if kind in self.fitting and not fits[kind]()}
+
+    @property
+    def narrowest(self) -> str | None:
+        """The narrowest kind; None for text."""
+        kinds = (LISTS, WHOLE, DECIMALS, COMMAS, TRUTHS) if self.some else (LISTS,)
+        return next((kind for kind in kinds if kind in self.fitting), None)
 
 
 def typed(table: pl.DataFrame, is_identifier: Callable[[str], bool], comma: bool = False) -> pl.DataFrame:
@@ -38,26 +80,31 @@ def typed(table: pl.DataFrame, is_identifier: Callable[[str], bool], comma: bool
 
 def _typed(column: pl.Series, comma: bool) -> pl.Series:
     """Return a column of text with the narrowest type that fits all values."""
-    values = column.drop_nulls()
-    if values.is_empty():
+    kinds = Kinds(comma)
+    kinds.add(column)
+    return column if column.null_count() == len(column) else of_kind(column, kinds.narrowest)
+
+
+def of_kind(column: pl.Series, kind: str | None) -> pl.Series:
+    """Return a column of text as values of a kind that fits all of them; text for None."""
+    if kind is None:
         return column
-    if bool(values.str.contains(LIST).all()):
+    if kind == LISTS:
         lists = _lists(column)
         return column if lists is None else lists
     numbers = column.set(column.is_in(MISSING).fill_null(False), None)
-    present = numbers.drop_nulls()
-    if present.is_empty():
-        return column
-    if bool(present.str.contains(INTEGER).all()):
-        whole = numbers.cast(pl.Int64, strict=False)
-        return whole if whole.null_count() == numbers.null_count() else numbers.cast(pl.Float64)
-    if bool(present.str.contains(DECIMAL).all()):
+    if kind == WHOLE:
+        return _whole(numbers)
+    if kind == DECIMALS:
         return numbers.cast(pl.Float64)
-    if comma and bool(present.str.contains(DECIMAL_COMMA).all()):
+    if kind == COMMAS:
         return numbers.str.replace(",", ".", literal=True).cast(pl.Float64)
-    if bool(present.is_in(list(BOOLEANS)).all()):
-        return numbers.replace_strict(BOOLEANS, return_dtype=pl.Boolean)
-    return column
+    return numbers.replace_strict(BOOLEANS, return_dtype=pl.Boolean)
+
+
+def _whole(numbers: pl.Series) -> pl.Series:
+    """Return texts as integers, null beyond 64 bits."""
+    return numbers.cast(pl.Int64, strict=False)
 
 
 def _lists(column: pl.Series) -> pl.Series | None:

@@ -13,7 +13,7 @@ from pipelines.doctor import machine
 from pipelines.doctor.report import ADVICE, BROKEN, Fact, Problem
 
 INSTALLED = {"torch": "2.13.0+cpu", "faiss-cpu": "1.15.1", "polars": "2.1.0", "pyarrow": "26.0.1"}
-REQUIRED = ["torch>=2.9", "faiss-cpu>=1.10", "polars>=1.30", "pyarrow>=17", "pytest>=8; extra == 'dev'"]
+REQUIRED = ["torch>=2.9", "faiss-cpu>=1.10", "polars>=1.32", "pyarrow>=17", "pytest>=8; extra == 'dev'"]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_complete_installation_has_no_problem(installed: dict[str, str]) -> No
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"polars": None}, [("polars", "it is not installed", "pip install 'polars>=1.30'")]),
+        ({"polars": None}, [("polars", "it is not installed", "pip install 'polars>=1.32'")]),
         (
             {"pyarrow": "16.1"},
             [("pyarrow", "version 16.1 is installed, and >=17 is needed", "pip install 'pyarrow>=17'")],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.prepare.order import in_order, sequences, tied
+from pipelines.prepare.order import in_order, places_of, sequences, tied
 
 USERS = 400
 
@@ -19,7 +20,7 @@ def log(rows: list[tuple[str, str, int]]) -> pl.DataFrame:
 def test_ties_by_hand() -> None:
     rows = [("a", "x", 1), ("a", "y", 1), ("a", "z", 1), ("b", "x", 1), ("b", "y", 2), ("b", "z", 2)]
     rows += [("c", "x", 1), ("c", "y", 1), ("c", "z", 2), ("d", "x", 1)]
-    assert tied(in_order(log(rows), "timestamp", "file", 0), "timestamp") == (4, 0.5)
+    assert tied(in_order(log(rows), "timestamp", np.arange(len(rows))), "timestamp") == (4, 2)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -30,7 +31,7 @@ def test_shuffled_ties_have_no_order_and_times_keep_theirs(seed: int) -> None:
     catalogue = pl.DataFrame({"item_id": list(numbers), "item": list(numbers.values())})
 
     def items(ties: str) -> list[list[int]]:
-        ordered = in_order(log(rows), "timestamp", ties, seed)
+        ordered = in_order(log(rows), "timestamp", places_of(len(rows), ties, seed))
         return sequences(ordered, log(rows), catalogue)["items"].to_list()
 
     assert items("file") == [list(range(6))] * USERS
@@ -45,5 +46,7 @@ def test_shuffled_ties_have_no_order_and_times_keep_theirs(seed: int) -> None:
 
 def test_the_seed_decides_the_order() -> None:
     rows = log([("u", f"i{n}", 0) for n in range(50)])
-    orders = [in_order(rows, "timestamp", "shuffle", seed)["item_id"].to_list() for seed in (0, 0, 1)]
+    orders = [
+        in_order(rows, "timestamp", places_of(50, "shuffle", seed))["item_id"].to_list() for seed in (0, 0, 1)
+    ]
     assert orders[0] == orders[1] != orders[2]
