@@ -76,9 +76,9 @@ def test_digest_is_of_the_content_alone(path: Path) -> None:
     assert digest(items(more=range(5))) != first
 
 
-def fail_halfway(table: pa.Table, where: Path, **_: object) -> None:
-    Path(where).write_bytes(b"half")
-    raise OSError("disk full")
+class FailHalfway(pq.ParquetWriter):
+    def write_table(self, *_: object) -> None:
+        raise OSError("disk full")
 
 
 def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.Monk
     before = path.read_bytes()
     with pytest.raises(UserError):
         artifacts.write(path, "items", items().drop_columns("text"), config={})
-    monkeypatch.setattr(pq, "write_table", fail_halfway)
+    monkeypatch.setattr(pq, "ParquetWriter", FailHalfway)
     with pytest.raises(
         UserError, match=r"items.parquet cannot be written in .*deep \(disk full\). Free space there"
     ):

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pipelines import artifacts
 from pipelines.workspace import Dataset
 
+USERS = 1 << 17  # users whose pairs are counted at a time
 PAPER = Path(__file__).parent / "table6.json"
 
 
@@ -53,9 +54,13 @@ def statistics(dataset: Dataset) -> Statistics:
         return Statistics(users, len(artifacts.read(dataset.items, "items", columns=["item"])), interactions)
     sequences = artifacts.read(dataset.sequences, "sequences", columns=["items"])["items"].combine_chunks()
     items = len(artifacts.read(dataset.items, "items", columns=["item"]))
-    users = pc.list_parent_indices(sequences).to_numpy().astype(np.int64)  # [interactions]
-    pairs = users * items + pc.list_flatten(sequences).to_numpy()  # [interactions]
-    return Statistics(len(sequences), items, len(pairs), len(np.unique(pairs)))
+    interactions = pairs = 0
+    for start in range(0, len(sequences), USERS):
+        part = sequences.slice(start, USERS)
+        users = pc.list_parent_indices(part).to_numpy().astype(np.int64)  # [n]
+        distinct = np.unique(users * items + pc.list_flatten(part).to_numpy())  # [≤ n]
+        interactions, pairs = interactions + len(users), pairs + len(distinct)
+    return Statistics(len(sequences), items, interactions, pairs)
 
 
 def paper_statistics(name: str) -> Statistics | None:

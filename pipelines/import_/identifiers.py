@@ -94,8 +94,8 @@ def decoded(column: pl.Series, name: str, before: int = 0) -> pl.Series:
             if value is not None and "\ufffd" in value.decode("utf-8", "replace")
         )
         raise UserError(
-            f"{name}: column {column.name} holds bytes that are not UTF-8, first in row {before + row + 1}. Write "
-            "the file again."
+            f"{name}: column {column.name} holds bytes that are not UTF-8, first in row {before + row + 1}. "
+            "Write the file again."
         ) from None
 
 

@@ -95,7 +95,7 @@ class _Reading:
         self.doubts = Doubts(taken, roles.rating)
         self.selected = 0
         self._total = len(log) + sum(len(source.rows.unread) for source in log.sources)
-        self._lost: dict[str, tuple[int, str]] = {}  # reason → number of rows, the first of them
+        self._lost: dict[str, tuple[int, int, str]] = {}  # reason → number of rows, the first, what it holds
         self._users = Identifiers(log.name, "--user-column")
         self._items = Identifiers(log.name, "--item-column")
         self._kinds = {name: pl.Categorical(pl.Categories.random()) for name in ("user_id", "item_id")}
@@ -166,14 +166,20 @@ class _Reading:
             for mask, words in _by_cause(wrong, given, reason):
                 if mask.any():
                     row = int(mask.arg_true()[0])
-                    place, value = self._log.place(table[ROW][row]), readable(table[column])[row]
-                    self._lose(words, int(mask.sum()), f"{place}: {column} is {value!r}")
+                    what = f"{column} is {readable(table[column])[row]!r}"
+                    self._lose(words, int(mask.sum()), table[ROW][row], what)
             usable &= ~wrong
         return usable
 
-    def _lose(self, reason: str, rows: int, first: str) -> None:
-        count, earlier = self._lost.get(reason, (0, first))
-        self._lost[reason] = (count + rows, earlier)
+    def _lose(self, reason: str, rows: int, first: int, what: str) -> None:
+        """Count rows that cannot be used.
+
+        Args:
+            first: value of `ROW` of the first of them.
+            what: what it holds.
+        """
+        count, *earlier = self._lost.get(reason, (0, first, what))
+        self._lost[reason] = (count + rows, *earlier)
 
     def drops(self) -> list[Drop]:
         """Return the rows that are dropped.
@@ -184,7 +190,8 @@ class _Reading:
         unusable = Unusable()
         self._log.unread(unusable)
         for reason in sorted(self._lost, key=lambda reason: REASONS.get(reason, 0)):
-            unusable.add(reason, *self._lost[reason])
+            rows, first, what = self._lost[reason]
+            unusable.add(reason, rows, f"{self._log.place(first)}: {what}")
         return unusable.drops(self._total, self._config.max_bad_rows, self._log.name)
 
     def table(self, are_positions: bool, items: pl.Series | None, name: str) -> pl.DataFrame:

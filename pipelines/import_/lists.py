@@ -17,14 +17,14 @@ def holds_lists(log: Combined, roles: Roles) -> bool:
 
 
 def exploded(
-    log: Combined, roles: Roles, piece: pl.DataFrame, lose: Callable[[str, int, str], None]
+    log: Combined, roles: Roles, piece: pl.DataFrame, lose: Callable[[str, int, int, str], None]
 ) -> pl.DataFrame:
     """Return one row an item. Lists of times and of ratings go with the lists of items.
 
     Args:
         piece: rows of `log`.
-        lose: function that is called with reason, number and first of the rows whose lists have different
-            lengths.
+        lose: function that is called with the reason, the number, the first and its content, if there are
+            rows whose lists have different lengths.
 
     Raises:
         UserError: there are lists of items, and times that are no lists.
@@ -49,7 +49,8 @@ def exploded(
         lose(
             f"have lists of different lengths ({', '.join(named)})",
             int((~equal).sum()),
-            f"{log.place(row)}: {counts} entries",
+            row,
+            f"{counts} entries",
         )
     kept = table.filter(equal).filter(pl.col(roles.item).list.len() > 0)
     others = [name for name in kept.columns if name not in (*named, roles.user, ROW)]

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipelines.prepare.tables import as_categories
 
-PART = 1 << 22  # rows of whole users that are sorted or compared at a time, unless one user has more
+PART = 1 << 20  # rows of whole users that are sorted or compared at a time, unless one user has more
 TIMES = ("timestamp", "position")
 
 

@@ -29,7 +29,7 @@ from pipelines.prepare.catalogue import catalogue
 from pipelines.prepare.coded import Coded
 from pipelines.prepare.config import Preparation
 from pipelines.prepare.filters import filtered
-from pipelines.prepare.order import in_order, places_of, sequences, tied
+from pipelines.prepare.order import Ordered
 from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     interactions: Coded
     kept: np.ndarray
     items: pl.DataFrame
-    sequences: list[pl.DataFrame]
+    sequences: list[pa.Table]
     account: Account
 
 
@@ -74,36 +74,12 @@ def arrange(dataset: Dataset, tables: Tables, how: Preparation, account: Account
     )
     items, notes = catalogue(taken, tables._replace(interactions=all_taken), how.untaken, before)
     account.notes += notes
-    parts = _sequences(log, kept, items, how, account)
+    ordered = Ordered(log, kept, items, how.ties, how.seed)
+    account.tied_pairs, account.tied_last = ordered.tied_pairs, ordered.tied_last
     if log.when == "timestamp" or account.tied_pairs:
         drawn = f"their order is drawn with seed {how.seed}"
         account.order = drawn if how.ties == "shuffle" else "they keep the order of the file"
-    return Prepared(log, kept, items, parts, account)
-
-
-def _sequences(
-    log: Coded, kept: np.ndarray, items: pl.DataFrame, how: Preparation, account: Account
-) -> list[pl.DataFrame]:
-    """Return parts of the sequences, and enter the equal times in the account.
-
-    Args:
-        kept: true for the rows that are left, bool [N].
-        items: the catalogue.
-    """
-    numbers = items.select("item", pl.col("item_id").cast(log.table.schema["item_id"]))
-    places = np.zeros(len(log), np.int64)
-    places[kept] = places_of(int(kept.sum()), how.ties, how.seed)
-    found: list[pl.DataFrame] = []
-    users = last = 0
-    for rows in log.parts(kept):
-        part = log.table.select("user_id", "item_id", log.when)[rows]
-        ordered = in_order(part, log.when, places[rows])
-        pairs, tied_last = tied(ordered, log.when)
-        account.tied_pairs, last = account.tied_pairs + pairs, last + tied_last
-        found.append(sequences(ordered, part, numbers, users))
-        users += len(found[-1])
-    account.tied_last = last / max(1, users)
-    return found
+    return Prepared(log, kept, items, ordered.parts, account)
 
 
 def write(
@@ -131,7 +107,7 @@ def write(
     tables: dict[str, pa.Table | Callable[[], Iterable[pa.Table]]] = {
         "interactions": interactions,
         "items": _arrow(prepared.items),
-        "sequences": lambda: map(_arrow, prepared.sequences),
+        "sequences": lambda: prepared.sequences,
     }
     with together(dataset.path) as new:
         paths = {kind: new / f"{kind}.parquet" for kind in tables}

@@ -56,17 +56,14 @@ def _step(name: str, interactions: Coded, kept: np.ndarray) -> Step:
 
 def _distinct(interactions: Coded) -> np.ndarray:
     """Return the rows that do not repeat user, item and time of an earlier one, bool [N]."""
-    kept = np.zeros(len(interactions), bool)
-    for rows in interactions.parts(~kept):
-        part = pl.DataFrame(
-            {
-                "row": rows,
-                "user": interactions.user[rows],
-                "item": interactions.item[rows],
-                "when": interactions.table[interactions.when].gather(rows),
-            }
-        )
-        kept[part.unique(["user", "item", "when"], keep="first")["row"].to_numpy()] = True
+    kept = np.ones(len(interactions), bool)
+    times = interactions.table[interactions.when].to_numpy()  # [N]
+    for rows in interactions.parts(kept.copy()):
+        pair = interactions.user[rows].astype(np.uint64) << 32 | interactions.item[rows]  # [n]
+        order = np.lexsort((times[rows], pair))  # [n], rows of equal pair and time as in the file
+        pair, when = pair[order], times[rows][order]
+        repeats = (pair[1:] == pair[:-1]) & (when[1:] == when[:-1])  # [n − 1]
+        kept[rows[order[1:][repeats]]] = False
     return kept
 
 
