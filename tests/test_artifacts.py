@@ -286,3 +286,31 @@ def test_provenance_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None
         assert processor() == expected
     monkeypatch.undo()
     assert f"{os.cpu_count()} cores ({processor()})" in artifacts.machine()
+
+
+@pytest.mark.parametrize("cut", [1, 3, 7, 8, 100])
+def test_an_artifact_in_parts_is_that_of_the_whole(
+    path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "GROUP", 8)
+    rows = 35
+    flags = pa.array([None if n % 5 == 0 else n % 3 == 0 for n in range(rows)])
+    tags = [[n] * (n % 3) for n in range(rows)]
+    table = items(rows, text=[f"text {n}" for n in range(rows)], flag=flags, tags=tags)
+    parts = [table.slice(start, cut) for start in range(0, rows, cut)]
+    artifacts.write(path, "items", table, config={})
+    whole = artifacts.digest(path)
+    artifacts.write(path, "items", lambda: parts, config={})
+    assert artifacts.digest(path) == whole == artifacts.table_digest(table)
+    assert artifacts.read(path, "items").replace_schema_metadata(None).equals(table)
+    assert pq.ParquetFile(path).metadata.num_row_groups == 5
+    read = list(artifacts.read_parts(path, "items", columns=["item", "flag"], rows=3))
+    assert max(map(len, read)) <= 3
+    assert pa.concat_tables(read).replace_schema_metadata(None).equals(table.select(["item", "flag"]))
+
+
+def test_a_fault_in_a_later_part_is_named_by_its_row(path: Path) -> None:
+    parts = [items(5), items(5)]
+    with pytest.raises(UserError, match="row 5 holds 0"):
+        artifacts.write(path, "items", lambda: parts, config={})
+    assert not path.exists()

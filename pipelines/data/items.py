@@ -17,6 +17,7 @@ from pipelines.progress import Progress
 from pipelines.workspace import Dataset
 
 COLUMNS = ["item", "item_id", "text"]
+ROWS = 1 << 16  # values that become JSON at a time
 KEY = "items"  # of the identity in a recorded configuration
 
 
@@ -38,13 +39,18 @@ def identity(items: pa.Table, fitted: int | None = None) -> dict[str, Any]:
         items: table with item_id and text.
         fitted: number of these items, the first ones; None for all.
     """
-    ids, texts = (json.dumps(items[name].to_pylist(), default=str) for name in ("item_id", "text"))
-    sha256 = {"ids": _sha256(ids), "texts": _sha256(texts)}
+    sha256 = {"ids": _sha256(items["item_id"]), "texts": _sha256(items["text"])}
     return {**sha256, "fitted": fitted or len(items)}
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _sha256(column: pa.ChunkedArray) -> str:
+    """Return the sha256 of the values as one JSON list."""
+    sha = hashlib.sha256(b"[")
+    for start in range(0, len(column), ROWS):
+        text = json.dumps(column.slice(start, ROWS).to_pylist(), default=str)[1:-1]
+        sha.update((", " * bool(start) + text).encode())
+    sha.update(b"]")
+    return sha.hexdigest()
 
 
 def kept_identity(recorded: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +18,12 @@ from pipelines.errors import UserError
 from pipelines.progress import Progress
 from pipelines.tokenize.config import CODES, RANDOM, TokenizeConfig, default_name
 from pipelines.tokenize.deduplication import digits_needed, to_digits
+from pipelines.tokenize.embeddings import Embeddings, sample, stored_embeddings
 from pipelines.tokenize.given import read_codes
 from pipelines.tokenize.quality import quality_table
-from pipelines.tokenize.quantization import TINY, Quantization, group_equal
+from pipelines.tokenize.quantization import Quantization, assign, group_equal
 from pipelines.workspace import Dataset
 
-EMBED_AGAIN = "Run `maskgr embed` again."
 TAKEN = {".quality": "reports", ".codebooks": "codebooks"}  # ending of a name → files that have it
 
 
@@ -61,8 +62,12 @@ def build_sids(
     name = name or default_name(source.stem if source else None, config)
     _refuse_taken(name)
     path, report, books = dataset.sids(name), dataset.quality(name), dataset.codebooks(name)
-    items, vectors = _load(dataset, source)
-    recorded, inputs, given = config.recorded(), {"items": dataset.items}, None
+    items = data_items.read_items(dataset)
+    if len(items) < 2:
+        raise UserError(f"{dataset.items} holds a single item; there is nothing to tell apart.")
+    unit = config.normalize and config.source is None
+    embeddings = None if source is None else stored_embeddings(dataset, source, items, unit)
+    recorded, inputs, given = config.recorded(len(items)), {"items": dataset.items}, None
     if source is not None:
         inputs["embeddings"] = source
     if config.source is not None:
@@ -83,8 +88,11 @@ def build_sids(
     origin = f" from its embeddings {source.stem}" if source and not given else ""
     progress.say(f"Making SIDs {name} of {dataset.name}{origin}{again}.")
 
-    result = given or _quantize(vectors, len(items), config, progress)
-    sids, quality = _finish(dataset, items, vectors, result, recorded["codebook"], progress)
+    rows = sample(len(items), config.sample, config.seed)
+    vectors = None if embeddings is None else embeddings.of(rows)
+    result = given or _quantize(vectors, embeddings, rows, len(items), config, progress)
+    found = _Found(dataset, items, embeddings, rows, vectors)
+    sids, quality = _finish(found, result, recorded["codebook"], progress)
     recorded[data_items.KEY] = data_items.identity(items)
     with together(path.parent) as new:
         if result.codebooks is not None:
@@ -136,36 +144,63 @@ def _given(codes: np.ndarray) -> Quantization:
 
 
 def _quantize(
-    vectors: np.ndarray | None, count: int, config: TokenizeConfig, progress: Progress
+    vectors: np.ndarray | None,
+    embeddings: Embeddings | None,
+    rows: np.ndarray,
+    count: int,
+    config: TokenizeConfig,
+    progress: Progress,
 ) -> Quantization:
     """Quantize embeddings by the configured method.
 
     Args:
-        vectors: embeddings, float32 [N, D], changed in place; None for the method random.
+        vectors: embeddings of the sample, float32 [n, D]; None for the method random.
+        embeddings: all of them.
+        rows: items of the sample, int64 [n].
         count: N.
     """
-    if vectors is None:
+    if vectors is None or config.method == RANDOM:
         vectors = np.zeros((count, 0), np.float32)
-    elif config.normalize:
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
     result: Quantization = import_module(f"pipelines.tokenize.{config.method}").quantize(
         vectors, config, progress
     )
-    return result
+    if len(rows) == count or embeddings is None or result.codebooks is None:
+        return result
+    progress.say(
+        f"The codebooks are learned from {len(rows):,} of {count:,} items, drawn with seed {config.seed} "
+        "(--sample); the quality report is about these items, apart from collisions and use of codes."
+    )
+    codes = np.empty((count, len(result.codebooks.centroids)), np.int32)  # [N, m]
+    with progress.task("Assigning codes", total=count, unit="items") as task:
+        for start, block in embeddings.blocks():
+            codes[start : start + len(block)] = assign(result.codebooks, block)
+            task.advance(len(block))
+    return replace(result, codes=codes)
+
+
+class _Found(NamedTuple):
+    """What semantic IDs are made from.
+
+    Attributes:
+        items: the catalogue.
+        embeddings: embeddings of all items; None if there are none.
+        rows: items of the sample, int64 [n].
+        vectors: clustered vectors of the sample, float32 [n, D], or None.
+    """
+
+    dataset: Dataset
+    items: pa.Table
+    embeddings: Embeddings | None
+    rows: np.ndarray
+    vectors: np.ndarray | None
 
 
 def _finish(
-    dataset: Dataset,
-    items: pa.Table,
-    vectors: np.ndarray | None,
-    result: Quantization,
-    codebook: int,
-    progress: Progress,
+    found: _Found, result: Quantization, codebook: int, progress: Progress
 ) -> tuple[pa.Table, pa.Table]:
     """Add the deduplication digits, and measure the quality.
 
     Args:
-        vectors: clustered vectors, float32 [N, D], or None.
         codebook: V.
 
     Returns:
@@ -179,73 +214,19 @@ def _finish(
         count = digits_needed(int(rank.max()) + 1, codebook)
         extra = to_digits(rank, codebook, count)  # [N, H − m]
         if count > 1:
-            progress.say(_many_equal(dataset, items, vectors, group, codes.shape[1], codebook, count))
-    quality = quality_table(vectors, codes, group, result.relative_error, codebook)
-    digits = np.column_stack([codes, extra]).astype(np.int16)  # [N, H]
+            progress.say(_many_equal(found, group, codes.shape[1], codebook, count))
+    quality = quality_table(found.vectors, codes, group, result.relative_error, codebook, found.rows)
+    digits = np.column_stack([codes.astype(np.int16), extra.astype(np.int16)])  # [N, H]
     return sids_table(digits), quality
 
 
 def sids_table(digits: np.ndarray) -> pa.Table:
     """Return semantic IDs, int16 [N, H], as an artifact of kind "sids"."""
-    numbers = pa.array(range(len(digits)), pa.int32())
+    numbers = pa.array(np.arange(len(digits), dtype=np.int32))
     return pa.table({"item": numbers, "sid": artifacts.fixed_size_list(digits)})
 
 
-def _load(dataset: Dataset, source: Path | None) -> tuple[pa.Table, np.ndarray | None]:
-    """Read the items and their embeddings, float32 [N, D], and check that they belong together.
-
-    Args:
-        source: path of the embeddings; None if none are needed.
-
-    Raises:
-        UserError: they do not belong together, there is only one item, or an embedding cannot be used.
-    """
-    items = data_items.read_items(dataset)
-    if len(items) < 2:
-        raise UserError(f"{dataset.items} holds a single item; there is nothing to tell apart.")
-    return items, None if source is None else read_vectors(dataset, source, items)
-
-
-def read_vectors(dataset: Dataset, source: Path, items: pa.Table) -> np.ndarray:
-    """Read embeddings, float32 [N, D], and check that they belong to the items.
-
-    Raises:
-        UserError: they do not, or an embedding cannot be used.
-    """
-    table = artifacts.read(source, "embeddings", hint="Run `maskgr embed` first.")
-    provenance = artifacts.provenance(source)
-    made_from = provenance["inputs"].get("items") if provenance else None
-    if len(table) != len(items):
-        raise UserError(
-            f"{source} has {len(table)} rows but {dataset.items} has {len(items)} items. {EMBED_AGAIN}"
-        )
-    if made_from and made_from["sha256"] != artifacts.digest(dataset.items):
-        raise UserError(f"{source} was made from other items than {dataset.items} now holds. {EMBED_AGAIN}")
-    kind = table.schema.field("embedding").type
-    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type) and kind.list_size):
-        raise UserError(
-            f"{source}: column embedding is {kind}, expected fixed-size lists of floats. {EMBED_AGAIN}"
-        )
-    vectors = artifacts.matrix(table, "embedding", source).astype(np.float32)  # [N, D]
-    finite = np.isfinite(np.einsum("nd,nd->n", vectors, vectors))  # [N]
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise UserError(
-            f"{source}: the embedding of item {row} ({items['item_id'][row]}) holds NaN, infinite or huge "
-            f"values. {EMBED_AGAIN}"
-        )
-    return vectors
-
-
-def _many_equal(
-    dataset: Dataset,
-    items: pa.Table,
-    vectors: np.ndarray | None,
-    group: np.ndarray,
-    m: int,
-    codebook: int,
-    count: int,
-) -> str:
+def _many_equal(found: _Found, group: np.ndarray, m: int, codebook: int, count: int) -> str:
     """Return the message that a group of items needs several deduplication digits, and what avoids this.
 
     Args:
@@ -256,10 +237,13 @@ def _many_equal(
     members = np.flatnonzero(group == np.bincount(group).argmax())
     size = len(members)
     message = (
-        f"{size:,} items of {dataset.name} have equal codes, e.g. item_id {items['item_id'][members[0]]}, "
+        f"{size:,} items of {found.dataset.name} have equal codes, e.g. item_id "
+        f"{found.items['item_id'][members[0]]}, "
         f"more than the {codebook:,} that a deduplication digit distinguishes: {count} such digits follow, "
         f"H = m + {count} = {m + count}. "
     )
-    if vectors is not None and (vectors[members] == vectors[members[0]]).all():
-        return f"{message}Their embeddings are equal: distinct texts tell them apart."
+    if found.embeddings is not None:
+        vectors = found.embeddings.of(members)  # [size, D]
+        if (vectors == vectors[0]).all():
+            return f"{message}Their embeddings are equal: distinct texts tell them apart."
     return f"{message}More digits (--sids), a larger --codebook or other embeddings tell them apart."

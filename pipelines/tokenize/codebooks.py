@@ -94,10 +94,13 @@ class Codebooks:
         """
         import torch  # takes a second; only new items need it
 
-        points = residuals / self._lengths(residuals) if self.unit_residuals else residuals
-        pair = torch.tensor(points), torch.tensor(self.centroids[digit])
+        pair = torch.tensor(self.directions(residuals)), torch.tensor(self.centroids[digit])
         distances: np.ndarray = torch.cdist(*pair, compute_mode="donot_use_mm_for_euclid_dist").numpy()
         return distances
+
+    def directions(self, residuals: np.ndarray) -> np.ndarray:
+        """Return what is compared with the centroids: residuals [n, W], of unit length if so configured."""
+        return residuals / self._lengths(residuals) if self.unit_residuals else residuals
 
     def _lengths(self, residuals: np.ndarray) -> np.ndarray:
         """Return the lengths of residuals, at least the smallest float32, [n, 1]."""

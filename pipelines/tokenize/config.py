@@ -18,6 +18,7 @@ CODES = (2, 32_767)  # bounds of V; digits are stored as int16
 ONLY: dict[str, tuple[int, tuple[str, ...]]] = {
     "iterations": (25, ("kmeans", "rqvae", "pq", "opq")),
     "steps": (3000, ("rqvae",)),
+    "sample": (1_000_000, ("kmeans", "rqvae", "pq", "opq")),
     "unit_residuals": (False, ("kmeans",)),
 }
 
@@ -45,6 +46,7 @@ class TokenizeConfig:
         normalize: scale embeddings to unit length.
         unit_residuals: with kmeans, scale the residuals of each level to unit length.
         steps: training steps of rqvae.
+        sample: most items that the codebooks are learned from; they are drawn by `seed`.
         source: file of semantic IDs that another program made; m and V are then those of the file.
 
     Raises:
@@ -87,6 +89,15 @@ class TokenizeConfig:
         default=None,
         metadata=option("Training steps of rqvae, 256 vectors each. [default: 3000]", 1, 10_000_000),
     )
+    sample: int | None = field(
+        default=None,
+        metadata=option(
+            "Most items that the codebooks are learned from, drawn by --seed; the others only get their "
+            "codes. [default: 1000000]",
+            2,
+            2**31 - 1,
+        ),
+    )
     source: str | None = field(
         default=None,
         metadata=option(
@@ -117,9 +128,15 @@ class TokenizeConfig:
                     f"--{name.replace('_', '-')} means nothing to --method {self.method}. Leave it out."
                 )
 
-    def recorded(self) -> dict[str, Any]:
-        """Return the settings as the provenance of semantic IDs holds them."""
+    def recorded(self, items: int) -> dict[str, Any]:
+        """Return the settings as the provenance of semantic IDs holds them.
+
+        Args:
+            items: N. In a catalogue that is not larger than `sample`, this setting has no effect.
+        """
         settings = asdict(self)
+        if self.sample is None or self.sample >= items:
+            settings.pop("sample")
         source = settings.pop("source")
         return settings if source is None else {"source": Path(source).name}
 
@@ -144,6 +161,8 @@ def default_name(embedding: str | None, config: TokenizeConfig) -> str:
         value = getattr(config, name)
         if value not in (None, ONLY[name][0]):
             parts.append(f"{name[0]}{value}")
+    if config.sample not in (None, ONLY["sample"][0]):
+        parts.append(f"sample{config.sample}")
     if config.normalize:
         parts.append("unit")
     if config.unit_residuals:

@@ -17,10 +17,11 @@ from pipelines.errors import UserError
 from pipelines.formats import Source
 from pipelines.progress import Progress
 from pipelines.tokenize import random
-from pipelines.tokenize.build import read_vectors, sids_table
+from pipelines.tokenize.build import sids_table
 from pipelines.tokenize.codebooks import Codebooks
 from pipelines.tokenize.config import RANDOM
 from pipelines.tokenize.deduplication import extend
+from pipelines.tokenize.embeddings import stored_embeddings
 from pipelines.tokenize.quality import quality_table
 from pipelines.tokenize.quantization import TINY, group_equal
 from pipelines.workspace import Dataset
@@ -123,7 +124,7 @@ def _read_grown(
     Raises:
         UserError: the embeddings were not extended, or those of old items changed.
     """
-    vectors = read_vectors(grown, file, items)
+    vectors = stored_embeddings(grown, file, items).of(np.arange(len(items)))
     stored = artifacts.matrix(artifacts.read(file, "embeddings"), "embedding", file)[:count]
     numbers = pa.array(range(count), pa.int32())
     first = pa.table({"item": numbers, "embedding": artifacts.fixed_size_list(stored)})

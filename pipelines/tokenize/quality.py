@@ -16,6 +16,7 @@ def quality_table(
     group: np.ndarray,
     relative_error: list[float] | None,
     codebook: int,
+    rows: np.ndarray | None = None,
 ) -> pa.Table:
     """Measure the quality of semantic IDs.
 
@@ -34,13 +35,14 @@ def quality_table(
       first code; `chance_agreement`: the same for two items drawn at random.
 
     Args:
-        vectors: clustered vectors, float32 [N, D]; None if there are none, without whose neighbors
-            `neighbour_agreement` is left out.
+        vectors: clustered vectors of some items, float32 [n, D], among which neighbors are searched; None if
+            there are none, without which `neighbour_agreement` is left out.
         codes: int64 [N, m].
         group: number of each item's group of equal codes, int64 [N].
         relative_error: relative quantization error after each digit, m values; None if the codes do not
             depend on the vectors.
         codebook: V.
+        rows: items of the vectors, int64 [n]; None for all.
 
     Returns:
         artifact of kind "quality".
@@ -52,21 +54,23 @@ def quality_table(
         "largest_group": sizes.max(),
     }
     if vectors is not None:
-        whole["neighbour_agreement"] = neighbor_agreement(vectors, codes[:, 0])
+        whole["neighbour_agreement"] = neighbor_agreement(
+            vectors, codes[:, 0] if rows is None else codes[rows, 0]
+        )
     whole["chance_agreement"] = chance_agreement(codes[:, 0])
-    rows = [(-1, measure, float(value)) for measure, value in whole.items()]
+    found = [(-1, measure, float(value)) for measure, value in whole.items()]
     for level, column in enumerate(codes.T):
         counts = np.unique(column, return_counts=True)[1]
         shares = counts / counts.sum()
         entropy = -float(shares @ np.log2(shares))
-        rows += [
+        found += [
             (level, "codes_used", float(len(counts))),
             (level, "entropy", entropy),
             (level, "entropy_share", entropy / np.log2(codebook)),
         ]
         if relative_error is not None:
-            rows.append((level, "relative_error", relative_error[level]))
-    levels, measures, values = zip(*rows, strict=True)
+            found.append((level, "relative_error", relative_error[level]))
+    levels, measures, values = zip(*found, strict=True)
     return pa.table(
         {
             "level": pa.array(levels, pa.int32()),

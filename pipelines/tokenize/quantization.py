@@ -101,6 +101,28 @@ def _cluster(points: np.ndarray, config: TokenizeConfig, seed: int) -> tuple[np.
     return kmeans.assign(points)[1], kmeans.centroids
 
 
+def assign(books: Codebooks, vectors: np.ndarray) -> np.ndarray:
+    """Return the codes of vectors, as `Codebooks.quantize` does apart from rounding, and faster.
+
+    Args:
+        vectors: float32 [n, D].
+
+    Returns:
+        int64 [n, m].
+    """
+    residuals = books.encode(vectors)  # [n, W]
+    codes = np.empty((len(vectors), len(books.centroids)), np.int64)
+    for digit, centers in enumerate(books.centroids):
+        index: faiss.Index = faiss.IndexFlatL2(centers.shape[1])
+        if faiss.get_num_gpus():
+            index = faiss.index_cpu_to_all_gpus(index)
+        index.add(centers)
+        points = books.directions(residuals)
+        codes[:, digit] = index.search(np.ascontiguousarray(points), 1)[1][:, 0]
+        residuals = books.residuals(residuals, digit, codes[:, digit])
+    return codes
+
+
 def group_equal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Group items with equal codes.
 
@@ -111,7 +133,13 @@ def group_equal(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         number of each item's group, int64 [N]; rank of each item in its group in item order, from 0, int64
         [N], which is its deduplication digit.
     """
-    group = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)  # [N]
+    group = np.zeros(len(codes), np.int64)  # [N]
+    for column in codes.T:
+        low, values = column.min(initial=0), int(column.max(initial=0)) - int(column.min(initial=0)) + 1
+        if (int(group.max(initial=0)) + 1) * values > np.iinfo(np.int64).max:
+            group = np.unique(group, return_inverse=True)[1]
+        group = group * values + (column - low)
+    group = np.unique(group, return_inverse=True)[1]  # [N], in the order of the codes
     sizes = np.bincount(group)  # [groups]
     order = np.argsort(group, kind="stable")  # [N]
     rank = np.empty_like(group)
