@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from pipelines.errors import UserError
 from pipelines.processes import command_lock, from_first, process_state
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset
+
+ROWS = 1 << 20  # items whose embeddings become a table at a time
 
 
 def build_embeddings(
@@ -50,7 +52,7 @@ def build_embeddings(
     """
     work = _Work(dataset, config, progress, time.monotonic())
     items = data_items.read_items(dataset)
-    recorded = config.identity()
+    recorded = config.identity(len(items))
     if config.kind == TRANSFORMER:
         recorded["weights"] = transformer.fingerprint(config.origin)
     reason = work.stale(recorded)
@@ -67,7 +69,8 @@ def build_embeddings(
     encoder = None
     if config.kind == LSA:
         texts = Texts.of_items(dataset, items)
-        encoder, vectors = lsa.fit(texts.texts, config.require("dimensions"), config.seed, progress)
+        width, largest = config.require("dimensions"), config.require("sample")
+        encoder, vectors = lsa.embed(texts.texts, width, config.seed, largest, progress)
         rows = texts.rows
     elif config.kind == INTERACTIONS:
         counts = training_co_occurrences(dataset, len(items))
@@ -85,8 +88,8 @@ def choose_encoder(dataset: Dataset, progress: Progress) -> str:
     Raises:
         UserError: the items are missing or unreadable.
     """
-    texts = data_items.read_items(dataset)["text"].to_pylist()
-    if any(text.strip() for text in texts):
+    texts = data_items.read_items(dataset)["text"]
+    if any(text.as_py().strip() for text in texts):  # most often the first one
         return LSA
     progress.say(
         f"No item of {dataset.name} has text: embeddings come from interactions (--encoder interactions)."
@@ -154,8 +157,10 @@ class _Work:
             rows: items of the values, int64 [n].
         """
         dataset, config, path = self.dataset, self.config, self.path
-        spread = np.zeros((len(items), values.shape[1]), values.dtype)  # [N, E]
-        spread[rows] = values
+        spread = values  # [N, E]
+        if len(rows) < len(items) or (np.diff(rows) != 1).any():
+            spread = np.zeros((len(items), values.shape[1]), values.dtype)
+            spread[rows] = values
         usable = np.any(spread, axis=1)  # [N]
         if not usable.any():
             raise UserError(f"Every vector that {config.origin} gives is zero. Use another --encoder.")
@@ -175,7 +180,7 @@ class _Work:
             artifacts.write(
                 new / path.name,
                 "embeddings",
-                embeddings_table(spread),
+                lambda: embeddings_tables(spread),
                 config=settings,
                 inputs=inputs,
                 started=self.started,
@@ -187,10 +192,12 @@ class _Work:
         )
 
 
-def embeddings_table(values: np.ndarray) -> pa.Table:
-    """Return embeddings [N, E] as an artifact of kind "embeddings"."""
-    numbers = pa.array(range(len(values)), pa.int32())
-    return pa.table({"item": numbers, "embedding": artifacts.fixed_size_list(values)})
+def embeddings_tables(values: np.ndarray) -> Iterator[pa.Table]:
+    """Yield embeddings [N, E] as parts of an artifact of kind "embeddings"."""
+    for start in range(0, len(values), ROWS):
+        part = values[start : start + ROWS]  # [n, E]
+        numbers = pa.array(np.arange(start, start + len(part), dtype=np.int32))
+        yield pa.table({"item": numbers, "embedding": artifacts.fixed_size_list(part)})
 
 
 def _encode_with_transformer(work: _Work, items: pa.Table, recorded: dict[str, Any], force: bool) -> None:

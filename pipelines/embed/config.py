@@ -16,6 +16,7 @@ DTYPES = ("float32", "float16")
 # Option that only some kinds read → its default, and these kinds.
 ONLY: dict[str, tuple[int | None, tuple[str, ...]]] = {
     "dimensions": (128, (LSA, INTERACTIONS)),
+    "sample": (200_000, (LSA,)),
     "max_length": (512, (TRANSFORMER,)),
     "batch_size": (32, (TRANSFORMER,)),
     "trust_remote_code": (False, (TRANSFORMER,)),
@@ -37,6 +38,7 @@ class EmbedConfig:
         source: file of vectors that another program made.
         ids: file of the items' ids, one for each row of `source`.
         dimensions: E, for lsa and interactions.
+        sample: most texts that lsa is fitted on; they are drawn by `seed`.
         max_length: number of tokens of a text that a transformer reads.
         batch_size: number of texts that a transformer encodes at once.
         normalize: scale embeddings to length 1.
@@ -81,6 +83,15 @@ class EmbedConfig:
     dimensions: int | None = field(
         default=None,
         metadata=option("Width of lsa and interactions embeddings. Default: 128.", 1, 16_384),
+    )
+    sample: int | None = field(
+        default=None,
+        metadata=option(
+            "Most texts that lsa is fitted on, drawn by --seed; the others are only encoded. "
+            "Default: 200000.",
+            2,
+            2**31 - 1,
+        ),
     )
     max_length: int | None = field(
         default=None, metadata=option("Tokens of a text that the encoder reads. Default: 512.", 1, 1_000_000)
@@ -159,14 +170,19 @@ class EmbedConfig:
             raise ValueError(f"{self.origin} does not read {name}")
         return value
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self, items: int) -> dict[str, Any]:
         """Return the fields that the embeddings depend on, besides files.
 
         The same fields and items give the same embeddings.
+
+        Args:
+            items: N. In a catalogue that is not larger than `sample`, this field has no effect.
         """
         names = ["encoder", "normalize", "dtype"]
         if self.kind in (LSA, INTERACTIONS):
             names += ["dimensions", "seed"]
+            if self.sample is not None and self.sample < items:
+                names.append("sample")
         elif self.kind == TRANSFORMER:
             names.append("max_length")
             if self.trust_remote_code:

@@ -13,7 +13,7 @@ from pipelines.artifacts import Provenance
 from pipelines.data import items as data_items
 from pipelines.durable import inside, together
 from pipelines.embed import lsa, transformer
-from pipelines.embed.build import embeddings_table
+from pipelines.embed.build import embeddings_tables
 from pipelines.embed.config import INTERACTIONS, LSA, EmbedConfig
 from pipelines.embed.place import place_missing
 from pipelines.embed.texts import stored
@@ -80,7 +80,7 @@ def write_extended(dataset: Dataset, grown: Dataset, name: str, folder: Path, pr
     written = artifacts.write(
         folder / path.name,
         "embeddings",
-        embeddings_table(values),
+        lambda: embeddings_tables(values),
         config={**provenance["config"], data_items.KEY: data_items.identity(items, fitted)},
         recorded=_inputs(dataset, grown, provenance, bool(len(placed))),
         started=started,

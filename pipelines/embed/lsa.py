@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipelines.embed.terms import DESCRIPTIONS, Terms
 from pipelines.errors import UserError
 from pipelines.progress import Progress
 
+BLOCK = 1 << 16  # texts that are encoded at a time
 COMMON = 1000  # with at least this many texts, words and word pairs that occur in only one text are dropped
 
 
@@ -44,12 +46,16 @@ class Encoder:
         Args:
             texts: n ≥ 1 texts.
         """
+        vectors: np.ndarray = self._vectorizer.transform(texts) @ self.projection
+        return vectors.astype(np.float32, copy=False)
+
+    @cached_property
+    def _vectorizer(self) -> Any:
         vectorizer = vectorizer_of(
             Terms(self.kind), vocabulary={term: t for t, term in enumerate(self.terms)}
         )
         vectorizer.idf_ = self.idf
-        vectors: np.ndarray = vectorizer.transform(texts) @ self.projection
-        return vectors.astype(np.float32, copy=False)
+        return vectorizer
 
     def table(self) -> pa.Table:
         """Return the encoder as an artifact of kind "encoder", without its configuration."""
@@ -119,6 +125,35 @@ def fit(texts: Sequence[str], dimensions: int, seed: int, progress: Progress) ->
     names = vectorizer.get_feature_names_out()[order].tolist()
     projection = np.ascontiguousarray(axes.T[order], np.float32)
     return Encoder(terms.kind, names, vectorizer.idf_[order].astype(np.float32), projection), vectors
+
+
+def embed(
+    texts: Sequence[str], dimensions: int, seed: int, largest: int, progress: Progress
+) -> tuple[Encoder, np.ndarray]:
+    """Fit an encoder to texts, or to a sample of them if they are many, and encode all of them.
+
+    Args:
+        largest: most texts that the encoder is fitted on.
+        texts, dimensions, seed: see `fit`.
+
+    Returns:
+        see `fit`.
+
+    Raises:
+        UserError: see `fit`.
+    """
+    if len(texts) <= largest:
+        return fit(texts, dimensions, seed, progress)
+    chosen = np.sort(np.random.default_rng(seed).choice(len(texts), largest, replace=False))
+    progress.say(f"lsa is fitted on {largest:,} of {len(texts):,} texts, drawn with seed {seed} (--sample).")
+    encoder, _ = fit([texts[text] for text in chosen], dimensions, seed, progress)
+    vectors = np.empty((len(texts), encoder.projection.shape[1]), np.float32)  # [N, E]
+    with progress.task("Encoding", len(texts), "texts") as task:
+        for start in range(0, len(texts), BLOCK):
+            block = encoder.encode(texts[start : start + BLOCK])
+            vectors[start : start + len(block)] = block
+            task.advance(len(block))
+    return encoder, vectors
 
 
 def _decompose(weights: Any, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,8 @@ from pipelines.workspace import Dataset
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+BLOCK = 1 << 16  # vectors that are converted at a time
+
 
 @dataclass(frozen=True, eq=False)
 class Texts:
@@ -92,12 +94,21 @@ def stored(values: np.ndarray, rows: np.ndarray, config: EmbedConfig) -> np.ndar
     """Convert the output of an encoder to the storage type, and scale it to length 1 if so configured.
 
     Args:
-        values: [B, E].
-        rows: items of the values, int64 [B], for messages.
+        values: [N, E].
+        rows: items of the values, int64 [N], for messages.
 
     Raises:
         UserError: a number is not finite, or is too large for float16.
     """
+    result = np.empty(values.shape, config.dtype)
+    for start in range(0, len(values), BLOCK):
+        part = slice(start, start + BLOCK)
+        result[part] = _stored(values[part], rows[part], config)
+    return result
+
+
+def _stored(values: np.ndarray, rows: np.ndarray, config: EmbedConfig) -> np.ndarray:
+    """Convert a block of values [B, E], see `stored`."""
     if config.normalize:
         values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     with np.errstate(over="ignore"):

@@ -178,8 +178,8 @@ class _Reading:
             first: value of `ROW` of the first of them.
             what: what it holds.
         """
-        count, *earlier = self._lost.get(reason, (0, first, what))
-        self._lost[reason] = (count + rows, *earlier)
+        count, first, what = self._lost.get(reason, (0, first, what))
+        self._lost[reason] = (count + rows, first, what)
 
     def drops(self) -> list[Drop]:
         """Return the rows that are dropped.

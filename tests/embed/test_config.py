@@ -32,7 +32,7 @@ def test_a_long_encoders_name_is_cut() -> None:
 
 
 def test_identity_is_what_the_embeddings_depend_on() -> None:
-    assert EmbedConfig(name="a").identity() == {
+    assert EmbedConfig(name="a").identity(200_000) == {
         "encoder": "lsa",
         "normalize": True,
         "dtype": "float32",
@@ -40,7 +40,12 @@ def test_identity_is_what_the_embeddings_depend_on() -> None:
         "seed": 0,
     }
     other = EmbedConfig(encoder="minilm", batch_size=4)
-    assert other.identity() == {"encoder": "minilm", "normalize": True, "dtype": "float32", "max_length": 512}
+    assert other.identity(9) == {
+        "encoder": "minilm",
+        "normalize": True,
+        "dtype": "float32",
+        "max_length": 512,
+    }
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,17 @@ def test_no_text_at_all(dataset: Dataset, progress: ListProgress, texts: list[st
     with pytest.raises(UserError, match="maskgr import .*--text-columns"):
         build_embeddings(dataset, EmbedConfig(), progress)
     assert not dataset.embeddings("lsa").exists()
+
+
+def test_texts_outside_the_sample_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lsa, "BLOCK", 7)
+    progress = ListProgress()
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{n}" for n in rng.integers(0, 20, 6)) for _ in range(60)]
+    encoder, vectors = lsa.embed(texts, 4, 3, 40, progress)
+    assert any("fitted on 40 of 60 texts, drawn with seed 3" in line for line in progress.messages)
+    assert (vectors == np.concatenate([encoder.encode([text]) for text in texts])).all()
+    again, _ = lsa.embed(texts, 4, 3, 40, progress)
+    assert (again.projection == encoder.projection).all()
+    whole = [lsa.embed(texts, 4, 3, largest, progress)[1] for largest in (60, 1000)]
+    assert (whole[0] == lsa.fit(texts, 4, 3, progress)[1]).all() and (whole[0] == whole[1]).all()
