@@ -140,15 +140,16 @@ def main() -> None:
             count = options.rows if command[0] == "import" else options.items
             used = measured(*command, workspace=workspace)
             found[name] = used | {"rows_per_second": round(count / used["seconds"])}
+            if options.save:  # after every step, so that a cut loses nothing
+                load = [round(share, 1) for share in os.getloadavg()]
+                figures = {"rows": options.rows, "items": options.items, "load": load, "measured": found}
+                save(options.save, figures)
     headers = ["step", "rows/s", "seconds", "processor seconds", "peak GiB"]
     rows = [
         (name, f"{f['rows_per_second']:,}", *(f"{f[k]:,}" for k in ("seconds", "cpu_seconds", "peak_gib")))
         for name, f in found.items()
     ]
     console.table(f"{options.rows:,} interactions", headers, rows, artifacts.machine())
-    if options.save:
-        load = [round(share, 1) for share in os.getloadavg()]
-        save(options.save, {"rows": options.rows, "items": options.items, "load": load, "measured": found})
     shutil.rmtree(folder)
 
 
