@@ -120,13 +120,18 @@ def main() -> None:
         "--skip", nargs="*", default=[], help="steps to leave out: csv, parquet, embed, tokenize"
     )
     parser.add_argument("--save", metavar="NAME", help="write the figures to benchmarks/results/NAME.json")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take the data that a benchmark left in --folder when it was cut"
+    )
     options = parser.parse_args()
     folder, workspace = options.folder, options.folder / "workspace"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    began = time.monotonic()
-    make(folder, options.rows, options.items, options.seed)
-    print(f"Made {options.rows:,} interactions in {time.monotonic() - began:.0f} s.", file=sys.stderr)
+    if not options.reuse:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        began = time.monotonic()
+        make(folder, options.rows, options.items, options.seed)
+        print(f"Made {options.rows:,} interactions in {time.monotonic() - began:.0f} s.", file=sys.stderr)
+    shutil.rmtree(workspace, ignore_errors=True)
     found: dict[str, dict[str, float]] = {}
     imported = ("--items", folder / "items.parquet", "--min-count", options.min_count)
     steps = {

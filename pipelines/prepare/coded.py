@@ -11,6 +11,7 @@ import polars as pl
 from pipelines.prepare.tables import as_categories
 
 PART = 1 << 20  # rows of whole users that are sorted or compared at a time, unless one user has more
+BLOCK = 1 << 22  # rows that are counted at a time
 TIMES = ("timestamp", "position")
 
 
@@ -63,12 +64,11 @@ class Coded:
         Args:
             kept: true for the rows, bool [N].
         """
-        counts = np.bincount(self.user[kept])  # [U]
-        first = first_rows(self.user, kept)[: len(counts)]  # [U]
-        order = np.argsort(first, kind="stable")  # [U]
+        counts = count_rows(self.user, kept)  # [U]
+        order = np.argsort(first_rows(self.user, kept), kind="stable")  # [U]
         part = np.empty(len(counts), np.int32)
-        part[order] = (np.cumsum(counts[order]) - 1) // PART
-        of_row = part[np.minimum(self.user, len(counts) - 1)]  # [N]; of rows that are not kept, arbitrary
+        part[order] = np.maximum(np.cumsum(counts[order]) - 1, 0) // PART
+        of_row = part[self.user]  # [N]; of rows that are not kept, arbitrary
         for number in np.unique(part[counts > 0]):
             yield np.flatnonzero(kept & (of_row == number))
 
@@ -81,6 +81,22 @@ def first_rows(codes: np.ndarray, kept: np.ndarray) -> np.ndarray:
         kept: true for the rows, bool [N].
     """
     first = np.full(int(codes.max(initial=0)) + 1, len(codes), np.int64)
-    rows = np.flatnonzero(kept)[::-1]
-    first[codes[rows]] = rows  # of several values for a code, NumPy keeps the last, which is the first row
+    for start in reversed(range(0, len(codes), BLOCK)):
+        rows = start + np.flatnonzero(kept[start : start + BLOCK])[::-1]
+        first[codes[rows]] = rows  # of several values for a code NumPy keeps the last, here the first
     return first
+
+
+def count_rows(codes: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the number of some rows with each code, int64 [codes].
+
+    Args:
+        codes: uint32 [N].
+        kept: true for the rows, bool [N].
+    """
+    counts = np.zeros(int(codes.max(initial=0)) + 1, np.int64)
+    for start in range(0, len(codes), BLOCK):
+        block = slice(start, start + BLOCK)
+        found = np.bincount(codes[block][kept[block]])
+        counts[: len(found)] += found
+    return counts

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.prepare.account import Step
-from pipelines.prepare.coded import Coded
+from pipelines.prepare.coded import Coded, count_rows
 
 SHORTEST = 3  # items of a user that leave-one-out needs
 
@@ -50,7 +50,7 @@ def step(name: str, interactions: pl.DataFrame) -> Step:
 
 
 def _step(name: str, interactions: Coded, kept: np.ndarray) -> Step:
-    users, items = (np.bincount(codes[kept]) for codes in (interactions.user, interactions.item))
+    users, items = (count_rows(codes, kept) for codes in (interactions.user, interactions.item))
     return Step(name, int(kept.sum()), int((users > 0).sum()), int((items > 0).sum()))
 
 
@@ -79,8 +79,7 @@ def _core(interactions: Coded, kept: np.ndarray, user_count: int, item_count: in
     while left:
         enough = kept.copy()
         for codes, count in ((interactions.user, user_count), (interactions.item, item_count)):
-            counts = np.bincount(codes[kept], minlength=int(codes.max()) + 1)  # [codes]
-            enough &= (counts >= count)[codes]
+            enough &= (count_rows(codes, kept) >= count)[codes]
         kept, before = enough, left
         left = int(kept.sum())
         if left == before:

@@ -19,6 +19,7 @@ from pipelines.readers.layout import BLANK, Layout, split
 from pipelines.readers.rows import Unread
 
 BLOCK = 1 << 26  # bytes that are parsed at a time; a longer row cannot be read
+PIECE = 1 << 24  # bytes that are parsed at a time of a text that is read in pieces
 ROWS = 1 << 19  # rows of a piece
 UNIT = "\x1f"  # stands for the separators that have several characters
 
@@ -149,7 +150,7 @@ def _scanned(
         for frame in _read_pieces(content, form, quotes, wrong):
             see(frame)
             if len(frame):
-                first = frame.head(1) if first is None else first
+                first = pl.DataFrame(frame.head(1).to_dict(as_series=False)) if first is None else first
                 last = frame[-1, -1]
     except pa.ArrowInvalid:  # a quote without an end
         if not quotes:
@@ -166,7 +167,8 @@ def _scanned(
 def _read_pieces(
     content: Content, form: Layout, quotes: bool, wrong: list[tuple[int, str]]
 ) -> Iterator[pl.DataFrame]:
-    with content.open() as file, pc.open_csv(file, *_options(form, form.separator, quotes, wrong)) as reader:
+    options = _options(form, form.separator, quotes, wrong, PIECE)
+    with content.open() as file, pc.open_csv(file, *options) as reader:
         for batch in reader:
             frame = pl.from_arrow(pa.Table.from_batches([batch]))
             assert isinstance(frame, pl.DataFrame)
@@ -187,12 +189,13 @@ def _columns(form: Layout) -> list[str]:
 
 
 def _options(
-    form: Layout, separator: str, quotes: bool, wrong: list[tuple[int, str]]
+    form: Layout, separator: str, quotes: bool, wrong: list[tuple[int, str]], block: int = BLOCK
 ) -> tuple[Any, Any, Any]:
     """Return pyarrow's options.
 
     Args:
         wrong: list to which number and text of each row with another number of fields are added.
+        block: bytes that are parsed at a time.
     """
 
     def skip(row: pc.InvalidRow) -> str:
@@ -201,7 +204,7 @@ def _options(
 
     names = _columns(form)
     return (
-        pc.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names),
+        pc.ReadOptions(use_threads=False, block_size=block, column_names=names),
         pc.ParseOptions(
             delimiter=separator,
             quote_char='"' if quotes else False,

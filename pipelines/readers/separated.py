@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import polars as pl
+import pyarrow as pa
 
 from pipelines.errors import UserError
 from pipelines.options import quoted
@@ -50,7 +51,8 @@ def read_separated_pieces(content: Content, how: Reading) -> Rows | None:
     """Read separated values in pieces, with the same result as `read_separated`.
 
     Returns:
-        None if they cannot be read in pieces: the separator allows no quotes, or a column has lists.
+        None if they cannot be read in pieces: the separator allows no quotes, a row is very long, or a column
+        has lists.
 
     Raises:
         UserError: see `read_separated`.
@@ -64,7 +66,10 @@ def read_separated_pieces(content: Content, how: Reading) -> Rows | None:
         found[quotes] = _Found(form)
         return found[quotes].add
 
-    fields = scan(content, form, seen)
+    try:
+        fields = scan(content, form, seen)
+    except pa.ArrowInvalid:  # a row is longer than a piece
+        return None
     if not len(fields.table):
         return None
     names, kinds = _names(fields, how), found[fields.quotes].kinds
