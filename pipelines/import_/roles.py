@@ -48,7 +48,7 @@ class Roles:
     notes: dict[str, str]
 
 
-def known(log: Combined, names: tuple[str, ...]) -> list[str]:
+def known(log: Combined | pl.DataFrame, names: tuple[str, ...]) -> list[str]:
     """Return the columns that are known by a name, best first."""
     lists = [name for name, kind in log.schema.items() if isinstance(kind, (pl.List, pl.Array))]
     return matches(log.columns, names, lists)

@@ -151,6 +151,11 @@ class Batches:
         return self.sequences.truncated(self.max_items)
 
     @property
+    def window_lengths(self) -> np.ndarray:
+        """Number of items of the longest window of each sequence, int64 [rows]."""
+        return self.sequences.lengths.clip(max=self.max_items)
+
+    @property
     def windows_per_epoch(self) -> int:
         """Number of windows in an epoch."""
         return int(self.cut.counts(self.sequences.lengths).sum())

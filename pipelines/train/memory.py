@@ -15,7 +15,6 @@ from pipelines.models.config import ModelConfig
 from pipelines.train.config import TrainConfig
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
     from torch.optim import Optimizer
 
@@ -181,7 +180,7 @@ def pass_tokens(trainer: Trainer) -> int:
     """Return the largest number of tokens in a forward pass, over all streams; a whole step may have fewer
     than one pass may.
     """
-    lengths = _window_lengths(trainer)
+    lengths = trainer.batches.window_lengths
     step = trainer.batches.batch_size * lengths.mean() * trainer.tokens_per_item
     return min(trainer.micro_tokens, int(SPREAD * step))
 
@@ -222,10 +221,5 @@ def _activations(trainer: Trainer) -> int:
 
 def _mean_row(trainer: Trainer) -> int:
     """Return the number of tokens of the row of a token, on average."""
-    lengths = _window_lengths(trainer)
+    lengths = trainer.batches.window_lengths
     return int((lengths**2).sum() / max(1, lengths.sum())) * trainer.tokens_per_item
-
-
-def _window_lengths(trainer: Trainer) -> np.ndarray:
-    """Return the number of items of the longest window of each sequence, int64 [rows]."""
-    return trainer.batches.sequences.lengths.clip(max=trainer.batches.max_items)

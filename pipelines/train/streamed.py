@@ -72,6 +72,11 @@ class StreamedBatches:
         return int(self.measures[:, 2].sum())
 
     @property
+    def window_lengths(self) -> np.ndarray:
+        """Mean number of items of the windows, float64 [1]."""
+        return np.array([self.measures[:, 0].sum() / max(1, self.windows_per_epoch)]).clip(max=self.max_items)
+
+    @property
     def windows_per_epoch(self) -> int:
         """Number of windows in an epoch."""
         return int(self.measures[:, 1].sum())
