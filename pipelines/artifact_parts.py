@@ -6,14 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.artifacts import PROVENANCE_KEY, provenance_of, table_digest
+from pipelines.artifacts import GROUP, PROVENANCE_KEY, provenance_of, table_digest
 from pipelines.durable import atomic
 from pipelines.errors import UserError, reading
 from pipelines.schemas import validate
@@ -95,23 +95,35 @@ def write_parts(
         parts.close(provenance_of(path, kind, parts.digest, config=config, inputs=inputs, started=started))
 
 
-def read_parts(path: Path, kind: str, *, hint: str = "") -> Iterator[pa.Table]:
-    """Yield the tables of an artifact, a row group at a time, each checked against its schema.
+def read_parts(
+    path: Path, kind: str, *, hint: str = "", columns: list[str] | None = None, rows: int = GROUP
+) -> Iterator[pa.Table]:
+    """Yield the rows of one artifact in order, as tables that are read one by one and checked.
 
     Args:
-        path, kind, hint: see `artifacts.read`.
+        kind, hint, columns: see `read`.
+        rows: most rows of a table.
 
     Raises:
-        UserError: as `artifacts.read`.
+        UserError: see `read`.
     """
     if not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists, false for a path that is no valid file name
         raise UserError(f"{path} does not exist. {hint}".rstrip())
-    advice = f"Remove it and make it again. {hint}".rstrip()
-    with reading(path, "Parquet file", advice):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    for number in range(file.num_row_groups):
+    advice, first = f"Remove it and make it again. {hint}".rstrip(), 0
+    with ExitStack() as stack:
         with reading(path, "Parquet file", advice):
-            table = file.read_row_group(number)
-            table.validate(full=True)
-        validate(path, kind, table)
-        yield table
+            file = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
+            batches = file.iter_batches(rows, columns=columns)
+            none = file.read(columns) if not file.metadata.num_rows else None
+        if none is not None:
+            validate(path, kind, none, columns)
+        while True:
+            with reading(path, "Parquet file", advice):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                table = pa.Table.from_batches([batch])
+                table.validate(full=True)
+            validate(path, kind, table, columns, first=first)
+            first += len(table)
+            yield table

@@ -277,40 +277,6 @@ def count(path: Path, *, hint: str = "") -> int:
         return int(pq.read_metadata(path).num_rows)
 
 
-def read_parts(
-    path: Path, kind: str, *, hint: str = "", columns: list[str] | None = None, rows: int = GROUP
-) -> Iterator[pa.Table]:
-    """Yield the rows of one artifact in order, as tables that are read one by one and checked.
-
-    Args:
-        kind, hint, columns: see `read`.
-        rows: most rows of a table.
-
-    Raises:
-        UserError: see `read`.
-    """
-    if not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists, false for a path that is no valid file name
-        raise UserError(f"{path} does not exist. {hint}".rstrip())
-    advice, first = f"Remove it and make it again. {hint}".rstrip(), 0
-    with ExitStack() as stack:
-        with reading(path, "Parquet file", advice):
-            file = stack.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
-            batches = file.iter_batches(rows, columns=columns)
-            none = file.read(columns) if not file.metadata.num_rows else None
-        if none is not None:
-            validate(path, kind, none, columns)
-        while True:
-            with reading(path, "Parquet file", advice):
-                batch = next(batches, None)
-                if batch is None:
-                    return
-                table = pa.Table.from_batches([batch])
-                table.validate(full=True)
-            validate(path, kind, table, columns, first=first)
-            first += len(table)
-            yield table
-
-
 def provenance(path: Path) -> Provenance | None:
     """Return the provenance inside an artifact.
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import artifacts
+from pipelines.artifact_parts import read_parts
 from pipelines.errors import UserError
 from pipelines.processor import processor
 
@@ -304,7 +305,7 @@ def test_an_artifact_in_parts_is_that_of_the_whole(
     assert artifacts.digest(path) == whole == artifacts.table_digest(table)
     assert artifacts.read(path, "items").replace_schema_metadata(None).equals(table)
     assert pq.ParquetFile(path).metadata.num_row_groups == 5
-    read = list(artifacts.read_parts(path, "items", columns=["item", "flag"], rows=3))
+    read = list(read_parts(path, "items", columns=["item", "flag"], rows=3))
     assert max(map(len, read)) <= 3
     assert pa.concat_tables(read).replace_schema_metadata(None).equals(table.select(["item", "flag"]))
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import artifacts
+from pipelines.artifact_parts import read_parts
 from pipelines.errors import UserError
 from pipelines.workspace import Dataset
 
@@ -40,9 +41,7 @@ class Embeddings:
             UserError: the file cannot be read, or an embedding cannot be used.
         """
         start = 0
-        for table in artifacts.read_parts(
-            self.path, "embeddings", hint="Run `maskgr embed` first.", rows=ROWS
-        ):
+        for table in read_parts(self.path, "embeddings", hint="Run `maskgr embed` first.", rows=ROWS):
             kind = table.schema.field("embedding").type
             is_list = pa.types.is_fixed_size_list(kind)
             if not (is_list and pa.types.is_floating(kind.value_type) and kind.list_size):
@@ -90,7 +89,7 @@ def stored_embeddings(dataset: Dataset, path: Path, items: pa.Table, unit: bool 
     Raises:
         UserError: the file is missing or unreadable, or its embeddings are of other items.
     """
-    next(artifacts.read_parts(path, "embeddings", hint="Run `maskgr embed` first.", rows=1))
+    next(read_parts(path, "embeddings", hint="Run `maskgr embed` first.", rows=1))
     count = pq.read_metadata(path).num_rows
     provenance = artifacts.provenance(path)
     made_from = provenance["inputs"].get("items") if provenance else None
