@@ -11,7 +11,10 @@ The folder becomes a workspace; it keeps the data for another run.
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -25,6 +28,10 @@ from benchmarks.common import save
 from maskgr_cli import console
 from pipelines import artifacts
 from pipelines.artifact_parts import write_parts
+from pipelines.data.groups import training_groups
+from pipelines.data.stored import StoredSequences
+from pipelines.train.batches import Cut
+from pipelines.train.streamed import StreamedBatches
 from pipelines.workspace import Dataset, Workspace
 
 NAME, SIDS, RUN = "made", "made", "made"
@@ -48,12 +55,19 @@ def main() -> None:
     parser.add_argument(
         "--save", action="store_true", help="write the figures to benchmarks/results/big_sequences.json"
     )
+    parser.add_argument("--epoch", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     dataset = Workspace(options.folder).dataset(NAME)
     if not dataset.sequences.exists():
         _make(dataset, options.users, options.items)
+    if options.epoch:
+        print(json.dumps(_epoch(dataset, options.items)))
+        return
     size = dataset.sequences.stat().st_size / 2**20
     figures = {"sequences.parquet": f"{size:,.0f} MiB"}
+    command = [sys.executable, "-m", "benchmarks.big_sequences", str(options.folder), "--epoch"]
+    child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    figures["windows of an epoch"] = json.loads(child.stdout)
     train = (
         f"train --dataset {NAME} --semantic-ids {SIDS} --preset small --no-centroids --name {RUN} --force "
     )
@@ -104,6 +118,26 @@ def _users(rng: np.random.Generator, first: int, count: int, items: int) -> pa.T
             "items": pa.ListArray.from_arrays(offsets, pa.array(taken)),
         }
     )
+
+
+def _epoch(dataset: Dataset, items: int) -> str:
+    """Read the steps of an epoch without training, and describe the cost."""
+    groups = training_groups(StoredSequences(dataset.sequences, items).groups, items)
+    batches = StreamedBatches(groups, 128, Cut(20), seed=0)
+    began, before = time.process_time(), _peak()
+    for _ in itertools.islice(batches.steps(0), batches.steps_per_epoch):
+        pass
+    seconds = time.process_time() - began
+    return (
+        f"{batches.steps_per_epoch:,} steps of 128 in {seconds:.0f} s of CPU time, "
+        f"{1e6 * seconds / batches.steps_per_epoch:.0f} μs a step; {_peak():.2f} GiB resident at most, "
+        f"{before:.2f} before"
+    )
+
+
+def _peak() -> float:
+    """Return the largest resident memory of this process so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _measured(workspace: Path, command: str) -> tuple[float, float]:
