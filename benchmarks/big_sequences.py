@@ -49,9 +49,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=200_000)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--sample", type=int, default=10_000, help="users of the evaluation")
-    parser.add_argument(
-        "--options", default="--negatives 1024 --no-repeat-bias", help="further options of `maskgr train`"
-    )
+    parser.add_argument("--options", default="--negatives 1024", help="further options of `maskgr train`")
     parser.add_argument(
         "--save", action="store_true", help="write the figures to benchmarks/results/big_sequences.json"
     )
