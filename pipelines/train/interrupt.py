@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stopped(Exception):
-    """The end of a training on a signal, after a step or within a validation, which then has no result."""
+    """The end of a training on a signal: after a step, or within a step or validation, which is left out."""
 
 
 @contextmanager

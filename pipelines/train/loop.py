@@ -110,8 +110,9 @@ class Trainer:
                 training.
 
         Returns:
-            True if the training is finished; False if a signal stopped it, after a step or within a
-            validation. Then the training is saved, and goes on with that validation once it is resumed.
+            True if the training is finished; False if a signal stopped it: within a validation, within a step
+            of a single process, or after a step. Then the training is saved, and goes on with that validation
+            or step once it is resumed.
             `stop_signal` is the signal; a finished training has one too if the signal came too late.
 
         Raises:
@@ -155,7 +156,11 @@ class Trainer:
         if self.state.step and self._validation_is_due() and end_of_validation():
             return  # a signal had interrupted this validation
         for step, windows, rows in self.batches.steps(self.state.step):
-            loss, tokens = self.training_step(step, windows, rows)
+            try:
+                loss, tokens = self.training_step(step, windows, rows)
+            except Stopped:
+                self._check_finite(losses)
+                raise
             losses.append(loss)
             self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
             self._count_seconds()
@@ -202,6 +207,9 @@ class Trainer:
         Returns:
             This process's part of the loss, a scalar on its device, NaN if the gradient is not finite; and
             the number of tokens of the step, over all processes.
+
+        Raises:
+            Stopped: This process, the only one, received a signal. The weights are those before the step.
         """
         config, accelerator = self.config, self.accelerator
         batch, normalizer = self._draw_batch(step, windows, rows)
@@ -256,6 +264,8 @@ class Trainer:
         total = torch.zeros((), device=accelerator.device)
         self.model.train()
         for number, rows in enumerate(passes):
+            if accelerator.num_processes == 1:  # several have different numbers of passes
+                self.end_if_stopped()
             n = int(lengths[rows].max())
             is_last = number == len(passes) - 1
             synchronization = nullcontext() if is_last else accelerator.no_sync(self.model)

@@ -231,12 +231,12 @@ def test_ctrl_c_saves_and_a_killed_run_resumes(toy: Workspace, maskgr: Maskgr, t
     output = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 130
     assert (
-        "Stopped at step 25; the state is saved. Continue with: maskgr train --resume --name long" in output
+        "Stopped at step 24; the state is saved. Continue with: maskgr train --resume --name long" in output
     )
-    assert (config()["state"], config()["steps"]) == ("interrupted", 25)
+    assert (config()["state"], config()["steps"]) == ("interrupted", 24)
     refused = maskgr(*options)
     assert refused.returncode == 2
-    assert "was interrupted at step 25" in refused.stderr
+    assert "was interrupted at step 24" in refused.stderr
 
     go.unlink()
     process = start(44, "train", "--resume")

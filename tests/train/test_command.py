@@ -151,7 +151,7 @@ def test_one_command_begins_a_run_continues_it_and_keeps_it(
     (run,) = toy.runs
     assert run.read_config()["state"] == "interrupted"
     assert command().exit_code == 0
-    assert (run.read_config()["state"], monitored) == ("finished", [0, 1, 2, 3])
+    assert (run.read_config()["state"], monitored) == ("finished", [0, 1, 1, 2, 3])
     assert f"{run.name} is trained already" in command().stderr
     assert [found.name for found in toy.runs] == [run.name]
     if "--name" in options and "--config" not in options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -108,7 +109,9 @@ def test_two_machines_train_and_evaluate_as_one_process(
     for arguments in ([*TRAIN, "one", *SCHEDULE, *sids], [*evaluated, "one"]):
         done = CliRunner().invoke(app, [*arguments, "--workspace", str(toy.root)], catch_exceptions=False)
         assert done.exit_code == 0, done.stderr
-    for arguments in ([*TRAIN, "two", *SCHEDULE, *sids], [*evaluated, "two"]):
+    shutil.copytree(toy.run("one").path, toy.run("two").path)  # a run that is to be replaced
+    shutil.rmtree(toy.run("two").path / "eval")
+    for arguments in ([*TRAIN, "two", *SCHEDULE, *sids, "--force"], [*evaluated, "two"]):
         codes, said = zip(*torchrun(toy, *arguments), strict=True)
         assert codes == (0, 0), said
         first = "parameters on 2 × cpu" if arguments[0] == "train" else "Decoded 200 users"
