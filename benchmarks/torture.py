@@ -1,5 +1,5 @@
-"""Kills, signals, a full disk and simultaneous commands, at random moments of every stage, and checks of what
-is left after them.
+"""Kills, signals, full and read-only disks, missing files and simultaneous commands, at random moments of
+every stage, and checks of what is left after them.
 
 A stage is a command on a toy data set. It runs in a process forked from this one, which has loaded all
 modules, so that the moments fall into its work. Signals are also sent while the modules of a fresh program
@@ -24,12 +24,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 from benchmarks.torture_checks import find_fault, leftovers, result_digests  # noqa: E402 - after the environment
+from benchmarks.torture_disk import fill_disk, lose_file, mounted, protect_disk  # noqa: E402 - after the environment
 from benchmarks.torture_process import Child  # noqa: E402 - after the environment
 from benchmarks.torture_stages import Command, ReadyStage, stages, write_files  # noqa: E402 - after the environment
 from maskgr_cli import app, console  # noqa: E402 - after the environment
@@ -51,6 +52,12 @@ MODULES = tuple(
         "ablate.planning",
         "ablate.report",
         "ablate.results",
+        "bundle.build",
+        "bundle.read",
+        "export.build",
+        "import_.listed",
+        "recommend.everyone",
+        "recommend.load",
     )
 )
 Row = tuple[str, int, int, int, int]  # trial, number tried, stopped or refused, finished, faults
@@ -62,6 +69,8 @@ class Torture:
     Attributes:
         stages: stages by name.
         rows: a row for each kind of trial.
+        files: folder of the source files.
+        random: random numbers of the moments.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -71,13 +80,13 @@ class Torture:
             seed: seed of the random moments.
         """
         self.rows: list[Row] = []
-        self._folder, self._random = folder, random.Random(seed)
+        self._folder, self.random = folder, random.Random(seed)
         self._log = folder / "log"
-        files = folder / "files"
-        files.mkdir()
-        write_files(files)
-        self.stages = stages(files)
-        self._ready: dict[str, ReadyStage] = {}
+        self.files = folder / "files"
+        self.files.mkdir()
+        write_files(self.files)
+        self.stages = stages(self.files)
+        self._ready_stages: dict[str, ReadyStage] = {}
         self._workspaces: dict[tuple[Command, ...], Path] = {(): folder / "workspace"}
         self._workspaces[()].mkdir()
         for module in MODULES:
@@ -100,7 +109,7 @@ class Torture:
             root = self._folder / "trial"
             try:
                 if stage:
-                    shutil.copytree(self._prepare(stage).root, root)
+                    shutil.copytree(self.ready(stage).root, root)
                 finished += trial(root)
             except AssertionError as error:
                 faults += 1
@@ -111,20 +120,20 @@ class Torture:
         self.rows.append((trial_name, tries, stopped, finished, faults))
         console.note(f"{trial_name}: {tries} tried, {stopped} stopped, {finished} finished, {faults} faults")
 
-    def stop(self, name: str, number: int, root: Path) -> bool:
+    def stop(self, number: int, name: str, root: Path) -> bool:
         """Send a signal at a random moment of a stage, and check the workspace afterwards.
 
         Args:
-            name: name of the stage.
             number: number of the signal.
+            name: name of the stage.
             root: workspace.
         """
-        stage, seconds = self.stages[name], self._prepare(name).seconds
-        child = self._start(root, stage.command)
-        code, output = child.wait_or_signal(number, self._random.uniform(0, seconds)), child.output
+        stage, seconds = self.stages[name], self.ready(name).seconds
+        child = self.start(root, stage.command, stage.prepare)
+        code, output = child.wait_or_signal(number, self.random.uniform(0, seconds)), child.output
         if code not in (0, EXIT_CODES.get(number, -number)) or "Traceback" in output:
             raise AssertionError(f"exit code {code}: {output}")
-        self._check_and_finish(name, root)
+        self.check_and_finish(name, root)
         return code == 0
 
     def stop_while_loading(self, number: int, root: Path) -> bool:
@@ -142,7 +151,7 @@ class Torture:
             assert process.stderr
             while "pipelines.orphans" not in process.stderr.readline():
                 pass
-            time.sleep(self._random.uniform(0, 1))
+            time.sleep(self.random.uniform(0, 1))
             process.send_signal(number)
             messages = [line for line in process.stderr if not line.startswith("import time:")]
         if process.returncode not in (2, EXIT_CODES[number]) or len(messages) > 1:
@@ -151,50 +160,46 @@ class Torture:
 
     def run_twice_at_once(self, name: str, root: Path) -> bool:
         """Run the command of a stage twice at the same time."""
-        first = self._start(root, self.stages[name].command)
-        second = self._start(root, self.stages[name].command)
+        stage = self.stages[name]
+        first, second = (self.start(root, stage.command, stage.prepare) for _ in range(2))
         codes = first.wait(), second.wait()
         if any(codes):
             raise AssertionError(f"exit codes {codes}: {second.output}")
-        self._check_and_finish(name, root)
+        self.check_and_finish(name, root)
         return True
 
-    def fill_disk(self, name: str, disk: Path, root: Path) -> bool:
-        """Run the command of a stage on a disk that becomes full before the end, then has space again.
+    def try_command(self, name: str, root: Path, act: Callable[[], None] = lambda: None) -> bool:
+        """Run the command of a stage, which either succeeds or ends with one line and exit code 2.
 
         Args:
             name: name of the stage.
-            disk: mounted file system.
-            root: workspace to copy there.
+            root: workspace.
+            act: function that is called while the command works.
+
+        Returns:
+            True if it succeeded.
         """
-        workspace, ballast = disk / "workspace", disk / "ballast"
-        shutil.copytree(root, workspace)
-        try:
-            space = self._random.randrange(0, self._prepare(name).written + 50_000)
-            free = shutil.disk_usage(disk).free
-            ballast.write_bytes(bytes(max(0, free - space)))
-            child = self._start(workspace, self.stages[name].command)
-            code, output = child.wait(), child.output
-            if code not in (0, 2) or "Traceback" in output or (code == 2 and "error: " not in output):
-                raise AssertionError(f"exit code {code}: {output}")
-            ballast.unlink()
-            self._check_and_finish(name, workspace)
-        finally:
-            ballast.unlink(missing_ok=True)
-            shutil.rmtree(workspace, ignore_errors=True)
+        child = self.start(root, self.stages[name].command, self.stages[name].prepare)
+        act()
+        code, output = child.wait(), child.output
+        said = sum(line.startswith("error: ") for line in output.splitlines())
+        if code not in (0, 2) or said != (code == 2) or "Traceback" in output:
+            raise AssertionError(f"exit code {code}: {output}")
         return code == 0
 
-    def _start(self, root: Path, command: Command) -> Child:
+    def start(self, root: Path, command: Command, prepare: Callable[[], None] = lambda: None) -> Child:
         def act() -> None:
+            prepare()
+            os.chdir(root)
             sys.argv = ["maskgr", *map(str, command)]
             os.environ["MASKGR_WORKSPACE"] = str(root)
             app.main()
 
         return Child(act, self._log)
 
-    def _run(self, root: Path, command: Command) -> None:
+    def run(self, root: Path, command: Command, prepare: Callable[[], None] = lambda: None) -> None:
         """Run a command that must succeed."""
-        child = self._start(root, command)
+        child = self.start(root, command, prepare)
         if code := child.wait():
             raise AssertionError(f"{command} ended with {code}: {child.output}")
 
@@ -204,25 +209,25 @@ class Torture:
             before = self._workspace(commands[:-1])
             root = self._folder / f"workspace {len(self._workspaces)}"
             shutil.copytree(before, root)
-            self._run(root, commands[-1])
+            self.run(root, commands[-1])
             self._workspaces[commands] = root
         return self._workspaces[commands]
 
-    def _prepare(self, name: str) -> ReadyStage:
-        """Prepare a stage, once."""
-        if name not in self._ready:
+    def ready(self, name: str) -> ReadyStage:
+        """Prepare a stage, once, and return it."""
+        if name not in self._ready_stages:
             stage, finished = self.stages[name], self._folder / f"{name} after"
             root = self._workspace(tuple(tuple(map(str, command)) for command in stage.before))
             shutil.rmtree(finished, ignore_errors=True)  # of an attempt that failed
             shutil.copytree(root, finished)
             began, when = time.monotonic(), time.time()
-            self._run(finished, stage.command)
+            self.run(finished, stage.command, stage.prepare)
             written = sum(
                 stat.st_size for path in finished.rglob("*") if (stat := path.stat()).st_mtime > when
             )
             seconds = time.monotonic() - began
-            self._ready[name] = ReadyStage(root, seconds, written, result_digests(finished))
-        return self._ready[name]
+            self._ready_stages[name] = ReadyStage(root, seconds, written, result_digests(finished))
+        return self._ready_stages[name]
 
     def _check(self, root: Path) -> None:
         """Check a workspace, in a process of its own, since this process must stay fit to be forked.
@@ -240,20 +245,20 @@ class Torture:
         if child.wait():
             raise AssertionError(child.output)
 
-    def _check_and_finish(self, name: str, root: Path) -> None:
+    def check_and_finish(self, name: str, root: Path) -> None:
         """Check that the workspace has no fault, and that the command finishes with the expected result.
 
         Raises:
             AssertionError: the workspace has a fault, or the result is another.
         """
-        stage, expected = self.stages[name], self._prepare(name).digests
+        stage, expected = self.stages[name], self.ready(name).digests
         self._check(root)
         resumes = (
             stage.resumed is not None
             and any(root.glob("runs/.r.anew/config.json"))
             or self._has_unfinished_run(root, name)
         )
-        self._run(root, stage.resumed if stage.resumed and resumes else stage.command)
+        self.run(root, stage.resumed if stage.resumed and resumes else stage.command, stage.prepare)
         self._check(root)
         if files := leftovers(root):
             raise AssertionError(f"left behind: {files}")
@@ -270,61 +275,67 @@ class Torture:
         )
 
 
+KILL, SIGNAL, TWICE, DISK, PROTECTED, VANISHED = "kill", "signal", "twice", "disk", "read-only", "vanished"
+KINDS = (KILL, SIGNAL, TWICE, DISK, PROTECTED, VANISHED)  # of trials
+LOADING = "loading"  # not a stage: signals while the modules of a fresh program load
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=40, help="number of trials of each stage")
     parser.add_argument("--stage", action="append", help="only this stage, or loading; may be repeated")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only these trials; may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="maskgr-torture-") as folder:
-        rows = run(Path(folder), options.kills, options.seed, options.stage)
+        rows = run(Path(folder), options.kills, options.seed, options.stage, options.kind or KINDS)
     columns = ["stage", "tried", "stopped", "finished", "faults"]
-    title = "Kills, signals, full disks, simultaneous commands"
+    title = "Kills, signals, full disks, simultaneous commands, missing files"
     console.table(title, columns, rows, artifacts.machine())
     sys.exit(any(row[-1] for row in rows))
 
 
-LOADING = "loading"  # not a stage: signals while the modules of a fresh program load
-
-
-def run(folder: Path, tries: int, seed: int, only: list[str] | None = None) -> list[Row]:
-    """Run all trials, and return a row for each kind.
+def run(
+    folder: Path, tries: int, seed: int, only: list[str] | None = None, kinds: Sequence[str] = KINDS
+) -> list[Row]:
+    """Run all trials, and return a row for each stage and kind.
 
     Args:
         folder: empty folder.
         tries: number of kills of each stage; other trials are fewer.
         seed: seed of the random moments.
         only: names of the stages to try; None for all.
+        kinds: kinds of trials.
     """
     torture = Torture(folder, seed)
     names = [name for name in torture.stages if not only or name in only]
-    for name in names:
-        trial = functools.partial(torture.stop, name, signal.SIGKILL)
-        torture.count(f"SIGKILL, {name}", tries, trial, name)
-    for number in map(signal.Signals, EXIT_CODES):
+
+    def count(title: str, share: int, trial: Callable[[str, Path], bool]) -> None:
         for name in names:
-            trial = functools.partial(torture.stop, name, number)
-            torture.count(f"{number.name}, {name}", max(1, tries // 4), trial, name)
+            torture.count(f"{title}, {name}", max(1, tries // share), functools.partial(trial, name), name)
+
+    if KILL in kinds:
+        count("SIGKILL", 1, functools.partial(torture.stop, signal.SIGKILL))
+    for number in map(signal.Signals, EXIT_CODES if SIGNAL in kinds else ()):
+        count(number.name, 4, functools.partial(torture.stop, number))
         if not only or LOADING in only:
             trial = functools.partial(torture.stop_while_loading, number)
             torture.count(f"{number.name}, while loading", tries, trial)
-    for name in names:
-        trial = functools.partial(torture.run_twice_at_once, name)
-        torture.count(f"two at once, {name}", max(1, tries // 10), trial, name)
-    disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        console.note("A full disk is not tried: this user may not mount a file system.")
-        return torture.rows
-    try:
-        for name in names:
-            trial = functools.partial(torture.fill_disk, name, disk)
-            torture.count(f"full disk, {name}", max(1, tries // 4), trial, name)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    if TWICE in kinds:
+        count("two at once", 10, torture.run_twice_at_once)
+    if VANISHED in kinds:
+        count("missing file", 4, functools.partial(lose_file, torture))
+    if DISK in kinds or PROTECTED in kinds:
+        with mounted(folder / "disk") as disk:
+            if disk is None:
+                console.note("A full or read-only disk is not tried: this user may not mount a file system.")
+                return torture.rows
+            if DISK in kinds:
+                count("full disk", 4, functools.partial(fill_disk, torture, disk))
+            if PROTECTED in kinds:
+                count("read-only disk", 10, functools.partial(protect_disk, torture, disk))
     return torture.rows
 
 

@@ -5,18 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import torch
 
 from pipelines import artifacts
+from pipelines.bundle.manifest import is_bundle
+from pipelines.bundle.read import load_bundle
 from pipelines.errors import UserError
 from pipelines.models.loading import load_run
 from pipelines.workspace import Run, Workspace
 
-TEMPORARY = (".maskgr-*", ".*.ready", ".*.anew", ".*.parts", "*.lock*", "*-trial-*")
+TEMPORARY = (".maskgr-*", ".*.ready", ".*.anew", ".*.parts", ".*.replaced", "*.lock*", "*-trial-*")
 # Files that are the same in every run of one seed. Others are not: the journal of a study, durations, and
 # pages that show them.
-REPRODUCIBLE = ("*.parquet", "model.safetensors")
+REPRODUCIBLE = ("*.parquet", "*.csv", "model.safetensors")
 VARYING = {"history.parquet", "trials.parquet", "results.parquet", "curves.parquet"}
+
+KINDS = {  # data set that lists files → kinds of its artifacts, with their properties
+    False: {"interactions": "interactions", "items": "items", "sequences": "sequences"},
+    True: {"items": "items", "sequence_files": "sequences"},
+}
 
 
 def leftovers(root: Path) -> list[str]:
@@ -35,8 +43,8 @@ def find_fault(root: Path) -> str | None:
     workspace = Workspace.find(root)
     try:
         for dataset in workspace.datasets:
-            for kind in ("interactions", "items", "sequences"):
-                artifacts.read(getattr(dataset, kind), kind)
+            for kind, name in KINDS[dataset.lists_files].items():
+                artifacts.read(getattr(dataset, name), kind)
             if reason := artifacts.stale(dataset.sequences):
                 return f"{dataset.path}: {reason}"
             for path in dataset.all_embeddings:
@@ -46,6 +54,10 @@ def find_fault(root: Path) -> str | None:
                 artifacts.read(dataset.quality(path.stem), "quality")
         for run in workspace.runs:
             _read_run(workspace, run)
+        if is_bundle(root / "bundle"):
+            load_bundle(root / "bundle", torch.device("cpu"))
+        for path in root.glob("*.parquet"):
+            pq.read_table(path)
     except UserError as error:
         return str(error)
     return None

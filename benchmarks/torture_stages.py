@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.import_ import combined
 
 Command = Sequence[object]
 
@@ -22,17 +27,19 @@ class Stage:
     """A command, with what its trials need.
 
     Attributes:
-        command: the command.
+        command: the command; relative paths are below the workspace.
         before: commands that prepare the workspace.
         resumed: command that resumes a stopped command; None for the same command.
         share: one in so many of the trials is run, where the command starts processes that take long to
             start.
+        prepare: function that the process of the command calls first.
     """
 
     command: Command
     before: list[Command] = field(default_factory=list)
     resumed: Command | None = None
     share: int = 1
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,12 @@ def stages(files: Path) -> dict[str, Stage]:
     sids: list[Command] = [one, ["embed"], ["tokenize", "--sids", 2, "--codebook", 16]]
     run: list[Command] = [*sids, TRAIN, ["eval", "--beams", 5]]
     again = [*TRAIN, "--seed", 1, "--force"]
+    lake = _sequences_command(files, "lake")
+    listed: list[Command] = [lake, *sids[1:]]
+    streamed = [*TRAIN, "--shuffle", "groups"]
+    everyone = ["recommend", "--all-users", "--output", "recommended.parquet"]
+    bundle = ["export", "--output", "bundle", "--force"]
+    csv = ["data", "export", "toy", "--output", "exported"]
     return {
         "import": Stage(one),
         "import over another": Stage(two, run),
@@ -78,6 +91,19 @@ def stages(files: Path) -> dict[str, Stage]:
         "ablate": Stage(GRID, sids),
         "ablate --jobs 2": Stage([*GRID, "--jobs", 2], sids, share=10),
         "train --processes 2": Stage([*TRAIN, "--processes", 2], sids, [*RESUME, "--processes", 2], share=10),
+        "import in pieces": Stage(one, prepare=_import_in_pieces),
+        "import in pieces over another": Stage(two, run, prepare=_import_in_pieces),
+        "import --sequences": Stage(lake),
+        "import --sequences over another": Stage(_sequences_command(files, "pond"), listed),
+        "train --shuffle groups": Stage(streamed, listed, RESUME),
+        "train --resume": Stage([*streamed, "--resume"], listed),
+        "eval of files": Stage(["eval", "--beams", 10], [*listed, streamed]),
+        "recommend": Stage(everyone, run),
+        "recommend over another": Stage(everyone, [*run, everyone]),
+        "export": Stage(bundle, run),
+        "export over another": Stage(bundle, [*run, bundle]),
+        "data export": Stage(csv, run),
+        "report": Stage(GRID, [*sids, GRID]),
         "tune": Stage(["tune", *MODEL, "--steps", 4, "--total-minutes", 0.02, "--name", "s"], sids),
     }
 
@@ -87,11 +113,28 @@ def _import_command(files: Path, log: str) -> list[object]:
     return ["import", "toy", "--min-count", 0, *paths]
 
 
+def _sequences_command(files: Path, folder: str) -> list[object]:
+    return ["import", "toy", "--sequences", files / folder, "--items", files / "items.csv"]
+
+
+def _import_in_pieces() -> None:
+    """Make `import` read files of any size in pieces, as it reads files of more than 64 MiB."""
+    combined.LARGE, combined.PIECE = 1, 100
+
+
 def write_files(folder: Path) -> None:
-    """Write the toy data set: item i + 1 follows item i. The second log has fewer users."""
+    """Write the toy data set: item i + 1 follows item i. The second log has fewer users.
+
+    The folders `lake` and `pond` have the same users as sequences, in row groups of 16 users.
+    """
     (folder / "items.csv").write_text(
         "item_id,text\n" + "".join(f"i{i},group {i // 10} number {i}\n" for i in range(60))
     )
-    for name, users in (("one", 120), ("two", 90)):
+    for name, log, users in (("lake", "one", 120), ("pond", "two", 90)):
         rows = (f"u{u},i{(7 * u + step) % 60},{step}\n" for u in range(users) for step in range(8))
-        (folder / f"{name}.csv").write_text("user_id,item_id,timestamp\n" + "".join(rows))
+        (folder / f"{log}.csv").write_text("user_id,item_id,timestamp\n" + "".join(rows))
+        lists = [[f"i{(7 * user + step) % 60}" for step in range(8)] for user in range(users)]
+        table = pa.table({"user_id": [f"u{user}" for user in range(users)], "item_ids": lists})
+        (folder / name).mkdir()
+        for part, start in enumerate(range(0, users, 48)):
+            pq.write_table(table.slice(start, 48), folder / name / f"{part}.parquet", row_group_size=16)

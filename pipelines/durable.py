@@ -44,7 +44,7 @@ def atomic(path: Path, *failures: type[Exception]) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written.
     """
-    with _explained(path, *failures), staging(path.parent) as folder:
+    with explained(path, *failures), staging(path.parent) as folder:
         yield folder / path.name
         (folder / path.name).replace(path)
 
@@ -59,29 +59,36 @@ def together(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: the files cannot be written.
     """
-    with _explained(folder), staging(folder.parent) as new:
+    with explained(folder), staging(folder.parent) as new:
         yield new
         install(new, folder)
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[Path]:
+def whole(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Yield a staging folder for everything that `folder` is to hold.
 
     If the block succeeds, it becomes `folder`, and what was there before is removed. A process that is killed
-    between the two renames leaves the old content in `.NAME.replaced`.
+    between the two renames leaves the old content in `.NAME.replaced`, which the next one removes.
+
+    Args:
+        check: function that raises an exception if `folder` may not be replaced. It is called before the
+            block, and again after it, when no other process can change the folder.
 
     Raises:
         UserError: the files cannot be written.
     """
-    with _explained(folder), staging(folder.parent) as new:
+    check()
+    with explained(folder), staging(folder.parent) as new:
         yield new
-        old = folder.with_name(f".{folder.name}{REPLACED}")
-        if folder.exists():
+        with locked(folder.parent):
+            check()
+            old = folder.with_name(f".{folder.name}{REPLACED}")
+            if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                folder.rename(old)
+            new.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def inside(new: Path, name: str) -> Path:
@@ -146,7 +153,7 @@ def changes(root: Path) -> Iterator[Changes]:
     Raises:
         UserError: a file cannot be written.
     """
-    with _explained(root / LIST), staging(root) as folder:
+    with explained(root / LIST), staging(root) as folder:
         made = Changes(root, folder)
         yield made
         text = json.dumps({"renamed": made.renamed, "replaced": made.replaced})
@@ -318,16 +325,31 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path, *failures: type[Exception]) -> Iterator[None]:
-    """Turn an error of writing, e.g. a full disk or a missing permission, into a UserError of one line."""
+def explained(path: Path, *failures: type[Exception]) -> Iterator[None]:
+    """Turn an error of writing, e.g. a full disk or a missing permission, into a UserError of one line.
+
+    An error that names a file elsewhere passes unchanged.
+
+    Args:
+        path: the file, or the folder.
+        failures: exceptions besides OSError that mean that writing failed.
+    """
     expected: tuple[type[Exception], ...] = (OSError, *failures)
     try:
         yield
     except expected as error:
         parent = path.parent.parent if path.parent.name.startswith(PREFIX) else path.parent
+        if _is_elsewhere(error, parent):  # a file that the block reads
+            raise
         lines = (str(error) or type(error).__name__).splitlines()
         reason = getattr(error, "strerror", None) or lines[0]
         raise UserError(
             f"{path.name} cannot be written in {parent} ({reason}). "
             "Free space there, allow writing, or name another folder."
         ) from error
+
+
+def _is_elsewhere(error: Exception, parent: Path) -> bool:
+    """Return True if an error names a file that is not below the folder `parent`."""
+    name = getattr(error, "filename", None)
+    return isinstance(name, (str, os.PathLike)) and parent.absolute() not in Path(name).absolute().parents

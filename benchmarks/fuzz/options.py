@@ -42,9 +42,11 @@ BASE = {  # arguments that a command needs besides the option that is tried
     "items add": ["new.csv"],
     "rename": ["runs/first", "second"],
 }
+SEQUENCES = ["toy", "--items", "items.csv"]  # the same for an import of sequences
 WORK = (  # functions in which each command's work begins
     "pipelines.download.build.download_dataset",
     "pipelines.import_.build.import_dataset",
+    "pipelines.import_.listed.import_sequences",
     "pipelines.workspace.Workspace.require_dataset",
     "pipelines.workspace.Workspace.require_run",
     "maskgr_cli.commands.ablate.keep_freed_memory",
@@ -285,6 +287,8 @@ def run(count: int, seed: int) -> Counts:
 
 def arguments(option: Option, value: str) -> list[str]:
     """Return a command line that sets an option to a value."""
+    if option.flag == "--sequences":
+        return [option.command, *SEQUENCES, option.flag, value]
     if not option.flag:
         return [*option.command.split(), value, *BASE.get(option.command, [])[1:]]
     return [*option.command.split(), *BASE.get(option.command, []), *option.before, option.flag, value]

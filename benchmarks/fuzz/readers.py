@@ -14,7 +14,7 @@ import polars as pl
 import torch
 from accelerate import Accelerator
 
-from benchmarks.fuzz import formats, mutate, public, world
+from benchmarks.fuzz import formats, large, mutate, public, world
 from pipelines import artifacts
 from pipelines.ablate import recipe_file
 from pipelines.ablate.grid import GridSettings, cells
@@ -267,6 +267,15 @@ OWN = [
         lambda w: w.run_results / "jobs" / "run.json",
     ),
     Reader("sequences.parquet", mutate.of_parquet, _sequences, lambda w: w.dataset(world.NAME).sequences),
+    Reader(
+        "list of files",
+        mutate.of_parquet,
+        large.read_list,
+        lambda w: w.dataset(world.LISTED).sequences,
+    ),
+    Reader(
+        "file of a list", mutate.of_parquet, large.read_changed, lambda w: world.folder_of(w) / world.FILE
+    ),
     Reader("items.parquet", mutate.of_parquet, _items, lambda w: w.dataset(world.NAME).items),
     Reader("sids.parquet", mutate.of_parquet, _catalogue, lambda w: w.dataset(world.NAME).sids(world.SIDS)),
     Reader(
@@ -359,6 +368,28 @@ OTHERS = [
         lambda: _frame(world.interactions()),
         mutate.of_parquet,
         _import,
+    ),
+    _alone("sequences of others", world.FILE, world.sequences, mutate.of_parquet, large.import_folder),
+    _alone(
+        "large interactions.csv",
+        "own.csv",
+        lambda: world.delimited(","),
+        mutate.of_csv(","),
+        large.import_in_pieces,
+    ),
+    _alone(
+        "large interactions.jsonl",
+        "own.jsonl",
+        lambda: world.json_lines(world.interactions()),
+        mutate.of_lines,
+        large.import_in_pieces,
+    ),
+    _alone(
+        "large interactions.parquet",
+        "own.parquet",
+        lambda: _frame(world.interactions()),
+        mutate.of_parquet,
+        large.import_in_pieces,
     ),
     _alone(
         "own items.csv",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines import artifacts
 from pipelines.ablate.grid import GridSettings, cells
@@ -23,6 +24,7 @@ from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
+from pipelines.import_.listed import import_sequences
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.progress import Silent
 from pipelines.train.config import TrainConfig
@@ -33,6 +35,7 @@ from pipelines.workspace import Dataset, Run, Workspace
 
 USERS, ITEMS, LENGTH = 24, 12, 5
 NAME, SIDS, RUN, EVALUATION = "toy", "digits", "run", "greedy"
+LISTED, FILE = "listed", "part-0.parquet"  # data set of sequences in a file of another program, and that file
 ROWS = [
     (f"U{u:02}", f"B{(3 * u + i) % ITEMS:02}", 1_300_000_000 + 86_400 * i + u, 1 + (u + i) % 5)
     for u in range(USERS)
@@ -130,8 +133,31 @@ def recbole() -> bytes:
     return archive({f"{folder}.inter": header + ratings("\t"), f"{folder}.item": movies}, "utf-8")
 
 
+def sequences() -> bytes:
+    """Return a Parquet file of sequences, in row groups of 10 users."""
+    buffer = io.BytesIO()
+    users = list(dict.fromkeys(user for user, *_ in ROWS))
+    lists = [[item for other, item, *_ in ROWS if other == user] for user in users]
+    pq.write_table(pa.table({"user_id": users, "item_ids": lists}), buffer, row_group_size=10)
+    return buffer.getvalue()
+
+
+def folder_of(workspace: Workspace) -> Path:
+    """Return the folder of the sequences of the data set `LISTED`."""
+    return workspace.root.parent / "listed"
+
+
+def take(workspace: Workspace, folder: Path) -> Dataset:
+    """Make the data set `LISTED` of a folder of sequences."""
+    catalogue = folder.parent / "listed-items.jsonl"
+    catalogue.write_bytes(json_lines(items()))
+    return import_sequences(
+        workspace, LISTED, ImportConfig(), Silent(), sequences=folder, items=[catalogue], force=True
+    )
+
+
 def make(root: Path) -> Workspace:
-    """Return a workspace with a data set, semantic IDs, embeddings, a trained and evaluated run, and the
+    """Return a workspace with two data sets, semantic IDs, embeddings, a trained and evaluated run, and the
     files of a grid.
 
     Args:
@@ -140,6 +166,9 @@ def make(root: Path) -> Workspace:
     workspace, source = Workspace(root / "workspace"), root / "log.csv"
     root.mkdir(parents=True, exist_ok=True)
     source.write_bytes(delimited(","))
+    folder_of(workspace).mkdir()
+    (folder_of(workspace) / FILE).write_bytes(sequences())
+    take(workspace, folder_of(workspace))
     dataset = import_dataset(workspace, NAME, ImportConfig(), Silent(), interactions=[source])
     _write_sids(dataset)
     run = train_run(workspace, PLAN, Silent(), name=RUN)

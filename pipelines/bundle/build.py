@@ -68,7 +68,7 @@ def export_run(
         check_exportable(trained)
     sequences = load_sequences(trained.dataset.sequences, trained.catalogue.items)
     exported = _Exported(workspace, run, trained, sequences)
-    with whole(folder) as new:
+    with whole(folder, lambda: _refuse_existing(folder, force)) as new:
         _write_run(exported, new)
         _write_items(exported, new)
         _write_popularity(exported, new)

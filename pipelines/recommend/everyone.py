@@ -5,6 +5,8 @@ Parquet file. The memory does not depend on the number of users.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.data.sequences import Sequences
-from pipelines.durable import atomic
-from pipelines.processes import Processes, require_shared
+from pipelines.durable import explained, staging
+from pipelines.processes import Processes, from_first, require_shared
 from pipelines.progress import Progress, Task
 from pipelines.recommend.model import Model, Query
 
@@ -48,25 +50,34 @@ def recommend_to_everyone(
     if processes.count > 1:
         require_shared(path.parent)
     total, started = len(model.stored), time.monotonic()
-    parts = [path.with_name(f".{path.name}.part{rank}") for rank in range(processes.count)]
-    try:
+    with _shared_folder(path, processes) as folder:
+        parts = [folder / str(rank) for rank in range(processes.count)]
         with progress.task("Recommending", total=total, unit="users") as task:
             cut = _write_part(model, parts[processes.rank], query, processes, task)
         counts = np.zeros(1 + processes.count, np.int64)  # histories that are cut; parts that exist
         counts[0], counts[1 + processes.rank] = cut, parts[processes.rank].exists()
         cut, *written = processes.total(counts).tolist()  # after this all processes have written
         if processes.rank == 0:
-            with atomic(path) as temporary:
-                _merge([part for part, exists in zip(parts, written, strict=True) if exists], temporary)
-        processes.total(np.zeros(1))  # after this the first process has read
-    finally:
-        parts[processes.rank].unlink(missing_ok=True)
+            _merge([part for part, exists in zip(parts, written, strict=True) if exists], folder / path.name)
+            (folder / path.name).replace(path)
     seconds = time.monotonic() - started
     if cut:
         most = model.trained.model.config.max_items
         progress.say(f"The model sees the last {most} items of a history; {cut:,} of {total:,} are longer.")
     progress.say(f"{total:,} users in {seconds:.1f} s: {total / seconds:,.0f} users/s ({path}).")
     return total
+
+
+@contextmanager
+def _shared_folder(path: Path, processes: Processes) -> Iterator[Path]:
+    """Yield a staging folder of all processes, beside the file that is written.
+
+    Raises:
+        UserError: a file cannot be written there.
+    """
+    with explained(path), staging(path.parent) if processes.rank == 0 else nullcontext() as first:
+        name = first.name if first else ""
+        yield path.parent / (from_first(name) if processes.count > 1 else name)
 
 
 def _write_part(model: Model, path: Path, query: Query, processes: Processes, task: Task) -> int:
