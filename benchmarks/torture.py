@@ -31,6 +31,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 from benchmarks.torture_checks import find_fault, leftovers, result_digests  # noqa: E402 - after the environment
 from benchmarks.torture_disk import fill_disk, lose_file, mounted, protect_disk  # noqa: E402 - after the environment
+from benchmarks.torture_nodes import stop_nodes  # noqa: E402 - after the environment
 from benchmarks.torture_process import Child  # noqa: E402 - after the environment
 from benchmarks.torture_stages import Command, ReadyStage, stages, write_files  # noqa: E402 - after the environment
 from maskgr_cli import app, console  # noqa: E402 - after the environment
@@ -229,7 +230,7 @@ class Torture:
             self._ready_stages[name] = ReadyStage(root, seconds, written, result_digests(finished))
         return self._ready_stages[name]
 
-    def _check(self, root: Path) -> None:
+    def check(self, root: Path) -> None:
         """Check a workspace, in a process of its own, since this process must stay fit to be forked.
 
         Raises:
@@ -252,14 +253,14 @@ class Torture:
             AssertionError: the workspace has a fault, or the result is another.
         """
         stage, expected = self.stages[name], self.ready(name).digests
-        self._check(root)
+        self.check(root)
         resumes = (
             stage.resumed is not None
             and any(root.glob("runs/.r.anew/config.json"))
             or self._has_unfinished_run(root, name)
         )
         self.run(root, stage.resumed if stage.resumed and resumes else stage.command, stage.prepare)
-        self._check(root)
+        self.check(root)
         if files := leftovers(root):
             raise AssertionError(f"left behind: {files}")
         if expected != (result := result_digests(root)):
@@ -278,6 +279,7 @@ class Torture:
 KILL, SIGNAL, TWICE, DISK, PROTECTED, VANISHED = "kill", "signal", "twice", "disk", "read-only", "vanished"
 KINDS = (KILL, SIGNAL, TWICE, DISK, PROTECTED, VANISHED)  # of trials
 LOADING = "loading"  # not a stage: signals while the modules of a fresh program load
+MACHINES = "two machines"  # not a stage: signals to a training of two machines
 
 
 def main() -> None:
@@ -285,7 +287,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=40, help="number of trials of each stage")
-    parser.add_argument("--stage", action="append", help="only this stage, or loading; may be repeated")
+    parser.add_argument(
+        "--stage", action="append", help=f"only this stage, {LOADING} or {MACHINES}; may be repeated"
+    )
     parser.add_argument("--kind", action="append", choices=KINDS, help="only these trials; may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     options = parser.parse_args()
@@ -325,6 +329,10 @@ def run(
             torture.count(f"{number.name}, while loading", tries, trial)
     if TWICE in kinds:
         count("two at once", 10, torture.run_twice_at_once)
+    for number, kind in {signal.SIGKILL: KILL, signal.SIGTERM: SIGNAL}.items():
+        if kind in kinds and (not only or MACHINES in only):
+            trial = functools.partial(stop_nodes, torture, number)
+            torture.count(f"{number.name}, two machines", max(1, tries // 10), trial)
     if VANISHED in kinds:
         count("missing file", 4, functools.partial(lose_file, torture))
     if DISK in kinds or PROTECTED in kinds:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import artifacts
+from pipelines import artifacts, typed_json
 from pipelines.errors import UserError
 
 KIND = "sequence_files"
@@ -87,6 +88,31 @@ def is_listing(path: Path) -> bool:
     return provenance is not None and provenance["stage"] == KIND
 
 
+class Columns(TypedDict):
+    """Folder of the files of a list, and the columns of users and of their lists of items."""
+
+    folder: str
+    users: str
+    lists: str
+
+
+def recorded_columns(path: Path) -> Columns:
+    """Return what a list of files records beside the files.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    provenance = artifacts.provenance(path)
+    config = provenance["config"] if provenance else {}
+    columns: Columns = {name: config.get(name) for name in Columns.__annotations__}  # type: ignore[assignment]
+    try:
+        typed_json.check(columns, Columns)
+    except typed_json.Mismatch as error:
+        advice = "Import the files again with: maskgr import NAME --sequences DIR --items FILE --force"
+        raise UserError(f"{path}: {error}. {advice}") from None
+    return columns
+
+
 def read_listing(path: Path) -> Listing:
     """Read the list of the files of a data set, and check that the files are those that were imported.
 
@@ -99,8 +125,7 @@ def read_listing(path: Path) -> Listing:
         UserError: a file is missing or has changed.
     """
     table = artifacts.read(path, KIND)
-    provenance = artifacts.provenance(path)
-    config = provenance["config"] if provenance else {}
+    config = recorded_columns(path)
     folder, name = Path(config["folder"]), path.parent.name
     advice = f"Put it back, or import again with --force: maskgr import {name} --sequences {folder} --items …"
     for row in table.to_pylist():
@@ -118,7 +143,7 @@ def _check_file(file: Path, row: dict[str, object], name: str, advice: str) -> N
     """
     try:
         status = file.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no valid file name
         raise UserError(f"{file}, a file of the data set {name}, does not exist. {advice}") from None
     if status.st_size == row["bytes"] and status.st_mtime_ns == row["modified"]:
         return

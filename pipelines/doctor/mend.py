@@ -31,7 +31,7 @@ def dataset_command(dataset: Dataset) -> str:
         return shlex.join(["maskgr", "download", dataset.name, *_changed(DownloadConfig(), recorded)])
     words = ["maskgr", "import", dataset.name]
     if dataset.lists_files:
-        words += ["--sequences", recorded["folder"]]
+        words += ["--sequences", str(recorded.get("folder", "…"))]
     for name, source in (provenance["inputs"] if provenance else {}).items():
         flag = "--items" if name.startswith("items") else "--interactions"
         words += [flag, os.path.normpath(path.parent / source["path"])]
