@@ -135,6 +135,21 @@ def test_a_whole_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
+def test_a_whole_folder_does_not_take_the_place_of_what_came_meanwhile(tmp_path: Path) -> None:
+    place = tmp_path / "bundle"
+
+    def refuse() -> None:
+        if place.exists():
+            raise UserError("there is one")
+
+    with pytest.raises(UserError, match="there is one"), durable.whole(place, refuse) as folder:
+        (folder / "mine").write_text("mine")
+        with durable.whole(place, refuse) as other:
+            (other / "other").write_text("other")
+    assert [path.name for path in place.iterdir()] == ["other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 @pytest.mark.parametrize("moves", range(4))
 def test_files_move_into_a_folder_beside_those_it_has(tmp_path: Path, moves: int) -> None:
     """After a kill between two moves, the next command completes them."""
@@ -210,6 +225,14 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path, error: Exception) ->
     ):
         raise error
     assert names(tmp_path / "deep") == []
+
+
+def test_what_cannot_be_read_is_not_said_to_be_written(tmp_path: Path) -> None:
+    """An input that vanishes while something is made of it."""
+    with pytest.raises(FileNotFoundError, match="input"), durable.atomic(tmp_path / "made" / "x"):
+        (tmp_path / "input").read_bytes()
+    with pytest.raises(UserError, match="x cannot be written"), durable.atomic(tmp_path / "made" / "x"):
+        (tmp_path / "made" / "gone").read_bytes()
 
 
 def test_a_workspace_that_is_a_link_to_nothing(tmp_path: Path) -> None:

@@ -78,7 +78,12 @@ def is_list(kind: pa.DataType) -> bool:
     """Return True for a type of lists of whole numbers or strings, as ids of items are."""
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return False
-    value = kind.value_type.value_type if pa.types.is_dictionary(kind.value_type) else kind.value_type
+    return is_id(kind.value_type)
+
+
+def is_id(kind: pa.DataType) -> bool:
+    """Return True for a type of whole numbers or strings."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(check(value) for check in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string))
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import artifacts
-from pipelines.data.listing import KIND, ItemNumbers, is_list
+from pipelines.data.listing import KIND, ItemNumbers, is_id, is_list
 from pipelines.data.sequences import Sequences, sequences_of
 from pipelines.durable import together
 from pipelines.errors import UserError, reading
@@ -112,6 +112,11 @@ def _columns(files: list[Path], config: ImportConfig) -> tuple[str, str]:
             raise UserError(
                 f"{file} has no column {user or 'of users'} or no column {lists or 'of lists of items'}; it "
                 f"has {', '.join(schema.names)}. Name them with --user-column and --item-column."
+            )
+        if not is_id(schema.field(user).type):
+            raise UserError(
+                f"{file}: column {user} holds {schema.field(user).type}; ids of users are whole numbers or "
+                "texts. Name another column with --user-column."
             )
     return user, lists
 
@@ -219,8 +224,10 @@ def _refuse_repeated(files: list[Path], user: str, count: int) -> None:
     for number in range(passes):
         parts = []
         for file in files:
-            ids = pl.from_arrow(pq.read_table(file, columns=[user], partitioning=None)[user])
-            assert isinstance(ids, pl.Series)
+            with reading(file, "Parquet file", f"Check {FLAG}."):
+                column = pq.read_table(file, columns=[user], partitioning=None)[user]
+                column.validate(full=True)  # texts that are no UTF-8
+                ids = pl.Series(pl.from_arrow(column))
             if ids.null_count():
                 raise UserError(f"{file}: column {user} has no value in row {ids.is_null().arg_true()[0]}.")
             parts.append(ids.filter(ids.hash() % passes == number))

@@ -189,7 +189,7 @@ def _may_be_time(column: pl.Series) -> bool:
         return bool(len(values))
     if column.dtype == pl.String:
         return bool(values.str.contains(r"^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}").all())
-    return column.dtype.is_numeric() and bool(values.is_between(*EPOCH).all())
+    return column.dtype.is_numeric() and bool(values.cast(pl.Float64).is_between(*EPOCH).all())
 
 
 def _agreement(log: Combined, a: str, items: Combined, b: str) -> float:

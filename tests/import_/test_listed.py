@@ -154,6 +154,9 @@ def rewritten(folder: Path, users: list, lists: list) -> None:
     pq.write_table(table, folder / SPARK.format(2))
 
 
+NO_TEXT = pa.array([b"a", b"\xff"]).view(pa.string())  # as a file may hold it
+
+
 @pytest.mark.parametrize(
     ("users", "lists", "message"),
     [
@@ -162,6 +165,9 @@ def rewritten(folder: Path, users: list, lists: list) -> None:
         (["a", "b"], [["100", "101", "102"], None], r"row 41 has 0 item\(s\)"),
         (["a", "u00"], [["100", "101", "102"]] * 2, "User 'u00' has 2 rows"),
         (["a", None], [["100", "101", "102"]] * 2, "column user_id has no value in row 1"),
+        ([["a"], ["b"]], [["100", "101", "102"]] * 2, "column user_id holds list.*ids of users are whole"),
+        ([0.5, 1.5], [["100", "101", "102"]] * 2, "column user_id holds double; ids of users are whole"),
+        (NO_TEXT, [["100", "101", "102"]] * 2, "not a readable Parquet file.*[Ii]nvalid UTF8"),
     ],
 )
 def test_unusable_rows_are_refused_and_nothing_is_written(
@@ -184,6 +190,16 @@ def test_other_files_and_columns_are_refused(tmp_path: Path, take: Callable[...,
         take(folder)
     with pytest.raises(UserError, match="is no folder"):
         take(tmp_path / "missing")
+
+
+def test_a_list_that_does_not_record_its_columns_is_refused(
+    tmp_path: Path, take: Callable[..., Dataset]
+) -> None:
+    dataset = take(write_folder(tmp_path / "folder", pa.string()))
+    table = artifacts.read(dataset.sequences, "sequence_files")
+    artifacts.write(dataset.sequences, "sequence_files", table, config={"users": "user_id", "lists": 3})
+    with pytest.raises(UserError, match=r"sequences.parquet: folder .*maskgr import NAME --sequences"):
+        load_sequences(dataset.sequences)
 
 
 def test_interactions_of_the_same_name_are_not_mixed(

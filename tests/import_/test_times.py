@@ -136,6 +136,16 @@ def test_the_order_of_the_file_on_request(tmp_path: Path) -> None:
     assert tables.interactions["position"].to_list() == [2, 1, 0]
 
 
+def test_columns_of_small_numbers_may_not_be_times(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    log = {"user_id": ["u"] * 3, "item_id": list("abc"), "other": pl.Series([1, 2, 3], dtype=pl.Int16)}
+    pl.DataFrame(log).write_parquet(path)
+    with pytest.raises(UserError, match=r"it has user_id, item_id, other\. Name the one of times"):
+        import_dataset(
+            Workspace(tmp_path / "w"), "toy", ImportConfig(), ListProgress(), interactions=[path], items=[]
+        )
+
+
 def test_a_column_that_may_hold_times_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"when \(2022-01-01\) may be it"):
         read(tmp_path, "user,item,when\nu,i,2022-01-01\nu,j,2022-01-02\n")
