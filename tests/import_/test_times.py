@@ -8,8 +8,11 @@ import polars as pl
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.prepare.account import Account
+from pipelines.progress import Silent
+from pipelines.workspace import Workspace
 from tests.import_.samples import read
 
 NOON = 1_641_038_400  # 2022-01-01 12:00:00 UTC
@@ -142,7 +145,7 @@ def test_columns_of_small_numbers_may_not_be_times(tmp_path: Path) -> None:
     pl.DataFrame(log).write_parquet(path)
     with pytest.raises(UserError, match=r"it has user_id, item_id, other\. Name the one of times"):
         import_dataset(
-            Workspace(tmp_path / "w"), "toy", ImportConfig(), ListProgress(), interactions=[path], items=[]
+            Workspace(tmp_path / "w"), "toy", ImportConfig(), Silent(), interactions=[path], items=[]
         )
 
 
