@@ -52,7 +52,8 @@ class Peak(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for tensor in torch.utils._pytree.tree_leaves(result):
             if isinstance(tensor, Tensor):
-                self._count(tensor.untyped_storage())
+                for part in (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,):
+                    self._count(part.untyped_storage())
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:

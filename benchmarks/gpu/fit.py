@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 USED = 0.85  # share of the time for training that the steps are planned for
 VALIDATING = 0.15  # share of that for validations, at most
+TESTING = 0.35  # share of all time for the test, at most; beyond it, a sample of the users is tested
 LOADING = 5.0  # seconds for loading the data again, and the weights for the test
 
 
@@ -16,7 +17,7 @@ class Pace:
     Attributes:
         steps: optimizer steps per second.
         validation: seconds of a validation.
-        test: seconds of a test evaluation, estimated.
+        test: seconds of a test of all users, estimated.
     """
 
     steps: float
@@ -33,11 +34,13 @@ class Schedule:
         validations: number of validations.
         minutes: bound on the minutes, for a machine that becomes slower than it was measured; the learning
             rate ends with it too.
+        tested: share of the users that the test takes.
     """
 
     steps: int
     validations: int
     minutes: float
+    tested: float
 
 
 def fit(pace: Pace, seconds: float, steps: int, validations: int) -> Schedule:
@@ -52,14 +55,15 @@ def fit(pace: Pace, seconds: float, steps: int, validations: int) -> Schedule:
     Raises:
         ValueError: there is no time for a single step.
     """
-    training = seconds - pace.test - LOADING
+    test = min(pace.test, TESTING * seconds)
+    training = seconds - test - LOADING
     planned = USED * training
     affordable = int(VALIDATING * planned / max(pace.validation, 1e-9))
     count = max(1, min(validations, affordable))
     fitted = int((planned - count * pace.validation) * pace.steps)
     if fitted < 1:
         raise ValueError(
-            f"{seconds:.0f} s do not suffice: the test takes {pace.test:.1f} s, a validation "
+            f"{seconds:.0f} s do not suffice: the test takes {test:.1f} s, a validation "
             f"{pace.validation:.1f} s and a step {1 / pace.steps:.2f} s."
         )
-    return Schedule(min(steps, fitted), count, training / 60)
+    return Schedule(min(steps, fitted), count, training / 60, test / pace.test)

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks import training
@@ -21,9 +22,14 @@ from pipelines import artifacts
 from pipelines.data.catalogue import load_catalogue
 from pipelines.data.sequences import load_sequences
 from pipelines.decode.config import Decoding
-from pipelines.evaluate.config import EvalConfig
-from pipelines.evaluate.run import evaluate_run
+from pipelines.decode.index import PartialIndex
+from pipelines.evaluate.capabilities import resolve_decoding
+from pipelines.evaluate.metrics import rank_targets
+from pipelines.evaluate.recommend import recommend
+from pipelines.models.loading import load_run
+from pipelines.models.nn.precision import autocast
 from pipelines.models.sid_models.config import MaskGRConfig
+from pipelines.processes import process_state
 from pipelines.train.configure import configure
 from pipelines.train.history import validations
 from pipelines.train.plan import Plan
@@ -32,7 +38,7 @@ from pipelines.train.validation import Validator
 from pipelines.workspace import Run, Workspace
 
 MOST_VALIDATIONS = 10
-METRICS = (("recall", 5), ("recall", 10), ("ndcg", 5), ("ndcg", 10))
+DEPTHS = (5, 10)
 CURVE = 200  # points of the curve of the loss that are kept
 WORTH_COMPILING = 1.15  # speed relative to the uncompiled blocks
 MODEL = "maskgr"
@@ -58,17 +64,18 @@ def train(conditions: Conditions, report: Report, preset: str) -> None:
         most = min(MOST_VALIDATIONS, preset_schedule.validations)
         schedule = fit(pace, conditions.left, preset_schedule.steps, most)
         report("schedule", {**asdict(schedule), "of the preset": preset_schedule.steps})
-        plan = planned(preset, {**settings, **asdict(schedule)})
+        lengths = {name: value for name, value in asdict(schedule).items() if name != "tested"}
+        plan = planned(preset, {**settings, **lengths})
         name = f"gpu-check-{conditions.device}-{preset}"
         run = train_run(Workspace.find(), plan, console.RichProgress(), name=name, existing="replace")
         report("training", trained(run))
         report("peak GiB of the training", peak(conditions.device))
         assert isinstance(plan.model_settings, MaskGRConfig)
         nfe = 1 if plan.model_settings.likelihood == "item" else None  # in place of one for each digit
-        first = test(run, Decoding(nfe=nfe))
+        first = test(run, Decoding(nfe=nfe), schedule.tested)
         report("test", first)
         if nfe is None and conditions.left > 2 * first["seconds"]:
-            report("test, not constrained", test(run, Decoding(constrained=False)))
+            report("test, not constrained", test(run, Decoding(constrained=False), schedule.tested))
     report("summary", summary(schedule, preset_schedule.steps, first))
 
 
@@ -130,15 +137,25 @@ def trained(run: Run) -> dict[str, Any]:
     }
 
 
-def test(run: Run, decoding: Decoding) -> dict[str, float]:
-    """Return the metrics on all test users in percent, the seconds and the users/s, loading included."""
+def test(run: Run, decoding: Decoding, share: float) -> dict[str, float]:
+    """Return the metrics on a share of the test users in percent, and the seconds and users/s of decoding."""
+    device = process_state().device
+    trained = load_run(Workspace.find(), run, device)
+    everyone = trained.split(load_sequences(trained.dataset.sequences, trained.catalogue.items), "test")
+    users = everyone.sample(max(1, int(share * len(everyone))), 0)
+    index = PartialIndex(trained.catalogue.require_sids(), trained.catalogue.codes)
+    resolved = resolve_decoding(decoding, trained.model, trained.horizon)
     began = time.perf_counter()
-    evaluation = evaluate_run(Workspace.find(), run, EvalConfig(decoding), console.RichProgress(), force=True)
+    with autocast("auto", device):
+        found = recommend(trained.model, users, index, resolved, console.RichProgress())
     seconds = time.perf_counter() - began
-    rows = {(row["metric"], row["k"]): row for row in evaluation.metrics.to_pylist()}
-    users = len(artifacts.read(evaluation.folder / "ranks.parquet", "ranks"))
-    metrics = {f"{metric}@{k}": 100 * rows[metric, k]["value"] for metric, k in METRICS}
-    return {**metrics, "seconds": seconds, "users": users, "users/s": users / seconds}
+    ranks = rank_targets(found.items, users.targets).astype(float)
+    metrics: dict[str, float] = {}
+    for k in DEPTHS:
+        hits = (ranks > 0) & (ranks <= k)
+        metrics[f"recall@{k}"] = 100 * hits.mean()
+        metrics[f"ndcg@{k}"] = 100 * (hits / np.log2(np.maximum(ranks, 1) + 1)).mean()
+    return {**metrics, "seconds": seconds, "users": len(users), "users/s": len(users) / seconds}
 
 
 def summary(schedule: Schedule, steps: int, measured: dict[str, float]) -> str:

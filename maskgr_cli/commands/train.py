@@ -258,7 +258,7 @@ def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) 
         return {}
     if not launch.is_worker():
         console.note(
-            f"{items:,} items: comparing with all of them would take {softmax_share(config, items):.1%} of "
+            f"{items:,} items: comparing with all of them would take {softmax_share(config, items):.2%} of "
             f"the multiplications of a training step. Training compares with {negatives:,} items drawn at "
             f"random (--negatives {negatives}); --negatives 0 compares with all."
         )

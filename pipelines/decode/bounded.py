@@ -68,7 +68,7 @@ def enumerate_items(
     row, item = row[allowed], item[allowed]
     user, beam = row // state.codes.shape[1], row % state.codes.shape[1]
     digits = unmasking.digits[user, beam]  # [Q, R]
-    code = index.sids[item].gather(1, digits)  # [Q, R]
+    code = index.sids[item].long().gather(1, digits)  # [Q, R]
     steps = torch.arange(digits.shape[1], device=digits.device)
     token_log_prob = unmasking.logp[user[:, None], beam[:, None], steps, code]  # [Q, R]
     scores = state.scores[user, beam]  # [Q]

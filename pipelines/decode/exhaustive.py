@@ -64,4 +64,4 @@ def score_every_item(denoiser: Denoiser, users: Tensor, index: PartialIndex, dec
     Returns:
         Summed log-probabilities by item number, float32 [B, N].
     """
-    return walk(denoiser, users, index.sids.expand(len(users), -1, -1), index.codes, decoding)
+    return walk(denoiser, users, index.sids.long().expand(len(users), -1, -1), index.codes, decoding)

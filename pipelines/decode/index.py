@@ -35,8 +35,8 @@ class PartialIndex:
         codes: V.
         digits: H.
         place_values: place value of each digit in the number of a partial SID, int64 [H].
-        sids: semantic IDs, int64 [N, H].
-        catalogue_sids: semantic IDs of the whole catalogue, int64 [items, H].
+        sids: semantic IDs, int32 [N, H].
+        catalogue_sids: semantic IDs of the whole catalogue, int32 [items, H].
         eligible: items of the rows, and the pairs of a user and an item that are left out.
         subsets: sets of unmasked digits that the index holds, bool [subsets, H].
         numbers: sorted numbers of the semantic IDs, int64 [N].
@@ -68,7 +68,7 @@ class PartialIndex:
         self.codes = codes
         self.digits = sids.shape[1]
         self.place_values = place_values(self.digits, codes)
-        self.catalogue_sids = torch.as_tensor(sids, dtype=torch.int64)  # [items, H]
+        self.catalogue_sids = torch.as_tensor(sids, dtype=torch.int32)  # [items, H]
         self.sids = self.catalogue_sids if items is None else self.catalogue_sids[items]  # [N, H]
         self.eligible = Eligible.of(len(sids), items)
         numbers = self._masked_numbers(frozenset(range(self.digits))).numpy()
@@ -255,7 +255,7 @@ class PartialIndex:
         masked = [self.codes * int(self.place_values[h]) for h in range(self.digits) if h not in subset]
         numbers = torch.full((len(self.sids),), sum(masked))
         for h in subset:
-            numbers += self.sids[:, h] * self.place_values[h]
+            numbers += self.sids[:, h].long() * self.place_values[h]
         return numbers
 
     def _marked_numbers(self, table: Tensor, subset: frozenset[int]) -> Tensor:

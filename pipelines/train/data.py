@@ -13,7 +13,7 @@ from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split, histories, training
 from pipelines.data.stored import StoredSequences
 from pipelines.errors import UserError
-from pipelines.processes import Processes
+from pipelines.processes import Processes, from_first
 from pipelines.progress import Progress
 from pipelines.train.batches import Batches, Cut, drop_random_items
 from pipelines.train.memory import fits_in_memory
@@ -57,7 +57,7 @@ def training_data(
     stored = StoredSequences(sequences, n_items)
     chosen = shuffle or plan.train.shuffle
     if chosen == "auto":
-        chosen = "all" if fits_in_memory(stored.interactions) else "groups"
+        chosen = from_first("all" if fits_in_memory(stored.interactions) else "groups")
     if chosen == "all":
         data = _in_memory(plan, load_sequences(sequences, n_items), progress)
     else:

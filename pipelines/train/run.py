@@ -115,7 +115,7 @@ def _train(
     check_memory(plan.model_settings, plan.train, catalogue.items)
     resumes = from_first(existing == "resume" and run.state.exists())
     # A training goes on in the order in which it began, on whatever machine.
-    shuffle = run.read_config().get("shuffle") if resumes else None
+    shuffle = from_first(run.read_config().get("shuffle") if resumes else None)
     data = training_data(plan, dataset.sequences, catalogue.items, progress, shuffle)
     known = data.known
     model = _build_model(plan, catalogue if known is None else catalogue.subset(known))

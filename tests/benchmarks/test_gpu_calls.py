@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu.fit import LOADING, USED, Pace, fit
+from benchmarks.gpu.fit import LOADING, TESTING, USED, Pace, fit
 from benchmarks.gpu.parts import parts_of
 from benchmarks.gpu.process import CLOSING, Part, run_in_process
 from benchmarks.gpu.record import LONGEST_TEXT, Record
@@ -194,6 +194,13 @@ def test_slow_validations_are_fewer() -> None:
     assert fitted.steps == int(10 * (USED * (300 - LOADING) - 20))
 
 
+def test_a_slow_test_takes_a_sample_of_the_users() -> None:
+    fitted = fit(Pace(10.0, 2.0, 1000.0), 300.0, steps=200_000, validations=1)
+    assert fitted.tested == pytest.approx(TESTING * 300 / 1000)
+    assert fitted.steps == int(10 * (USED * (300 - TESTING * 300 - LOADING) - 2))
+    assert fit(Pace(10.0, 2.0, 20.0), 300.0, 1, 1).tested == 1
+
+
 def test_no_time_for_a_step_is_an_error() -> None:
-    with pytest.raises(ValueError, match="10 s do not suffice: the test takes 20.0 s"):
-        fit(Pace(10.0, 1.0, 20.0), 10.0, 100, 1)
+    with pytest.raises(ValueError, match="10 s do not suffice: the test takes 3.5 s"):
+        fit(Pace(10.0, 10.0, 20.0), 10.0, 100, 1)
