@@ -5,6 +5,7 @@ Shapes: N items, H digits per item, R partial semantic IDs, V codes per digit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -122,6 +123,11 @@ class CandidateIndex:
     def bytes(self) -> int:
         """Size of the orders that were needed so far, in bytes."""
         return sum(keys.nbytes + items.nbytes for keys, items in self._sorted.values())
+
+    @staticmethod
+    def complete_bytes(items: int, digits: int) -> int:
+        """Return the size of an index of N items that has all orders, in bytes."""
+        return 12 * items * math.comb(digits, digits // 2)
 
     def pairs(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return every pair of a partial SID and an item that agrees with it.

@@ -48,6 +48,11 @@ class Recommender(nn.Module):
     ranks_cold_items: ClassVar[bool] = False
 
     @property
+    def candidate_bytes(self) -> int:
+        """Bytes of the candidate index that training looks up, once it is complete; 0 without one."""
+        return 0
+
+    @property
     def validation_nfe(self) -> int | None:
         """Number of function evaluations of a validation; None for the default of decoding."""
         return None

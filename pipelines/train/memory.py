@@ -15,7 +15,7 @@ from pipelines.models.config import ModelConfig
 from pipelines.train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from torch.optim import Optimizer
 
     from pipelines.train.loop import Trainer
@@ -143,13 +143,16 @@ def estimate(trainer: Trainer, index: int = 0) -> Memory:
         trainer: the trainer.
         index: size of the index of validation in bytes; 0 without one.
     """
+    from pipelines.train.optimizers import sparse_tables  # loads torch
+
     model = trainer.unwrapped_model
+    dense = _bytes(p for p in model.parameters() if p.requires_grad)
     return Memory(
         parameters=_bytes(model.parameters()),
-        gradients=_bytes(p for p in model.parameters() if p.requires_grad) - _bytes(_sparse_tables(model)),
+        gradients=dense - _bytes(sparse_tables(model).values()),
         moments=_moments(trainer.optimizers),
         data=_bytes(model.buffers()),
-        index=index,
+        index=index + model.candidate_bytes,
         activations=_activations(trainer),
     )
 
@@ -187,12 +190,6 @@ def pass_tokens(trainer: Trainer) -> int:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _sparse_tables(model: nn.Module) -> list[Tensor]:
-    """Return the tables whose gradients hold the rows that a step touches alone."""
-    sparse = (module for module in model.modules() if getattr(module, "sparse", False))
-    return [parameter for module in sparse for parameter in module.parameters(recurse=False)]
 
 
 def _moments(optimizers: Sequence[Optimizer]) -> int:

@@ -24,6 +24,7 @@ from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure
 from pipelines.train.loop import Trainer
+from pipelines.train.optimizers import sparse_tables
 from pipelines.train.plan import Plan
 from pipelines.workspace import Workspace
 
@@ -99,9 +100,13 @@ def test_the_estimate_is_near_the_bytes_of_all_tensors(
         for value in state.values()
         if isinstance(value, torch.Tensor) and value.ndim  # not a number of steps
     ]
-    assert estimated.parameters == estimated.gradients == sum(p.nbytes for p in parameters)
+    tables = sum(table.nbytes for table in sparse_tables(trainer.unwrapped_model).values())
+    assert estimated.parameters == sum(p.nbytes for p in parameters)
+    assert estimated.gradients == estimated.parameters - tables
     assert estimated.moments == sum(moment.nbytes for moment in moments)
     assert estimated.data == sum(buffer.nbytes for buffer in trainer.unwrapped_model.buffers())
+    items = trainer.unwrapped_model.items if "negatives" in settings else 0
+    assert estimated.index == 7 + 12 * 3 * items  # three digits have three orders
     assert estimated.total == sum(vars(estimated).values())
     assert 0.5 < (estimated.total - 7) / measured < 2
 

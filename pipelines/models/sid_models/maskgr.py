@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipelines.data.candidates import CandidateIndex
 from pipelines.data.catalogue import Catalogue
 from pipelines.models.base import DigitModel, ignore_buffers
 from pipelines.models.denoiser import Denoiser, DenseRetriever
@@ -110,6 +111,11 @@ class MaskGR(DigitModel):
         if self.uses_item_softmax and self.item_embedding is not None:
             device = self.embedding.weight.device
             self.new_items = NewItems(items, self.items, text).to(device)
+
+    @property
+    def candidate_bytes(self) -> int:
+        sampled = self.uses_item_softmax and self.config.negatives
+        return CandidateIndex.complete_bytes(self.items, self.digits) if sampled else 0
 
     @property
     def dense_retriever(self) -> DenseRetriever | None:
