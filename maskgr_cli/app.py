@@ -19,7 +19,7 @@ from maskgr_cli import launch, signals
 from maskgr_cli.arguments import Arguments
 from maskgr_cli.console import QUIET
 from pipelines import __version__
-from pipelines.errors import TrainingDiverged, UserError, is_out_of_memory
+from pipelines.errors import TrainingDiverged, UserError, is_lost_process, is_out_of_memory
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # full, over quota, read-only
 WIDEST = 10_000  # columns of a help text; it is as wide as the terminal
@@ -66,8 +66,8 @@ def _root(
 def main() -> None:
     """Run the program and exit.
 
-    Exit codes: 0 success, 1 a fault of maskgr or a training that diverged, 2 an error of the user, 130
-    interrupted (SIGINT), 143 terminated (SIGTERM).
+    Exit codes: 0 success, 1 a fault of maskgr, a training that diverged or the loss of another process, 2 an
+    error of the user, 130 interrupted (SIGINT), 143 terminated (SIGTERM).
     """
     code = 1
     # A signal may raise between the end of the command and the end of the block.
@@ -109,6 +109,12 @@ def _run() -> int:
                 "more."
             )
             return 2
+        if is_lost_process(error):
+            console.error(
+                "Another process of this command has ended, here or on another machine; this one cannot go "
+                "on. See its message. Then run the command again everywhere, a training with --resume."
+            )
+            return 1
         console.error(
             f"maskgr failed: {type(error).__name__}: {error}. "
             "This is a fault of maskgr, not yours. Run again with `maskgr --debug …` for the traceback."

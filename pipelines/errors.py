@@ -61,6 +61,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def is_lost_process(error: BaseException) -> bool:
+    """Return True if an error says that another process of those that were started together has ended.
+
+    PyTorch raises errors of its own for its stores and NCCL, and for gloo a RuntimeError that names gloo's
+    source file.
+    """
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return True
+    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+
+
 @contextmanager
 def enough_memory(work: str, advice: str) -> Iterator[None]:
     """Turn errors of exhausted memory into a UserError.

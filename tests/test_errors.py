@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import lzma
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UserError, hidden_panics, reading
+from pipelines.errors import UserError, hidden_panics, is_lost_process, reading
+from tests.conftest import ROOT
 
 
 class PanicException(BaseException):
@@ -49,3 +52,31 @@ def test_what_a_panic_prints_is_kept_back(capfd: pytest.CaptureFixture[str]) -> 
         os.write(2, b"a warning\n")
         raise ValueError("no")
     assert capfd.readouterr().err == "a warning\n"
+
+
+LOSES = """
+import sys
+import torch
+from torch import distributed
+from pipelines.errors import is_lost_process
+
+rank = int(sys.argv[1])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+distributed.all_reduce(torch.zeros(1))
+if rank == 0:
+    try:
+        distributed.all_reduce(torch.zeros(1))
+    except Exception as error:
+        print(is_lost_process(error), flush=True)
+import os
+os._exit(0)
+"""
+
+
+def test_the_end_of_another_process_is_told_from_other_errors(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", LOSES]
+    with subprocess.Popen([*line, "1", str(tmp_path / "store")], cwd=ROOT) as other:
+        left = subprocess.run([*line, "0", str(tmp_path / "store")], cwd=ROOT, capture_output=True, text=True)
+    assert other.returncode == 0
+    assert left.stdout == "True\n", left.stderr
+    assert not is_lost_process(RuntimeError("shape mismatch"))
