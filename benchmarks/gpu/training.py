@@ -21,6 +21,7 @@ from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
 from pipelines.data.catalogue import load_catalogue
 from pipelines.data.sequences import load_sequences
+from pipelines.data.splits import histories
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.capabilities import resolve_decoding
@@ -94,7 +95,9 @@ def measure(preset: str, settings: dict[str, Any], seconds: float) -> Pace:
     """Measure the pace of a training: a validation and some steps, which warm up the device too."""
     trainer = training.trainer(preset, **settings)
     data, sids = dataset()
-    validator = Validator(trainer, load_sequences(data.sequences), load_catalogue(data, sids))
+    validator = Validator(
+        trainer, histories(load_sequences(data.sequences), "validation"), load_catalogue(data, sids)
+    )
     validator.recall()
     began = time.perf_counter()
     validator.recall()

@@ -128,12 +128,16 @@ class Memory:
         saving = ""
         if device != "cpu":  # a checkpoint is written from the host
             saving = f"; {gib(self.parameters + self.moments)} GiB on the host while it saves"
-        return (
-            f"Memory, estimated: {gib(self.total)} GiB on {device}{beyond} "
-            f"(parameters {gib(self.parameters)}, gradients {gib(self.gradients)}, moments "
-            f"{gib(self.moments)}, semantic IDs and texts {gib(self.data)}, index {gib(self.index)}, "
-            f"a forward pass of {tokens:,} tokens {gib(self.activations)}){saving}."
-        )
+        parts = {
+            "parameters": self.parameters,
+            "gradients": self.gradients,
+            "moments": self.moments,
+            "semantic IDs and texts": self.data,
+            "index": self.index,
+            f"a forward pass of {tokens:,} tokens": self.activations,
+        }
+        held = ", ".join(f"{name} {gib(size)}" for name, size in parts.items() if size)
+        return f"Memory, estimated: {gib(self.total)} GiB on {device}{beyond} ({held}){saving}."
 
 
 def estimate(trainer: Trainer, index: int = 0) -> Memory:

@@ -132,7 +132,7 @@ def test_a_stop_between_the_fault_and_its_notice_saves_nothing(
 ) -> None:
     def fault(trainer: loop.Trainer) -> None:
         nan_loss(trainer)
-        signal.raise_signal(signal.SIGINT)
+        trainer.optimizers[0].optimizer.register_step_post_hook(lambda *_: signal.raise_signal(signal.SIGINT))
 
     break_at(monkeypatch, 2, fault)
     with pytest.raises(

@@ -113,7 +113,7 @@ def test_two_machines_train_and_evaluate_as_one_process(
     shutil.rmtree(toy.run("two").path / "eval")
     for arguments in ([*TRAIN, "two", *SCHEDULE, *sids, "--force"], [*evaluated, "two"]):
         codes, said = zip(*torchrun(toy, *arguments), strict=True)
-        assert codes == (0, 0), said
+        assert codes == (0, 0), "\n".join(said)
         first = "parameters on 2 × cpu" if arguments[0] == "train" else "Decoded 200 users"
         assert sum(text.count(first) for text in said) == 1, said  # one process speaks for both
     one, two = toy.run("one"), toy.run("two")

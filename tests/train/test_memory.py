@@ -158,8 +158,8 @@ def test_the_advice_names_the_options_that_the_model_reads(
 def test_the_line_says_where_the_memory_is_too_small() -> None:
     estimated = memory.Memory(*(2**30 * n for n in (1, 1, 2, 0, 0, 4)))
     assert estimated.describe("cuda", 2048, 2.0**40) == (
-        "Memory, estimated: 8 GiB on cuda (parameters 1, gradients 1, moments 2, semantic IDs and texts 0, "
-        "index 0, a forward pass of 2,048 tokens 4); 3 GiB on the host while it saves."
+        "Memory, estimated: 8 GiB on cuda (parameters 1, gradients 1, moments 2, "
+        "a forward pass of 2,048 tokens 4); 3 GiB on the host while it saves."
     )
     assert estimated.describe("cpu", 2048, 2.0**40).endswith("tokens 4).")
     too_small = estimated.describe("cuda", 2048, 5 * 2.0**30)

@@ -33,7 +33,7 @@ from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
 from pipelines.train.streamed import StreamedBatches
 from pipelines.workspace import Dataset, Run, Workspace
-from tests.conftest import ListProgress
+from tests.conftest import PATIENCE, ListProgress
 from tests.train.conftest import plan
 
 RNG = np.random.default_rng(0)
@@ -133,7 +133,7 @@ def test_a_step_does_not_depend_on_where_training_began(buffer: int) -> None:
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_that_share_the_groups_have_the_steps_of_one(count: int) -> None:
     """Threads stand for the processes; none reads a group that another one has read in the same block."""
-    barrier, sums = threading.Barrier(count, timeout=60), [None] * count
+    barrier, sums = threading.Barrier(count, timeout=PATIENCE), [None] * count
     read: list[list[int]] = [[] for _ in range(count)]
     found: list[list] = [[] for _ in range(count)]
 
@@ -158,7 +158,7 @@ def test_processes_that_share_the_groups_have_the_steps_of_one(count: int) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join(timeout=PATIENCE)
     alone = batches(CUTS["windows"])
     expected = steps(alone, alone.steps_per_epoch)
     assert all(part == expected for part in found)
