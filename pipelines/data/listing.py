@@ -109,12 +109,13 @@ def recorded_columns(path: Path) -> Columns:
     """
     provenance = artifacts.provenance(path)
     config = provenance["config"] if provenance else {}
-    columns: Columns = {name: config.get(name) for name in Columns.__annotations__}  # type: ignore[assignment]
+    found = {name: config[name] for name in Columns.__annotations__ if name in config}
     try:
-        typed_json.check(columns, Columns)
+        typed_json.check(found, Columns)
     except typed_json.Mismatch as error:
         advice = "Import the files again with: maskgr import NAME --sequences DIR --items FILE --force"
         raise UserError(f"{path}: {error}. {advice}") from None
+    columns: Columns = found  # type: ignore[assignment]
     return columns
 
 

@@ -198,7 +198,7 @@ def test_a_list_that_does_not_record_its_columns_is_refused(
     dataset = take(write_folder(tmp_path / "folder", pa.string()))
     table = artifacts.read(dataset.sequences, "sequence_files")
     artifacts.write(dataset.sequences, "sequence_files", table, config={"users": "user_id", "lists": 3})
-    with pytest.raises(UserError, match=r"lists is 3, expected text\. .*maskgr import NAME --seq"):
+    with pytest.raises(UserError, match=r"folder is missing\. .*maskgr import NAME --seq"):
         load_sequences(dataset.sequences)
 
 
