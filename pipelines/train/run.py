@@ -79,10 +79,8 @@ def train_run(
             progress.say(f"{run.name} stays as it is until its new training is finished.")
         with enough_memory(f"train {run.name}", advice(plan)):
             finished, stop_signal = _train(workspace, plan, target, progress, existing, track, should_prune)
-        if anew and finished:
-            if process_state().is_main_process:
-                install(target.path, run.path)
-            process_state().wait_for_everyone()
+        if anew and finished and process_state().is_main_process:
+            install(target.path, run.path)
         if stop_signal:  # the handler that was set before the training ends the program
             signal.raise_signal(stop_signal)
     return run
