@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +44,8 @@ SIDES: dict[str, dict[str, Any]] = {
     "small --negatives 1024 --no-item-embeddings": {"negatives": 1024, "item_embeddings": False},
     "small --likelihood digit --no-item-embeddings": {"likelihood": "digit", "item_embeddings": False},
 }
+
+Found = dict[str, dict[str, list[dict[str, Any]]]]  # side → size → measurements
 
 
 def unequal_sids(items: int, seed: int = 0) -> np.ndarray:
@@ -68,11 +74,11 @@ def made_sequences(items: int, seed: int = 0) -> Sequences:
     return Sequences(chosen, np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def trainer(items: int, settings: dict[str, Any]) -> Trainer:
+def trainer(sids: np.ndarray, settings: dict[str, Any]) -> Trainer:
     """Return a trainer of a new model over made data."""
     model_settings, schedule = configure("maskgr", "small", {"centroids": False, **settings})
-    model = loading.build(model_settings, Catalogue.of(unequal_sids(items), CODES))
-    batches = Batches(made_sequences(items), schedule.batch_size, model_settings.max_items, seed=0)
+    model = loading.build(model_settings, Catalogue.of(sids, CODES))
+    batches = Batches(made_sequences(len(sids)), schedule.batch_size, model_settings.max_items, seed=0)
     return Trainer(model, batches, schedule, start_accelerate(schedule.precision))
 
 
@@ -99,14 +105,20 @@ def listed_bytes(trainer: Trainer) -> dict[str, int]:
     }
 
 
-def measure(items: int, side: str, seconds: float) -> dict[str, Any]:
-    """Return tokens/s, peak memory in bytes and the listed bytes of one side, measured in this process."""
+def measure(sids: Path, side: str, seconds: float) -> dict[str, Any]:
+    """Return tokens/s, peak memory in bytes and the listed bytes of one side, measured in this process.
+
+    Args:
+        sids: file of semantic IDs. They are made in another process, whose memory does not count.
+        side: key of `SIDES`.
+        seconds: duration of the measurement.
+    """
     keep_freed_memory()
-    before = trainer(1000, SIDES[side])
+    before = trainer(unequal_sids(1000), SIDES[side])
     rate(training_tokens(before), 0)
     del before
     program = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # with a small model
-    made = trainer(items, SIDES[side])
+    made = trainer(np.load(sids), SIDES[side])
     work = training_tokens(made)
     for _ in range(WARM_UP):
         work()
@@ -127,16 +139,38 @@ def main() -> None:
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(measure(SIZES[options.measure[0]], options.measure[1], options.seconds)))
+        print(json.dumps(measure(Path(options.measure[0]), options.measure[1], options.seconds)))
         return
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {side: {} for side in options.sides}
+    with tempfile.TemporaryDirectory() as folder:
+        found = _measure_all(Path(folder), options)
+    _show(found, options)
+    if options.save:
+        save("flat_cost", {"measured": found})
+
+
+def _measure_all(folder: Path, options: argparse.Namespace) -> Found:
+    """Measure all sides over all sizes in turn, with files of semantic IDs in a folder."""
+    files = {size: folder / f"{SIZES[size]}.npy" for size in options.sizes}
+    # A process inherits the peak of the one that starts it, so that this one must stay small.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_write_sids, files.values(), (SIZES[size] for size in files)))
+    found: Found = {side: {} for side in options.sides}
     for _ in range(options.rounds):
         for side in options.sides:
             for size in options.sizes:
-                command = [sys.executable, "-m", "benchmarks.flat_cost", "--measure", size, side]
+                command = [sys.executable, "-m", "benchmarks.flat_cost", "--measure", str(files[size]), side]
                 command += ["--seconds", str(options.seconds)]
                 child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 found[side].setdefault(size, []).append(json.loads(child.stdout))
+    return found
+
+
+def _write_sids(file: Path, items: int) -> None:
+    np.save(file, unequal_sids(items))
+
+
+def _show(found: Found, options: argparse.Namespace) -> None:
+    """Print a row for each side and size."""
     rows = []
     for side, sizes in found.items():
         base = [one["tokens/s"] for one in sizes[options.sizes[0]]]
@@ -149,8 +183,6 @@ def main() -> None:
     columns = ["preset", "items", "tokens/s", "of the first size", "peak MiB", "listed MiB", "rest MiB"]
     note = "Listed: parameters, moments, semantic IDs and index. "
     console.table("Training by the size of the catalogue", columns, rows, f"{note}{artifacts.machine()}")
-    if options.save:
-        save("flat_cost", {"measured": found})
 
 
 if __name__ == "__main__":
