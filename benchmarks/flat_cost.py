@@ -101,7 +101,7 @@ def listed_bytes(trainer: Trainer) -> dict[str, int]:
         "parameters": sum(p.nbytes for p in model.parameters()),
         "moments": sum(t.nbytes for t in moments if isinstance(t, torch.Tensor)),
         "semantic IDs": model.embedding.sids.nbytes,
-        "index": getattr(model.objective, "index_bytes", 0),
+        "index": model.candidate_bytes,
     }
 
 

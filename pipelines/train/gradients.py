@@ -60,9 +60,11 @@ class Gradients:
         if count == 1:
             return grad
         size = torch.tensor([grad.indices().shape[1]], device=table.device)
-        longest = int(self._accelerator.gather(size).max())
+        sizes = self._accelerator.gather(size)  # [processes]
+        longest = int(sizes.max())
         padded = longest - int(size)
         rows = nn.functional.pad(grad.indices()[0], (0, padded))  # [longest]
-        values = nn.functional.pad(grad.values(), (0, 0, 0, padded))  # [longest, D], zero for padding
-        rows, values = self._accelerator.gather(rows), self._accelerator.gather(values)
+        values = nn.functional.pad(grad.values(), (0, 0, 0, padded))  # [longest, D]
+        real = (torch.arange(longest, device=table.device) < sizes[:, None]).flatten()  # not padding
+        rows, values = self._accelerator.gather(rows)[real], self._accelerator.gather(values)[real]
         return torch.sparse_coo_tensor(rows[None], values / count, table.shape).coalesce()

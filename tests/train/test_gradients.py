@@ -47,3 +47,29 @@ def test_sparse_tables_are_left_out_of_the_averages_of_dense_gradients() -> None
     parts = model()
     Gradients(parts, Accelerator(cpu=True))
     assert parts._ddp_params_and_buffers_to_ignore == ["table.weight"]
+
+
+class AmongTwo:
+    """The first of two processes; what the second one sends is given."""
+
+    num_processes = 2
+
+    def __init__(self, *others: torch.Tensor) -> None:
+        self._others = iter(others)
+
+    def gather(self, own: torch.Tensor) -> torch.Tensor:
+        return torch.cat((own, next(self._others)))
+
+
+def test_a_row_that_no_process_looks_up_has_no_gradient() -> None:
+    """Processes that look up fewer rows fill up what they send; the filling touches no row."""
+    parts = model()
+    values = torch.ones(1, 3)
+    parts["table"].weight.grad = torch.sparse_coo_tensor(
+        torch.tensor([[3]]), values, (6, 3), check_invariants=True
+    )
+    others = torch.tensor([2]), torch.tensor([2, 5]), torch.full((2, 3), 4.0)
+    Gradients(parts, AmongTwo(*others)).clip(0.0)
+    grad = parts["table"].weight.grad.coalesce()
+    assert grad.indices().tolist() == [[2, 3, 5]]
+    assert grad.values()[:, 0].tolist() == [2.0, 0.5, 2.0]

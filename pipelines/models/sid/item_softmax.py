@@ -79,11 +79,6 @@ class ItemSoftmaxObjective:
     def _candidates(self) -> CandidateIndex:
         return CandidateIndex(self._model.embedding.sids, self._model.embedding.codes)
 
-    @property
-    def index_bytes(self) -> int:
-        """Size of the candidate index as far as it was needed, in bytes."""
-        return self._candidates.bytes
-
     def weights_changed(self) -> None:
         """Forget the item vectors that were computed from earlier weights."""
         self._vectors = None
