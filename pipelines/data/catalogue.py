@@ -285,7 +285,7 @@ def _check_items(
     """
     if not dataset.items.exists():
         return
-    items = artifacts.read(dataset.items, "items", columns=["item"]).num_rows
+    items = artifacts.count(dataset.items)
     source = provenance["inputs"].get("items") if provenance else None
     if count != items or (source and source["sha256"] != artifacts.digest(dataset.items)):
         raise UserError(

@@ -220,6 +220,7 @@ def rank_items(scores: ItemScores, users: int, eligible: Eligible, beams: int, i
         else:  # earlier rows have lower numbers
             best, order = top(torch.cat((best, found), dim=1), beams)
             rows = torch.cat((rows, positions + first), dim=1).gather(1, order)
+        del block_scores, chosen  # the next block takes their memory
     assert best is not None and rows is not None, "there is a block"
     if total is not None:
         largest, exponentials = total

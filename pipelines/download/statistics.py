@@ -51,9 +51,9 @@ def statistics(dataset: Dataset) -> Statistics:
     if dataset.lists_files:
         listing = artifacts.read(dataset.sequences, "sequence_files")
         users, interactions = (pc.sum(listing[name]).as_py() for name in ("users", "interactions"))
-        return Statistics(users, len(artifacts.read(dataset.items, "items", columns=["item"])), interactions)
+        return Statistics(users, artifacts.count(dataset.items), interactions)
     sequences = artifacts.read(dataset.sequences, "sequences", columns=["items"])["items"].combine_chunks()
-    items = len(artifacts.read(dataset.items, "items", columns=["item"]))
+    items = artifacts.count(dataset.items)
     interactions = pairs = 0
     for start in range(0, len(sequences), USERS):
         part = sequences.slice(start, USERS)

@@ -71,8 +71,8 @@ def grow(dataset: Dataset, progress: Progress) -> Growth:
     Those that can be extended are replaced together. Embeddings that were made from interactions keep the
     vectors of old items, whatever interactions the data set has gained.
     """
-    items = artifacts.read(dataset.items, "items", columns=["item"]).num_rows
-    rows = [artifacts.read(path, "embeddings", columns=["item"]).num_rows for path in dataset.all_embeddings]
+    items = artifacts.count(dataset.items)
+    rows = [artifacts.count(path) for path in dataset.all_embeddings]
     with _turn(dataset, progress), together(dataset.path) as new:
         return _extend_all(dataset, dataset, new, items - min(rows, default=items), progress)
 

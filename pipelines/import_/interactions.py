@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from pipelines.errors import UserError
 from pipelines.import_.combined import ROW, Combined
@@ -206,6 +207,7 @@ class _Reading:
         for column in self._parts[0].columns:
             columns.append(pl.concat([part[column] for part in self._parts], rechunk=True))
             self._parts = [part.drop(column) for part in self._parts]
+            pa.default_memory_pool().release_unused()  # Arrow would keep what pieces of Parquet took
         kept = pl.DataFrame(columns)
         change: dict[str, Callable[[pl.Series], pl.Series]]
         change = {"user_id": self._users.finished, "item_id": self._items.finished}

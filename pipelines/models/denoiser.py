@@ -169,8 +169,10 @@ def digit_sums(table: Tensor, sids: Tensor) -> Tensor:
     H = sids.shape[1]
     offsets = torch.arange(H, device=sids.device) * (len(table) // H)
     if not torch.compiler.is_exporting():
-        sums = [F.embedding_bag(part + offsets, table, mode="sum") for part in sids.split(ITEMS)]
-        return sums[0] if len(sums) == 1 else torch.cat(sums)
+        total = table.new_empty(len(sids), table.shape[1])
+        for part, sums in zip(sids.split(ITEMS), total.split(ITEMS), strict=True):
+            sums.copy_(F.embedding_bag(part + offsets, table, mode="sum"))
+        return total
     tokens = sids + offsets  # in an exported graph, an embedding bag is a loop over items
     total = table.index_select(0, tokens[:, 0])
     for h in range(1, H):

@@ -5,7 +5,9 @@ Light to import.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -224,3 +226,12 @@ def _mean_row(trainer: Trainer) -> int:
     """Return the number of tokens of the row of a token, on average."""
     lengths = trainer.batches.window_lengths
     return int((lengths**2).sum() / max(1, lengths.sum())) * trainer.tokens_per_item
+
+
+def release_unused() -> None:
+    """Return memory that nothing uses to the system: that of files that were read, and of sorting."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

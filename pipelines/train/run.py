@@ -26,7 +26,7 @@ from pipelines.train.data import training_data
 from pipelines.train.derived import load_continued
 from pipelines.train.existing import Existing, is_finished
 from pipelines.train.loop import Trainer
-from pipelines.train.memory import advice, check_memory, describe
+from pipelines.train.memory import advice, check_memory, describe, release_unused
 from pipelines.train.plan import Plan
 from pipelines.train.record import RunWriter
 from pipelines.train.validation import Validator
@@ -138,6 +138,7 @@ def _train(
     if track:
         start_tracker(accelerator, plan)
     writer.write_config("running")
+    release_unused()
     try:
         finished = trainer.fit(validator.recall if validator else None, writer.save, progress, should_prune)
     except TrainingDiverged as error:

@@ -18,6 +18,7 @@ from pipelines.models.base import DigitModel, Recommender
 from pipelines.processes import Processes
 from pipelines.progress import Silent
 from pipelines.train.loop import Trainer
+from pipelines.train.memory import release_unused
 
 
 class Validator:
@@ -70,6 +71,7 @@ class Validator:
         Raises:
             Stopped: A process has received a signal.
         """
+        release_unused()
         hits = targets = 0
         with self._trainer.accelerator.autocast():
             found = recommend_chunks(

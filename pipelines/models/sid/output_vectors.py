@@ -57,7 +57,7 @@ class OutputVectors:
                 return sums.T
             with in_float32(states.device):
                 own = self.own[items]
-                return (own @ states.T if sums is None else torch.addmm(sums, own, states.T)).T
+                return (own @ states.T if sums is None else sums.addmm_(own, states.T)).T
 
         return of
 
