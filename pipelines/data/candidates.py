@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.errors import UserError
+
+
+def fits_a_number(digits: int, codes: int) -> bool:
+    """Return True if int64 counts the partial SIDs of H digits of V codes."""
+    return (codes + 1) ** digits < 2**63
 
 
 def place_values(digits: int, codes: int) -> Tensor:
@@ -25,14 +29,10 @@ def place_values(digits: int, codes: int) -> Tensor:
         codes: V.
 
     Raises:
-        UserError: (V + 1)^H exceeds the range of int64.
+        ValueError: (V + 1)^H exceeds the range of int64.
     """
-    if (codes + 1) ** digits >= 2**63:
-        raise UserError(
-            f"Semantic IDs of {digits} digits of {codes} codes have more partial SIDs than a 64-bit number "
-            "can count: to unmask digits in any order, (codes + 1) ** digits must stay below 2 ** 63. "
-            "Make shorter ones, e.g. `maskgr tokenize --sids 4`, or a smaller --codebook."
-        )
+    if not fits_a_number(digits, codes):
+        raise ValueError(f"int64 does not count the partial SIDs of {digits} digits of {codes} codes")
     return torch.tensor([(codes + 1) ** (digits - 1 - h) for h in range(digits)], dtype=torch.int64)
 
 
@@ -93,6 +93,22 @@ class Ranges:
     begin: Tensor
     sizes: Tensor
 
+    def select(self, chosen: Tensor) -> Ranges:
+        """Return some of the ranges: their positions, or bool [r]."""
+        return Ranges(self.rows[chosen], self.order, self.begin[chosen], self.sizes[chosen])
+
+    def split(self, pairs: int) -> Iterator[Ranges]:
+        """Yield these ranges in parts of about so many items, or of one range where it has more."""
+        parts = torch.unique_consecutive(self.sizes.cumsum(0) // pairs, return_counts=True)[1]
+        for positions in torch.arange(len(self.rows), device=self.rows.device).split(parts.tolist()):
+            yield self.select(positions)
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Return every pair of a partial SID and an item of its range: rows and items, int64 [q] each."""
+        shift = (self.begin - group_starts(self.sizes)).repeat_interleave(self.sizes)  # [q]
+        items = self.order[shift + torch.arange(len(shift), device=shift.device)].long()  # [q]
+        return self.rows.repeat_interleave(self.sizes), items
+
 
 class CandidateIndex:
     """Items that agree with a partial semantic ID.
@@ -113,10 +129,11 @@ class CandidateIndex:
             codes: V.
 
         Raises:
-            UserError: see `place_values`.
+            ValueError: see `place_values`.
         """
         self.sids, self.codes = sids, codes
-        self._place_values = place_values(sids.shape[1], codes).to(sids.device)  # [H]
+        self._place_values = place_values(self._digits_of_a_key(), codes).to(sids.device)  # [H]
+        self._spans = torch.cat((self._place_values[:1] * (codes + 1), self._place_values))  # [H + 1]
         self._sorted: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # order → see `_sorted_by`
 
     @property
@@ -138,11 +155,7 @@ class CandidateIndex:
         Returns:
             int64 [Q], row of the partial SID; int64 [Q], number of the item.
         """
-        rows, items = [], []
-        for part in self.ranges(codes):
-            rows.append(part.rows.repeat_interleave(part.sizes))  # [q]
-            shift = (part.begin - group_starts(part.sizes)).repeat_interleave(part.sizes)  # [q]
-            items.append(part.order[shift + torch.arange(len(shift), device=shift.device)].long())  # [q]
+        rows, items = zip(*(part.pairs() for part in self.ranges(codes)), strict=True)
         return torch.cat(rows), torch.cat(items)
 
     def counts(self, codes: Tensor) -> Tensor:
@@ -169,17 +182,32 @@ class CandidateIndex:
         subsets, which = torch.unique((visible << torch.arange(H)).sum(1), return_inverse=True)
         orders = [prefix_order(subset, H) for subset in subsets.tolist()]
         sizes = torch.tensor([subset.bit_count() for subset in subsets.tolist()])
-        spans = torch.cat((self._place_values[:1] * (self.codes + 1), self._place_values))  # [H + 1]
         for order in dict.fromkeys(orders):
             chosen = torch.tensor([other == order for other in orders])
             rows = chosen[which].nonzero().squeeze(1)  # [r]
-            span = spans[sizes[which[rows]].to(device)]  # [r], distance of the next value of the prefix
-            rows = rows.to(device)
-            lowest = codes[rows].masked_fill(codes[rows] == self.codes, 0)[:, list(order)]  # [r, H]
-            first = (lowest * self._place_values).sum(1)  # [r]
-            keys, items = self._sorted_by(order)
-            begin = torch.searchsorted(keys, first)
-            yield Ranges(rows, items, begin, torch.searchsorted(keys, first + span) - begin)
+            unmasked_digits = sizes[which[rows]].to(device)  # [r]
+            yield self._range(order, codes, rows.to(device), unmasked_digits)
+
+    def _digits_of_a_key(self) -> int:
+        """Return the number of digits that the items are sorted by in each order."""
+        return self.sids.shape[1]
+
+    def _range(self, order: tuple[int, ...], codes: Tensor, rows: Tensor, count: Tensor) -> Ranges:
+        """Return the ranges of the items that have the first digits of an order.
+
+        Args:
+            order: digits.
+            codes: partial SIDs, int64 [R, H].
+            rows: rows of the partial SIDs, int64 [r].
+            count: number of first digits, int64 [r]; the others do not count.
+        """
+        inside = torch.arange(len(order), device=codes.device) < count[:, None]  # [r, digits of a key]
+        lowest = codes[rows][:, list(order)] * inside
+        first = (lowest * self._place_values).sum(1)  # [r]
+        keys, items = self._sorted_by(order)
+        begin = torch.searchsorted(keys, first)
+        end = torch.searchsorted(keys, first + self._spans[count])  # distance of the next value of the prefix
+        return Ranges(rows, items, begin, end - begin)
 
     def _sorted_by(self, order: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Sort all items by their digits in an order.
