@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 
-
 def fits_a_number(digits: int, codes: int) -> bool:
     """Return True if int64 counts the partial SIDs of H digits of V codes."""
     return (codes + 1) ** digits < 2**63
@@ -133,7 +132,8 @@ class CandidateIndex:
         """
         self.sids, self.codes = sids, codes
         self._place_values = place_values(self._digits_of_a_key(), codes).to(sids.device)  # [H]
-        self._spans = torch.cat((self._place_values[:1] * (codes + 1), self._place_values))  # [H + 1]
+        # [H + 1], distance of the next number with other first digits, by their number
+        self._spans = torch.cat((self._place_values[:1] * (codes + 1), self._place_values))
         self._sorted: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # order → see `_sorted_by`
 
     @property
@@ -185,29 +185,17 @@ class CandidateIndex:
         for order in dict.fromkeys(orders):
             chosen = torch.tensor([other == order for other in orders])
             rows = chosen[which].nonzero().squeeze(1)  # [r]
-            unmasked_digits = sizes[which[rows]].to(device)  # [r]
-            yield self._range(order, codes, rows.to(device), unmasked_digits)
+            rows, count = rows.to(device), sizes[which[rows]].to(device)  # [r], unmasked digits
+            inside = torch.arange(H, device=device) < count[:, None]  # [r, H], the first digits of the order
+            first = (codes[rows][:, list(order)] * inside * self._place_values).sum(1)  # [r]
+            keys, items = self._sorted_by(order)
+            begin = torch.searchsorted(keys, first)
+            end = torch.searchsorted(keys, first + self._spans[count])
+            yield Ranges(rows, items, begin, end - begin)
 
     def _digits_of_a_key(self) -> int:
         """Return the number of digits that the items are sorted by in each order."""
         return self.sids.shape[1]
-
-    def _range(self, order: tuple[int, ...], codes: Tensor, rows: Tensor, count: Tensor) -> Ranges:
-        """Return the ranges of the items that have the first digits of an order.
-
-        Args:
-            order: digits.
-            codes: partial SIDs, int64 [R, H].
-            rows: rows of the partial SIDs, int64 [r].
-            count: number of first digits, int64 [r]; the others do not count.
-        """
-        inside = torch.arange(len(order), device=codes.device) < count[:, None]  # [r, digits of a key]
-        lowest = codes[rows][:, list(order)] * inside
-        first = (lowest * self._place_values).sum(1)  # [r]
-        keys, items = self._sorted_by(order)
-        begin = torch.searchsorted(keys, first)
-        end = torch.searchsorted(keys, first + self._spans[count])  # distance of the next value of the prefix
-        return Ranges(rows, items, begin, end - begin)
 
     def _sorted_by(self, order: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Sort all items by their digits in an order.

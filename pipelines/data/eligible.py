@@ -101,6 +101,24 @@ class Eligible:
         users = users if self.users is None else self.users[users]
         return contains(self.excluded, users * self.count + rows) & (rows >= 0)
 
+    def excluded_for(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the excluded pairs of some users.
+
+        Args:
+            users: positions in the batch, int64 [B'].
+
+        Returns:
+            int64 [X'], position among these users; int64 [X'], row.
+        """
+        if self.excluded is None:
+            return users[:0], users[:0]
+        first = (users if self.users is None else self.users[users]) * self.count
+        begin, end = (torch.searchsorted(self.excluded, bound) for bound in (first, first + self.count))
+        sizes = end - begin
+        owner = torch.arange(len(users), device=users.device).repeat_interleave(sizes)
+        place = torch.arange(len(owner), device=users.device) + (begin - sizes.cumsum(0) + sizes)[owner]
+        return owner, self.excluded[place] - first[owner]
+
     def counts(self, users: int) -> Tensor:
         """Return the number of items that each of so many users may get, int64 [B]."""
         if self.excluded is None:

@@ -1,12 +1,13 @@
 """Candidate index of long semantic IDs, which have too many sets of digits for an order each.
 
-Shapes: N items, H digits per item, R partial semantic IDs, V codes per digit, W digits of a window, q pairs of
-a partial semantic ID and an item."""
+Shapes: N items, H digits per item, R partial semantic IDs, V codes per digit, W digits of a window, q pairs
+of a partial semantic ID and an item."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,14 +41,14 @@ def complete_bytes(items: int, digits: int, codes: int) -> int:
 class WindowIndex(CandidateIndex):
     """Items that agree with a partial semantic ID of any number of digits.
 
-    Each of H orders sorts the items by a window: W consecutive digits from one digit on, where the first digit
-    follows the last, and W is the largest number of digits whose partial SIDs a 64-bit number counts. The
-    items that have the unmasked digits at the begin of a window are a range of its order. Of the H ranges of a
-    partial SID the one with the fewest expected items is taken, by the shares of the codes, and of this range
-    the items that agree with the other unmasked digits.
+    Each of H orders sorts the items by a window: W consecutive digits from one digit on, where the first
+    digit follows the last. W is the largest number of digits for which 64-bit numbers count the partial SIDs
+    of all windows. The items that have the unmasked digits at the begin of a window are a range of its order.
+    Of the H ranges of a partial SID the one with the fewest expected items is taken, by the shares of the
+    codes, and of this range the items that agree with the other unmasked digits.
 
     No item is compared for a single unmasked digit, N / V for two digits that are no neighbors, and few for
-    more digits, where codes are equally frequent.
+    more digits, where codes are equally frequent. At most N are.
     """
 
     def __init__(self, sids: Tensor, codes: int) -> None:
@@ -60,6 +61,11 @@ class WindowIndex(CandidateIndex):
         counts = torch.stack([torch.bincount(column.long(), minlength=codes) for column in sids.T])
         self._log_shares = (counts.clamp(min=1) / max(1, len(sids))).log()  # [H, V]
 
+    @property
+    def bytes(self) -> int:
+        orders = self.__dict__.get("_orders", ())
+        return sum(tensor.nbytes for tensor in orders)
+
     @staticmethod
     def complete_bytes(items: int, digits: int) -> int:
         return 12 * items * digits
@@ -71,57 +77,72 @@ class WindowIndex(CandidateIndex):
             codes: partial SIDs, int64 [R, H]; V where masked.
             unmasked: not read here.
         """
-        H, W = codes.shape[1], len(self._place_values)
-        starts, lengths, others = self._windows(codes)
-        for start in starts.unique().tolist():
-            rows = (starts == start).nonzero().squeeze(1)  # [r]
-            order = tuple((start + place) % H for place in range(W))
-            whole = self._range(order, codes, rows, lengths[rows])
-            compared = others[rows].any(1)  # [r]
-            yield whole.select(~compared)
-            for part in whole.select(compared).split(PAIRS):
-                yield self._compare(part, codes, others)
+        whole, others = self._windows(codes)
+        compared = others.any(1)  # [R]
+        yield whole.select(~compared)
+        for part in whole.select(compared).split(PAIRS):
+            yield self._compare(part, codes[part.rows], others[part.rows])
 
     def _digits_of_a_key(self) -> int:
-        digits = self.sids.shape[1]
-        while not fits_a_number(digits, self.codes):
-            digits -= 1
-        return digits
+        H = self.sids.shape[1]
+        return max(1, *(W for W in range(1, H + 1) if H * (self.codes + 1) ** W < 2**63))
 
-    def _windows(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @cached_property
+    def _orders(self) -> tuple[Tensor, Tensor]:
+        """The orders of the items, one after another: numbers of the windows' digits, before which stands the
+        number of the window, sorted, int64 [H·N]; and the items, int32 [H·N].
+        """
+        H, W = self.sids.shape[1], len(self._place_values)
+        orders = [self._sorted_by(tuple((h + place) % H for place in range(W))) for h in range(H)]
+        self._sorted.clear()
+        keys = torch.cat([keys + h * self._spans[0] for h, (keys, _) in enumerate(orders)])
+        return keys, torch.cat([items for _, items in orders])
+
+    def _windows(self, codes: Tensor) -> tuple[Ranges, Tensor]:
         """Choose a window for each partial SID [R, H].
 
         Returns:
-            int64 [R], its first digit; int64 [R], the number of its digits up to the first masked one; bool
-            [R, H], the unmasked digits that are not among these.
+            The items with its digits up to the first masked one; and the unmasked digits that are not among
+            these, bool [R, H].
         """
-        (R, H), digits = codes.shape, torch.arange(codes.shape[1], device=codes.device)
+        H, digits = codes.shape[1], torch.arange(codes.shape[1], device=codes.device)
         visible = codes < self.codes
         shares = self._log_shares[digits, codes.clamp(max=self.codes - 1)] * visible  # [R, H]
         inside, lengths, expected = visible, visible.long(), shares  # of the window from each digit on
-        for place in range(1, len(self._place_values)):
+        numbers = codes * visible * self._place_values[0]
+        for place, value in enumerate(self._place_values[1:].tolist(), start=1):
             inside = inside & visible.roll(-place, 1)
             lengths = lengths + inside
             expected = expected + shares.roll(-place, 1) * inside
-        starts = expected.argmin(1)
-        length = lengths.gather(1, starts[:, None])
-        others = visible & ((digits - starts[:, None]) % H >= length)
-        return starts, length.squeeze(1), others
+            numbers = numbers + codes.roll(-place, 1) * inside * value
+        starts = expected.argmin(1, keepdim=True)
+        length = lengths.gather(1, starts)
+        others = visible & ((digits - starts) % H >= length)
+        first = (numbers.gather(1, starts) + starts * self._spans[0]).squeeze(1)
+        keys, items = self._orders
+        bounds = torch.stack((first, first + self._spans[length.squeeze(1)]))
+        begin, end = torch.searchsorted(keys, bounds)
+        return Ranges(torch.arange(len(codes), device=codes.device), items, begin, end - begin), others
 
     def _compare(self, part: Ranges, codes: Tensor, others: Tensor) -> Ranges:
         """Keep the items of ranges that agree with digits outside the window.
 
+        The rarest digits are compared first, one by one while many items are left.
+
         Args:
-            part: ranges of r rows.
-            codes: all partial SIDs, int64 [R, H].
-            others: their digits to compare, bool [R, H].
+            part: ranges of r partial SIDs.
+            codes: these partial SIDs, int64 [r, H].
+            others: their digits to compare, bool [r, H].
         """
-        codes, others = codes[part.rows], others[part.rows]  # [r, H]
-        digits = torch.arange(codes.shape[1], device=codes.device)
+        H, digits = codes.shape[1], torch.arange(codes.shape[1], device=codes.device)
         shares = self._log_shares[digits, codes.clamp(max=self.codes - 1)].masked_fill(~others, 1.0)
-        rarest, most = shares.argsort(1), int(others.sum(1).max()) if len(others) else 0
+        rarest = shares.argsort(1)
         row, item = dataclasses.replace(part, rows=torch.arange(len(codes), device=codes.device)).pairs()
-        for place in range(most):
+        for place in range(H):
+            if len(row) * H <= PAIRS:
+                agrees = (~others[row] | (self.sids[item] == codes[row])).all(1)
+                row, item = row[agrees], item[agrees]
+                break
             digit = rarest[row, place]  # [q]
             agrees = ~others[row, digit] | (self.sids[item, digit] == codes[row, digit])
             row, item = row[agrees], item[agrees]

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from pipelines.data.eligible import Eligible
 from pipelines.decode.config import CONFIDENCE, Decoding
-from pipelines.decode.index import PartialIndex
 from pipelines.decode.nearest import nearest_items
+from pipelines.decode.sid_index import SidIndex
 from pipelines.decode.state import CELLS, BeamState
 from pipelines.decode.top_k import best_first, top
 from pipelines.decode.unmask import remask, unmask_by_confidence, unmask_digits
@@ -83,7 +83,7 @@ class Beams:
 def beam_search(
     denoiser: Denoiser,
     users: Tensor,
-    index: PartialIndex,
+    index: SidIndex,
     decoding: Decoding,
     horizon: int = 1,
 ) -> Beams:
@@ -107,7 +107,7 @@ def beam_search(
         denoiser: the model, conditioned on the users' histories.
         users: user numbers, int64 [B]; they seed the random order, so that it does not depend on the batch.
         index: the items that qualify; all of them, or those of a filter, without those that
-            `PartialIndex.excluding` names.
+            `SidIndex.excluding` names.
         decoding: order, function evaluations, K, the constraint or the nearest item instead, and remasking.
         horizon: k.
     """
@@ -132,12 +132,12 @@ def beam_search(
     return _result(state, index, horizon, decoding.nearest)
 
 
-def _result(state: BeamState, index: PartialIndex, horizon: int, nearest: bool) -> Beams:
+def _result(state: BeamState, index: SidIndex, horizon: int, nearest: bool) -> Beams:
     """Look up the items of beams without masked digits, and remove repeated beams."""
     sids = state.codes.unflatten(2, (horizon, index.digits))  # [B, K, k, H]
     exists = state.scores.isfinite()  # [B, K]
-    numbers = index.number(sids)  # [B, K, k]
-    rows = index.lookup(numbers)
+    keys = index.keys(sids)
+    rows, numbers = index.lookup(keys), index.numbers(keys)  # [B, K, k]
     if nearest:
         no_item = (rows < 0) & exists[:, :, None]
         rows = numbers = rows.masked_scatter(no_item, nearest_items(sids[no_item], index))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.data.candidates import group_starts
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.decode.state import BeamState, Unmasking
 
 ROUNDING = 1e-4  # largest difference of float32 sums of a few log-probabilities
@@ -23,7 +23,7 @@ PAIRS = 1 << 20  # pairs of a beam and an agreeing item that are compared at onc
 
 
 def choose_search(
-    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: PartialIndex
+    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: SidIndex
 ) -> tuple[Tensor, list[Tensor]]:
     """Choose for each user between branch and bound and the enumeration of agreeing items, for k = 1.
 
@@ -39,19 +39,21 @@ def choose_search(
     Returns:
         Users for branch and bound, int64; and the other users, in groups that fit the memory.
     """
-    if len(index.sids) <= LARGE_CATALOG:
+    if index.branches and len(index.sids) <= LARGE_CATALOG:
         return torch.arange(len(lower_bound), device=lower_bound.device), []
     agreeing = index.candidates.counts(state.codes.flatten(0, 1)).view(state.scores.shape).sum(1)  # [B]
-    threshold = lower_bound[:, None] - state.scores - unmasking.remaining_bound[:, :, 0] - ROUNDING  # [B, K]
-    branches = (unmasking.logp[:, :, 0] >= threshold[..., None]).sum((1, 2))  # [B], after the first digit
-    enumerated = agreeing <= (branches * (index.codes // SHARE)).clamp(min=FEW_ITEMS)
+    enumerated = torch.ones_like(agreeing, dtype=torch.bool)
+    if index.branches:
+        threshold = lower_bound[:, None] - state.scores - unmasking.remaining_bound[:, :, 0] - ROUNDING
+        branches = (unmasking.logp[:, :, 0] >= threshold[..., None]).sum((1, 2))  # [B], after the first digit
+        enumerated = agreeing <= (branches * (index.codes // SHARE)).clamp(min=FEW_ITEMS)
     rows = enumerated.nonzero().squeeze(1)
     sizes = torch.unique_consecutive(agreeing[rows].cumsum(0) // PAIRS, return_counts=True)[1]
     return (~enumerated).nonzero().squeeze(1), list(rows.split(sizes.tolist())) if len(rows) else []
 
 
 def enumerate_items(
-    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: PartialIndex, K: int
+    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: SidIndex, K: int
 ) -> BeamState:
     """Return the K best beams after all digits of a function evaluation, from the items that agree with the
     beams, for k = 1.
@@ -78,7 +80,8 @@ def enumerate_items(
     row, user, beam, scores = row[reaches], user[reaches], beam[reaches], scores[reaches]  # [Q']
     digits, code, token_log_prob = digits[reaches], code[reaches], token_log_prob[reaches]  # [Q', R]
     codes = state.codes[user, beam].scatter(1, digits, code)  # [Q', S]
-    key = row * len(index.partials) + torch.searchsorted(index.partials, index.number(codes))
+    numbers = index.numbers(index.keys(codes)).unique(return_inverse=True)[1]
+    key = row * len(row) + numbers
     order = key.argsort(stable=True)
     first = torch.ones_like(order, dtype=torch.bool)
     first[1:] = key[order[1:]] != key[order[:-1]]  # several items may have the same combination
@@ -89,7 +92,7 @@ def enumerate_items(
 
 
 def branch_and_bound(
-    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: PartialIndex, K: int
+    unmasking: Unmasking, state: BeamState, lower_bound: Tensor, index: SidIndex, K: int
 ) -> BeamState:
     """Return the K best beams after all digits of a function evaluation: every beam whose upper bound reaches
     the lower bound is extended.
@@ -110,10 +113,9 @@ def branch_and_bound(
         digit = unmasking.digits[user, beam, step]
         threshold = lower_bound[user] - scores - unmasking.remaining_bound[user, beam, step] - ROUNDING
         parent, code = unmasking.codes_above(step, user, beam, threshold)
-        numbers = _numbers(codes, digit, index)[parent] + index.place_values[digit % index.digits][parent] * (
-            code - index.codes
-        )
-        valid = index.valid(numbers, user[parent])
+        items = codes.unflatten(1, (-1, index.digits))  # [Q, k, H]
+        keys = index.keys(items[torch.arange(len(items), device=items.device), digit // index.digits])
+        valid = index.valid(index.unmask(keys[parent], digit[parent] % index.digits, code), user[parent])
         parent, code = parent[valid], code[valid]
         user, beam, digit = user[parent], beam[parent], digit[parent, None]
         token_log_prob = unmasking.logp[user, beam, step, code]
@@ -123,13 +125,7 @@ def branch_and_bound(
     return _best_of_each_user(user, BeamState(codes, token_log_probs, scores), index, len(lower_bound), K)
 
 
-def _numbers(codes: Tensor, digit: Tensor, index: PartialIndex) -> Tensor:
-    """Return the numbers of the items' partial SIDs that the digits [Q] belong to, of codes [Q, S]: [Q]."""
-    items = index.number(codes.unflatten(1, (-1, index.digits)))  # [Q, k]
-    return items.gather(1, digit[:, None] // index.digits).squeeze(1)
-
-
-def _best_of_each_user(user: Tensor, state: BeamState, index: PartialIndex, users: int, K: int) -> BeamState:
+def _best_of_each_user(user: Tensor, state: BeamState, index: SidIndex, users: int, K: int) -> BeamState:
     """Return the K best of the Q beams of each user; of equal scores those of the lower items.
 
     Args:
@@ -140,7 +136,7 @@ def _best_of_each_user(user: Tensor, state: BeamState, index: PartialIndex, user
         K: number of beams to return.
     """
     order = torch.arange(len(user), device=user.device)
-    keys = index.tie_break(index.number(state.codes.unflatten(1, (-1, index.digits))))  # [Q, k]
+    keys = index.tie_break(index.keys(state.codes.unflatten(1, (-1, index.digits))))  # [Q, k]
     for key, descending in (*((part, False) for part in keys.T.flip(0)), (state.scores, True), (user, False)):
         order = order[key[order].argsort(descending=descending, stable=True)]
     starts = group_starts(torch.bincount(user, minlength=users))  # [B]

@@ -17,11 +17,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from pipelines.data.candidates import group_starts
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.decode.state import CELLS, BeamState
 from pipelines.decode.top_k import best_candidates
 from pipelines.models.denoiser import Agreeing, Denoiser
@@ -51,7 +50,7 @@ def unmask_item_softmax(
     agreeing: Agreeing,
     digits: Tensor,
     state: BeamState,
-    index: PartialIndex,
+    index: SidIndex,
     decoding: Decoding,
 ) -> BeamState:
     """Unmask digits of an item softmax: a combination's probability is the sum over the items that have it.
@@ -73,7 +72,7 @@ def unmask_item_softmax(
 
 
 def unmask_several_items(
-    logp: Tensor, digits: Tensor, state: BeamState, index: PartialIndex, K: int
+    logp: Tensor, digits: Tensor, state: BeamState, index: SidIndex, K: int
 ) -> BeamState:
     """Unmask independent digits of several items that are predicted together, constrained.
 
@@ -109,9 +108,7 @@ def unmask_several_items(
     )
 
 
-def _best(
-    combinations: _Combinations, state: BeamState, index: PartialIndex, K: int
-) -> tuple[BeamState, Tensor]:
+def _best(combinations: _Combinations, state: BeamState, index: SidIndex, K: int) -> tuple[BeamState, Tensor]:
     """Return the K best choices of a combination for each of the k items, and the beam before the evaluation
     of each, [B, K].
 
@@ -120,7 +117,8 @@ def _best(
     """
     origin = torch.arange(state.codes.shape[1], device=state.codes.device).expand(state.scores.shape)
     scores = state.scores
-    numbers = state.codes.new_zeros((*scores.shape, 0))  # of the items so far
+    valid = index.valid if index.eligible.restricted else None
+    items: list[Tensor] = []  # partial SIDs of the items so far, [B, K', H] each
     parts, C = combinations.values.shape[2:]
     for part in range(parts):
         totals = scores[..., None] + combinations.of(origin, part)  # [B, K', C]
@@ -130,16 +128,16 @@ def _best(
 
         def children(users: Tensor, columns: Tensor, origin: Tensor = origin, part: int = part) -> Tensor:
             beams = origin[users].gather(1, columns // C)
-            return combinations.numbers(users[:, None], beams, part, columns % C)
+            return combinations.keys(users[:, None], beams, part, columns % C)
 
-        columns, exists = best_candidates(bound.flatten(1), children, index, K, index.eligible.restricted)
+        columns, exists = best_candidates(bound.flatten(1), children, index, K, valid)
         parent = columns // C
         scores = totals.flatten(1).gather(1, columns).masked_fill(~exists, -torch.inf)
-        number = children(torch.arange(len(columns), device=columns.device), columns)
-        earlier = numbers.gather(1, parent[..., None].expand(-1, -1, part))
-        numbers = torch.cat((earlier, number[..., None]), dim=2)  # [B, K, part + 1]
+        users = torch.arange(len(columns), device=columns.device)
+        items = [item[users[:, None], parent] for item in items]
+        items.append(index.codes_of(children(users, columns)))
         origin = origin.gather(1, parent)
-    codes = (numbers[..., None] // index.place_values % (index.codes + 1)).flatten(2)  # [B, K, S]
+    codes = torch.cat(items, dim=2)  # [B, K, S]
     return BeamState(codes, torch.zeros_like(codes, dtype=scores.dtype), scores), origin
 
 
@@ -163,7 +161,7 @@ class _Combinations:
     """
 
     def __init__(
-        self, digits: Tensor, state: BeamState, index: PartialIndex, pairs: _Pairs, reduction: Reduction
+        self, digits: Tensor, state: BeamState, index: SidIndex, pairs: _Pairs, reduction: Reduction
     ) -> None:
         """
         Args:
@@ -175,16 +173,9 @@ class _Combinations:
         """
         codes = state.codes.unflatten(2, (-1, index.digits))  # [B, K, k, H]
         chosen = torch.zeros_like(state.codes).scatter(2, digits, 1).view(codes.shape)
-        bits = torch.arange(index.digits, device=digits.device)
-        self._numbers = index.number(codes)  # [B, K, k]
-        sets, self._set = (chosen << bits).sum(3).unique(return_inverse=True)  # sets of digits
-        groups, changes = zip(*(index.combinations(number) for number in sets.tolist()), strict=True)
-        self._changes = pad_sequence(list(changes), batch_first=True)  # [sets, G]
-        R, G = self._numbers.numel(), self._changes.shape[1]
-        group, set_of_pair = torch.empty_like(pairs.items), self._set.flatten()[pairs.rows]  # [Q]
-        for number, groups_of_items in enumerate(groups):
-            chosen = (set_of_pair == number).nonzero().squeeze(1)
-            group[chosen] = groups_of_items[pairs.items[chosen]].long()
+        self._keys = index.keys(codes)  # of [B, K, k] items
+        self._groups = index.group(chosen.flatten(0, 2).bool(), pairs.rows, pairs.items)
+        R, G, group = codes[..., 0].numel(), self._groups.count, self._groups.of_pairs
         if len(pairs.rows) * DENSE > R * G:  # most items agree
             values = reduction(pairs.values, pairs.rows * G + group, R * G).view(R, G)
             columns = torch.arange(G, device=group.device).expand(R, G)
@@ -209,8 +200,8 @@ class _Combinations:
         """
         return self.values[:, :, part].gather(1, origin[..., None].expand(-1, -1, self.values.shape[3]))
 
-    def numbers(self, users: Tensor, beams: Tensor, part: int, columns: Tensor) -> Tensor:
-        """Return the numbers of the partial SIDs that an item becomes.
+    def keys(self, users: Tensor, beams: Tensor, part: int, columns: Tensor) -> Tensor:
+        """Return the keys of the partial SIDs that an item becomes.
 
         Args:
             users: int64, any shape.
@@ -218,8 +209,9 @@ class _Combinations:
             part: position of the item among the k items.
             columns: combinations as positions among C, int64.
         """
-        change = self._changes[self._set[users, beams, part], self._columns[users, beams, part, columns]]
-        return self._numbers[users, beams, part] + change
+        (_, K, k), group = self.values.shape[:3], self._columns[users, beams, part, columns]
+        change = self._groups.change((users * K + beams) * k + part, group)
+        return self._keys[users, beams, part] + change
 
 
 def _chain_log_probs(
@@ -232,8 +224,8 @@ def _chain_log_probs(
     partial, token_log_probs = state.codes.gather(1, rows), state.token_log_probs.gather(1, rows)
     for step in range(digits.shape[2]):
         digit = digits[:, :, step].gather(1, origin)[..., None]  # [B, K, 1]
-        code = codes.gather(2, digit)
         refined = denoiser.refine(partial, origin)  # [B, K, S, V]
+        code = codes.gather(2, digit).clamp(max=refined.shape[3] - 1)  # V where there is no beam
         logp = refined.gather(2, digit[..., None].expand(-1, -1, -1, refined.shape[3]))
         token_log_probs = token_log_probs.scatter(2, digit, logp.squeeze(2).gather(2, code))
         partial = partial.scatter(2, digit, code)

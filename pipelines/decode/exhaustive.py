@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipelines.decode.beam import next_digits, random_order
 from pipelines.decode.config import CONFIDENCE, Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.models.denoiser import Denoiser
 
 
@@ -55,7 +55,7 @@ def walk(denoiser: Denoiser, users: Tensor, truth: Tensor, codes: int, decoding:
     return scores
 
 
-def score_every_item(denoiser: Denoiser, users: Tensor, index: PartialIndex, decoding: Decoding) -> Tensor:
+def score_every_item(denoiser: Denoiser, users: Tensor, index: SidIndex, decoding: Decoding) -> Tensor:
     """Score every item of a catalogue along its path.
 
     This is for small catalogues: it costs N beams per user in every function evaluation. A constrained beam

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from pipelines.data.candidates import CandidateIndex, place_values
+from pipelines.data.candidates import place_values
 from pipelines.data.eligible import Eligible, contains
-from pipelines.errors import UserError
+from pipelines.decode.sid_index import Groups, SidIndex, Valid
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TABULATED = 4  # sets of digits with up to so many combinations for each item are marked in a table
-MAX_DIGITS = 12  # largest number of digits of an item that may be unmasked in any order
 
 
-class PartialIndex:
+class PartialIndex(SidIndex):
     """The distinct partial SIDs of a catalogue, for all subsets of unmasked digits or for those that an order
     can reach.
 
@@ -28,23 +30,18 @@ class PartialIndex:
     digits has at most min(N, V^r) distinct partial SIDs, so that a catalogue of N items takes well below
     8·N·2^H bytes.
 
-    An index may hold a part of the catalogue, the items that qualify for a filter, in rows of their own. For
-    a batch of users it may also leave out items of single users (`excluding`).
+    The numbers are the keys. See `SidIndex` for the other attributes.
 
     Attributes:
-        codes: V.
-        digits: H.
         place_values: place value of each digit in the number of a partial SID, int64 [H].
-        sids: semantic IDs, int32 [N, H].
-        catalogue_sids: semantic IDs of the whole catalogue, int32 [items, H].
-        eligible: items of the rows, and the pairs of a user and an item that are left out.
         subsets: sets of unmasked digits that the index holds, bool [subsets, H].
-        numbers: sorted numbers of the semantic IDs, int64 [N].
-        rows: row of each of `numbers`, int32 [N].
+        full: sorted numbers of the semantic IDs, int64 [N].
+        rows: row of each of `full`, int32 [N].
         partials: sorted numbers of the distinct partial SIDs, int64 [partials].
-        used_codes: codes that some item has at each digit, bool [H, V].
-        seconds: time that building the index took.
     """
+
+    branches = True
+    tensors = (*SidIndex.tensors, "place_values", "subsets", "full", "rows", "partials")
 
     def __init__(
         self,
@@ -62,25 +59,18 @@ class PartialIndex:
             items: numbers of the items that the index holds, ascending; None for all.
 
         Raises:
-            UserError: (V + 1)^H exceeds the range of int64, or there are too many subsets.
+            ValueError: (V + 1)^H exceeds the range of int64.
         """
         started = time.monotonic()
-        self.codes = codes
-        self.digits = sids.shape[1]
+        super().__init__(sids, codes, items)
         self.place_values = place_values(self.digits, codes)
-        self.catalogue_sids = torch.as_tensor(sids, dtype=torch.int32)  # [items, H]
-        self.sids = self.catalogue_sids if items is None else self.catalogue_sids[items]  # [N, H]
-        self.eligible = Eligible.of(len(sids), items)
         numbers = self._masked_numbers(frozenset(range(self.digits))).numpy()
         order = np.argsort(numbers)
-        self.numbers, self.rows = torch.as_tensor(numbers[order]), torch.as_tensor(order.astype(np.int32))
+        self.full, self.rows = torch.as_tensor(numbers[order]), torch.as_tensor(order.astype(np.int32))
         del numbers, order
         subsets = every_subset(self.digits) if subsets is None else subsets
         self.partials = self._partials(subsets)
         self.subsets = torch.tensor([[h in subset for h in range(self.digits)] for subset in subsets])
-        self.used_codes = torch.zeros((self.digits, codes), dtype=torch.bool)  # [H, V]
-        for used, column in zip(self.used_codes, self.sids.T, strict=True):
-            used[column] = True
         self._combinations: dict[int, tuple[Tensor, Tensor]] = {}
         self._exhausted: tuple[Tensor, Tensor] | None = None  # see `_exhausted_partials`
         self.seconds = time.monotonic() - started
@@ -88,38 +78,21 @@ class PartialIndex:
     @property
     def bytes(self) -> int:
         """Size of the tensors in bytes, semantic IDs included."""
-        tensors = {id(tensor): tensor for tensor in (self.sids, self.numbers, self.rows, self.partials)}
+        tensors = {id(tensor): tensor for tensor in (self.sids, self.full, self.rows, self.partials)}
         return sum(tensor.nbytes for tensor in tensors.values())
 
+    @property
+    def content(self) -> str:
+        return f"{len(self.partials):,} partial SIDs"
+
     def to(self, device: torch.device) -> PartialIndex:
-        """Move the tensors to a device, and return this index."""
         if device != self.sids.device:
             self._combinations.clear()
-            self.__dict__.pop("candidates", None)
-        for name in (
-            "place_values",
-            "sids",
-            "catalogue_sids",
-            "subsets",
-            "numbers",
-            "rows",
-            "partials",
-            "used_codes",
-        ):
-            setattr(self, name, getattr(self, name).to(device))
-        self.eligible = self.eligible.to(device)
+        super().to(device)
         return self
 
-    def excluding(self, users: Tensor, items: Tensor) -> PartialIndex:
-        """Return the index for a batch of users of whom some must not get certain items.
-
-        Args:
-            users: user of each pair, as a position in the batch, int64 [X].
-            items: item of each pair, a number in the catalogue, int64 [X].
-        """
-        _ = self.candidates  # shared by the copies for all batches
-        result = copy.copy(self)
-        result.eligible = self.eligible.without(users, items)
+    def excluding(self, users: Tensor, items: Tensor) -> Self:
+        result = super().excluding(users, items)
         result._exhausted = self._exhausted_partials(result.eligible)
         return result
 
@@ -132,7 +105,7 @@ class PartialIndex:
         users = eligible.excluded // len(self.sids)  # [X]
         sids = self.sids[eligible.excluded % len(self.sids)]  # [X, H]
         codes = torch.where(self.subsets[:, None], sids, self.codes).flatten(0, 1)  # [subsets·X, H]
-        numbers, place = self.number(codes).unique(return_inverse=True)
+        numbers, place = self.keys(codes).unique(return_inverse=True)
         owners = users.repeat(len(self.subsets))
         pairs, counts = (owners * len(numbers) + place).unique(return_counts=True)
         user, place = pairs // len(numbers), pairs % len(numbers)
@@ -151,47 +124,50 @@ class PartialIndex:
             counts[partly] = self.candidates.counts(codes[partly])
         return counts
 
-    def select(self, users: Tensor) -> PartialIndex:
-        """Return the index for some users of the batch that `excluding` was called with, int64 [B']."""
-        result = copy.copy(self)
-        result.eligible = self.eligible.select(users)
-        return result
-
-    def number(self, codes: Tensor) -> Tensor:
-        """Return the numbers of partial SIDs: [..., H] codes, V where masked → int64 [...]."""
+    def keys(self, codes: Tensor) -> Tensor:
         return (codes * self.place_values).sum(-1)
 
-    def valid(self, numbers: Tensor, users: Tensor | None = None) -> Tensor:
-        """Return true for each partial SID that some item agrees with that the user may get.
+    def codes_of(self, keys: Tensor) -> Tensor:
+        return keys[..., None] // self.place_values % (self.codes + 1)
 
-        Args:
-            numbers: of partial SIDs, int64, any shape.
-            users: positions in the batch, int64, of a shape that broadcasts to that of `numbers`; None where
-                no item is left out for single users.
-        """
-        position = torch.searchsorted(self.partials, numbers).clamp_(max=len(self.partials) - 1)
-        valid = self.partials[position] == numbers
+    def unmask(self, keys: Tensor, digit: Tensor, code: Tensor) -> Tensor:
+        return keys + self.place_values[digit] * (code - self.codes)
+
+    def numbers(self, keys: Tensor) -> Tensor:
+        return keys
+
+    def valid(self, keys: Tensor, users: Tensor | None = None) -> Tensor:
+        position = torch.searchsorted(self.partials, keys).clamp_(max=len(self.partials) - 1)
+        valid = self.partials[position] == keys
         if self._exhausted is None or users is None:
             return valid
         users = users if self.eligible.users is None else self.eligible.users[users]
         exhausted, pairs = self._exhausted
         if not len(exhausted):
             return valid
-        position = torch.searchsorted(exhausted, numbers).clamp_(max=len(exhausted) - 1)
+        position = torch.searchsorted(exhausted, keys).clamp_(max=len(exhausted) - 1)
         found = contains(pairs, users * len(exhausted) + position)
-        return valid & ~(found & (exhausted[position] == numbers))
+        return valid & ~(found & (exhausted[position] == keys))
 
-    def lookup(self, numbers: Tensor) -> Tensor:
-        """Return the rows of fully unmasked SIDs, −1 where no item has the SID: any shape → int64 of that
-        shape.
-        """
-        position = torch.searchsorted(self.numbers, numbers).clamp_(max=len(self.numbers) - 1)
-        return torch.where(self.numbers[position] == numbers, self.rows[position].long(), -1)
+    def constrain(
+        self, scores: Tensor, codes: Tensor, digit: Tensor | None = None
+    ) -> tuple[Tensor, Valid | None]:
+        return scores, self.valid
 
-    @cached_property
-    def candidates(self) -> CandidateIndex:
-        """Candidate index of the catalogue."""
-        return CandidateIndex(self.sids, self.codes)
+    def lookup(self, keys: Tensor) -> Tensor:
+        position = torch.searchsorted(self.full, keys).clamp_(max=len(self.full) - 1)
+        return torch.where(self.full[position] == keys, self.rows[position].long(), -1)
+
+    def group(self, chosen: Tensor, rows: Tensor, items: Tensor) -> Groups:
+        bits = torch.arange(self.digits, device=chosen.device)
+        sets, which = (chosen.long() << bits).sum(1).unique(return_inverse=True)  # sets of digits
+        groups, changes = zip(*(self.combinations(number) for number in sets.tolist()), strict=True)
+        padded = pad_sequence(list(changes), batch_first=True)  # [sets, G]
+        group, set_of_pair = torch.empty_like(items), which[rows]  # [Q]
+        for number, groups_of_items in enumerate(groups):
+            of_set = (set_of_pair == number).nonzero().squeeze(1)
+            group[of_set] = groups_of_items[items[of_set]].long()
+        return Groups(group, padded.shape[1], lambda row, group: padded[which[row], group])
 
     def combinations(self, digits: int) -> tuple[Tensor, Tensor]:
         """Return the combinations of codes that items of the whole catalogue have at a set of digits.
@@ -210,13 +186,6 @@ class PartialIndex:
             self._combinations[digits] = group.int(), distinct
         return self._combinations[digits]
 
-    def tie_break(self, numbers: Tensor) -> Tensor:
-        """Return keys that order partial SIDs with equal scores, the lower first: the item's row, or the
-        number of the partial SID where it is no item. Any shape → int64 of that shape.
-        """
-        rows = self.lookup(numbers)
-        return torch.where(rows < 0, numbers, rows)
-
     def _partials(self, subsets: list[frozenset[int]]) -> Tensor:
         """Return the sorted distinct partial SIDs of some sets of unmasked digits.
 
@@ -226,7 +195,7 @@ class PartialIndex:
         radix = (self.sids.amax(0) + 1).tolist()  # codes of each digit that may occur
         tables: dict[frozenset[int], Tensor] = {}  # bool, a dimension for each digit of the set
         full = frozenset(range(self.digits))
-        parts = [self.numbers] if full in subsets else []
+        parts = [self.full] if full in subsets else []
         for subset in sorted({*subsets} - {full}, key=len, reverse=True):
             shape = [radix[h] for h in sorted(subset)]
             if math.prod(shape) > TABULATED * len(self.sids):
@@ -273,14 +242,5 @@ def every_subset(digits: int) -> list[frozenset[int]]:
 
     Args:
         digits: H.
-
-    Raises:
-        UserError: H is above 12.
     """
-    if digits > MAX_DIGITS:
-        raise UserError(
-            f"Items of {digits} digits have 2^{digits} sets of digits that any order may unmask; an index "
-            f"takes up to 2^{MAX_DIGITS}. Decode by --unmask left-to-right, or make shorter semantic IDs, "
-            "e.g. `maskgr tokenize --sids 4`."
-        )
     return [frozenset(h for h in range(digits) if number >> h & 1) for number in range(2**digits)]

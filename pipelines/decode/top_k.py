@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex, Valid
 
 CHUNK = 32  # scores of a chunk in `top`
 FEW = 4  # chunks are used where there are at least so many for each score to return,
@@ -74,24 +74,23 @@ def best_first(scores: Tensor, numbers: Tensor) -> Tensor:
 
 def best_candidates(
     scores: Tensor,
-    numbers: Callable[[Tensor, Tensor], Tensor],
-    index: PartialIndex,
+    keys: Callable[[Tensor, Tensor], Tensor],
+    index: SidIndex,
     keep: int,
-    constrained: bool = False,
+    valid: Valid | None = None,
     merge: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return the best candidates of each user, if constrained those that are part of some item; of equal
-    scores the lower items.
+    """Return the best candidates of each user, of those that pass a test; of equal scores the lower items.
 
     Only the best few are tested first, and four times as many in each further round, for the users with too
     few eligible candidates. The result is that of a test of all candidates.
 
     Args:
         scores: float32 [B, C], −inf where there is no candidate.
-        numbers: users [B'] and positions among their candidates [B', C'] → numbers of partial SIDs [B', C'].
+        keys: users [B'] and positions among their candidates [B', C'] → keys of partial SIDs [B', C'].
         index: the catalogue.
         keep: number of candidates to return.
-        constrained: if true, leave out partial SIDs that no item has.
+        valid: leaves out partial SIDs that no item has; None for no test.
         merge: if true, keep only the best of the candidates with the same partial SID.
 
     Returns:
@@ -102,18 +101,19 @@ def best_candidates(
     keep = min(keep, C)
     best = torch.zeros((B, keep), dtype=torch.int64, device=device)
     exists = torch.zeros((B, keep), dtype=torch.bool, device=device)
-    users, width = torch.arange(B, device=device), min(WIDEN * keep, C)
+    rows = users = torch.arange(B, device=device)
+    width = min(WIDEN * keep, C)
     while len(users):
         values, positions = scores[users].topk(width)
-        partials = numbers(users, positions)
+        partials = keys(users, positions)
         if ((values[:, 1:] == values[:, :-1]) & values[:, 1:].isfinite()).any():
             order = best_first(values, index.tie_break(partials))
-            positions, partials = positions.gather(1, order), partials.gather(1, order)
+            positions, partials = positions.gather(1, order), partials[rows[: len(users), None], order]
         eligible = values > -torch.inf
-        if constrained:
-            eligible &= index.valid(partials, users[:, None])
+        if valid:
+            eligible &= valid(partials, users[:, None])
         if merge:
-            eligible &= first_of_each(partials)
+            eligible &= first_of_each(index.numbers(partials))
         # eligible candidates first, still best first
         front = eligible.byte().sort(dim=1, descending=True, stable=True).indices[:, :keep]
         best[users], exists[users] = positions.gather(1, front), eligible.gather(1, front)

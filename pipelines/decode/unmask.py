@@ -11,7 +11,7 @@ from torch import Tensor
 from pipelines.decode.bounded import branch_and_bound, choose_search, enumerate_items
 from pipelines.decode.combinations import unmask_item_softmax, unmask_several_items
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.decode.state import BeamState, Unmasking
 from pipelines.decode.top_k import best_candidates
 from pipelines.models.denoiser import Denoiser
@@ -22,7 +22,7 @@ def unmask_digits(
     logp: Tensor,
     digits: Tensor,
     state: BeamState,
-    index: PartialIndex,
+    index: SidIndex,
     decoding: Decoding,
     *,
     merge: bool = False,
@@ -63,7 +63,7 @@ def unmask_digits(
 
 
 def _search_exactly(
-    users: Tensor, unmasking: Unmasking, state: BeamState, best: BeamState, index: PartialIndex
+    users: Tensor, unmasking: Unmasking, state: BeamState, best: BeamState, index: SidIndex
 ) -> None:
     """Replace the beams of some users in `best` by the K best of all."""
     unmasking, state = unmasking.select(users), state.select(users)
@@ -79,7 +79,7 @@ def _search_exactly(
 
 
 def unmask_by_upper_bound(
-    unmasking: Unmasking, state: BeamState, index: PartialIndex, decoding: Decoding, merge: bool
+    unmasking: Unmasking, state: BeamState, index: SidIndex, decoding: Decoding, merge: bool
 ) -> tuple[BeamState, Tensor]:
     """Unmask digits one after another, and keep the K beams with the largest upper bounds after each.
 
@@ -96,19 +96,19 @@ def unmask_by_upper_bound(
         bound = state.scores[..., None] + logp  # [B, K', V]
         if not last:
             bound = bound + unmasking.remaining_bound[:, :, step].gather(1, origin)[..., None]
+        items, place = _items_of(state.codes, digit, H), digit % H  # [B, K', H], [B, K']
+        keys = index.keys(items)
+
+        def children(users: Tensor, columns: Tensor, keys: Tensor = keys, place: Tensor = place) -> Tensor:
+            users, parent, code = users[:, None], columns // V, columns % V
+            return index.unmask(keys[users, parent], place[users, parent], code)
+
+        valid = None
+        if decoding.constrained:
+            bound, valid = index.constrain(bound, items, place)
         bound = bound.flatten(1)  # [B, K'·V]
-        place_value = index.place_values[digit % H]  # [B, K']
-        numbers = index.number(state.codes.unflatten(2, (-1, H)))  # [B, K', k]
-        base = numbers.gather(2, (digit // H)[..., None]).squeeze(2) - V * place_value  # with code 0
-
-        def children(
-            users: Tensor, columns: Tensor, base: Tensor = base, place_value: Tensor = place_value
-        ) -> Tensor:
-            parent, code = columns // V, columns % V
-            return base[users].gather(1, parent) + place_value[users].gather(1, parent) * code
-
         keep = decoding.beams + (not last)  # one more than K, for the bound of pruned beams
-        columns, exists = best_candidates(bound, children, index, keep, decoding.constrained, merge)
+        columns, exists = best_candidates(bound, children, index, keep, valid, merge)
         if columns.shape[1] > decoding.beams:
             next_bound = bound.gather(1, columns[:, -1:]).masked_fill(~exists[:, -1:], -torch.inf).squeeze(1)
             pruned_bound = torch.maximum(pruned_bound, next_bound)
@@ -120,12 +120,20 @@ def unmask_by_upper_bound(
     return state, pruned_bound
 
 
+def _items_of(codes: Tensor, digit: Tensor, H: int) -> Tensor:
+    """Return the partial SIDs of the items that digits [B, K] belong to, of beams [B, K, S]: [B, K, H]."""
+    if codes.shape[2] == H:
+        return codes
+    items = codes.unflatten(2, (-1, H))
+    return items.gather(2, (digit // H)[..., None, None].expand(-1, -1, 1, H)).squeeze(2)
+
+
 def unmask_by_confidence(
     denoiser: Denoiser,
     logp: Tensor,
     count: int,
     state: BeamState,
-    index: PartialIndex,
+    index: SidIndex,
     decoding: Decoding,
 ) -> BeamState:
     """Unmask `count` digits of each beam, one after another; all beams, masked digits, and codes compete.
@@ -144,19 +152,20 @@ def unmask_by_confidence(
     """
     S, V = logp.shape[2:]
     origin = torch.arange(logp.shape[1], device=logp.device).expand(logp.shape[:2])  # beam in `logp`
-    codes = torch.arange(V, device=logp.device)
-    change = (index.place_values[:, None] * (codes - V)).flatten()  # [S·V], of the number of a partial SID
     for step in range(count):
         refined = denoiser.refine(state.codes, origin) if step else logp
         refined = refined.masked_fill((state.codes < V)[..., None], -torch.inf)  # [B, K', S, V]
-        scores = (state.scores[..., None, None] + refined).flatten(1)  # [B, K'·S·V]
-        numbers = index.number(state.codes)  # [B, K']
+        scores, valid = state.scores[..., None, None] + refined, None
+        if decoding.constrained:
+            scores, valid = index.constrain(scores, state.codes)
+        keys = index.keys(state.codes)
 
-        def children(users: Tensor, columns: Tensor, numbers: Tensor = numbers) -> Tensor:
-            return numbers[users].gather(1, columns // (S * V)) + change[columns % (S * V)]
+        def children(users: Tensor, columns: Tensor, keys: Tensor = keys) -> Tensor:
+            parents = keys[users[:, None], columns // (S * V)]
+            return index.unmask(parents, columns // V % S, columns % V)
 
         columns, exists = best_candidates(
-            scores, children, index, decoding.beams, decoding.constrained, merge=True
+            scores.flatten(1), children, index, decoding.beams, valid, merge=True
         )
         parent, digit = columns // (S * V), columns // V % S  # [B, K]
         token_log_prob = refined.flatten(1).gather(1, columns)
@@ -165,16 +174,17 @@ def unmask_by_confidence(
     return state
 
 
-def remask(denoiser: Denoiser, state: BeamState, index: PartialIndex, decoding: Decoding) -> BeamState:
+def remask(denoiser: Denoiser, state: BeamState, index: SidIndex, decoding: Decoding) -> BeamState:
     """Mask the least certain digit of each beam, and unmask it again given all other digits.
 
     The least certain digit is the one with the smallest log-probability when it was unmasked. This is error
     correction by remasking (Wang et al. 2025, arXiv 2503.00307; deterministic here). The digit's new
     log-probability replaces the old one, so that a score becomes that of a path that ends with this digit."""
     digit = state.token_log_probs.argmin(2, keepdim=True)  # [B, K, 1]
+    scores = state.scores - state.token_log_probs.gather(2, digit).squeeze(2)
     masked = BeamState(
         state.codes.scatter(2, digit, index.codes),
         state.token_log_probs.scatter(2, digit, 0.0),
-        state.scores - state.token_log_probs.gather(2, digit).squeeze(2),
+        scores.masked_fill(state.scores.isneginf(), -torch.inf),  # also where the digit has the score −inf
     )
     return unmask_digits(denoiser, denoiser(masked.codes), digit, masked, index, decoding, merge=True)

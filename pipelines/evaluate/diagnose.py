@@ -25,9 +25,9 @@ from torch import Tensor
 from pipelines import artifacts
 from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import Split
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import ORDERS, Decoding, options
 from pipelines.decode.exhaustive import walk
-from pipelines.decode.index import PartialIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.capabilities import REASONS, refuse_final, unsupported
 from pipelines.evaluate.config import EvalConfig
@@ -268,7 +268,7 @@ def _of_beams(
 ) -> list[dict[str, Any]]:
     H = _digit_model(trained).digits
     rows: list[dict[str, Any]] = []
-    index = PartialIndex(trained.catalogue.require_sids(), trained.catalogue.codes, [frozenset(range(H))])
+    index = build_index(trained.catalogue.require_sids(), trained.catalogue.codes, [frozenset(range(H))])
     for order, T in itertools.product(ORDERS, range(1, H + 1)):
         progress.say(f"Beam search {len(rows) + 1} of {H * len(ORDERS)}: {order}, T = {T}, unconstrained.")
         free = dataclasses.replace(decoding, unmask=order, nfe=T, constrained=False)

@@ -17,7 +17,7 @@ from pipelines.data.sequences import gather
 from pipelines.data.splits import Split
 from pipelines.decode.beam import Beams
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.decode.state import CELLS
 from pipelines.evaluate.search import Search
 from pipelines.models.base import DigitModel, ItemRanker, Recommender
@@ -105,7 +105,7 @@ def say_truncated(cut: int, users: int, max_items: int, progress: Progress) -> N
 def recommend(
     model: Recommender,
     split: Split,
-    index: PartialIndex | None,
+    index: SidIndex | None,
     decoding: Decoding,
     progress: Progress,
     *,
@@ -147,7 +147,7 @@ def recommend(
 def recommend_chunks(
     model: Recommender,
     users: Split | HeldOut,
-    index: PartialIndex | None,
+    index: SidIndex | None,
     decoding: Decoding,
     progress: Progress,
     *,

@@ -19,8 +19,9 @@ from pipelines import artifacts
 from pipelines.data.held_out import HeldOut
 from pipelines.data.splits import Split
 from pipelines.data.stored import StoredSequences
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding, options
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.errors import UserError, enough_memory
 from pipelines.evaluate.capabilities import (
     check_horizon,
@@ -193,12 +194,9 @@ def _evaluate(
     state.wait_for_everyone()
 
 
-def _index(trained: TrainedRun, decoding: Decoding, progress: Progress) -> PartialIndex:
+def _index(trained: TrainedRun, decoding: Decoding, progress: Progress) -> SidIndex:
     """Return the index of the partial semantic IDs that the decoding can reach."""
     sids = trained.catalogue.require_sids()
-    index = PartialIndex(sids, trained.catalogue.codes, decoding.reachable(sids.shape[1]))
-    progress.say(
-        f"Index of {len(index.partials):,} partial SIDs: {index.bytes / 2**20:.1f} MiB, built in "
-        f"{index.seconds:.2f} s."
-    )
+    index = build_index(sids, trained.catalogue.codes, decoding.reachable(sids.shape[1]))
+    progress.say(f"Index of {index.content}: {index.bytes / 2**20:.1f} MiB, built in {index.seconds:.2f} s.")
     return index

@@ -14,7 +14,7 @@ from pipelines.data.eligible import Eligible
 from pipelines.decode.beam import Beams, beam_search, rank_items
 from pipelines.decode.config import CONFIDENCE, Decoding
 from pipelines.decode.dense import dense_search, rerank
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.models.base import DigitModel, ItemRanker, Recommender, Sampling
 from pipelines.models.denoiser import Denoiser, ItemScores
 
@@ -32,7 +32,7 @@ class Search:
     def __init__(
         self,
         model: Recommender,
-        index: PartialIndex | None,
+        index: SidIndex | None,
         decoding: Decoding,
         items: np.ndarray | None = None,
         horizon: int = 1,

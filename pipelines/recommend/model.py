@@ -17,8 +17,9 @@ from pipelines.bundle.read import Counts
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.data.splits import Split
 from pipelines.data.stored import StoredSequences
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.errors import UserError
 from pipelines.evaluate.capabilities import check_horizon, resolve_decoding
 from pipelines.evaluate.recommend import Recommendations, recommend
@@ -60,7 +61,7 @@ class Model:
         """
         self.run, self.trained, self._counts = run, trained, counts
         self.table = ItemTable(trained.dataset)
-        self._indices: dict[tuple[object, ...], PartialIndex] = {}
+        self._indices: dict[tuple[object, ...], SidIndex] = {}
         self._decodings: dict[tuple[Decoding, int, bool], Decoding] = {}
         self._compared: dict[str, Tensor] = {}
 
@@ -323,7 +324,7 @@ class Model:
             return np.flatnonzero(self.popularity.counts)
         return np.flatnonzero(self.trained.training_counts(self.stored, Processes()))
 
-    def _index(self, decoding: Decoding, qualifying: np.ndarray | None) -> PartialIndex:
+    def _index(self, decoding: Decoding, qualifying: np.ndarray | None) -> SidIndex:
         """Return the index of the items that qualify for the partial SIDs that a decoding can reach."""
         sids = self.trained.catalogue.require_sids()
         subsets = decoding.reachable(sids.shape[1])
@@ -331,5 +332,5 @@ class Model:
         if key not in self._indices:
             if len(self._indices) >= INDICES:
                 self._indices.pop(next(iter(self._indices)))
-            self._indices[key] = PartialIndex(sids, self.trained.catalogue.codes, subsets, qualifying)
+            self._indices[key] = build_index(sids, self.trained.catalogue.codes, subsets, qualifying)
         return self._indices[key]

@@ -8,8 +8,9 @@ import torch
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.held_out import HeldOut
 from pipelines.data.splits import Split
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
+from pipelines.decode.sid_index import SidIndex
 from pipelines.evaluate.capabilities import resolve_decoding
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.recommend import recommend_chunks
@@ -55,10 +56,10 @@ class Validator:
             self._over_all_items = loading.build(model.config, catalogue).to(trainer.accelerator.device)
             new = torch.as_tensor(np.setdiff1d(np.arange(catalogue.items), known))
             self._over_all_items.rank_new_items(new, catalogue.text)
-        self._index: PartialIndex | None = None
+        self._index: SidIndex | None = None
         if isinstance(model, DigitModel):
             sids = catalogue.require_sids()
-            self._index = PartialIndex(sids, catalogue.codes, self.decoding.reachable(sids.shape[1]))
+            self._index = build_index(sids, catalogue.codes, self.decoding.reachable(sids.shape[1]))
 
     @property
     def index_bytes(self) -> int:

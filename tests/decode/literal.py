@@ -46,27 +46,29 @@ def search(
     """
     H = len(sids[0])
     number = {sid: item for item, sid in enumerate(sids)}
-    partials = {
-        tuple(code if h in unmasked else codes for h, code in enumerate(sid))
-        for sid in sids
-        for size in range(H + 1)
-        for unmasked in itertools.combinations(range(H), size)
-    }
 
     def parts(partial: Partial) -> list[Partial]:
         return [partial[start : start + H] for start in range(0, len(partial), H)]
+
+    def agreeing(part: Partial) -> list[Partial]:
+        return [sid for sid in sids if all(c in (codes, s) for c, s in zip(part, sid, strict=True))]
 
     kept: list[tuple[float, Partial]] = [(np.float32(0), (codes,) * (horizon * H))]
     for count in schedule:
         children = []
         for score, partial in kept:
             digits = next_masked(logits(partial), partial, unmask, order, codes)[:count]
-            for values in itertools.product(range(codes), repeat=count):
+            choices = itertools.product(range(codes), repeat=count)
+            if constrained:
+                choices = {
+                    tuple(items[digit // H][digit % H] for digit in digits)
+                    for items in itertools.product(*(agreeing(part) for part in parts(partial)))
+                }
+            for values in sorted(choices):
                 child = list(partial)
                 for digit, value in zip(digits, values, strict=True):
                     child[digit] = value
-                if not constrained or all(part in partials for part in parts(tuple(child))):
-                    children.append((score + token_log_prob(partial, digits, values), tuple(child)))
+                children.append((score + token_log_prob(partial, digits, values), tuple(child)))
         kept = sorted(children, key=lambda entry: -entry[0])[:beams]
     ranked = [
         (float(score), tuple(number.get(part, -1) for part in parts(partial))) for score, partial in kept

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.decode import beam
 from pipelines.decode.beam import beam_search, random_order
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import ORDERS, Decoding
 from pipelines.decode.exhaustive import score_every_item
 from pipelines.decode.index import PartialIndex
@@ -58,7 +59,7 @@ def test_a_beam_as_wide_as_the_catalogue_is_exact(
     sids = catalogue(items, digits, codes, seed)
     decoding = Decoding(unmask=unmask, nfe=min(T, digits), beams=len(sids) + spare, seed=seed)
     model, users = TableModel(3, digits, codes, seed), torch.arange(3)
-    index = PartialIndex(sids, codes, decoding.reachable(digits))
+    index = build_index(sids, codes, decoding.reachable(digits))
     result = beam_search(model, users, index, decoding)
     assert model.evaluations == min(T, digits)
     scores, items_ = score_every_item(model, users, index, decoding).sort(dim=1, descending=True)

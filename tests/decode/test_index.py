@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.decode import index as index_module
+from pipelines.decode.agreement import AgreementIndex
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex, every_subset
-from pipelines.errors import UserError
+from pipelines.decode.sid_index import SidIndex
 from tests.decode.models import catalogue
 
 
@@ -28,10 +30,10 @@ def test_membership_of_every_partial_sid(digits: int, codes: int, items: int) ->
         any(all(p in (codes, s) for p, s in zip(partial, sid, strict=True)) for sid in sids.tolist())
         for partial in every.tolist()
     ]
-    assert index.valid(index.number(every)).tolist() == truth
+    assert index.valid(index.keys(every)).tolist() == truth
     full = every[(every < codes).all(1)]
     of_sid = {tuple(s): i for i, s in enumerate(sids.tolist())}
-    assert index.lookup(index.number(full)).tolist() == [of_sid.get(tuple(s), -1) for s in full.tolist()]
+    assert index.lookup(index.keys(full)).tolist() == [of_sid.get(tuple(s), -1) for s in full.tolist()]
 
 
 def test_only_partial_sids_that_an_order_reaches_are_built() -> None:
@@ -49,26 +51,29 @@ def test_only_partial_sids_that_an_order_reaches_are_built() -> None:
     assert Decoding(unmask="greedy").reachable(4) is Decoding(unmask="random").reachable(4) is None
 
 
-def test_too_many_digits_for_an_index_are_refused() -> None:
-    sids = np.eye(13, dtype=np.int64)
-    with pytest.raises(UserError, match="Items of 13 digits have 2\\^13 sets of digits.*left-to-right"):
-        PartialIndex(sids, 2)
-    assert len(PartialIndex(sids[:, :12], 2).partials) <= 13 * 2**12
-    assert PartialIndex(sids, 2, Decoding(unmask="left-to-right").reachable(13)).lookup(
-        torch.tensor([0])
-    ).tolist() == [-1]
-
-
 def test_a_number_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(
-        UserError,
-        match="of 8 digits of 256 codes have more partial SIDs than a 64-bit number can count.*"
-        "maskgr tokenize --sids",
-    ):
+    with pytest.raises(ValueError, match="8 digits of 256 codes"):
         PartialIndex(np.zeros((1, 8), dtype=np.int64), 256)
     assert PartialIndex(np.full((1, 7), 255), 256).lookup(torch.tensor([257**7 // 256 * 255])).tolist() == [
         0
     ]  # the largest number of digits that fits
+
+
+@pytest.mark.parametrize(
+    ("digits", "codes", "unmask", "kind"),
+    [
+        (7, 256, "greedy", PartialIndex),
+        (8, 256, "left-to-right", AgreementIndex),
+        (8, 100, "greedy", PartialIndex),
+        (9, 100, "greedy", AgreementIndex),
+        (9, 100, "left-to-right", PartialIndex),
+    ],
+)
+def test_the_index_is_chosen_by_the_length_of_the_semantic_ids(
+    digits: int, codes: int, unmask: str, kind: type[SidIndex]
+) -> None:
+    sids = np.zeros((1, digits), dtype=np.int64)
+    assert type(build_index(sids, codes, Decoding(unmask=unmask).reachable(digits))) is kind
 
 
 @settings(max_examples=40, deadline=None)
@@ -92,7 +97,7 @@ def test_tables_and_sorts_find_the_same_partial_sids(
     assert torch.equal(found[0], found[2])
     every = itertools.product(sids.tolist(), subsets or every_subset(digits))
     expected = {tuple(c if h in subset else codes for h, c in enumerate(sid)) for sid, subset in every}
-    numbers = PartialIndex(sids, codes).number(torch.tensor(sorted(expected)))
+    numbers = PartialIndex(sids, codes).keys(torch.tensor(sorted(expected)))
     assert found[0].tolist() == sorted(numbers.tolist())
 
 
@@ -106,5 +111,5 @@ def test_partial_sids_whose_items_are_all_excluded_are_not_valid() -> None:
     for user in range(3):
         left = np.setdiff1d(np.arange(len(sids)), items[users == user])
         truth = [((partial == 3) | (partial == sids[left])).all(1).any() for partial in every]
-        numbers = index.number(torch.as_tensor(every))
+        numbers = index.keys(torch.as_tensor(every))
         assert excluding.valid(numbers, torch.full((len(every),), user)).tolist() == truth

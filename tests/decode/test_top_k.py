@@ -56,9 +56,10 @@ def test_the_best_candidates_are_those_of_testing_all(
     sids = rng.permutation(64)[:20, None] // np.array([16, 4, 1]) % 4  # items in random order
     index = PartialIndex(sids, 4)
     scores = torch.as_tensor(rng.integers(0, values, (2, columns)).astype(np.float32))
-    offered = index.number(torch.as_tensor(rng.integers(0, 4, (2, columns, 3))))
+    offered = index.keys(torch.as_tensor(rng.integers(0, 4, (2, columns, 3))))
+    valid = index.valid if constrained else None
     picked, alive = best_candidates(
-        scores, lambda users, positions: offered[users].gather(1, positions), index, keep, constrained
+        scores, lambda users, positions: offered[users].gather(1, positions), index, keep, valid
     )
     for user in range(2):
         entries = [

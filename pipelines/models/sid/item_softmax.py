@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.data.candidates import CandidateIndex
+from pipelines.data.windows import candidate_index
 from pipelines.models.denoiser import Agreeing, Denoiser, ItemScores
 from pipelines.models.nn.packing import to_device
 from pipelines.models.objectives.repeat_bias import RepeatBias
@@ -77,7 +78,7 @@ class ItemSoftmaxObjective:
 
     @cached_property
     def _candidates(self) -> CandidateIndex:
-        return CandidateIndex(self._model.embedding.sids, self._model.embedding.codes)
+        return candidate_index(self._model.embedding.sids, self._model.embedding.codes)
 
     def weights_changed(self) -> None:
         """Forget the item vectors that were computed from earlier weights."""

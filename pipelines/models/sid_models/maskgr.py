@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.data.candidates import CandidateIndex
 from pipelines.data.catalogue import Catalogue
+from pipelines.data.windows import complete_bytes
 from pipelines.models.base import DigitModel, ignore_buffers
 from pipelines.models.denoiser import Denoiser, DenseRetriever
 from pipelines.models.nn.packing import Layout, to_device
@@ -115,7 +115,7 @@ class MaskGR(DigitModel):
     @property
     def candidate_bytes(self) -> int:
         sampled = self.uses_item_softmax and self.config.negatives
-        return CandidateIndex.complete_bytes(self.items, self.digits) if sampled else 0
+        return complete_bytes(self.items, self.digits, self.codes) if sampled else 0
 
     @property
     def dense_retriever(self) -> DenseRetriever | None:
