@@ -24,8 +24,11 @@ def write_sids(workspace: Workspace, name: str = "toy-sids", digits: int = 3, co
     """Random distinct SIDs for every item of the current data set."""
     dataset = workspace.require_dataset()
     N = artifacts.read(dataset.items, "items").num_rows
-    numbers = np.random.default_rng(0).choice(codes**digits, N, replace=False)
-    sids = np.stack(np.unravel_index(numbers, (codes,) * digits), axis=1).astype(np.int16)
+    rng = np.random.default_rng(0)
+    last = min(digits, 3)  # digits that distinguish the items
+    numbers = rng.choice(codes**last, N, replace=False)
+    sids = np.stack(np.unravel_index(numbers, (codes,) * last), axis=1)
+    sids = np.column_stack([rng.integers(0, codes, (N, digits - last)), sids]).astype(np.int16)
     table = pa.table({"item": pa.array(range(N), pa.int32()), "sid": artifacts.fixed_size_list(sids)})
     artifacts.write(
         dataset.sids(name),

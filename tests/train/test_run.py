@@ -146,19 +146,6 @@ def test_two_processes_average_the_gradients_of_a_table(toy: Workspace, sids: st
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5)
 
 
-def test_sids_too_long_for_beam_search_are_refused_before_anything_is_lost(
-    toy: Workspace, progress: ListProgress
-) -> None:
-    long, run = write_sids(toy, "long", digits=21, codes=7), toy.run("kept")
-    run.path.mkdir(parents=True)
-    run.weights.write_bytes(b"of an earlier training")
-    with pytest.raises(
-        UserError, match="of 21 digits of 7 codes have more partial SIDs than a 64-bit number can count"
-    ):
-        train_run(toy, plan(long), progress, name=run.name, existing="replace")
-    assert run.weights.read_bytes() == b"of an earlier training"
-
-
 def test_what_does_not_fit_is_refused_and_kept(
     toy: Workspace, sids: str, progress: ListProgress, tmp_path: Path
 ) -> None:

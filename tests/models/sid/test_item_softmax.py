@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipelines.data.candidates import CandidateIndex
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.splits import Split
+from pipelines.data.windows import WindowIndex, candidate_index
 from pipelines.decode.beam import beam_search
 from pipelines.decode.config import CONFIDENCE, ORDERS, Decoding
 from pipelines.decode.exhaustive import score_every_item
@@ -349,7 +350,10 @@ def test_the_embedding_of_padding_stays_zero(model: MaskGR) -> None:
 
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("masked", [[True, False, True], [False, False, True], [False] * 3, [True] * 3])
-def test_a_sample_of_all_items_that_count_is_exact(masked: list[bool], biased: bool) -> None:
+@pytest.mark.parametrize("kind", [CandidateIndex, WindowIndex])
+def test_a_sample_of_all_items_that_count_is_exact(
+    kind: type[CandidateIndex], masked: list[bool], biased: bool
+) -> None:
     """Losses over the catalogue and over a sample, with all gradients, for partly and fully masked items with
     and without a repeat bias.
     """
@@ -363,7 +367,7 @@ def test_a_sample_of_all_items_that_count_is_exact(masked: list[bool], biased: b
         scale = torch.tensor([-0.7], requires_grad=True)
         bias = RepeatBias(history, scale) if biased else None
         if sampled:
-            vectors_of, candidates = (lambda chosen, w=w: w[chosen]), CandidateIndex(sids, V)
+            vectors_of, candidates = (lambda chosen, w=w: w[chosen]), kind(sids, V)
             loss = sampled_item_softmax_loss(
                 *(z, vectors_of, candidates, targets), negatives=N, smoothing=0.1, repeat_bias=bias
             )
@@ -376,17 +380,26 @@ def test_a_sample_of_all_items_that_count_is_exact(masked: list[bool], biased: b
 
 
 @pytest.mark.parametrize("biased", [False, True])
-def test_the_mean_gradient_of_partly_masked_items_is_that_of_all_items_that_agree(biased: bool) -> None:
-    """10,000 draws, of the 100 of 200 items that agree: the mean lies within three standard errors."""
+@pytest.mark.parametrize("digits", [2, 40])
+def test_the_mean_gradient_of_partly_masked_items_is_that_of_all_items_that_agree(
+    digits: int, biased: bool
+) -> None:
+    """10,000 draws, of the 100 of 200 items that agree: the mean lies within three standard errors. Of 40
+    digits two are visible that are no neighbors.
+    """
     generator, many = torch.Generator().manual_seed(6), 10_000
     state, vectors = (torch.randn(n, 4, generator=generator) * 0.5 for n in (1, 200))
     sids = torch.stack((torch.arange(200) % 2, torch.arange(200) // 2), dim=1)
-    candidates = CandidateIndex(sids, 100)
+    if digits > 2:
+        sids = torch.cat((sids[:, :1], sids[:, 1:].expand(-1, digits - 2), torch.zeros_like(sids[:, :1])), 1)
+        sids[:, digits // 2] = sids[:, 0]
+    visible = torch.tensor([h in (0, digits // 2) if digits > 2 else h == 0 for h in range(digits)])
+    candidates = candidate_index(sids, 100)
 
     def gradient(rows: int, sampled: bool) -> torch.Tensor:
         z, history = state.repeat(rows, 1).requires_grad_(), torch.tensor([[4, 5, 4, 150]]).repeat(rows, 1)
         bias = RepeatBias(history, torch.tensor([-0.7])) if biased else None
-        masked = torch.tensor([[False, True]] * rows)
+        masked = ~visible.expand(rows, -1)
         targets = ItemTargets(torch.full((rows,), 6), masked, torch.ones(rows))
         if sampled:
             loss = sampled_item_softmax_loss(
