@@ -6,7 +6,10 @@ Every kind of model runs in a process of its own, on one core, which measures th
     python -m benchmarks.large
 
 Weights are random. Semantic IDs have four digits of 256 codes, whose popularity is skewed and depends on the
-first digit, as in residual quantization, and a deduplication digit."""
+first digit, as in residual quantization, and a deduplication digit. Other numbers of digits are measured for
+digits apart, with one function evaluation per digit and with four:
+
+    python -m benchmarks.large --digits 5 9 17 33 --items 12101 --users 32"""
 
 from __future__ import annotations
 
@@ -29,16 +32,17 @@ from maskgr_cli.allocator import keep_freed_memory
 from pipelines import artifacts
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.splits import Split
+from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding
-from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.recommend import recommend
 from pipelines.models.nn.precision import autocast
 from pipelines.models.sid_models.maskgr import MaskGR
 from pipelines.progress import Silent
 
 SIZES = (12_101, 1_000_000, 10_000_000)
-LEVELS, SKEW = 4, 0.5  # the code of rank r has a share proportional to r^−SKEW
+DIGITS, SKEW = 5, 0.5  # the code of rank r has a share proportional to r^−SKEW
 USERS, HISTORY = 128, 8
+FEW = 4  # function evaluations, beside one per digit, where numbers of digits are measured
 REQUESTS = 15  # of one user each, in a round
 SOFTMAX: dict[str, Any] = {"centroids": False}
 KINDS: dict[str, tuple[dict[str, Any], Decoding]] = {
@@ -51,35 +55,41 @@ KINDS: dict[str, tuple[dict[str, Any], Decoding]] = {
 }
 
 
-def skewed_sids(items: int, seed: int = 0) -> np.ndarray:
-    """Return distinct semantic IDs, int64 [items, LEVELS + 1]."""
-    rng = np.random.default_rng(seed)
+def skewed_sids(items: int, seed: int = 0, digits: int = DIGITS) -> np.ndarray:
+    """Return distinct semantic IDs, int64 [items, digits]."""
+    rng, levels = np.random.default_rng(seed), digits - 1
     shares = (1.0 + np.arange(CODES)) ** -SKEW
-    draws = rng.choice(CODES, (LEVELS, items), p=shares / shares.sum())
+    draws = rng.choice(CODES, (levels, items), p=shares / shares.sum())
     order = rng.permuted(np.tile(np.arange(CODES), (CODES, 1)), axis=1)  # of popularity, after a first code
-    sids = np.zeros((items, LEVELS + 1), np.int64)
+    sids = np.zeros((items, digits), np.int64)
     sids[:, 0] = draws[0]
-    for level in range(1, LEVELS):
+    for level in range(1, levels):
         sids[:, level] = order[(draws[0] + level) % CODES, draws[level]]
-    numbers = sids[:, :LEVELS] @ CODES ** np.arange(LEVELS)[::-1]
+    # Four digits are nearly always distinct, so that more need not be compared.
+    numbers = sids[:, : DIGITS - 1] @ CODES ** np.arange(DIGITS - 1)[::-1]
     rows = np.argsort(numbers, kind="stable")
     starts = np.flatnonzero(np.diff(numbers[rows], prepend=-1))
-    sids[rows, LEVELS] = np.arange(items) - np.repeat(starts, np.diff(starts, append=items))
+    sids[rows, levels] = np.arange(items) - np.repeat(starts, np.diff(starts, append=items))
     return sids
 
 
 class Side:
     """A model of one kind over a catalogue of one size."""
 
-    def __init__(self, kind: str, items: int) -> None:
+    def __init__(self, kind: str, items: int, users: int, digits: int = DIGITS, nfe: int = 0) -> None:
         settings, self._decoding = KINDS[kind]
-        sids = skewed_sids(items)
+        if nfe:
+            self._decoding = Decoding(nfe=nfe)
+        sids = skewed_sids(items, digits=digits)
         self._model: MaskGR = build_maskgr("small", settings, Catalogue.of(sids, CODES)).eval()
-        self._index = PartialIndex(sids, CODES, self._decoding.reachable(sids.shape[1]))
-        self._many = random_split(USERS, HISTORY, items, np.random.default_rng(0))
+        self._index = build_index(sids, CODES, self._decoding.reachable(sids.shape[1]))
+        self._many = random_split(users, HISTORY, items, np.random.default_rng(0))
         self._one = [random_split(1, HISTORY, items, np.random.default_rng(i)) for i in range(REQUESTS)]
         self.figures: dict[str, Any] = {
             "items": items,
+            "digits": digits,
+            "evaluations": self._decoding.nfe or digits,
+            "users": users,
             "bytes": {
                 "semantic IDs": sids.nbytes,
                 "parameters": sum(p.nbytes for p in self._model.parameters()),
@@ -91,8 +101,8 @@ class Side:
         self.milliseconds: list[float] = []
 
     def measure(self) -> None:
-        """Recommend to USERS users together, and to REQUESTS users one by one."""
-        self.rates.append(USERS / self._seconds(self._many))
+        """Recommend to all users together, and to REQUESTS users one by one."""
+        self.rates.append(len(self._many) / self._seconds(self._many))
         self.milliseconds += [1000 * self._seconds(one) for one in self._one]
 
     def _seconds(self, split: Split) -> float:
@@ -102,10 +112,14 @@ class Side:
         return time.perf_counter() - began
 
 
-def measure(kind: str, sizes: list[int], rounds: int) -> list[dict[str, Any]]:
-    """Return the figures of each size."""
-    sides = [Side(kind, items) for items in sizes]
-    for _ in range(rounds + 1):  # the first round warms up
+def measure(kind: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the figures of each size, or of each number of digits."""
+    if options.digits:
+        cases = [(options.items[0], digits, nfe) for digits in options.digits for nfe in (digits, FEW)]
+    else:
+        cases = [(items, DIGITS, 0) for items in options.items]
+    sides = [Side(kind, items, options.users, digits, nfe) for items, digits, nfe in cases]
+    for _ in range(options.rounds + 1):  # the first round warms up
         for side in sides:
             side.measure()
     first = sides[0].rates[1:]
@@ -126,26 +140,27 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each size")
     parser.add_argument("--items", type=int, nargs="+", default=SIZES, help="sizes, the smallest first")
-    parser.add_argument(
-        "--save", action="store_true", help="write the figures to benchmarks/results/large.json"
-    )
+    parser.add_argument("--digits", type=int, nargs="+", help="numbers of digits; of the first size alone")
+    parser.add_argument("--users", type=int, default=USERS, help="number of users of a measurement")
+    parser.add_argument("--save", action="store_true", help="write the figures to benchmarks/results/")
     parser.add_argument("--kind", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.kind:
         keep_freed_memory()
         torch.set_num_threads(1)
-        print(json.dumps(measure(options.kind, options.items, options.rounds)))
+        print(json.dumps(measure(options.kind, options)))
         return
     results: dict[str, list[dict[str, Any]]] = {}
-    for kind in KINDS:
-        command = [sys.executable, "-m", "benchmarks.large", "--kind", kind]
-        command += ["--rounds", str(options.rounds), "--items", *map(str, options.items)]
+    for kind in ["digits apart"] if options.digits else KINDS:
+        command = [sys.executable, "-m", "benchmarks.large", "--kind", kind, *sys.argv[1:]]
         child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         results[kind] = json.loads(child.stdout)
     rows = [
         (
             kind,
             f"{f['items']:,}",
+            f"{f['digits']}",
+            f"{f['evaluations']}",
             f"{f['index_seconds']:.2f} s",
             *(f"{f['bytes'][part] / 2**20:,.0f}" for part in ("index", "semantic IDs", "parameters")),
             f"{f['peak_mib']:,.0f}" if "peak_mib" in f else None,
@@ -156,11 +171,11 @@ def main() -> None:
         for kind, figures in results.items()
         for f in figures
     ]
-    columns = ["model", "items", "index built in", "MiB: index", "semantic IDs", "parameters", "peak"]
-    columns += ["users/s", "cost", "one user, p50"]
+    columns = ["model", "items", "H", "T", "index built in", "MiB: index", "semantic IDs", "parameters"]
+    columns += ["peak", "users/s", "cost", "one user, p50"]
     console.table("Decoding on one core, 20 beams", columns, rows, artifacts.machine())
     if options.save:
-        save("large", {"kinds": results})
+        save("digits" if options.digits else "large", {"kinds": results})
 
 
 if __name__ == "__main__":
