@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from pipelines.data.catalogue import Catalogue
 from pipelines.models.config import ModelConfig
-from pipelines.models.denoiser import Denoiser, DenseRetriever
+from pipelines.models.denoiser import Denoiser, DenseRetriever, ItemScores
 from pipelines.models.nn.precision import in_float32
+
+if TYPE_CHECKING:
+    from pipelines.models.sid.embedding import SidEmbedding
 
 
 class Recommender(nn.Module):
@@ -133,6 +136,18 @@ class ItemRanker(Recommender):
             float32 [B, N], larger is better.
         """
 
+    def scores_within(self, sequences: Tensor) -> ItemScores | None:
+        """Score all items as the next one at many places of sequences, in one pass.
+
+        Args:
+            sequences: int64 [B, n], −1 at padding on the left, on the host.
+
+        Returns:
+            Scores of R rows, one for each item that has an item before it, sequence after sequence; each from
+            the items before it. None if the model needs a pass for each history.
+        """
+        return None
+
 
 class DigitModel(Recommender):
     """A model of the digits of the next items, decoded by beam search.
@@ -140,13 +155,16 @@ class DigitModel(Recommender):
     Attributes:
         digits: H.
         codes: V.
+        embedding: embedding of the digits; it holds the semantic IDs.
         orders: orders in which the model can unmask digits, the default first.
         encodes_once: if true, a history is encoded once for all its beams.
         uses_item_softmax: if true, decoding looks at the whole catalogue (see `sid.item_softmax`).
+        scores_items: if true, one function evaluation gives probabilities to all items.
     """
 
     digits: int
     codes: int
+    embedding: SidEmbedding
     retrievals: tuple[str, ...] = ("generative",)
     orders: tuple[str, ...] = ("greedy", "left-to-right", "random", "confidence")
     decoding_options = frozenset(
@@ -154,6 +172,7 @@ class DigitModel(Recommender):
     )
     encodes_once: bool = True
     uses_item_softmax: bool = False
+    scores_items: ClassVar[bool] = True
 
     @property
     def dense_retriever(self) -> DenseRetriever | None:
@@ -171,6 +190,18 @@ class DigitModel(Recommender):
             users: user ids, int64 [B]; needed where `uses_user_ids`.
             approximate: encode histories once although the model has full attention.
         """
+
+    def denoiser_within(self, sequences: Tensor) -> Denoiser | None:
+        """Condition the model on many histories with one pass: on the items before each item of sequences.
+
+        Args:
+            sequences: as for `ItemRanker.scores_within`.
+
+        Returns:
+            Denoiser of the R histories in the order of `ItemRanker.scores_within`, for one function
+            evaluation with all digits masked (K = k = 1). None if the model needs a pass for each history.
+        """
+        return None
 
 
 def products(states: Tensor, vectors: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pipelines.models.base import ItemRanker
+from pipelines.models.denoiser import ItemScores
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.objectives.repeat_bias import items_before
@@ -100,6 +101,26 @@ class Causal(ItemRanker):
         layout = Layout.causal(real, 1, history.device)
         x = self.embed(layout.pack(history))  # [M, D]
         return self.encoder(x, layout, layout.index(to_device(positions, history.device)))
+
+    def scores_within(self, sequences: Tensor) -> ItemScores | None:
+        """Score all items at many places of sequences in one pass; see `ItemRanker.scores_within`."""
+        weights = np.zeros(sequences.shape, np.float32)
+        weights[:, 1:] = sequences[:, :-1] >= 0
+        positions, _ = self.targets(weights)
+        items = sequences.numpy()
+        return self.scores_of(self.states_before(items, positions), self.histories_before(items, positions))
+
+    def scores_of(self, states: Tensor, history: Tensor) -> ItemScores | None:
+        """Score items from the states after histories.
+
+        Args:
+            states: [R, D].
+            history: int64 [R, n], −1 for none.
+
+        Returns:
+            Scores of R rows; None if a state alone does not give them.
+        """
+        return None
 
     def last_states(self, history: Tensor, real: Tensor) -> Tensor:
         """Return the states after whole histories [B, n], with the padding mask `real` [B, n]: [B, D]."""

@@ -140,19 +140,6 @@ class IndependentDigits:
         return IndependentDigits(log_probs)
 
 
-def item_log_probs(logp: Tensor, sids: Tensor) -> Tensor:
-    """Sum the log-probabilities of items' digits.
-
-    Args:
-        logp: of independent digits, float32 [B, H, V].
-        sids: integers [N, H].
-
-    Returns:
-        float32 [B, N].
-    """
-    return digit_sums(logp.flatten(1).T.contiguous(), sids).T
-
-
 def digit_sums(table: Tensor, sids: Tensor) -> Tensor:
     """Sum the values of items' digits, for all rows at once.
 

@@ -18,6 +18,7 @@ from pipelines.data.catalogue import Catalogue
 from pipelines.models.base import Sampling, products
 from pipelines.models.causal import Causal
 from pipelines.models.config import ModelConfig
+from pipelines.models.denoiser import ItemScores
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.models.item_models.vectors import ItemVectors
 from pipelines.models.nn.transformer import Encoder
@@ -100,9 +101,19 @@ class SASRec(CausalItems):
 
     def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
         """Score all items; see `ItemRanker.scores`."""
-        scores = products(self.last_states(history, history >= 0), self.embedding.weight)
+        return self.scores_of(self.last_states(history, history >= 0), history).of(slice(None))
+
+    def scores_of(self, states: Tensor, history: Tensor) -> ItemScores:
+        """Score items from the states after histories; see `Causal.scores_of`."""
         repeat_bias = RepeatBias.of(history, self.repeat_bias)
-        return self.ranked(scores if repeat_bias is None else repeat_bias.add_to(scores))
+
+        def of(items: slice | Tensor) -> Tensor:
+            scores = products(states, self.embedding.weight[items])
+            return self.ranked(
+                scores if repeat_bias is None else repeat_bias.add_to_part(scores, items), items
+            )
+
+        return ItemScores(of, are_logits=True)
 
 
 def sample_negatives(items: np.ndarray, N: int, rng: np.random.Generator) -> np.ndarray:

@@ -38,8 +38,10 @@ class ItemVectors(ItemRanker):
         unknown[items.cpu()] = True
         self.unknown = unknown.to(weight.device)
 
-    def ranked(self, scores: Tensor) -> Tensor:
-        """Return float32 scores [B, N] with the lowest number for the items without a vector."""
+    def ranked(self, scores: Tensor, items: slice | Tensor = slice(None)) -> Tensor:
+        """Return the float32 scores [B, items] of some items with the lowest number for those without a
+        vector.
+        """
         if self.unknown is None:
             return scores
-        return scores.masked_fill(self.unknown, torch.finfo(scores.dtype).min)
+        return scores.masked_fill(self.unknown[items], torch.finfo(scores.dtype).min)

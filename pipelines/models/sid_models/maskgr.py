@@ -13,6 +13,7 @@ masked item predict its text embedding (section 3.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipelines.models.denoiser import Denoiser, DenseRetriever
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Cache, Encoder
 from pipelines.models.objectives.masking import drop_histories
+from pipelines.models.objectives.repeat_bias import items_before
 from pipelines.models.sid.digit_heads import DigitHeads, PerDigitObjective
 from pipelines.models.sid.embedding import SidEmbedding, digit_centroids
 from pipelines.models.sid.item_softmax import ItemSoftmaxObjective
@@ -157,19 +159,9 @@ class MaskGR(DigitModel):
         Returns:
             A float32 scalar.
         """
-        (B, n, H), P, device = weights.shape, self.tokens_per_item, self.embedding.weight.device
-        batch = MaskedBatch.of(items, weights, P, device)
-        masked = to_device(batch.masked.view(B, n, H), device)
-        clean = self._item_tokens(batch.items_on_device)  # [B, n, H]
-        noisy = torch.where(masked, self.embedding.mask_tokens, clean)
-        visible = batch.items_on_device.masked_fill(masked.any(2), -1)  # [B, n]
-        tokens, visible = self.attention.streams_of(clean, noisy, batch.items_on_device, visible)
-        layout = self.attention.training_layout(self._real(batch.items), P, device)
-
-        def index(predicted: Tensor) -> Tensor:  # into B·n·P → into the packed tokens
-            return layout.index(to_device(self.attention.training_index(predicted, n * P), device))
-
-        x = self.attention.add_previous(self._embed(tokens, visible, layout), layout, P)  # [M, D]
+        device = self.embedding.weight.device
+        batch = MaskedBatch.of(items, weights, self.tokens_per_item, device)
+        x, layout, index = self._noisy(batch)
         layers, loss = 0, torch.zeros((), device=device)
         if self.dense:
             assert dense is not None, "dense retrieval needs the loss weights of fully masked items"
@@ -181,6 +173,26 @@ class MaskGR(DigitModel):
             loss = self.dense(states, truth) @ to_device(shares[rows], device)
         hidden = self.encoder(x, layout, index(batch.tokens), layers)
         return loss + self.objective.loss(hidden, batch)
+
+    def _noisy(self, batch: MaskedBatch) -> tuple[Tensor, Layout, Callable[[Tensor], Tensor]]:
+        """Embed a batch with masked digits.
+
+        Returns:
+            Packed tokens of all streams [M, D]; their layout; and a function from flat indices of predicted
+            tokens, into B·n·P on the host, to their indices among the packed tokens.
+        """
+        (B, n), P, device = batch.items.shape, self.tokens_per_item, batch.device
+        masked = to_device(batch.masked.view(B, n, -1), device)
+        clean = self._item_tokens(batch.items_on_device)  # [B, n, H]
+        noisy = torch.where(masked, self.embedding.mask_tokens, clean)
+        visible = batch.items_on_device.masked_fill(masked.any(2), -1)  # [B, n]
+        tokens, visible = self.attention.streams_of(clean, noisy, batch.items_on_device, visible)
+        layout = self.attention.training_layout(self._real(batch.items), P, device)
+
+        def index(predicted: Tensor) -> Tensor:
+            return layout.index(to_device(self.attention.training_index(predicted, n * P), device))
+
+        return self.attention.add_previous(self._embed(tokens, visible, layout), layout, P), layout, index
 
     def hidden(self, tokens: Tensor, visible: Tensor, keep: int) -> Tensor:
         """Encode rows of items with full attention.
@@ -233,6 +245,24 @@ class MaskGR(DigitModel):
         if self.encodes_once or approximate:
             return self.objective.denoiser(partial(self.states_after, self.prefill(history)), history)
         return self.objective.denoiser(partial(self.states, history), history)
+
+    def denoiser_within(self, sequences: Tensor) -> Denoiser | None:
+        """Condition the model on the items before each item of sequences; see `DigitModel.denoiser_within`.
+
+        Prefix attention sees them all in the pass of training; with full attention, a history's states depend
+        on the masks after it.
+        """
+        if not self.encodes_once:
+            return None
+        (B, n), P, device = sequences.shape, self.tokens_per_item, self.embedding.weight.device
+        follows = F.pad(sequences[:, :-1] >= 0, (1, 0))  # [B, n]
+        weights = follows[:, :, None].expand(-1, -1, self.digits).float()
+        batch = MaskedBatch.of(sequences.numpy(), weights.numpy(), P, device)
+        x, layout, index = self._noisy(batch)
+        hidden = self.encoder(x, layout, index(batch.tokens)).view(-1, 1, P, x.shape[1])  # [R, 1, P, D]
+        rows, ends = follows.nonzero(as_tuple=True)  # [R] each
+        history = to_device(items_before(sequences, rows, ends), device)
+        return self.objective.denoiser(lambda codes: hidden, history)
 
     def states(self, history: Tensor, codes: Tensor) -> Tensor:
         """Return the states of the next items with full attention.

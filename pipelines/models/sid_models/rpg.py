@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from pipelines.data.catalogue import Catalogue
 from pipelines.models.base import Sampling, ignore_buffers
 from pipelines.models.causal import Causal
-from pipelines.models.denoiser import item_log_probs
+from pipelines.models.denoiser import ItemScores, digit_sums
 from pipelines.models.nn.precision import in_float32
 from pipelines.models.nn.transformer import Encoder
 from pipelines.models.sid.embedding import SidEmbedding
@@ -78,7 +78,11 @@ class RPG(Causal):
 
     def scores(self, history: Tensor, users: Tensor, sampling: Sampling = Sampling()) -> Tensor:
         """Score all items; see `ItemRanker.scores`."""
-        states = self.last_states(history, history >= 0)
-        with in_float32(history.device):  # cosines over τ: in bfloat16 many items would tie
-            logp = self.logits(states.float()).log_softmax(-1).transpose(0, 1)  # [B, H, V]
-            return item_log_probs(logp, self.embedding.sids)
+        return self.scores_of(self.last_states(history, history >= 0), history).of(slice(None))
+
+    def scores_of(self, states: Tensor, history: Tensor) -> ItemScores:
+        """Score items from the states after histories; see `Causal.scores_of`."""
+        with in_float32(states.device):  # cosines over τ: in bfloat16 many items would tie
+            logp = self.logits(states.float()).log_softmax(-1)  # [H, R, V]
+        table = logp.transpose(1, 2).flatten(0, 1).contiguous()  # [H·V, R]
+        return ItemScores(lambda items: digit_sums(table, self.embedding.sids[items]).T, are_logits=False)

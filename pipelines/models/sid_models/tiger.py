@@ -40,6 +40,7 @@ class TIGER(DigitModel):
 
     config: TIGERConfig
     orders = ("left-to-right",)
+    scores_items = False
     decoding_options = frozenset({"unmask", "constrained", "nearest"})
 
     def __init__(self, config: TIGERConfig, catalogue: Catalogue) -> None:
