@@ -60,6 +60,7 @@ class RunConfig(TypedDict, total=False):
     train: dict[str, Any]
     final: FinalConfig
     continued: ContinuedConfig
+    teachers: dict[str, str]
     created: str
     state: str
     inputs: dict[str, Source]

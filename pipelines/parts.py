@@ -60,6 +60,14 @@ class Dataset:
         """Return the path of the quality report of semantic IDs."""
         return self.path / "sids" / f"{checked_name(sids)}.quality.parquet"
 
+    def targets(self, name: str) -> Path:
+        """Return the path of the soft targets of teachers (`train --distill`)."""
+        return self.path / "targets" / f"{checked_name(name)}.parquet"
+
+    @property
+    def all_targets(self) -> list[Path]:
+        return sorted((self.path / "targets").glob("[!.]*.parquet"))
+
     def external(self, name: str) -> Path:
         """Return the folder of the evaluations of external lists, which need not exist."""
         return self.path / "external" / checked_name(name)

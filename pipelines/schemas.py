@@ -30,6 +30,7 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         "vector": pa.list_(pa.float32()),
     },
     "sids": {"item": pa.int32(), "sid": None},
+    "targets": {"items": None, "probabilities": None},
     "popularity": {
         "item": pa.int32(),
         "interactions": pa.int64(),

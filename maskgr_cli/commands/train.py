@@ -161,6 +161,8 @@ def train(
         model_settings, schedule = configure(model, preset, typed, file)
         note_left_out(model, preset, typed, file)
         data = root.require_dataset(dataset)
+        for teacher in schedule.teachers:
+            root.require_run(teacher)
         if chosen := settle_negatives(model_settings, typed | file, data):
             model_settings, schedule = configure(model, preset, typed | chosen, file)
         if dataset is None and not launch.is_worker():

@@ -169,5 +169,10 @@ def gather(items: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Sequen
         lengths: int64 [rows].
     """
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [rows + 1]
-    places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Sequences(items[places], offsets)
+    return Sequences(items[places_of(starts, lengths)], offsets)
+
+
+def places_of(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the indices that the slices of `gather` take, int64 [total]."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)

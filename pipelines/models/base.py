@@ -27,7 +27,8 @@ class Recommender(nn.Module):
 
     Histories are [B, n] item numbers in time order, padded on the left with −1. `forward` takes some rows of
     the arrays that `make_training_batch` returns, and computes the weighted sum of their losses, a float32
-    scalar.
+    scalar. Where the configuration says `learns_from_teachers`, it also takes `soft`, the soft targets of
+    these items.
 
     Attributes:
         config: configuration of the model.
@@ -92,7 +93,8 @@ class Recommender(nn.Module):
         """Draw what one whole optimizer step trains on, on the host.
 
         Args:
-            items: int [B, n], −1 at padding; n is at most `config.window`.
+            items: int [B, n], −1 at padding; n is at most `config.window`. A model over semantic IDs moves
+                items and leaves some out, but looks at none: with teachers, they are indices into the batch.
             rng: source of randomness.
             horizon: k.
 

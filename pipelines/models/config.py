@@ -124,6 +124,11 @@ class ModelConfig:
         return ()
 
     @property
+    def learns_from_teachers(self) -> bool:
+        """True if training takes soft targets of items (`train --distill`): of models over semantic IDs."""
+        return "sids" in self.needs
+
+    @property
     def compares_with_all(self) -> bool:
         """True if training compares each target with all items, where `--negatives` compares with fewer."""
         return False

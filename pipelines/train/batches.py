@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.data.sequences import Sequences, gather
+from pipelines.data.sequences import Sequences, gather, places_of
+from pipelines.models.objectives.soft_targets import SoftTargets
 
 MIN_KEPT_ITEMS = 3  # `drop_random_items` leaves at least this many items of a sequence
 
@@ -26,15 +27,27 @@ def drop_random_items(sequences: Sequences, share: float, seed: int, first: int 
         seed: seed of the random choice.
         first: number of items of the sequences before, whose draws are passed over.
     """
-    lengths = sequences.lengths
+    places, kept = kept_places(sequences.lengths, share, seed, first)
+    return Sequences(sequences.items[places], np.concatenate([[0], np.cumsum(kept)]))
+
+
+def kept_places(
+    lengths: np.ndarray, share: float, seed: int, first: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of the items that `drop_random_items` keeps, int64, ascending; and their number in
+    each sequence, int64 [rows].
+
+    Args:
+        lengths: number of items of each sequence, int64 [rows].
+        share, seed, first: see `drop_random_items`.
+    """
     kept = np.maximum(np.minimum(lengths, MIN_KEPT_ITEMS), np.rint(lengths * (1 - share)).astype(np.int64))
-    row = np.repeat(np.arange(len(sequences)), lengths)  # [total]
+    row = np.repeat(np.arange(len(lengths)), lengths)  # [total]
     # Row after row, the items of each row in random order.
     generator = np.random.PCG64([seed, 2]).advance(first)  # of the bit generators, one with random access
-    order = np.lexsort((np.random.Generator(generator).random(len(sequences.items)), row))
-    is_kept = np.arange(len(order)) - sequences.offsets[row] < kept[row]
-    positions = np.sort(order[is_kept])
-    return Sequences(sequences.items[positions], np.concatenate([[0], np.cumsum(kept)]))
+    order = np.lexsort((np.random.Generator(generator).random(len(row)), row))
+    is_kept = np.arange(len(order)) - (np.cumsum(lengths) - lengths)[row] < kept[row]
+    return np.sort(order[is_kept]), kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +56,11 @@ class Windows(Sequences):
 
     Attributes:
         users: row of the training sequence that each window is taken from, int64 [rows].
+        soft: soft targets of the windows' items, `places` int64 [total]; None without teachers.
     """
 
     users: np.ndarray
+    soft: SoftTargets | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +140,7 @@ class Batches:
         batch_size: windows per optimizer step; the last step of an epoch may have fewer.
         max_items, prefixes, horizon, last_only: rule by which sequences are cut, see `Cut`.
         seed: seed of the windows and their order.
+        soft: soft targets of the sequences' items, `places` int64 [total]; None without teachers.
     """
 
     sequences: Sequences
@@ -134,6 +150,7 @@ class Batches:
     prefixes: bool = False
     horizon: int = 1
     last_only: bool = False
+    soft: SoftTargets | None = None
 
     @property
     def cut(self) -> Cut:
@@ -170,7 +187,8 @@ class Batches:
         rng = np.random.default_rng([self.seed, 0, number])
         rows, starts, lengths = self.cut.draw(self.sequences.lengths, rng)
         pieces = gather(self.sequences.items, starts, lengths)
-        return Windows(pieces.items, pieces.offsets, rows)
+        soft = self.soft and self.soft.at(self.soft.places[places_of(starts, lengths)])
+        return Windows(pieces.items, pieces.offsets, rows, soft)
 
     def steps(self, first: int) -> Iterator[tuple[int, Windows, np.ndarray]]:
         """Yield the steps from step `first` on, without end.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pipelines.decode.config import BEAMS
 from pipelines.errors import UserError
 from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS
-from pipelines.options import PART, SEED, SHARE, check, option
+from pipelines.names import checked_name
+from pipelines.options import GIVEN, PART, SEED, SHARE, check, option
 
 OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
@@ -18,6 +19,7 @@ SHUFFLES = ("auto", "all", "groups")
 # Chosen on validation of Beauty after its last interactions came (docs/training.md, "Continued runs").
 CONTINUED_STEPS = 0.3
 CONTINUED_RATE = 1.0
+TEACHERS = {"distill": GIVEN}
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,28 @@ class TrainConfig:
             *PART,
         ),
     )
+    distill: str | None = field(
+        default=None,
+        metadata=option(
+            "Teachers: trained runs, separated by commas, whose item probabilities (of several runs, their "
+            "geometric mean) are soft targets beside the true items (Hinton et al. 2015)."
+        ),
+    )
+    teacher_share: float = field(
+        default=0.9,
+        metadata=option(
+            "Share of the teachers in a soft target; the true item has the rest.", *SHARE, requires=TEACHERS
+        ),
+    )
+    teacher_items: int = field(
+        default=128,
+        metadata=option(
+            "Number of the teachers' best items at each place whose probabilities are kept.",
+            1,
+            1024,
+            requires=TEACHERS,
+        ),
+    )
     windows: str = field(
         default="random",
         metadata=option(
@@ -157,6 +181,15 @@ class TrainConfig:
         if self.steps is None and self.minutes is None:
             raise UserError("Training has no end: give --steps, --minutes or a --preset that has one.")
         check(self)
+        for name in self.teachers:
+            checked_name(name)
+        if len(set(self.teachers)) < len(self.teachers):
+            raise UserError(f"--distill {self.distill} names a run twice.")
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of the runs whose probabilities are soft targets."""
+        return () if self.distill is None else tuple(name.strip() for name in self.distill.split(","))
 
 
 # Options of the training that a run that continues another one may replace; the others are those of the run.

@@ -17,8 +17,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from pipelines.data.sequences import Sequences
 from pipelines.errors import TrainingDiverged
 from pipelines.models.base import Recommender
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.progress import Progress, Task
 from pipelines.train.batches import Batches, Windows, split_step
 from pipelines.train.config import TrainConfig
@@ -212,7 +214,7 @@ class Trainer:
             Stopped: This process, the only one, received a signal. The weights are those before the step.
         """
         config, accelerator = self.config, self.accelerator
-        batch, normalizer = self._draw_batch(step, windows, rows)
+        batch, normalizer, soft = self._draw_batch(step, windows, rows)
         torch.manual_seed(
             (config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
         )
@@ -220,7 +222,7 @@ class Trainer:
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = rate
         lengths = (batch[0] >= 0).sum(1)  # [B]
-        loss = self._backward(batch, lengths, accelerator.num_processes / normalizer)
+        loss = self._backward(batch, soft, lengths, accelerator.num_processes / normalizer)
         norm = self.gradients.clip(config.grad_clip)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -229,26 +231,38 @@ class Trainer:
 
     def _draw_batch(
         self, step: int, windows: Windows, rows: np.ndarray
-    ) -> tuple[tuple[np.ndarray, ...], float]:
+    ) -> tuple[tuple[np.ndarray, ...], float, SoftTargets | None]:
         """Draw the random parts of a step, for all processes alike.
 
         Returns:
-            Arguments of the model's `forward`, [B, n, …] each (items first); and the sum of the weights of
-            the whole step.
+            Arguments of the model's `forward`, [B, n, …] each (items first); the sum of the weights of the
+            whole step; and the soft targets of the items, None without teachers.
         """
         items = windows.padded(rows, self.batches.max_items)  # [B, n]
         rng = np.random.default_rng([self.config.seed, 1, step])
-        batch = self.unwrapped_model.make_training_batch(items, rng, self.config.horizon)
+        soft, drawn = windows.soft, items
+        if soft is not None:  # a batch of indices tells where the model moves the items
+            drawn = np.where(items >= 0, np.arange(items.size).reshape(items.shape), -1)
+        batch = self.unwrapped_model.make_training_batch(drawn, rng, self.config.horizon)
         normalizer = float(batch[1].sum(dtype=np.float64)) or 1.0
+        if soft is not None:
+            places = Sequences(soft.places, windows.offsets).padded(rows, self.batches.max_items)
+            items, places = (
+                np.where(batch[0] >= 0, array.ravel()[batch[0]], -1) for array in (items, places)
+            )
+            batch, soft = (items, *batch[1:]), soft.at(places)
         if self.unwrapped_model.uses_user_ids:
             batch = (*batch, windows.users[rows, None])
-        return batch, normalizer
+        return batch, normalizer, soft
 
-    def _backward(self, batch: tuple[np.ndarray, ...], lengths: np.ndarray, scale: float) -> Tensor:
+    def _backward(
+        self, batch: tuple[np.ndarray, ...], soft: SoftTargets | None, lengths: np.ndarray, scale: float
+    ) -> Tensor:
         """Accumulate the gradients of this process's rows of a step, one forward pass after another.
 
         Args:
             batch: arguments of the model's `forward`, [B, n, …] each.
+            soft: soft targets of the items; None without teachers.
             lengths: number of items of each row, int64 [B].
             scale: factor of the loss. It includes the number of processes, because Accelerate averages
                 gradients over processes.
@@ -270,7 +284,8 @@ class Trainer:
             is_last = number == len(passes) - 1
             synchronization = nullcontext() if is_last else accelerator.no_sync(self.model)
             with synchronization, accelerator.autocast():
-                loss = self.model(*(array[rows, -n:] for array in batch)) * scale
+                taught = {} if soft is None else {"soft": soft.at(soft.places[rows, -n:])}
+                loss = self.model(*(array[rows, -n:] for array in batch), **taught) * scale
             accelerator.backward(loss)
             total = total + loss.detach()
         return total

@@ -64,9 +64,14 @@ def check_memory(model_settings: ModelConfig, train: TrainConfig, items: int = 0
     )
 
 
-def fits_in_memory(interactions: int) -> bool:
-    """Return True if the sequences of so many interactions may be held in memory for training."""
-    return INTERACTION_BYTES * interactions <= SEQUENCES_SHARE * _memory()
+def fits_in_memory(interactions: int, soft_bytes: int = 0) -> bool:
+    """Return True if the sequences of so many interactions may be held in memory for training.
+
+    Args:
+        interactions: number of interactions.
+        soft_bytes: bytes of the soft targets of an interaction.
+    """
+    return (INTERACTION_BYTES + soft_bytes) * interactions <= SEQUENCES_SHARE * _memory()
 
 
 def _memory() -> float:

@@ -12,10 +12,15 @@ from pipelines import typed_json
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_config
+from pipelines.options import has_no_effect, typed
 from pipelines.train.config import TrainConfig
 from pipelines.workspace import RunConfig
 
 OPTIONAL = ("final", "continued")  # parts of a plan that its JSON values lack where they are not set
+ABSENT = {  # option of the training → value at which the JSON values lack it
+    **{"cold": 0.0, "shuffle": "auto"},
+    **{"distill": None, "teacher_share": 0.9, "teacher_items": 128},
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,12 @@ class Plan:
                 "Leave it out."
             )
 
+        if self.train.distill and not self.model_settings.learns_from_teachers:
+            raise has_no_effect(
+                [typed("--distill", self.train.distill)],
+                f"--model {self.model}",
+                "which identifies items by number; a student has semantic IDs",
+            )
         if self.train.cold and self.train.horizon > 1:
             raise UserError(
                 f"--cold {self.train.cold:g} measures one target of a user; with --horizon "
@@ -105,7 +116,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, without the parts that are not set."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        for name, absent in (("cold", 0.0), ("shuffle", "auto")):
+        for name, absent in ABSENT.items():
             if values["train"][name] == absent:
                 del values["train"][name]  # earlier plans do not have it
         return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}

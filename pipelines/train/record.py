@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ class RunWriter:
         items: int,
         digests: dict[str, str],
         shuffle: str,
+        teachers: Mapping[str, str],
     ) -> None:
         """
         Args:
@@ -39,9 +41,10 @@ class RunWriter:
             items: N, number of items of the catalogue.
             digests: digests of these items, see `digests_of_items`.
             shuffle: order of the training sequences, "all" or "groups".
+            teachers: sha256 of the weights of each teacher, by name of its run.
         """
         self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
-        self.items, self.digests, self.shuffle = items, digests, shuffle
+        self.items, self.digests, self.shuffle, self.teachers = items, digests, shuffle, teachers
         self._started = time.monotonic()
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -109,6 +112,7 @@ class RunWriter:
             "commit": artifacts.commit(),
             "machine": artifacts.machine(),
             "shuffle": self.shuffle,
+            **({"teachers": dict(self.teachers)} if self.teachers else {}),
             "processes": self.trainer.accelerator.num_processes,
             "steps": trained.step,
             "seconds": round(trained.seconds, 1),

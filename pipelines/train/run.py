@@ -29,8 +29,10 @@ from pipelines.train.loop import Trainer
 from pipelines.train.memory import advice, check_memory, describe, release_unused
 from pipelines.train.plan import Plan
 from pipelines.train.record import RunWriter
+from pipelines.train.soft_targets import ensure_soft_targets
+from pipelines.train.teachers import check_unchanged, teacher_weights
 from pipelines.train.validation import Validator
-from pipelines.workspace import Dataset, Run, Workspace
+from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 ShouldPrune = Callable[[int, float], bool]  # number of a validation, its Recall@10 → True to end the training
 
@@ -104,6 +106,8 @@ def _train(
     inputs = sources(dataset, plan.sids, needs)
     catalogue = load_catalogue(dataset, plan.sids, needs)
     if from_first(existing != "replace" and is_finished(run, plan, inputs, existing)):
+        if existing == "keep":
+            check_unchanged(workspace, run)
         _say_finished(run, progress)
         return True, 0
     accelerator = start_accelerate(plan.train.precision, track, run.path)
@@ -113,8 +117,12 @@ def _train(
     check_memory(plan.model_settings, plan.train, catalogue.items)
     resumes = from_first(existing == "resume" and run.state.exists())
     # A training goes on in the order in which it began, on whatever machine.
-    shuffle = from_first(run.read_config().get("shuffle") if resumes else None)
-    data = training_data(plan, dataset.sequences, catalogue.items, progress, shuffle)
+    begun: RunConfig = from_first(run.read_config() if resumes else RunConfig())
+    teachers, targets = teacher_weights(workspace, plan, run, begun), None
+    if teachers:
+        targets = ensure_soft_targets(workspace, plan, teachers, catalogue.items, progress)
+    shuffle = begun.get("shuffle")
+    data = training_data(plan, dataset.sequences, catalogue.items, progress, shuffle, targets)
     known = data.known
     model = _build_model(plan, catalogue if known is None else catalogue.subset(known))
     if plan.continued and not resumes:
@@ -122,7 +130,7 @@ def _train(
     last_step = plan.final.steps if plan.final else None
     trainer = Trainer(model, data.batches, plan.train, accelerator, last_step)
     digests = digests_of_items(catalogue, dataset, catalogue.items)
-    writer = RunWriter(run, plan, inputs, trainer, catalogue.items, digests, data.shuffle)
+    writer = RunWriter(run, plan, inputs, trainer, catalogue.items, digests, data.shuffle, teachers)
     validator = Validator(trainer, data.validation, catalogue, known) if data.validation else None
     if resumes:
         checkpoint.load(trainer, run.state)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipelines.data.groups import Groups
-from pipelines.data.sequences import gather
+from pipelines.data.sequences import gather, places_of
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.processes import Processes
 from pipelines.train.batches import Cut, Windows
 
@@ -33,6 +34,9 @@ class StreamedBatches:
         seed: seed of the windows and their order.
         processes: processes that share the reading.
         buffer: bytes of a block.
+        soft: function that returns the soft targets of a group's items, given its number, `places` int64
+            [items]; None without teachers. Each process reads those of all groups.
+        soft_bytes: bytes of the soft targets of an item.
         measures: numbers of items, of windows, and of sequences longer than a window, of each group; int64
             [groups, 3].
     """
@@ -43,6 +47,8 @@ class StreamedBatches:
     seed: int
     processes: Processes = field(default_factory=Processes)
     buffer: int = BUFFER
+    soft: Callable[[int], SoftTargets] | None = None
+    soft_bytes: int = 0
     measures: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -89,7 +95,7 @@ class StreamedBatches:
     def blocks(self, epoch: int) -> list[np.ndarray]:
         """Return the numbers of the groups of each block of an epoch."""
         order = np.random.default_rng([self.seed, 4, epoch]).permutation(len(self.groups))
-        sizes = (self.measures[:, :2] @ (ITEM_BYTES, WINDOW_BYTES))[order]  # bytes
+        sizes = (self.measures[:, :2] @ (ITEM_BYTES + self.soft_bytes, WINDOW_BYTES))[order]  # bytes
         block = (np.cumsum(sizes) - sizes) // self.buffer
         return np.split(order, np.flatnonzero(np.diff(block)) + 1)
 
@@ -144,15 +150,33 @@ class StreamedBatches:
         for place, sequences in own.items():
             items[offsets[ends[place] - rows[place]] : offsets[ends[place]]] = sequences.items + 1
         users = np.repeat(self.groups.first_rows[groups] - (ends - rows), rows) + np.arange(ends[-1])
+        soft = self._read_soft(groups)
         drawn, starts, sizes = self.cut.draw(lengths, rng)
-        return _Block(items, users[drawn], starts, sizes)
+        return _Block(items, users[drawn], starts, sizes, soft)
+
+    def _read_soft(self, groups: np.ndarray) -> SoftTargets | None:
+        """Read the soft targets of the items of a block, in their order."""
+        if self.soft is None:
+            return None
+        ends, whole = np.cumsum(self.measures[groups, 0]), None
+        for group, end in zip(groups.tolist(), ends.tolist(), strict=True):
+            part = self.soft(group)
+            if whole is None:
+                shape = (ends[-1], part.items.shape[1])
+                items, probabilities = np.empty(shape, np.int32), np.empty(shape, part.probabilities.dtype)
+                whole = SoftTargets(items, probabilities, np.arange(ends[-1]), part.share)
+            inside = slice(end - len(part.places), end)
+            whole.items[inside] = part.items[part.places]
+            whole.probabilities[inside] = part.probabilities[part.places]
+        return whole
 
     def _exchanged(self, parts: list[Windows]) -> Windows:
         """Return the windows of a step, with the items that the other processes have read."""
         items = self.processes.total(np.concatenate([part.items for part in parts])) - np.int32(1)
         lengths = np.concatenate([part.lengths for part in parts])
         users = np.concatenate([part.users for part in parts])
-        return Windows(items, np.concatenate([[0], np.cumsum(lengths)]), users)
+        soft = SoftTargets.joined([part.soft for part in parts if part.soft is not None])
+        return Windows(items, np.concatenate([[0], np.cumsum(lengths)]), users, soft)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,15 +187,19 @@ class _Block:
         items: item numbers plus 1 of the sequences of this process, 0 for those of others, int32 [total].
         users: row of the training sequence of each window, int64 [windows].
         starts, lengths: place of each window in `items`, int64 [windows] each.
+        soft: soft targets of all items; None without teachers.
     """
 
     items: np.ndarray
     users: np.ndarray
     starts: np.ndarray
     lengths: np.ndarray
+    soft: SoftTargets | None
 
     def windows(self, first: int, last: int) -> Windows:
         """Return the windows from `first` up to `last`, with item numbers as in `items`."""
         part = slice(first, last)
         pieces = gather(self.items, self.starts[part], self.lengths[part])
-        return Windows(pieces.items, pieces.offsets, self.users[part])
+        places = places_of(self.starts[part], self.lengths[part])
+        soft = self.soft and self.soft.rows(places)
+        return Windows(pieces.items, pieces.offsets, self.users[part], soft)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.soft_targets import TeacherItems, soft_cross_entropy
 
 
 def masked_digit_loss(
@@ -24,26 +25,38 @@ def masked_digit_loss(
     weights: Tensor,
     counts: list[int],
     smoothing: float = 0.0,
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Compute the weighted sum of the cross-entropies of masked digits (paper, equation 3).
 
     Args:
         logits: a function from states [R, D] and a digit to its logits, float32 [R, V].
         states: [Q, D], those of the first digit first, then those of the second, and so on.
-        codes: true codes, int64 [Q].
+        codes: true codes, int64 [Q]; with soft targets, the codes of J items each, int64 [Q, J].
         weights: [Q].
         counts: number of states of each of the H digits.
         smoothing: label smoothing, the share of a target that is spread over all codes (Szegedy et al. 2016).
+        shares: shares of the J items in a soft target, float32 [Q, J]; None for true codes.
 
     Returns:
         A float32 scalar.
     """
     loss = states.new_zeros((), dtype=torch.float32)
     parts = (part.split(counts) for part in (states, codes, weights))
-    for digit, (state, code, weight) in enumerate(zip(*parts, strict=True)):
-        losses = F.cross_entropy(logits(state, digit), code, reduction="none", label_smoothing=smoothing)
-        loss = loss + losses @ weight
+    of_digits = [None] * len(counts) if shares is None else shares.split(counts)
+    for digit, (state, code, weight, share) in enumerate(zip(*parts, of_digits, strict=True)):
+        loss = loss + code_loss(logits(state, digit), code, smoothing, share) @ weight
     return loss
+
+
+def code_loss(logits: Tensor, codes: Tensor, smoothing: float, shares: Tensor | None) -> Tensor:
+    """Compute the cross-entropies of digits, float32 [Q], from their logits, float32 [Q, V]; the other
+    arguments are those of `masked_digit_loss`.
+    """
+    if shares is None:
+        return F.cross_entropy(logits, codes, reduction="none", label_smoothing=smoothing)
+    loss = soft_cross_entropy(logits, codes, shares)
+    return (1 - smoothing) * loss - smoothing * logits.log_softmax(1).mean(1) if smoothing else loss
 
 
 def softmax_loss(
@@ -53,6 +66,7 @@ def softmax_loss(
     weights: Tensor,
     smoothing: float = 0.0,
     repeat_bias: RepeatBias | None = None,
+    teacher: TeacherItems | None = None,
 ) -> Tensor:
     """Compute the cross-entropy of a softmax over the whole catalogue.
 
@@ -64,12 +78,16 @@ def softmax_loss(
         smoothing: label smoothing, the share of the target that is spread over all items (Szegedy et al.
             2016, arXiv 1512.00567).
         repeat_bias: repeat bias of the states' histories; None for none.
+        teacher: items of teachers, which share the targets with the true items; None for none.
     """
     logits = (states @ vectors.T).float()  # [R, N]
     if repeat_bias is not None:
         logits = repeat_bias.add_to(logits)
-    loss = F.cross_entropy(logits, items, reduction="none")
-    if smoothing:
+    if teacher is None:
+        loss = F.cross_entropy(logits, items, reduction="none")
+    else:
+        loss = soft_cross_entropy(logits, *teacher.mixed(items, kept=smoothing))
+    if smoothing:  # a share of the true item goes to all items
         # The mean logit over a catalogue is the logit of its mean vector: no pass over R·N logits.
         true = (states * vectors[items]).sum(1, dtype=torch.float32)  # [R]
         mean = (states * vectors.mean(0)).sum(1, dtype=torch.float32)  # [R]

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.soft_targets import Mixture, TeacherItems
 
 Vectors = Callable[[Tensor], Tensor]  # items [Q] → their vectors [Q, D]
 
@@ -82,6 +83,7 @@ def sampled_loss(
     negatives: int,
     smoothing: float = 0.0,
     repeat_bias: RepeatBias | None = None,
+    teacher: TeacherItems | None = None,
 ) -> Tensor:
     """Compute a softmax loss over the true item, the items of the history if they have a bias, and a sample
     of all other items, the same for all states.
@@ -96,6 +98,7 @@ def sampled_loss(
             whole catalogue.
         smoothing: label smoothing, see `losses.softmax_loss`; the mean over all items is estimated.
         repeat_bias: repeat bias of the states' histories; None for none.
+        teacher: items of teachers, which share the targets with the true items; None for none.
     """
     sample = draw(torch.full((1,), N, device=states.device), -(-min(negatives, N) // 2))
     drawn = sample.places[0]  # [K]
@@ -110,7 +113,28 @@ def sampled_loss(
         history = repeat_bias.logits(states, vectors)  # [R, n]
         apart = [history.masked_fill(repeat_bias.history == items[:, None], -torch.inf)]
     total = sample.log_sum(logits, true[:, None], *apart)
+    if teacher is not None:
+        true = expected_logits(states, vectors, teacher.mixed(items), repeat_bias)
     return (total - (1 - smoothing) * true - smoothing * mean) @ weights
+
+
+def expected_logits(
+    states: Tensor, vectors: Vectors, mixture: Mixture, repeat_bias: RepeatBias | None
+) -> Tensor:
+    """Return the mean logits of the items of soft targets, float32 [R].
+
+    Args:
+        states: [R, D].
+        vectors: function from items [Q] to their vectors [Q, D].
+        mixture: items and shares, [R, J] each.
+        repeat_bias: repeat bias of the states' histories; None for none.
+    """
+    known = vectors(mixture.items.flatten()).view(*mixture.items.shape, -1)  # [R, J, D]
+    logits = (known @ states[:, :, None]).squeeze(2).float()  # [R, J]
+    if repeat_bias is not None:
+        same = mixture.items[:, :, None] == repeat_bias.history[:, None]  # [R, J, n]
+        logits = logits + repeat_bias.scale * same.sum(2)
+    return (mixture.shares * logits).sum(1)
 
 
 def _without(logits: Tensor, drawn: Tensor, items: Tensor) -> Tensor:

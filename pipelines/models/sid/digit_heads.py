@@ -15,6 +15,7 @@ from pipelines.models.denoiser import Denoiser, IndependentDigits
 from pipelines.models.nn.packing import to_device
 from pipelines.models.nn.precision import in_float32
 from pipelines.models.objectives.losses import masked_digit_loss
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid.masked_batch import MaskedBatch
 
@@ -38,19 +39,27 @@ class DigitHeads(nn.Module):
         self.smoothing = smoothing
         self.weight = nn.Parameter(torch.randn(digits, width, codes) * width**-0.5)  # [H, D, V]
 
-    def loss(self, states: Tensor, codes: Tensor, weights: Tensor, counts: list[int]) -> Tensor:
+    def loss(
+        self,
+        states: Tensor,
+        codes: Tensor,
+        weights: Tensor,
+        counts: list[int],
+        shares: Tensor | None = None,
+    ) -> Tensor:
         """Compute the weighted sum of the masked digits' cross-entropies, with one matrix product per digit.
 
         Args:
             states: [Q, D], those of the first digit first, then those of the second, and so on.
-            codes: true codes, int64 [Q].
+            codes: true codes, int64 [Q]; with soft targets, the codes of J items each, int64 [Q, J].
             weights: [Q].
             counts: number of states of each of the H digits.
+            shares: shares of the J items in a soft target, float32 [Q, J]; None for true codes.
 
         Returns:
             A float32 scalar.
         """
-        return masked_digit_loss(self.logits, states, codes, weights, counts, self.smoothing)
+        return masked_digit_loss(self.logits, states, codes, weights, counts, self.smoothing, shares)
 
     def logits(self, states: Tensor, digit: int) -> Tensor:
         """Return the logits of one digit, float32 [..., V], from states [..., D]."""
@@ -86,10 +95,28 @@ class PerDigitObjective:
         digit, item = batch.masked.T.nonzero(as_tuple=True)  # [Q] each, grouped by digit
         token = torch.searchsorted(batch.tokens, item * P + digit // (H // P))  # [Q], into M
         states = hidden.index_select(0, to_device(token, batch.device))
+        weights = to_device(batch.weights[item, digit], batch.device)
+        counts = batch.masked.sum(0).tolist()
+        if batch.soft is not None:
+            codes, shares = self._soft_codes(batch.soft, batch, digit, item)
+            return self._heads.loss(states, codes, weights, counts, shares)
         truth = self._embedding.sids_of(batch.items_on_device).flatten()  # [B·n·H]
         codes = truth[to_device(item * H + digit, batch.device)]
-        weights = to_device(batch.weights[item, digit], batch.device)
-        return self._heads.loss(states, codes, weights, batch.masked.sum(0).tolist())
+        return self._heads.loss(states, codes, weights, counts)
+
+    def _soft_codes(
+        self, soft: SoftTargets, batch: MaskedBatch, digit: Tensor, item: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the codes of the items of soft targets, int64 [Q, J], and their shares, float32 [Q, J], for
+        masked digits of items, int64 [Q] each. The other masked digits of an item are summed over.
+        """
+        rows = batch.masked.any(1).nonzero().squeeze(1)  # [R], items with a masked digit
+        place = to_device(torch.searchsorted(rows, item), batch.device)  # [Q], into R
+        truth = batch.items_on_device.flatten()[to_device(rows, batch.device)]
+        sids, masked = self._embedding.sids, to_device(batch.masked[rows], batch.device)
+        mixture = soft.of(rows, batch.device).agreeing(sids, truth, masked).mixed(truth)
+        codes = mixture.codes(sids).permute(2, 0, 1)  # [H, R, J]
+        return codes[to_device(digit, batch.device), place], mixture.shares[place]
 
     def denoiser(self, states: Callable[[Tensor], Tensor], history: Tensor) -> Denoiser:
         """Return the denoiser; see `Objective`."""

@@ -17,7 +17,8 @@ from pipelines.data.candidates import CandidateIndex
 from pipelines.models.nn.packing import to_device
 from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
-from pipelines.models.objectives.sampling import draw, sampled_loss
+from pipelines.models.objectives.sampling import draw, expected_logits, sampled_loss
+from pipelines.models.objectives.soft_targets import TeacherItems, soft_cross_entropy
 
 AGREEING = 64  # items that a partly masked item is compared with, at most, where the catalogue is sampled
 
@@ -30,11 +31,29 @@ class ItemTargets:
         items: true items, int64 [R].
         masked: masked digits of the items, bool [R, H], on the host; the other digits are visible.
         weights: loss weights, [R].
+        teacher: items of teachers, which share the targets with the true items; None for none.
     """
 
     items: Tensor
     masked: Tensor
     weights: Tensor
+    teacher: TeacherItems | None = None
+
+    def teacher_of(self, rows: Tensor, sids: Tensor | None = None) -> TeacherItems | None:
+        """Return the teachers' items of some states.
+
+        Args:
+            rows: int64 [R'], on the host.
+            sids: semantic IDs of the catalogue, of partly masked items: only items that agree remain.
+        """
+        if self.teacher is None:
+            return None
+        device = self.items.device
+        chosen = to_device(rows, device)
+        teacher = self.teacher.select(chosen)
+        if sids is None:
+            return teacher
+        return teacher.agreeing(sids, self.items[chosen], to_device(self.masked[rows], device))
 
 
 def item_softmax_loss(
@@ -63,9 +82,11 @@ def item_softmax_loss(
     """
     items, masked, weights = targets.items, targets.masked, targets.weights
     fully = masked.all(1)
-    full = to_device(fully.nonzero().squeeze(1), states.device)
+    whole = fully.nonzero().squeeze(1)
+    full = to_device(whole, states.device)
     bias = repeat_bias.select(full) if repeat_bias else None
-    loss = softmax_loss(states[full], vectors, items[full], weights[full], smoothing, bias)
+    teacher = targets.teacher_of(whole)
+    loss = softmax_loss(states[full], vectors, items[full], weights[full], smoothing, bias, teacher)
     rows = (~fully).nonzero().squeeze(1)
     part = to_device(rows, states.device)
     logits = (states[part] @ vectors.T).float()  # [R', N]
@@ -73,7 +94,12 @@ def item_softmax_loss(
         logits = repeat_bias.select(part).add_to(logits)
     agreeing = agree(sids, sids[items[part]], to_device(masked[rows], states.device))  # [R', N]
     logits = logits.masked_fill_(~agreeing, -torch.inf)
-    return loss + F.cross_entropy(logits, items[part], reduction="none") @ weights[part]
+    teacher = targets.teacher_of(rows, sids)
+    if teacher is None:
+        losses = F.cross_entropy(logits, items[part], reduction="none")
+    else:
+        losses = soft_cross_entropy(logits, *teacher.mixed(items[part]))
+    return loss + losses @ weights[part]
 
 
 def sampled_item_softmax_loss(
@@ -106,17 +132,22 @@ def sampled_item_softmax_loss(
     """
     items, masked, weights = targets.items, targets.masked, targets.weights
     fully = masked.all(1)
-    full, part = (to_device(rows.nonzero().squeeze(1), states.device) for rows in (fully, ~fully))
+    whole, rows = (chosen.nonzero().squeeze(1) for chosen in (fully, ~fully))
+    full, part = to_device(whole, states.device), to_device(rows, states.device)
     loss = sampled_loss(
         *(states[full], vectors, len(candidates.sids), items[full], weights[full], negatives, smoothing),
         repeat_bias=repeat_bias.select(full) if repeat_bias else None,
+        teacher=targets.teacher_of(whole),
     )
     if not len(part):
         return loss
+    bias = repeat_bias.select(part) if repeat_bias else None
     true, total = _among_agreeing(
         *(states[part], vectors, candidates, items[part], masked[~fully]),
-        repeat_bias.select(part) if repeat_bias else None,
+        bias,
     )
+    if (teacher := targets.teacher_of(rows, candidates.sids)) is not None:
+        true = expected_logits(states[part], vectors, teacher.mixed(items[part]), bias)
     return loss + (total - true) @ weights[part]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipelines.models.denoiser import Denoiser
 from pipelines.models.nn.packing import to_device
+from pipelines.models.objectives.soft_targets import SoftTargets
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +31,26 @@ class MaskedBatch:
         weights: loss weights of the digits, float32 [B·n, H], 0 where a digit is visible.
         tokens_per_item: P.
         device: device of the model.
+        soft: soft targets of the items; None for none.
     """
 
     items: Tensor
     weights: Tensor
     tokens_per_item: int
     device: torch.device
+    soft: SoftTargets | None = None
 
     @staticmethod
-    def of(items: np.ndarray, weights: np.ndarray, tokens_per_item: int, device: torch.device) -> MaskedBatch:
+    def of(
+        items: np.ndarray,
+        weights: np.ndarray,
+        tokens_per_item: int,
+        device: torch.device,
+        soft: SoftTargets | None = None,
+    ) -> MaskedBatch:
         """Build the batch from arrays [B, n] and [B, n, H] as `MaskGR.make_training_batch` returns them."""
-        return MaskedBatch(
-            torch.as_tensor(items), torch.as_tensor(weights).flatten(0, 1), tokens_per_item, device
-        )
+        flat = torch.as_tensor(weights).flatten(0, 1)
+        return MaskedBatch(torch.as_tensor(items), flat, tokens_per_item, device, soft)
 
     @cached_property
     def masked(self) -> Tensor:

@@ -36,6 +36,7 @@ from pipelines.models.nn.decoder import Decoder, Memory
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.precision import narrow_in_float32
 from pipelines.models.nn.transformer import Encoder
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.models.sid.digit_heads import DigitHeads
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid_models.config import DiffGRMConfig
@@ -108,7 +109,14 @@ class DiffGRM(DigitModel):
             return items, weights
         return items, weights, rng.random((*items.shape, self.digits), dtype=np.float32)
 
-    def forward(self, items: np.ndarray, weights: np.ndarray, ranks: np.ndarray | None = None) -> Tensor:
+    def forward(
+        self,
+        items: np.ndarray,
+        weights: np.ndarray,
+        ranks: np.ndarray | None = None,
+        *,
+        soft: SoftTargets | None = None,
+    ) -> Tensor:
         """Compute the weighted sum of the mean losses of each example's views; arguments as
         `make_training_batch` returns them.
         """
@@ -132,9 +140,18 @@ class DiffGRM(DigitModel):
         def by_digit(part: Tensor) -> Tensor:  # [B, R, H, …] → [H·B·R, …]
             return part.flatten(0, 1).transpose(0, 1).flatten(0, 1)
 
-        targets = codes[:, None].expand(-1, R, -1)  # [B, R, H]
         counts = [len(codes) * R] * self.digits
-        return self.heads.loss(by_digit(states), by_digit(targets), by_digit(shares), counts)
+        if soft is None:
+            true_codes = by_digit(codes[:, None].expand(-1, R, -1))  # [H·B·R]
+            return self.heads.loss(by_digit(states), true_codes, by_digit(shares), counts)
+        B, n = soft.places.shape
+        teacher = soft.of(torch.arange(n - 1, B * n, n), device)
+        row = torch.arange(B, device=device).repeat_interleave(R)  # [B·R]
+        truth, sids = targets[row], self.embedding.sids
+        mixture = teacher.select(row).agreeing(sids, truth, masked.flatten(0, 1)).mixed(truth)
+        soft_codes = mixture.codes(sids).permute(2, 0, 1).flatten(0, 1)  # [H·B·R, J]
+        soft_shares = mixture.shares.repeat(self.digits, 1)
+        return self.heads.loss(by_digit(states), soft_codes, by_digit(shares), counts, soft_shares)
 
     @torch.no_grad()
     def confidence(self, states: Tensor) -> Tensor:

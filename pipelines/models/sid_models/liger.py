@@ -22,6 +22,7 @@ from pipelines.models.denoiser import DenseRetriever
 from pipelines.models.nn.packing import Layout
 from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.sampling import sampled_loss
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.models.sid.text_heads import CosineHead
 from pipelines.models.sid_models.config import LIGERConfig
 from pipelines.models.sid_models.tiger import TIGER
@@ -48,19 +49,28 @@ class LIGER(TIGER):
         """Text embeddings of the catalogue, float32 [N, E]."""
         return self.dense.text
 
-    def forward(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> Tensor:
+    def forward(
+        self,
+        items: np.ndarray,
+        weights: np.ndarray,
+        users: np.ndarray | None = None,
+        *,
+        soft: SoftTargets | None = None,
+    ) -> Tensor:
         """Compute TIGER's loss plus the cross-entropy of the targets' texts; an item weighs what its digits
         weigh together.
         """
         states, targets, digit_weights = self.teacher_forced(items, weights, users)
         query, target, weight = self.dense.query(states[:, 0]), targets[:, 0], digit_weights[:, 0].sum(1)
+        teacher = self.teacher_items(soft, targets)
         if self.config.negatives:
             dense = sampled_loss(
-                query, lambda drawn: self.text[drawn], self.items, target, weight, self.config.negatives
+                *(query, lambda drawn: self.text[drawn], self.items, target, weight, self.config.negatives),
+                teacher=teacher,
             )
         else:
-            dense = softmax_loss(query, self.text, target, weight)
-        return self._digit_loss(states, targets, digit_weights) + dense
+            dense = softmax_loss(query, self.text, target, weight, teacher=teacher)
+        return self._digit_loss(states, targets, digit_weights, teacher) + dense
 
     def _embed(self, tokens: Tensor, history: Tensor, layout: Layout) -> Tensor:
         return super()._embed(tokens, history, layout) + layout.pack(

@@ -29,6 +29,7 @@ from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Cache, Encoder
 from pipelines.models.objectives.masking import drop_histories
 from pipelines.models.objectives.repeat_bias import items_before
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.models.sid.digit_heads import DigitHeads, PerDigitObjective
 from pipelines.models.sid.embedding import SidEmbedding, digit_centroids
 from pipelines.models.sid.item_softmax import ItemSoftmaxObjective
@@ -145,7 +146,14 @@ class MaskGR(DigitModel):
         items, weights = self.attention.sample(items, self.digits, rng, self.config, share, horizon)
         return (items, weights, dense_weights(weights)) if self.dense else (items, weights)
 
-    def forward(self, items: np.ndarray, weights: np.ndarray, dense: np.ndarray | None = None) -> Tensor:
+    def forward(
+        self,
+        items: np.ndarray,
+        weights: np.ndarray,
+        dense: np.ndarray | None = None,
+        *,
+        soft: SoftTargets | None = None,
+    ) -> Tensor:
         """Compute the weighted sum of the losses of the masked digits (equation 3), and of the texts with
         dense retrieval.
 
@@ -155,12 +163,16 @@ class MaskGR(DigitModel):
             items: int [B, n], −1 at padding.
             weights: float32 [B, n, H], as `make_training_batch` returns them.
             dense: float32 [B, n], as `make_training_batch` returns them with dense retrieval.
+            soft: soft targets of the items; None for none. Teachers see no later item, so an item that sees
+                one keeps its true target.
 
         Returns:
             A float32 scalar.
         """
         device = self.embedding.weight.device
-        batch = MaskedBatch.of(items, weights, self.tokens_per_item, device)
+        if soft is not None:
+            soft = soft.at(np.where(self.attention.sees_later(items, weights), -1, soft.places))
+        batch = MaskedBatch.of(items, weights, self.tokens_per_item, device, soft)
         x, layout, index = self._noisy(batch)
         layers, loss = 0, torch.zeros((), device=device)
         if self.dense:
@@ -254,7 +266,7 @@ class MaskGR(DigitModel):
         """
         if not self.encodes_once:
             return None
-        (B, n), P, device = sequences.shape, self.tokens_per_item, self.embedding.weight.device
+        P, device = self.tokens_per_item, self.embedding.weight.device
         follows = F.pad(sequences[:, :-1] >= 0, (1, 0))  # [B, n]
         weights = follows[:, :, None].expand(-1, -1, self.digits).float()
         batch = MaskedBatch.of(sequences.numpy(), weights.numpy(), P, device)

@@ -54,6 +54,18 @@ class FullAttention(nn.Module):
         eligible = np.broadcast_to(eligible[:, :, None], (*items.shape, digits))
         return items, sample_masks(eligible, rng, whole_item)[1]
 
+    def sees_later(self, items: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return True for each item of a training batch that sees a digit of a later item, bool [B, n].
+
+        Args:
+            items: int [B, n], −1 at padding.
+            weights: loss weights, [B, n, H], 0 where a digit is visible.
+        """
+        visible = (weights == 0).any(2) & (items >= 0)  # [B, n]
+        later = np.zeros_like(visible)
+        later[:, :-1] = np.maximum.accumulate(visible[:, :0:-1], axis=1)[:, ::-1]
+        return later
+
     def streams_of(
         self, clean: Tensor, noisy: Tensor, items: Tensor, visible: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -119,6 +131,9 @@ class PrefixAttention(FullAttention):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw the masks of a training step, with a masking rate per item; see `FullAttention.sample`."""
         return items, sample_item_masks(items, digits, rng, whole_item)[1]
+
+    def sees_later(self, items: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.zeros(items.shape, bool)
 
     def streams_of(
         self, clean: Tensor, noisy: Tensor, items: Tensor, visible: Tensor

@@ -30,6 +30,8 @@ from pipelines.models.causal import Causal
 from pipelines.models.denoiser import ItemScores, digit_sums
 from pipelines.models.nn.precision import in_float32
 from pipelines.models.nn.transformer import Encoder
+from pipelines.models.objectives.losses import code_loss
+from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid_models.config import RPGConfig
 
@@ -50,18 +52,18 @@ class RPG(Causal):
         self.projection = nn.Parameter(torch.zeros(self.digits, config.width, config.width))  # W
         ignore_buffers(self)
 
-    def forward(self, items: np.ndarray, weights: np.ndarray) -> Tensor:
+    def forward(self, items: np.ndarray, weights: np.ndarray, *, soft: SoftTargets | None = None) -> Tensor:
         """Compute the weighted sum of −Σ_h log p(c_h | s) over the items that have an item before them."""
-        places, weight, target = self.targets(weights, items.astype(np.int64))
-        logits = self.logits(self.states_before(items, places))  # [H, R, V]
-        codes = self.embedding.sids_of(target).T  # [H, R]
-        losses = F.cross_entropy(
-            logits.flatten(0, 1),
-            codes.flatten(),
-            reduction="none",
-            label_smoothing=self.config.label_smoothing,
-        )
-        return losses.view(codes.shape).sum(0) @ weight
+        positions, weight, target = self.targets(weights, items.astype(np.int64))
+        logits = self.logits(self.states_before(items, positions))  # [H, R, V]
+        codes, shares = self.embedding.sids_of(target).T, None  # [H, R]
+        if soft is not None:
+            n = items.shape[1] - 1
+            mixture = soft.of(positions + positions // n + 1, self.device).mixed(target)
+            codes = mixture.codes(self.embedding.sids).permute(2, 0, 1)  # [H, R, J]
+            shares = mixture.shares.repeat(self.digits, 1)  # [H·R, J]
+        losses = code_loss(logits.flatten(0, 1), codes.flatten(0, 1), self.config.label_smoothing, shares)
+        return losses.view(self.digits, -1).sum(0) @ weight
 
     def history_vectors(self) -> Tensor:
         return self.embedding.item_vectors()

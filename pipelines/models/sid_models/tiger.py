@@ -30,6 +30,7 @@ from pipelines.models.nn.attention import KeysValues
 from pipelines.models.nn.decoder import Decoder, Memory
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Encoder
+from pipelines.models.objectives.soft_targets import SoftTargets, TeacherItems
 from pipelines.models.sid.digit_heads import DigitHeads
 from pipelines.models.sid.embedding import SidEmbedding
 from pipelines.models.sid_models.config import TIGERConfig
@@ -72,11 +73,19 @@ class TIGER(DigitModel):
         weights[:, -horizon:] = (items[:, -horizon:] >= 0)[:, :, None]
         return items, weights
 
-    def forward(self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None = None) -> Tensor:
+    def forward(
+        self,
+        items: np.ndarray,
+        weights: np.ndarray,
+        users: np.ndarray | None = None,
+        *,
+        soft: SoftTargets | None = None,
+    ) -> Tensor:
         """Compute the weighted sum of the cross-entropies of the targets' digits, given the history and the
         digits before them.
         """
-        return self._digit_loss(*self.teacher_forced(items, weights, users))
+        states, targets, digit_weights = self.teacher_forced(items, weights, users)
+        return self._digit_loss(states, targets, digit_weights, self.teacher_items(soft, targets))
 
     def teacher_forced(
         self, items: np.ndarray, weights: np.ndarray, users: np.ndarray | None
@@ -101,13 +110,37 @@ class TIGER(DigitModel):
         states = self.decoder(self.embedding(before), memory)
         return states, targets, to_device(torch.as_tensor(weights)[:, -k:], device)
 
-    def _digit_loss(self, states: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Compute the weighted sum of cross-entropies; arguments as `teacher_forced` returns them."""
-        codes = self.embedding.sids_of(targets).flatten(0, 1).T.flatten()  # [H·B·k], grouped by digit
-        by_digit = states.view(-1, self.digits, states.shape[2]).transpose(0, 1).flatten(0, 1)  # [H·B·k, D]
-        return self.heads.loss(
-            by_digit, codes, weights.flatten(0, 1).T.flatten(), [targets.numel()] * self.digits
-        )
+    @staticmethod
+    def teacher_items(soft: SoftTargets | None, targets: Tensor) -> TeacherItems | None:
+        """Return the teachers' items of targets [B, k], the last items of their rows: of B·k rows."""
+        if soft is None:
+            return None
+        (B, k), n = targets.shape, soft.places.shape[1]
+        chosen = torch.arange(n - k, n) + n * torch.arange(B)[:, None]
+        return soft.of(chosen.flatten(), targets.device)
+
+    def _digit_loss(
+        self, states: Tensor, targets: Tensor, weights: Tensor, teacher: TeacherItems | None
+    ) -> Tensor:
+        """Compute the weighted sum of cross-entropies.
+
+        Args:
+            states, targets, weights: as `teacher_forced` returns them.
+            teacher: items of teachers at the targets; a digit's target is restricted to those that agree with
+                the digits before it.
+        """
+        H, R = self.digits, targets.numel()
+        by_digit = states.view(-1, H, states.shape[2]).transpose(0, 1).flatten(0, 1)  # [H·R, D]
+        weight, counts = weights.flatten(0, 1).T.flatten(), [R] * H
+        if teacher is None:
+            codes = self.embedding.sids_of(targets).flatten(0, 1).T.flatten()  # [H·R], grouped by digit
+            return self.heads.loss(by_digit, codes, weight, counts)
+        digit = torch.arange(H, device=targets.device).repeat_interleave(R)  # [H·R]
+        row = torch.arange(R, device=targets.device).repeat(H)
+        truth, later = targets.flatten()[row], torch.arange(H, device=targets.device) >= digit[:, None]
+        mixture = teacher.select(row).agreeing(self.embedding.sids, truth, later).mixed(truth)
+        codes = self.embedding.sids[mixture.items, digit[:, None]].long()  # [H·R, J]
+        return self.heads.loss(by_digit, codes, weight, counts, mixture.shares)
 
     def encode(self, history: Tensor, real: Tensor, users: Tensor | None = None) -> Memory:
         """Encode histories for the decoder.
