@@ -63,12 +63,33 @@ class SidsView:
 
 
 @dataclass(frozen=True)
+class TargetsView:
+    """One file of soft targets.
+
+    Attributes:
+        teachers: names of the runs that they come from.
+        places: number of items of the training sequences.
+        items: number of items kept of each place.
+        stale: reason why the file is stale; None if it is up to date.
+
+    Numbers that no file states are None.
+    """
+
+    name: str
+    teachers: list[str]
+    places: int | None
+    items: int | None
+    stale: str | None
+
+
+@dataclass(frozen=True)
 class DatasetView:
     """One data set.
 
     Attributes:
         current: True for the data set that commands use if none is named.
         interactions: number of interactions in the sequences.
+        targets: soft targets, by name.
         external: evaluations of external lists, by name.
         stale: reason why the data set is stale; None if it is up to date.
 
@@ -82,6 +103,7 @@ class DatasetView:
     interactions: int | None
     embeddings: list[EmbeddingsView]
     sids: list[SidsView]
+    targets: list[TargetsView]
     external: list[EvaluationView]
     stale: str | None
 
@@ -244,6 +266,7 @@ def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetV
         interactions=interactions,
         embeddings=[_embeddings(path, staleness) for path in dataset.all_embeddings],
         sids=[_sids(dataset, path, staleness) for path in dataset.all_sids],
+        targets=[_targets(path, staleness) for path in dataset.all_targets],
         external=[
             _evaluation(folder, f"{folder.parent.name}/{folder.name}", staleness)
             for folder in dataset.all_external
@@ -284,6 +307,19 @@ def _sids(dataset: Dataset, path: Path, staleness: _Staleness) -> SidsView:
         digits=column_type and column_type.list_size,
         codebook=settings.get("codebook"),
         collisions=_collisions(dataset.quality(path.stem), path),
+        stale=staleness(path),
+    )
+
+
+def _targets(path: Path, staleness: _Staleness) -> TargetsView:
+    metadata, column_type = _metadata(path), _list_type(path, "items")
+    provenance = artifacts.provenance(path)
+    inputs = provenance["inputs"] if provenance else {}
+    return TargetsView(
+        name=path.stem,
+        teachers=[Path(s["path"]).parent.name for name, s in inputs.items() if name.startswith("teacher")],
+        places=metadata and metadata.num_rows,
+        items=column_type and column_type.list_size,
         stale=staleness(path),
     )
 

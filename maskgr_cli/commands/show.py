@@ -45,6 +45,13 @@ SIDS = (
     ),
     STALE,
 )
+TARGETS = (
+    Column("soft targets", ("name",)),
+    Column("data set", ("dataset",)),
+    Column("teachers", ("teachers",), ", ".join),
+    *(Column(key, (key,), count) for key in ("places", "items")),
+    STALE,
+)
 RUNS = (
     Column("run", ("name",)),
     Column("model", ("model",)),
@@ -142,6 +149,7 @@ def _tables(view: Overview) -> list[Table]:
     """Return data sets, embeddings, semantic IDs, runs and evaluations."""
     embeddings = [{**vars(e), "dataset": d.name} for d in view.datasets for e in d.embeddings]
     sids = [{**vars(s), "dataset": d.name} for d in view.datasets for s in d.sids]
+    targets = [{**vars(t), "dataset": d.name} for d in view.datasets for t in d.targets]
     runs = [{"final": None, **r.config, **vars(r), "validation_recall@10": r.best} for r in view.runs]
     evaluations = [_metrics(e, "run", r.name) for r in view.runs for e in r.evaluations]
     external = [_metrics(e, "dataset", d.name) for d in view.datasets for e in d.external]
@@ -149,6 +157,7 @@ def _tables(view: Overview) -> list[Table]:
         Table("datasets", "Data sets", DATASETS, [vars(d) for d in view.datasets]),
         Table("embeddings", "Embeddings", EMBEDDINGS, embeddings),
         Table("sids", "Semantic IDs", SIDS, sids),
+        Table("targets", "Soft targets", TARGETS, targets),
         Table("runs", "Runs", RUNS, runs),
         Table("evaluations", "Evaluations (percent)", EVALUATIONS, evaluations),
         Table("external", "External lists (percent)", EXTERNAL, external),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ def forget_users(workspace: Workspace, name: str | None, users: Sequence[str]) -
     part = find_part(workspace, f"datasets/{dataset.name}")
     runs = [run for run in all_parts(workspace, RUN) if part.name in sources(workspace, run)]
     with unused(workspace, [part, *runs]), changes(workspace.root) as made:
+        shutil.rmtree(dataset.path / "targets", ignore_errors=True)  # soft targets of their sequences
         removal = _Removal(workspace, dataset, runs, [*dict.fromkeys(users)], made)
         removal.plan()
     return removal.outcome()

@@ -55,13 +55,14 @@ KINDS = (
     ),
     Kind("external lists", "datasets/NAME/external/L"),
     Kind("run", "runs/RUN", companions=(".{}.anew",)),
+    Kind("soft targets", "datasets/NAME/targets/T", ".parquet", (".{}.parts",)),
     Kind("evaluation", "runs/RUN/eval/DECODING"),
     Kind("comparison", "comparisons/DECODING/A/B", ".parquet"),
     Kind("study", "studies/STUDY"),
     Kind("report", "reports/RECIPE-BUDGET"),
     Kind("download", "downloads/NAME"),
 )
-DATASET, EMBEDDINGS, SIDS, EXTERNAL, RUN, EVALUATION, COMPARISON, STUDY, REPORT, DOWNLOAD = KINDS
+DATASET, EMBEDDINGS, SIDS, EXTERNAL, RUN, TARGETS, EVALUATION, COMPARISON, STUDY, REPORT, DOWNLOAD = KINDS
 
 
 @dataclass(frozen=True)

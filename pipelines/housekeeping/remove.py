@@ -16,6 +16,7 @@ from pipelines.housekeeping.parts import (
     RUN,
     SIDS,
     STUDY,
+    TARGETS,
     Part,
     all_parts,
     find_part,
@@ -60,7 +61,7 @@ def dependents(workspace: Workspace, parts: Sequence[Part]) -> list[Part]:
     gone = list(parts)
     candidates = {
         part: sources(workspace, part)
-        for part in all_parts(workspace, EMBEDDINGS, SIDS, RUN, STUDY, COMPARISON)
+        for part in all_parts(workspace, EMBEDDINGS, SIDS, RUN, TARGETS, STUDY, COMPARISON)
     }
     for part in gone:  # grows in the loop
         for candidate, made_from in candidates.items():

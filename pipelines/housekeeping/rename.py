@@ -103,8 +103,9 @@ class _Renaming:
             self._plan_json(path)
         for path in sorted(self.root.glob("runs/*/train.toml")):
             self._plan_settings(path)
-        for path in (*self.root.glob("runs/**/*.parquet"), *self.root.glob("comparisons/**/*.parquet")):
-            self._plan_artifact(path)
+        for pattern in ("runs/**/*.parquet", "comparisons/**/*.parquet", "datasets/*/targets/*.parquet"):
+            for path in self.root.glob(pattern):
+                self._plan_artifact(path)
 
     def _plan_json(self, path: Path) -> None:
         values = read_object(path)
@@ -125,6 +126,12 @@ class _Renaming:
         renamed = re.sub(
             rf"""(?m)^(\s*(?:{keys})\s*=\s*)(["']){old}\2""", rf"\g<1>\g<2>{self.new}\g<2>", text
         )
+        if self.part.kind == RUN:
+            renamed = re.sub(
+                r"""(?m)^(\s*distill\s*=\s*)(["'])(.*?)\2""",
+                lambda found: f"{found[1]}{found[2]}{self._renamed_list(found[3])}{found[2]}",
+                renamed,
+            )
         if renamed != text:
             target = self.changes.replace(self._moved(path))
             target.write_text(renamed, encoding="utf-8")
@@ -148,7 +155,8 @@ class _Renaming:
             renamed["sha256"] = artifacts.table_digest(table)
         target = self.changes.replace(moved)
         table = table.replace_schema_metadata({artifacts.PROVENANCE_KEY: json.dumps(renamed)})
-        pq.write_table(table, target, compression="zstd", write_page_checksum=True)
+        rows = pq.read_metadata(path).row_group(0).num_rows  # of a row group, which is read at a time
+        pq.write_table(table, target, rows, compression="zstd", write_page_checksum=True)
         _keep_time(path, target)
 
     def _renamed(self, folder: Path, values: Mapping[str, Any], inputs: Any) -> dict[str, Any]:
@@ -166,9 +174,20 @@ class _Renaming:
         for key in ORIGINS if self.part.kind == RUN else ():
             if isinstance(values.get(key), dict) and values[key].get("of") == self.part.path.name:
                 renamed[key] = {**values[key], "of": self.new}
+        if self.part.kind == RUN:
+            train, teachers = values.get("train"), values.get("teachers")
+            if isinstance(train, dict) and isinstance(train.get("distill"), str):
+                renamed["train"] = {**train, "distill": self._renamed_list(train["distill"])}
+            if isinstance(teachers, dict):
+                renamed["teachers"] = {self._renamed_list(name): sha for name, sha in teachers.items()}
         if isinstance(inputs, dict):
             renamed["inputs"] = {name: self._source(folder, source) for name, source in inputs.items()}
         return renamed
+
+    def _renamed_list(self, names: str) -> str:
+        """Return names of runs, separated by commas, with the new name."""
+        parts = (name.strip() for name in names.split(","))
+        return ",".join(self.new if name == self.part.path.name else name for name in parts)
 
     def _source(self, folder: Path, source: Any) -> Any:
         """Return an input with its path after the renaming."""

@@ -67,7 +67,7 @@ def training_data(
     soft = None if targets is None else StoredTargets(targets)
     chosen = shuffle or plan.train.shuffle
     if chosen == "auto":
-        fits = fits_in_memory(stored.interactions, soft.place_bytes if soft else 0)
+        fits = fits_in_memory(stored.interactions, *([soft.place_bytes] if soft else []))
         chosen = from_first("all" if fits else "groups")
     if chosen == "all":
         data = _in_memory(plan, load_sequences(sequences, n_items), soft, progress)

@@ -93,7 +93,7 @@ class ItemSoftmaxObjective:
             batch.items_on_device.flatten()[to_device(tokens, batch.device)],
             batch.masked[tokens],
             to_device(batch.weights[tokens].sum(1), batch.device),
-            batch.soft and batch.soft.of(tokens, batch.device),
+            None if batch.soft is None else batch.soft.of(tokens, batch.device),
         )
         repeat_bias = None
         if model.repeat_bias is not None:
