@@ -31,7 +31,7 @@ LAYOUT = {
     "datasets/NAME/sequences.parquet": "items of each user in order of time",
     "datasets/NAME/embeddings/E.parquet": "one vector per item; E.encoder.parquet is the encoder as fitted",
     "datasets/NAME/sids/S.parquet": "one semantic ID per item; S.codebooks.parquet; report S.quality.parquet",
-    "datasets/NAME/targets/T.parquet": "soft targets: the teachers' best items at each place of the sequences",
+    "datasets/NAME/targets/T.parquet": "soft targets: the teachers' best items at each place of sequences",
     "datasets/NAME/external/L/DECODING/": "ranks, recommendations and metrics of another program's lists",
     "runs/RUN/": "config.json, model.safetensors, history.parquet, state.safetensors (to resume)",
     "runs/RUN/train.toml": "options that repeat the run, for `maskgr train --config`",
