@@ -83,6 +83,7 @@ class ModelConfig:
             of model.
         implementation: class of the model, "module:Class"; imported when a model is built.
         examples: training examples: "sequences", or "prefixes" where each item is the target of an example.
+        learns_from_teachers: if true, the model's `forward` takes soft targets (`train --distill`).
 
     Raises:
         UserError: a value is out of its bounds or lacks what it requires; the heads do not divide the width.
@@ -91,6 +92,7 @@ class ModelConfig:
     name: ClassVar[str]
     implementation: ClassVar[str]
     examples: ClassVar[str] = "sequences"
+    learns_from_teachers: ClassVar[bool] = False
     published: ClassVar[dict[str, Any]] = {}
 
     layers: int = field(default=8, metadata=option("Number of transformer blocks.", *BLOCKS))
@@ -122,11 +124,6 @@ class ModelConfig:
     def needs(self) -> tuple[str, ...]:
         """Artifacts that the model needs besides the sequences: "sids", "embeddings"."""
         return ()
-
-    @property
-    def learns_from_teachers(self) -> bool:
-        """True if training takes soft targets of items (`train --distill`): of models over semantic IDs."""
-        return "sids" in self.needs
 
     @property
     def compares_with_all(self) -> bool:

@@ -181,12 +181,14 @@ def test_windows_bring_the_soft_targets_of_their_items_from_memory_and_from_file
     ("name", "settings"),
     [
         ("maskgr", {"attention": "prefix", "tokens": "item", "likelihood": "item", "next_item": 0.0}),
-        ("maskgr", {"tokens": "item", "next_item": 1.0}),
-        ("tiger", {}),
+        ("maskgr", {"tokens": "item", "next_item": 1.0, "whole_item": 1.0}),
+        ("rpg", {}),
     ],
 )
 def test_a_student_learns_a_rule_from_soft_targets_alone(name: str, settings: dict[str, object]) -> None:
-    """The teacher knows that item i + 1 or i + 2 follows item i; the true items are random."""
+    """The teacher knows that item i + 1 or i + 2 follows item i; the true items are random, so that no digit
+    of theirs may be visible.
+    """
     rng = np.random.default_rng(0)
     items = rng.integers(0, RULE_ITEMS, 2 * 128).astype(np.int32)
     sequences = Sequences(items, np.arange(0, len(items) + 1, 2))

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.models.objectives.repeat_bias import RepeatBias
-from pipelines.models.objectives.soft_targets import Mixture, TeacherItems
+from pipelines.models.objectives.soft_targets import TeacherItems
 
 Vectors = Callable[[Tensor], Tensor]  # items [Q] → their vectors [Q, D]
 
@@ -85,8 +85,8 @@ def sampled_loss(
     repeat_bias: RepeatBias | None = None,
     teacher: TeacherItems | None = None,
 ) -> Tensor:
-    """Compute a softmax loss over the true item, the items of the history if they have a bias, and a sample
-    of all other items, the same for all states.
+    """Compute a softmax loss over the true item, the items of the history if they have a bias, those of
+    teachers, and a sample of all other items, the same for all states.
 
     Args:
         states: [R, D].
@@ -112,29 +112,32 @@ def sampled_loss(
         logits = _without(logits, drawn, repeat_bias.history)
         history = repeat_bias.logits(states, vectors)  # [R, n]
         apart = [history.masked_fill(repeat_bias.history == items[:, None], -torch.inf)]
+    if teacher is not None:  # their items are likely: a sample would hold them too rarely
+        taught = pair_logits(states, vectors, teacher.items, repeat_bias)
+        others = teacher.others(items, repeat_bias and repeat_bias.history)
+        logits = _without(logits, drawn, others)
+        apart.append(taught.masked_fill(others < 0, -torch.inf))
+        mean_true = teacher.mean_logits(items, true, taught)
+    else:
+        mean_true = true
     total = sample.log_sum(logits, true[:, None], *apart)
-    if teacher is not None:
-        true = expected_logits(states, vectors, teacher.mixed(items), repeat_bias)
-    return (total - (1 - smoothing) * true - smoothing * mean) @ weights
+    return (total - (1 - smoothing) * mean_true - smoothing * mean) @ weights
 
 
-def expected_logits(
-    states: Tensor, vectors: Vectors, mixture: Mixture, repeat_bias: RepeatBias | None
-) -> Tensor:
-    """Return the mean logits of the items of soft targets, float32 [R].
+def pair_logits(states: Tensor, vectors: Vectors, items: Tensor, repeat_bias: RepeatBias | None) -> Tensor:
+    """Return the logits of some items of each state, float32 [R, K].
 
     Args:
         states: [R, D].
         vectors: function from items [Q] to their vectors [Q, D].
-        mixture: items and shares, [R, J] each.
+        items: int64 [R, K].
         repeat_bias: repeat bias of the states' histories; None for none.
     """
-    known = vectors(mixture.items.flatten()).view(*mixture.items.shape, -1)  # [R, J, D]
-    logits = (known @ states[:, :, None]).squeeze(2).float()  # [R, J]
-    if repeat_bias is not None:
-        same = mixture.items[:, :, None] == repeat_bias.history[:, None]  # [R, J, n]
-        logits = logits + repeat_bias.scale * same.sum(2)
-    return (mixture.shares * logits).sum(1)
+    known = vectors(items.flatten()).view(*items.shape, -1)  # [R, K, D]
+    logits = (known @ states[:, :, None]).squeeze(2).float()
+    if repeat_bias is None:
+        return logits
+    return logits + repeat_bias.scale * (items[:, :, None] == repeat_bias.history[:, None]).sum(2)
 
 
 def _without(logits: Tensor, drawn: Tensor, items: Tensor) -> Tensor:

@@ -101,6 +101,29 @@ class TeacherItems:
         agree = (same | masked[:, None]).all(2)
         return dataclasses.replace(self, probabilities=self.probabilities * agree)
 
+    def others(self, truth: Tensor, history: Tensor | None = None) -> Tensor:
+        """Return the items without the true ones, int64 [R, K], −1 for those and where there is none.
+
+        Args:
+            truth: true items, int64 [R].
+            history: further items to leave out, int64 [R, n], −1 for none.
+        """
+        left_out = (self.probabilities <= 0) | (self.items == truth[:, None])
+        if history is not None:
+            left_out |= (self.items[:, :, None] == history[:, None]).any(2)
+        return self.items.masked_fill(left_out, -1)
+
+    def mean_logits(self, truth: Tensor, true: Tensor, taught: Tensor) -> Tensor:
+        """Return the mean logits of the targets, float32 [R].
+
+        Args:
+            truth: true items, int64 [R].
+            true: their logits, float32 [R].
+            taught: logits of the teachers' items, float32 [R, K].
+        """
+        shares = self.mixed(truth).shares
+        return shares[:, 0] * true + (shares[:, 1:] * taught).sum(1)
+
     def mixed(self, truth: Tensor, kept: float = 0.0) -> Mixture:
         """Mix the probabilities with the true items.
 

@@ -17,7 +17,7 @@ from pipelines.data.candidates import CandidateIndex
 from pipelines.models.nn.packing import to_device
 from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
-from pipelines.models.objectives.sampling import draw, expected_logits, sampled_loss
+from pipelines.models.objectives.sampling import draw, pair_logits, sampled_loss
 from pipelines.models.objectives.soft_targets import TeacherItems, soft_cross_entropy
 
 AGREEING = 64  # items that a partly masked item is compared with, at most, where the catalogue is sampled
@@ -143,11 +143,9 @@ def sampled_item_softmax_loss(
         return loss
     bias = repeat_bias.select(part) if repeat_bias else None
     true, total = _among_agreeing(
-        *(states[part], vectors, candidates, items[part], masked[~fully]),
-        bias,
+        *(states[part], vectors, candidates, items[part], masked[~fully], bias),
+        targets.teacher_of(rows, candidates.sids),
     )
-    if (teacher := targets.teacher_of(rows, candidates.sids)) is not None:
-        true = expected_logits(states[part], vectors, teacher.mixed(items[part]), bias)
     return loss + (total - true) @ weights[part]
 
 
@@ -158,6 +156,7 @@ def _among_agreeing(
     items: Tensor,
     masked: Tensor,
     repeat_bias: RepeatBias | None,
+    teacher: TeacherItems | None,
 ) -> tuple[Tensor, Tensor]:
     """Compare partly masked items with a sample of the items that agree with their visible digits.
 
@@ -168,9 +167,11 @@ def _among_agreeing(
         items: true items, int64 [R].
         masked: their masked digits, bool [R, H], on the host.
         repeat_bias: of the states' histories, whose items are compared apart from the sample.
+        teacher: items of teachers that agree, which are compared apart too; None for none.
 
     Returns:
-        Logits of the true items, and logarithms of the sums over all items that agree, float32 [R] each.
+        Logits of the true items (with teachers, mean logits of the targets), and logarithms of the sums over
+        all items that agree, float32 [R] each.
     """
     codes = candidates.sids[items].long()  # [R, H]
     codes = codes.masked_fill(to_device(masked, states.device), candidates.codes)
@@ -184,15 +185,21 @@ def _among_agreeing(
     true = (states * vectors(items)).sum(1).float()  # [R]
     known = vectors(drawn.flatten()).view(*drawn.shape, -1)  # [R, K, D]
     logits = (known @ states[:, :, None]).squeeze(2).float()
-    logits = logits.masked_fill(drawn == items[:, None], -torch.inf)
-    if repeat_bias is None:
-        return true, sample.log_sum(logits, true[:, None])
-    history, true = repeat_bias.history, true + repeat_bias.of_items(items)  # [R, n], [R]
-    logits = logits.masked_fill((drawn[:, :, None] == history[:, None, :]).any(2), -torch.inf)
-    same = (candidates.sids[history.clamp(min=0)] == codes[:, None]) | (codes[:, None] == candidates.codes)
-    apart = ~same.all(2) | (history == items[:, None])
-    near = repeat_bias.logits(states, vectors).masked_fill(apart, -torch.inf)  # [R, n]
-    return true, sample.log_sum(logits, true[:, None], near)
+    logits, apart = logits.masked_fill(drawn == items[:, None], -torch.inf), []
+    if repeat_bias is not None:
+        history, true = repeat_bias.history, true + repeat_bias.of_items(items)  # [R, n], [R]
+        logits = logits.masked_fill((drawn[:, :, None] == history[:, None, :]).any(2), -torch.inf)
+        known = candidates.sids[history.clamp(min=0)]  # [R, n, H]
+        same = (known == codes[:, None]) | (codes[:, None] == candidates.codes)
+        left_out = ~same.all(2) | (history == items[:, None])
+        apart = [repeat_bias.logits(states, vectors).masked_fill(left_out, -torch.inf)]  # [R, n]
+    if teacher is None:
+        return true, sample.log_sum(logits, true[:, None], *apart)
+    taught = pair_logits(states, vectors, teacher.items, repeat_bias)
+    others = teacher.others(items, repeat_bias and repeat_bias.history)
+    logits = logits.masked_fill((drawn[:, :, None] == others[:, None, :]).any(2), -torch.inf)
+    total = sample.log_sum(logits, true[:, None], *apart, taught.masked_fill(others < 0, -torch.inf))
+    return teacher.mean_logits(items, true, taught), total
 
 
 def agree(sids: Tensor, visible: Tensor, masked: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class MaskGRConfig(ModelConfig):
 
     name: ClassVar[str] = "maskgr"
     implementation: ClassVar[str] = "pipelines.models.sid_models.maskgr:MaskGR"
+    learns_from_teachers: ClassVar[bool] = True
 
     label_smoothing: float = field(default=0.0, metadata=label_smoothing_option())
     attention: str = field(
@@ -162,6 +163,7 @@ class TIGERConfig(ModelConfig):
 
     name: ClassVar[str] = "tiger"
     implementation: ClassVar[str] = "pipelines.models.sid_models.tiger:TIGER"
+    learns_from_teachers: ClassVar[bool] = True
     examples: ClassVar[str] = "prefixes"
 
     label_smoothing: float = field(default=0.0, metadata=label_smoothing_option())
@@ -216,6 +218,7 @@ class RPGConfig(ModelConfig):
 
     name: ClassVar[str] = "rpg"
     implementation: ClassVar[str] = "pipelines.models.sid_models.rpg:RPG"
+    learns_from_teachers: ClassVar[bool] = True
 
     temperature: float = field(
         default=0.03,
@@ -237,6 +240,7 @@ class DiffGRMConfig(ModelConfig):
 
     name: ClassVar[str] = "diffgrm"
     implementation: ClassVar[str] = "pipelines.models.sid_models.diffgrm:DiffGRM"
+    learns_from_teachers: ClassVar[bool] = True
     examples: ClassVar[str] = "prefixes"
 
     decoder_layers: int = field(default=4, metadata=option("Number of blocks of the decoder.", *BLOCKS))
