@@ -264,13 +264,16 @@ def load_sids(dataset: Dataset, sids: str) -> Catalogue:
 
 def _distinct(digits: np.ndarray, codes: int) -> bool:
     """Return True if no two rows of [N, H] codes from 0 to V − 1 are equal."""
-    N, H = digits.shape
-    if codes**H >= 2**63:
-        return len(np.unique(digits, axis=0)) == N
-    numbers = np.zeros(N, np.int64)
+    numbers, count = np.zeros(len(digits), np.int64), 1  # of the first digits, from 0 to count − 1
     for column in digits.T:
+        if count * codes >= 2**63:
+            distinct, numbers = np.unique(numbers, return_inverse=True)
+            count = len(distinct)
+            if count == len(digits):
+                return True
         numbers *= codes
         numbers += column
+        count *= codes
     numbers.sort()
     return not bool((numbers[1:] == numbers[:-1]).any())
 

@@ -175,7 +175,7 @@ class _Combinations:
         chosen = torch.zeros_like(state.codes).scatter(2, digits, 1).view(codes.shape)
         self._keys = index.keys(codes)  # of [B, K, k] items
         self._groups = index.group(chosen.flatten(0, 2).bool(), pairs.rows, pairs.items)
-        R, G, group = codes[..., 0].numel(), self._groups.count, self._groups.of_pairs
+        R, G, group = codes[..., 0].numel(), self._groups.size, self._groups.of_pairs
         if len(pairs.rows) * DENSE > R * G:  # most items agree
             values = reduction(pairs.values, pairs.rows * G + group, R * G).view(R, G)
             columns = torch.arange(G, device=group.device).expand(R, G)

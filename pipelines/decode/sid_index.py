@@ -30,13 +30,13 @@ class Groups(NamedTuple):
 
     Attributes:
         of_pairs: group of each pair, int64 [Q]; pairs of a row in the same group have the same codes.
-        count: G; groups are 0 to G − 1.
+        size: G; groups are 0 to G − 1.
         change: function from rows and groups, int64 of one shape, to what the codes add to the key of a
             partial SID in which the digits are masked.
     """
 
     of_pairs: Tensor
-    count: int
+    size: int
     change: Callable[[Tensor, Tensor], Tensor]
 
 

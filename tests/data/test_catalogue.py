@@ -48,6 +48,14 @@ def test_semantic_ids_that_are_refused(dataset: Dataset, row: int, sid: list[int
         load_sids(dataset, write_sids(dataset, wrong))
 
 
+def test_long_semantic_ids_must_be_distinct(dataset: Dataset) -> None:
+    """100 digits, of which the last alone, or none, distinguishes the items."""
+    sids = [[3] * 99 + [item] for item in range(4)]
+    assert load_sids(dataset, write_sids(dataset, sids)).require_sids().tolist() == sids
+    with pytest.raises(UserError, match="two items have the same SID"):
+        load_sids(dataset, write_sids(dataset, [*sids, sids[2]]))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_one_value_that_is_not_finite_is_refused_with_its_row(dataset: Dataset, value: float) -> None:
     text = np.ones((5, 3), np.float32)
