@@ -62,7 +62,7 @@ class SidIndex(ABC):
 
     branches: bool
     seconds: float
-    tensors = ("sids", "catalogue_sids", "used_codes")  # that `to` moves
+    tensors: tuple[str, ...] = ("sids", "catalogue_sids", "used_codes")  # that `to` moves
 
     def __init__(self, sids: np.ndarray, codes: int, items: np.ndarray | None = None) -> None:
         """
