@@ -114,7 +114,7 @@ def sampled_loss(
         apart = [history.masked_fill(repeat_bias.history == items[:, None], -torch.inf)]
     if teacher is not None:  # their items are likely: a sample would hold them too rarely
         taught = pair_logits(states, vectors, teacher.items, repeat_bias)
-        others = teacher.others(items, repeat_bias and repeat_bias.history)
+        others = teacher.others(items, None if repeat_bias is None else repeat_bias.history)
         logits = _without(logits, drawn, others)
         apart.append(taught.masked_fill(others < 0, -torch.inf))
         mean_true = teacher.mean_logits(items, true, taught)

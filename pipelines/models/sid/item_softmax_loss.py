@@ -196,7 +196,7 @@ def _among_agreeing(
     if teacher is None:
         return true, sample.log_sum(logits, true[:, None], *apart)
     taught = pair_logits(states, vectors, teacher.items, repeat_bias)
-    others = teacher.others(items, repeat_bias and repeat_bias.history)
+    others = teacher.others(items, None if repeat_bias is None else repeat_bias.history)
     logits = logits.masked_fill((drawn[:, :, None] == others[:, None, :]).any(2), -torch.inf)
     total = sample.log_sum(logits, true[:, None], *apart, taught.masked_fill(others < 0, -torch.inf))
     return teacher.mean_logits(items, true, taught), total
