@@ -212,6 +212,7 @@ def test_the_layout_names_the_paths_that_are_used(workspace: Workspace) -> None:
         dataset.sequences,
         dataset.embeddings("E"),
         dataset.sids("S"),
+        dataset.targets("T"),
         dataset.external("L") / "DECODING",
         run.path,
         run.settings,
