@@ -16,7 +16,10 @@ SIDS = [[0, 1, 0], [2, 1, 0], [3, 0, 0], [1, 1, 0]]
 
 def write_sids(dataset: Dataset, sids: list[list[int]], codebook: int | None = 4) -> str:
     table = pa.table(
-        {"item": pa.array(range(len(sids)), pa.int32()), "sid": pa.array(sids, pa.list_(pa.int16(), 3))}
+        {
+            "item": pa.array(range(len(sids)), pa.int32()),
+            "sid": pa.array(sids, pa.list_(pa.int16(), len(sids[0]))),
+        }
     )
     config = {"codebook": codebook} if codebook else {}
     artifacts.write(dataset.sids("mine"), "sids", table, config=config, inputs={})
