@@ -47,7 +47,7 @@ PARTS = {  # part of `models` → parts that it may import, besides itself and t
     "objectives": {"nn"},
     "sid": {"nn", "objectives", "denoiser"},
     "sid_models": {"nn", "objectives", "sid", "denoiser", "base", "causal"},
-    "item_models": {"nn", "objectives", "base", "causal"},
+    "item_models": {"nn", "objectives", "denoiser", "base", "causal"},
 }
 LIGHT = {
     "artifacts",
