@@ -56,9 +56,10 @@ def test_train_and_decode_in_every_order(
 
 
 def test_from_a_data_set_to_recommendations(toy: Workspace, maskgr: Callable[..., Any]) -> None:
+    few = ("--steps", 2, "--validation-users", 5)
     commands = [
         ["tokenize", "--sids", 32, "--codebook", 256, "--method", "random", "--name", "long"],
-        ["train", *"--semantic-ids long --preset smoke --steps 2 --validation-users 5 --name run".split()],
+        ["train", "--semantic-ids", "long", "--preset", "smoke", *few, "--name", "run"],
         ["eval", "run", "--unmask", "random", "--nfe", 4, "--users", 5, "--exclude-seen"],
         ["recommend", "run", "--user", "user-3", "--nfe", 8, "--unmask", "greedy"],
     ]
