@@ -23,6 +23,7 @@ from pipelines.models.objectives.repeat_bias import RepeatBias
 from pipelines.models.objectives.soft_targets import TeacherItems
 
 Vectors = Callable[[Tensor], Tensor]  # items [Q] → their vectors [Q, D]
+TAUGHT = 12  # draws of teachers' items that a state is compared with, where the catalogue is sampled
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,8 @@ def sampled_loss(
         logits = _without(logits, drawn, repeat_bias.history)
         history = repeat_bias.logits(states, vectors)  # [R, n]
         apart = [history.masked_fill(repeat_bias.history == items[:, None], -torch.inf)]
-    if teacher is not None:  # their items are likely: a sample would hold them too rarely
+    if teacher is not None:
+        teacher = teacher.drawn(TAUGHT)
         taught = pair_logits(states, vectors, teacher.items, repeat_bias)
         others = teacher.others(items, None if repeat_bias is None else repeat_bias.history)
         logits = _without(logits, drawn, others)

@@ -101,14 +101,34 @@ class TeacherItems:
         agree = (same | masked[:, None]).all(2)
         return dataclasses.replace(self, probabilities=self.probabilities * agree)
 
+    def drawn(self, count: int) -> TeacherItems:
+        """Draw items in proportion to their probabilities, where there are more than so many.
+
+        The draws are systematic: an item with a share q of the probabilities has ⌊count · q⌋ or ⌈count · q⌉
+        draws, in neighboring columns, and its expected share of the result is q.
+
+        Args:
+            count: number of draws.
+        """
+        if self.items.shape[1] <= count:
+            return self
+        ends = self.probabilities.cumsum(1)  # [R, K]
+        start = torch.rand(len(ends), 1, device=ends.device)
+        places = (torch.arange(count, device=ends.device) + start) * (ends[:, -1:] / count)  # [R, count]
+        column = torch.searchsorted(ends, places, right=True).clamp_(max=ends.shape[1] - 1)
+        items = self.items.gather(1, column)
+        return dataclasses.replace(self, items=items, probabilities=(ends[:, -1:] / count).expand_as(places))
+
     def others(self, truth: Tensor, history: Tensor | None = None) -> Tensor:
-        """Return the items without the true ones, int64 [R, K], −1 for those and where there is none.
+        """Return the items without the true ones, int64 [R, K], −1 for those, where there is none, and where
+        an item is that of the column before.
 
         Args:
             truth: true items, int64 [R].
             history: further items to leave out, int64 [R, n], −1 for none.
         """
         left_out = (self.probabilities <= 0) | (self.items == truth[:, None])
+        left_out[:, 1:] |= self.items[:, 1:] == self.items[:, :-1]
         if history is not None:
             left_out |= (self.items[:, :, None] == history[:, None]).any(2)
         return self.items.masked_fill(left_out, -1)

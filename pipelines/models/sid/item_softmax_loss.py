@@ -17,7 +17,7 @@ from pipelines.data.candidates import CandidateIndex
 from pipelines.models.nn.packing import to_device
 from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
-from pipelines.models.objectives.sampling import draw, pair_logits, sampled_loss
+from pipelines.models.objectives.sampling import TAUGHT, draw, pair_logits, sampled_loss
 from pipelines.models.objectives.soft_targets import TeacherItems, soft_cross_entropy
 
 AGREEING = 64  # items that a partly masked item is compared with, at most, where the catalogue is sampled
@@ -195,6 +195,7 @@ def _among_agreeing(
         apart = [repeat_bias.logits(states, vectors).masked_fill(left_out, -torch.inf)]  # [R, n]
     if teacher is None:
         return true, sample.log_sum(logits, true[:, None], *apart)
+    teacher = teacher.drawn(TAUGHT)
     taught = pair_logits(states, vectors, teacher.items, repeat_bias)
     others = teacher.others(items, None if repeat_bias is None else repeat_bias.history)
     logits = logits.masked_fill((drawn[:, :, None] == others[:, None, :]).any(2), -torch.inf)

@@ -12,7 +12,9 @@ import torch
 from pipelines.data.candidates import CandidateIndex
 from pipelines.models.base import Recommender
 from pipelines.models.causal import Causal
+from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.repeat_bias import RepeatBias
+from pipelines.models.objectives.sampling import sampled_loss
 from pipelines.models.objectives.soft_targets import SoftTargets, TeacherItems
 from pipelines.models.sid.digit_heads import DigitHeads, PerDigitObjective
 from pipelines.models.sid.embedding import SidEmbedding
@@ -225,3 +227,47 @@ def test_a_step_with_soft_targets_asks_its_device_for_nothing(monkeypatch: pytes
         loss = model.to("meta").train()(*drawn, soft=of_all(drawn[0]))
         loss.backward()
         assert loss.device.type == "meta"
+
+
+def large_teacher(items: int, count: int) -> TeacherItems:
+    rng = np.random.default_rng(3)
+    drawn = np.array([rng.choice(items, count, replace=False) for _ in range(3)])
+    probabilities = rng.dirichlet(np.full(count, 0.3), 3).astype(np.float32) * 0.7
+    return TeacherItems(torch.as_tensor(drawn), torch.as_tensor(probabilities), SHARE)
+
+
+def test_drawn_items_have_the_teachers_shares() -> None:
+    torch.manual_seed(0)
+    whole, count, rounds = large_teacher(60, 40), 16, 2000
+    expected = whole.probabilities / whole.probabilities.sum(1, keepdim=True)  # [R, K]
+    total = torch.zeros_like(expected)
+    for _ in range(rounds):
+        drawn = whole.drawn(count)
+        counts = (drawn.items[:, None] == whole.items[:, :, None]).sum(2)  # [R, K]
+        assert (counts.sum(1) == count).all()
+        assert ((counts - count * expected).abs() < 1 + 1e-4).all()
+        total += counts / count
+    error = (expected * (1 - expected) / rounds).sqrt()  # above that of systematic draws
+    assert ((total / rounds - expected).abs() <= 4 * error).all()
+
+
+def test_the_mean_of_many_draws_of_teachers_items_is_the_loss_over_the_catalogue() -> None:
+    torch.manual_seed(0)
+    whole, truth = large_teacher(60, 40), torch.tensor([1, 2, 3])
+    states, vectors, weights = torch.randn(3, 4), torch.randn(60, 4), torch.rand(3)
+    exact = softmax_loss(states, vectors, truth, weights, teacher=whole)
+    draws = torch.stack(
+        [
+            sampled_loss(states, lambda i: vectors[i], 60, truth, weights, 60, teacher=whole)
+            for _ in range(1500)
+        ]
+    )
+    assert draws.std() > 0  # teachers' items are drawn although the catalogue is not
+    assert abs(draws.mean() - exact) < 3 * draws.std() / len(draws) ** 0.5
+    sampled = torch.stack(
+        [
+            sampled_loss(states, lambda i: vectors[i], 60, truth, weights, 30, teacher=whole)
+            for _ in range(1500)
+        ]
+    )
+    assert abs(sampled.mean() - exact) < 3 * sampled.std() / len(sampled) ** 0.5 + 0.01 * exact
