@@ -174,9 +174,10 @@ def test_show_prints_fractions_for_programs_and_percent_for_readers(
     monkeypatch.setattr(console.out(), "width", 200)
     write_embeddings(full.dataset("toy"), seed=1)
     content = json.loads(command("show", "--format", "json"))
-    assert [*content] == ["datasets", "embeddings", "sids", "runs", "evaluations", "external"]
+    assert [*content] == ["datasets", "embeddings", "sids", "targets", "runs", "evaluations", "external"]
     documented = documented_keys("show")
-    assert documented.pop("external") and content.pop("external") == []
+    for empty in ("targets", "external"):  # this workspace has none
+        assert documented.pop(empty) and content.pop(empty) == []
     documented["evaluations"] -= {"recall@10", "ndcg@10"}  # metrics too
     assert keys_of(content) == documented
     assert content["datasets"] == [
@@ -211,7 +212,7 @@ def test_an_empty_workspace_is_an_empty_result(
 ) -> None:
     monkeypatch.setenv("MASKGR_WORKSPACE", str(workspace.root))
     content = json.loads(command("show", "--format", "json"))
-    results = ("datasets", "embeddings", "sids", "runs", "evaluations", "external")
+    results = ("datasets", "embeddings", "sids", "targets", "runs", "evaluations", "external")
     assert content == {name: [] for name in results}
     assert command("show", "--format", "csv").startswith("table,name,current,")
     assert command("show", "--format", "latex") == ""
