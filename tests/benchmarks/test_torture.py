@@ -21,7 +21,7 @@ def torture(stages: list[str], kinds: list[str], tries: int) -> subprocess.Compl
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills are POSIX")
 def test_a_repeated_training_survives_a_few_kills() -> None:
-    done = torture(["train --force"], ["kill", "signal", "twice", "disk"], 2)
+    done = torture(["train --force"], ["kill", "signal"], 1)
     assert done.returncode == 0, done.stderr
     assert "SIGKILL, train --force" in done.stdout
 
