@@ -73,8 +73,17 @@ def main() -> None:
     # A signal may raise between the end of the command and the end of the block.
     with suppress(KeyboardInterrupt), signals.raise_on_signal():
         code = _run()
+        if code == 0:
+            _part()
     signals.ignore()
     sys.exit(128 + signals.caught[0] if signals.caught else code)
+
+
+def _part() -> None:
+    """Leave the group of processes, whose threads would otherwise abort the interpreter at its end."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _run() -> int:
