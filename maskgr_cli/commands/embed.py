@@ -41,7 +41,6 @@ def embed(
     if launch.relaunch(gpus, processes):
         return
     from pipelines.embed.build import build_embeddings, choose_encoder
-    from pipelines.processes import process_state
 
     if not {"encoder", "source"} & settings.keys():
         config = EmbedConfig(**settings, encoder=choose_encoder(data, launch.progress()))
@@ -49,6 +48,5 @@ def embed(
     with enough_memory(f"embed {data.name}", f"Lower {options}."):
         if config.kind == TRANSFORMER:
             build_embeddings(data, config, launch.progress(), force=force)
-            process_state().destroy_process_group()
         else:
             launch.by_first(lambda: build_embeddings(data, config, launch.progress(), force=force))
