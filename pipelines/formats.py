@@ -74,6 +74,7 @@ class RunConfig(TypedDict, total=False):
     steps: int
     seconds: float
     best: Best | None
+    dense_weight: float
     weights: str | None
 
 

@@ -14,7 +14,7 @@ import torch
 from pipelines import artifacts
 from pipelines.bundle.manifest import POPULARITY, dataset_of, read_manifest, run_of
 from pipelines.data.catalogue import load_catalogue, sources
-from pipelines.models.loading import TrainedRun, build, load, rank_new_items
+from pipelines.models.loading import TrainedRun, build, load, rank_new_items, set_dense_weight
 from pipelines.models.registry import model_config
 from pipelines.workspace import Run
 
@@ -62,6 +62,7 @@ def load_bundle(folder: Path, device: torch.device) -> Bundle:
     del inputs["sequences"]
     model = build(config, catalogue)
     load(model, run.weights)
+    set_dense_weight(model, recorded)
     table = artifacts.read(folder / POPULARITY, "popularity")
     new_items = np.flatnonzero(~table["trained"].to_numpy())
     rank_new_items(model, new_items, catalogue, inputs.get("sids"))

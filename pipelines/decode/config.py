@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, fields
 
 from pipelines.errors import UserError
-from pipelines.options import SEED, check, flag_of, has_no_effect, option, quoted, typed
+from pipelines.options import SEED, SHARE, check, flag_of, has_no_effect, option, quoted, typed
 
 ORDERS = ("greedy", "left-to-right", "random")  # each beam unmasks its digits in an order of its own
 CONFIDENCE = "confidence"  # the masked digits of all beams compete
@@ -94,6 +94,16 @@ class Decoding:
         default=False,
         metadata=option("Encode histories once although the model has full attention: faster, not exact."),
     )
+    dense_weight: float | None = field(
+        default=None,
+        metadata=option(
+            "Weight W of the dense score in unified retrieval: the score of a beam is (1 − W) · log p + W · "
+            "dense score; 1: the dense score alone, as in the paper. [default: the run's own, chosen on the "
+            "validation split]",
+            *SHARE,
+            requires={"retrieval": ("unified",)},
+        ),
+    )
     exclude_seen: bool = field(default=False, metadata=option("Recommend no item of the user's own history."))
     seed: int = field(
         default=0, metadata=option("Seed of the random order of unmasking, and of dreamrec's noise.", *SEED)
@@ -180,6 +190,7 @@ class Decoding:
             parts += [f"s{self.seed}"]
         parts += [f"m{self.remask}"] if self.remask else []
         parts += [f"w{self.guidance:g}"] if self.guidance else []
+        parts += [f"d{self.dense_weight:g}"] if self.dense_weight not in (None, 1) else []
         flags = {"nearest": self.nearest, "approximate": self.approximate, "exclude-seen": self.exclude_seen}
         return "-".join((*parts, *(name for name, value in flags.items() if value)))
 

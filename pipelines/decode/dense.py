@@ -32,9 +32,11 @@ def dense_search(query: Tensor, text: Tensor, eligible: Eligible, beams: int) ->
 
 
 @torch.no_grad()
-def rerank(beams: Beams, query: Tensor, text: Tensor, cold: Eligible | None = None) -> Beams:
-    """Sort beams by their dense scores, as unified retrieval does; with cold items, return the K best of the
-    beams and the cold items.
+def rerank(
+    beams: Beams, query: Tensor, text: Tensor, weight: float = 1.0, cold: Eligible | None = None
+) -> Beams:
+    """Sort beams by the weighted sum of their log-probability and their dense score, as unified retrieval
+    does; with cold items, return the K best of the beams and the cold items.
 
     Beams that are no item come after all items, with the smallest finite score, so that they still count as
     invalid.
@@ -43,10 +45,15 @@ def rerank(beams: Beams, query: Tensor, text: Tensor, cold: Eligible | None = No
         beams: beams of one item each.
         query: predicted text embeddings, [B, E].
         text: text embeddings, [N, E].
-        cold: the C items that are candidates besides the beams. No item occurs twice in a ranking.
+        weight: W, from 0 to 1: the score is (1 − W) · log p + W · dense score. With 1, as in the paper
+            (section 4.6), it is the dense score.
+        cold: the C items that are candidates besides the beams, by their dense scores. No item occurs twice
+            in a ranking.
     """
     items = beams.items.squeeze(2)  # [B, K]
     scores = (text[items] * query[:, None]).sum(2)
+    if weight < 1:
+        scores = weight * scores + (1 - weight) * beams.scores
     scores = scores.masked_fill(items < 0, torch.finfo(torch.float32).min)
     scores = scores.masked_fill(beams.scores.isneginf(), -torch.inf)
     if cold is not None:

@@ -30,8 +30,8 @@ def without(decoding: Decoding, settings: list[str]) -> Decoding:
 
 
 def resolve_decoding(decoding: Decoding, model: Recommender, horizon: int = 1) -> Decoding:
-    """Return the decoding with the model's defaults of retrieval, order and number of function evaluations
-    where they are open.
+    """Return the decoding with the model's defaults of retrieval, order, number of function evaluations and
+    dense weight where they are open.
 
     An item softmax ranks the whole catalogue exactly in one function evaluation, which is then the default.
 
@@ -63,7 +63,10 @@ def resolve_decoding(decoding: Decoding, model: Recommender, horizon: int = 1) -
     nfe = decoding.nfe
     if model.uses_item_softmax and horizon == 1 and decoding.unmask_counts is None:
         nfe = nfe or 1
-    return dataclasses.replace(decoding, retrieval=retrieval, unmask=order, nfe=nfe)
+    weight = decoding.dense_weight
+    if retrieval == "unified" and weight is None:
+        weight = model.dense_weight
+    return dataclasses.replace(decoding, retrieval=retrieval, unmask=order, nfe=nfe, dense_weight=weight)
 
 
 def refuse_final(run: Run) -> None:

@@ -53,7 +53,10 @@ def _beams(decoding: Decoding, digits: int) -> str:
     ]
     text = ", ".join(parts) + _guidance(decoding)
     text += ", histories encoded once (approximate)" if decoding.approximate else ""
-    return f"unified retrieval: {text}" if decoding.retrieval == "unified" else text
+    if decoding.retrieval != "unified":
+        return text
+    weight = "" if decoding.dense_weight in (None, 1) else f" with dense weight {decoding.dense_weight:g}"
+    return f"unified retrieval{weight}: {text}"
 
 
 def _evaluations(count: int) -> str:

@@ -79,7 +79,8 @@ class Search:
         beams = self._beams(model, history, users, excluded)
         if dense and decoding.retrieval == "unified":
             cold = self._cold.without(*excluded) if self._cold and excluded else self._cold
-            return rerank(beams, dense.dense_query(history, users), dense.text, cold)
+            weight = 1.0 if decoding.dense_weight is None else decoding.dense_weight
+            return rerank(beams, dense.dense_query(history, users), dense.text, weight, cold)
         return beams
 
     def _among(self, excluded: Pairs | None) -> Eligible:

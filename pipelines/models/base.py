@@ -162,6 +162,7 @@ class DigitModel(Recommender):
         encodes_once: if true, a history is encoded once for all its beams.
         uses_item_softmax: if true, decoding looks at the whole catalogue (see `sid.item_softmax`).
         scores_items: if true, one function evaluation gives probabilities to all items.
+        dense_weight: weight of the dense score in unified retrieval where the decoding leaves it open.
     """
 
     digits: int
@@ -175,6 +176,7 @@ class DigitModel(Recommender):
     encodes_once: bool = True
     uses_item_softmax: bool = False
     scores_items: ClassVar[bool] = True
+    dense_weight: float = 1.0
 
     @property
     def dense_retriever(self) -> DenseRetriever | None:

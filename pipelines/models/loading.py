@@ -21,7 +21,7 @@ from pipelines.data.sequences import Sequences
 from pipelines.data.splits import Split
 from pipelines.data.stored import StoredSequences
 from pipelines.errors import UserError, is_out_of_memory, reading
-from pipelines.models.base import Recommender
+from pipelines.models.base import DigitModel, Recommender
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_config
 from pipelines.processes import Processes
@@ -236,6 +236,7 @@ def load_run(
         groups = training_groups(stored.groups, N, cold=cold, seed=training.get("seed", 0))
         known = np.flatnonzero(groups.item_counts(N, Processes()))
     load_grown(model, run.weights, known)
+    set_dense_weight(model, recorded)
     if recorded.get("weights") not in (None, artifacts.digest(run.weights)):
         raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")
     new_items = np.setdiff1d(np.arange(catalogue.items), known)
@@ -260,6 +261,12 @@ def rank_new_items(model: Recommender, items: np.ndarray, catalogue: Catalogue, 
     if text is None and sids is not None:
         text = text_behind(sids)
     model.rank_new_items(torch.as_tensor(items), text)
+
+
+def set_dense_weight(model: Recommender, recorded: RunConfig) -> None:
+    """Give a model the weight of the dense score that its run records; without one it keeps its default."""
+    if isinstance(model, DigitModel) and "dense_weight" in recorded:
+        model.dense_weight = recorded["dense_weight"]
 
 
 def check_inputs(

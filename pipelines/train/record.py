@@ -19,7 +19,11 @@ from pipelines.workspace import FORMAT_VERSION, Run
 
 
 class RunWriter:
-    """Writer of the files of one run. Only the main process writes; the other processes wait for it."""
+    """Writer of the files of one run. Only the main process writes; the other processes wait for it.
+
+    Attributes:
+        dense_weight: weight of the dense score in unified retrieval, once it is chosen.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class RunWriter:
         """
         self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
         self.items, self.digests, self.shuffle, self.teachers = items, digests, shuffle, teachers
+        self.dense_weight: float | None = None
         self._started = time.monotonic()
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -117,6 +122,7 @@ class RunWriter:
             "steps": trained.step,
             "seconds": round(trained.seconds, 1),
             "best": best,
+            **({} if self.dense_weight is None else {"dense_weight": self.dense_weight}),
             "weights": artifacts.digest(self.run.weights) if state == "finished" else None,
         }
         artifacts.write_json(self.run.config, config)

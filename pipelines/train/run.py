@@ -17,7 +17,7 @@ from pipelines.data.catalogue import (
 from pipelines.durable import install
 from pipelines.errors import TrainingDiverged, UserError, enough_memory
 from pipelines.models import loading
-from pipelines.models.base import Recommender
+from pipelines.models.base import DigitModel, Recommender
 from pipelines.processes import command_lock, from_first, process_state
 from pipelines.progress import Progress, Silent
 from pipelines.train import checkpoint
@@ -152,6 +152,8 @@ def _train(
     except TrainingDiverged as error:
         writer.save_diverged()
         raise TrainingDiverged(_diverged(run, trainer, str(error))) from None
+    if finished and "dense_weight" in trainer.unwrapped_model.decoding_options:
+        writer.dense_weight = _dense_weight(workspace, plan, run, validator, progress)
     writer.write_config("finished" if finished else "interrupted")
     if not finished:
         progress.say(
@@ -161,6 +163,24 @@ def _train(
     accelerator.wait_for_everyone()  # a launcher ends all processes once one of them has failed
     accelerator.end_training()
     return finished, trainer.stop_signal
+
+
+def _dense_weight(
+    workspace: Workspace, plan: Plan, run: Run, validator: Validator | None, progress: Progress
+) -> float | None:
+    """Choose the weight of the dense score in unified retrieval by a run's best weights.
+
+    A final run has the weight of the run that it takes its settings from; without validation it is None.
+    """
+    if plan.final:
+        return workspace.require_run(plan.final.of).read_config().get("dense_weight")
+    if validator is None:
+        return None
+    model = loading.load_run(workspace, run, process_state().device).model
+    assert isinstance(model, DigitModel), "dense retrieval goes with semantic IDs"
+    weight = validator.dense_weight(model, progress)
+    progress.say(f"Unified retrieval: a weight of {weight:g} of the dense score is the best on validation.")
+    return weight
 
 
 def _check_leakage(plan: Plan, dataset: Dataset) -> None:

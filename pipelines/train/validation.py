@@ -12,12 +12,13 @@ from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding
 from pipelines.decode.sid_index import SidIndex
 from pipelines.evaluate.capabilities import resolve_decoding
+from pipelines.evaluate.dense_weight import choose_dense_weight
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.recommend import recommend_chunks
 from pipelines.models import loading
 from pipelines.models.base import DigitModel, Recommender
 from pipelines.processes import Processes
-from pipelines.progress import Silent
+from pipelines.progress import Progress, Silent
 from pipelines.train.loop import Trainer
 from pipelines.train.memory import release_unused
 
@@ -89,6 +90,19 @@ class Validator:
                 hits += np.count_nonzero(ranks)
                 targets += ranks.size
         return hits / targets
+
+    def dense_weight(self, model: DigitModel, progress: Progress) -> float:
+        """Choose the weight of the dense score in unified retrieval; see `choose_dense_weight`.
+
+        Args:
+            model: over all items, with the weights that the training ends with.
+            progress: where progress is reported.
+        """
+        assert self._index, "dense retrieval goes with semantic IDs"
+        with self._trainer.accelerator.autocast():
+            return choose_dense_weight(
+                model, self.split, self._index, progress, processes=Processes.started()
+            )
 
     def _model(self) -> Recommender:
         """Return the model in training, over all items."""

@@ -83,6 +83,7 @@ class MaskGR(DigitModel):
 
     def _decoding_options(self) -> frozenset[str]:
         added = {"guidance"} if self.encodes_once else {"guidance", "approximate"}
+        added |= {"dense_weight"} if self.config.dense else set()
         removed = {"constrained", "nearest"} if self.uses_item_softmax else set()
         return DigitModel.decoding_options - removed | added
 

@@ -250,6 +250,20 @@ def test_unified_retrieval_orders_the_same_beams_by_their_dense_scores(
     assert (unified.invalid > 0).any() != constrained
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.8, 1.0])
+def test_the_unified_score_is_a_weighted_sum(model: MaskGR, weight: float) -> None:
+    generative = search(model, beams=12)
+    unified = search(model, beams=12, retrieval="unified", dense_weight=weight)
+    dense = search(model, beams=N, retrieval="dense")
+    for user in range(3):
+        score = dict(zip(dense.items[user, :, 0].tolist(), dense.scores[user].tolist(), strict=True))
+        found = zip(generative.items[user, :, 0].tolist(), generative.scores[user].tolist(), strict=True)
+        mixed = {item: (1 - weight) * log_p + weight * score[item] for item, log_p in found}
+        order = sorted(mixed, key=mixed.get, reverse=True)
+        assert unified.items[user, :, 0].tolist() == order
+        np.testing.assert_allclose(unified.scores[user], [mixed[item] for item in order], atol=1e-5)
+
+
 def test_reranking_adds_no_beam() -> None:
     items, scores = torch.tensor([[[4], [-1], [-1], [2]]]), torch.tensor([[-1.0, -2.0, -torch.inf, -3.0]])
     text = torch.eye(6)
@@ -346,6 +360,8 @@ def test_dense_retrieval_refuses_settings_of_beams(settings: dict, flags: str) -
 def test_the_name_of_a_decoding_begins_with_the_retrieval() -> None:
     assert Decoding(retrieval="dense", exclude_seen=True).name == "dense-k20-exclude-seen"
     assert Decoding(retrieval="unified").name == "unified-greedy-k20-constrained"
+    mixed = Decoding(retrieval="unified", dense_weight=0.25)
+    assert mixed.name == "unified-greedy-k20-constrained-d0.25"
     assert Decoding().name == "greedy-k20-constrained"
     with pytest.raises(UserError, match="'sparse' is unknown; choose generative, ranking, dense, unified"):
         Decoding(retrieval="sparse")
