@@ -31,6 +31,7 @@ from pipelines.train import soft_targets
 from pipelines.train.batches import Batches
 from pipelines.train.config import TrainConfig
 from pipelines.train.data import training_data
+from pipelines.train.derived import continued_plan, final_plan
 from pipelines.train.loop import Trainer
 from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
@@ -299,3 +300,65 @@ def test_final_and_cold_students(toy: Workspace, sids: str, progress: ListProgre
     data = training_data(wanted, sequences, 60, progress, None, targets.path)
     soft = data.batches.epoch(0).soft
     assert (known[soft.items[probabilities > 0]] == items[probabilities > 0]).all()
+
+
+def test_a_final_student_learns_from_teachers_at_every_item(
+    toy: Workspace, sids: str, progress: ListProgress
+) -> None:
+    """Its training sees whole sequences, so that it needs soft targets of the held-out items too."""
+    train_run(toy, plan(sids, **{**TINY, **PREFIX, **vars(SHORT)}), progress, name="prefix")
+    run = train_run(toy, student(sids, "prefix"), progress, name="student")
+    final = train_run(toy, final_plan(toy, run), progress, name="whole")
+    whole = load_sequences(toy.require_dataset().sequences)
+    longest = max((StoredTargets(path) for path in toy.require_dataset().all_targets), key=len)
+    assert len(longest) == len(whole.items)
+    model = load_run(toy, toy.run("prefix"), torch.device("cpu")).model
+    items, probabilities = longest.read(0, len(longest))
+    last = int(whole.offsets[1]) - 1  # the test item of the first user
+    expected = literal([model], whole.items[:last].tolist())
+    np.testing.assert_allclose(probabilities[last], expected[items[last]], rtol=2e-3, atol=1e-5)
+    assert np.isfinite(losses(final)).all()
+
+
+def test_a_continued_student_asks_its_teachers_about_new_interactions(
+    toy: Workspace, sids: str, progress: ListProgress
+) -> None:
+    train_run(toy, plan(sids, **{**TINY, **PREFIX, **vars(SHORT)}), progress, name="prefix")
+    run = train_run(toy, student(sids, "prefix"), progress, name="student")
+    dataset = toy.require_dataset()
+    table = artifacts.read(dataset.sequences, "sequences")
+    longer = [[*row, row[0]] for row in table["items"].to_pylist()]
+    column = table.column_names.index("items")
+    table = table.set_column(column, "items", pa.array(longer, pa.list_(pa.int32())))
+    artifacts.write(dataset.sequences, "sequences", table, config={})
+    continued = train_run(toy, continued_plan(run, {}), progress, name="longer")
+    trained = training(load_sequences(dataset.sequences))
+    assert max(len(StoredTargets(path)) for path in dataset.all_targets) == len(trained.items)
+    assert np.isfinite(losses(continued)).all()
+
+
+@pytest.mark.parametrize("changes", [{"windows": "last"}, {"horizon": 2, "attention": "full"}])
+def test_soft_targets_belong_to_their_items_in_windows_of_every_kind(
+    toy: Workspace, sids: str, progress: ListProgress, changes: dict[str, object]
+) -> None:
+    changes = {"repeat_bias": "attention" not in changes, **changes}
+    horizon = {"horizon": changes.get("horizon", 1)}
+    full = {"attention": "full", "repeat_bias": False} if "attention" in changes else {}
+    train_run(
+        toy, plan(sids, **{**TINY, **PREFIX, **vars(SHORT), **horizon, **full}), progress, name="prefix"
+    )
+    wanted = student(sids, "prefix", **changes)
+    targets = built(toy, wanted, progress)
+    items, _ = targets.read(0, len(targets))
+    sequences = toy.require_dataset().sequences
+    trained = training(load_sequences(sequences), wanted.train.horizon)
+    assert len(items) == len(trained.items)
+    data = training_data(wanted, sequences, 60, progress, None, targets.path)
+    for _, windows, rows in itertools.islice(data.batches.steps(0), 9):
+        for row in rows:
+            inside = slice(*windows.offsets[row : row + 2])
+            own = slice(*trained.offsets[windows.users[row] : windows.users[row] + 2])
+            for item, place in zip(windows.items[inside], windows.soft.places[inside], strict=True):
+                at = own.start + trained.items[own].tolist().index(item)
+                assert (windows.soft.items[place] == items[at]).all()
+    assert np.isfinite(losses(train_run(toy, wanted, progress, name="student"))).all()
