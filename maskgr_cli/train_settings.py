@@ -17,7 +17,7 @@ from maskgr_cli.options import checked, worded
 from pipelines.errors import UserError
 from pipelines.models.registry import model_class
 from pipelines.options import check_choice, check_kind, flag_named, quoted
-from pipelines.train.configure import LARGE_CATALOGUE, configure, negatives_for
+from pipelines.train.configure import LARGE_CATALOGUE, codes_for, configure, negatives_for
 from pipelines.train.explain import Setting, explain, explain_plan
 from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
 from pipelines.workspace import Dataset, Workspace
@@ -138,7 +138,7 @@ def explain_new(
         Setting("name", given["name"], source_of(context, "name", "rule: DATASET-MODEL-PRESET-DIGEST")),
         Setting("dataset", dataset, source_of(context, "dataset", "rule: the last downloaded or imported")),
         *(Setting(key, given[key], source_of(context, key)) for key in ("model", "preset")),
-        *_explain_sids(context, data),
+        *_explain_sids(context, data, typed, file),
         *_explain_model(given["model"], given["preset"], typed, file, data),
     ]
     return settings, {setting.key: setting.value for setting in settings}
@@ -160,7 +160,9 @@ def _explain_model(
     return [chosen if setting.key == "negatives" else setting for setting in settings]
 
 
-def _explain_sids(context: typer.Context, data: Dataset | None) -> list[Setting]:
+def _explain_sids(
+    context: typer.Context, data: Dataset | None, typed: dict[str, Any], file: dict[str, Any]
+) -> list[Setting]:
     """Return the options that select semantic IDs; none for a model that identifies items by number."""
     given = context.params
     if not model_class(given["model"])().needs:
@@ -172,9 +174,27 @@ def _explain_sids(context: typer.Context, data: Dataset | None) -> list[Setting]
     if embedding is None and data and data.all_embeddings:
         embedding = data.require_embeddings().stem
     return [
-        *(Setting(key, given[key], source_of(context, key)) for key in ("sids", "codebook", "method")),
+        Setting("sids", given["sids"], source_of(context, "sids")),
+        _explain_codes(context, data, typed, file),
+        Setting("method", given["method"], source_of(context, "method")),
         Setting("embedding", embedding, source_of(context, "embedding", "rule: the newest")),
     ]
+
+
+def _explain_codes(
+    context: typer.Context, data: Dataset | None, typed: dict[str, Any], file: dict[str, Any]
+) -> Setting:
+    """Return the number of codes per digit, which the number of items decides for some models."""
+    from pipelines import artifacts
+
+    given = context.params
+    if given["codebook"] is not None:
+        return Setting("codebook", given["codebook"], source_of(context, "codebook"))
+    config = configure(given["model"], given["preset"], typed, file)[0]
+    items = artifacts.count(data.items) if data and data.items.exists() else 0
+    by_rule = config.scores_codes_alone
+    source = "rule: by the number of items, without item embeddings" if by_rule else "default"
+    return Setting("codebook", codes_for(config, given["sids"], items), source)
 
 
 def explain_derived(

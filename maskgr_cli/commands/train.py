@@ -36,7 +36,14 @@ from pipelines.models.registry import MODELS
 from pipelines.options import check_choice, check_number, flag_named
 from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
 from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
-from pipelines.train.configure import configure, left_out, negatives_for, preset_values, softmax_share
+from pipelines.train.configure import (
+    codes_for,
+    configure,
+    left_out,
+    negatives_for,
+    preset_values,
+    softmax_share,
+)
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Dataset, Workspace
 
@@ -63,7 +70,16 @@ SidsOption = Annotated[
         *DIGITS,
     ),
 ]
-CodebookOption = Annotated[int, checked("--codebook", "Number of codes V per digit.", check_number, *CODES)]
+CodebookOption = Annotated[
+    int | None,
+    checked(
+        "--codebook",
+        "Number of codes V per digit.",
+        check_number,
+        *CODES,
+        show_default="256; of an item softmax without item embeddings by the number of items",
+    ),
+]
 MethodOption = Annotated[
     str, checked("--method", f"Method of the semantic IDs: {', '.join(METHODS)}.", check_choice, METHODS)
 ]
@@ -96,7 +112,7 @@ def train(
     model: ModelOption = "maskgr",
     preset: PresetOption = "small",
     sids: SidsOption = 4,
-    codebook: CodebookOption = 256,
+    codebook: CodebookOption = None,
     method: MethodOption = "kmeans",
     embedding: EmbeddingOption = None,
     semantic_ids: SemanticIdsOption = None,
@@ -292,7 +308,12 @@ def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelCo
     options = context.params
     if names_sids(context):
         return named_sids(data, options["semantic_ids"], launch.progress())
-    tokenizer = TokenizeConfig(
-        num_levels=options["sids"], codebook=options["codebook"], method=options["method"]
-    )
+    items = count_items(data)
+    codes = options["codebook"] or codes_for(model_settings, options["sids"], items)
+    if not options["codebook"] and model_settings.scores_codes_alone:
+        launch.progress().say(
+            f"{items:,} items without embeddings of their own: {codes} codes per digit, by their number "
+            f"(--codebook {codes})."
+        )
+    tokenizer = TokenizeConfig(num_levels=options["sids"], codebook=codes, method=options["method"])
     return ensure_sids(data, tokenizer, options["embedding"], launch.progress())

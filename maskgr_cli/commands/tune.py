@@ -51,7 +51,7 @@ def tune(
     model: ModelOption = "maskgr",
     preset: PresetOption = "small",
     sids: SidsOption = 4,
-    codebook: CodebookOption = 256,
+    codebook: CodebookOption = None,
     method: MethodOption = "kmeans",
     embedding: EmbeddingOption = None,
     semantic_ids: SemanticIdsOption = None,

@@ -126,6 +126,13 @@ class ModelConfig:
         return ()
 
     @property
+    def scores_codes_alone(self) -> bool:
+        """True if an item softmax knows an item by its semantic ID alone, so that codes must tell items
+        apart.
+        """
+        return False
+
+    @property
     def compares_with_all(self) -> bool:
         """True if training compares each target with all items, where `--negatives` compares with fewer."""
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from maskgr_cli.app import app
 from pipelines.defaults import ensure_sids
 from pipelines.errors import UserError
 from pipelines.models.item_models.config import SASRecConfig
+from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train import loop
-from pipelines.train.configure import softmax_share
+from pipelines.train.configure import codes_for, softmax_share
 from pipelines.train.plan import Plan
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
@@ -109,6 +111,38 @@ def test_a_large_catalogue_is_sampled_unless_the_user_chose(
     assert told == (negatives == 1024)
     shown = CliRunner().invoke(app, [*arguments, "--print-config", "--format", "toml"])
     assert (f"negatives = {negatives}" in shown.output) or "--loss" in options
+
+
+@pytest.mark.parametrize(
+    ("settings", "levels", "items", "codes"),
+    [
+        ({}, 4, 12_101, 256),  # independent digits, as in the paper
+        ({"item_embeddings": True}, 4, 12_101, 256),
+        ({"item_embeddings": False}, 4, 12_101, 1024),  # 5 · 1,024 = 5,120 of at most 6,050
+        ({"item_embeddings": False}, 4, 18_357, 1024),  # 5 · 1,024 of at most 9,178
+        ({"item_embeddings": False}, 2, 12_101, 1024),  # 3 · 2,048 = 6,144 would be too many
+        ({"item_embeddings": False}, 4, 1_000_000, 4096),
+        ({"item_embeddings": False}, 4, 60, 64),
+    ],
+)
+def test_the_number_of_items_decides_the_codes_of_items_without_embeddings(
+    settings: dict[str, bool], levels: int, items: int, codes: int
+) -> None:
+    joint = {"tokens": "item", "likelihood": "item"} if settings else {}
+    assert codes_for(MaskGRConfig(**joint, **settings), levels, items) == codes
+
+
+def test_train_makes_and_names_the_codes_that_it_chose(toy: Workspace, maskgr: Callable) -> None:
+    """The toy has 60 items, so that the fewest codes are chosen."""
+    options = ("train", "--preset", "small", "--no-item-embeddings", "--steps", 2, "--method", "random")
+    shown = maskgr(*options, "--print-config", "--format", "toml")
+    assert "codebook = 64" in shown.stdout
+    done = maskgr(*options, "--validations", 1, "--name", "alone")
+    assert done.returncode == 0, done.stderr
+    assert "60 items without embeddings of their own: 64 codes per digit" in " ".join(done.stderr.split())
+    assert toy.run("alone").read_config()["sids"] == "lsa-4x64-random"
+    typed = maskgr(*options, "--codebook", 16, "--print-config", "--format", "toml")
+    assert "codebook = 16" in typed.stdout
 
 
 def test_the_share_of_a_softmax_is_that_of_its_multiplications() -> None:

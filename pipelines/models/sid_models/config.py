@@ -115,6 +115,10 @@ class MaskGRConfig(ModelConfig):
         return ("sids", "embeddings") if self.dense else ("sids",)
 
     @property
+    def scores_codes_alone(self) -> bool:
+        return self.likelihood == "item" and not self.item_embeddings
+
+    @property
     def compares_with_all(self) -> bool:
         return self.likelihood == "item" and not self.negatives
 
