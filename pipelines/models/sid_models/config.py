@@ -16,7 +16,7 @@ from pipelines.models.config import (
     next_item_option,
     repeat_bias_option,
 )
-from pipelines.options import GIVEN, SHARE, option
+from pipelines.options import GIVEN, SHARE, WEIGHT, option
 
 ATTENTION = ("full", "prefix")
 TOKENS = ("digit", "item")
@@ -24,6 +24,7 @@ LIKELIHOODS = ("digit", "item")
 NOISINGS = ("on-policy", "random")
 ITEM_TOKENS = {"tokens": ("item",)}
 ITEM_SOFTMAX = {"likelihood": ("item",)}
+ITEM_SOFTMAX_DENSE_LOSS = 0.1
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,16 @@ class MaskGRConfig(ModelConfig):
         ),
     )
 
+    dense_loss: float | None = field(
+        default=None,
+        metadata=option(
+            "Weight of the loss of the predicted text embeddings beside that of the digits. [default: 1; 0.1 "
+            "with --likelihood item]",
+            *WEIGHT,
+            requires={"dense": GIVEN},
+        ),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dense_layer is not None and self.dense_layer > self.layers:
@@ -153,6 +164,15 @@ class MaskGRConfig(ModelConfig):
         (section 4.6).
         """
         return self.dense_layer or max(1, self.layers // 2)
+
+    @property
+    def dense_share(self) -> float:
+        """Weight of the dense loss: the paper names none beside that of the digits, so 1 with independent
+        digits. An item softmax is less accurate with a weight of 1 (docs/training.md).
+        """
+        if self.dense_loss is not None:
+            return self.dense_loss
+        return ITEM_SOFTMAX_DENSE_LOSS if self.likelihood == "item" else 1.0
 
     @property
     def dense_from(self) -> str:

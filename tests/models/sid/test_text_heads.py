@@ -107,14 +107,16 @@ def units() -> np.ndarray:
     return TEXT / np.maximum(np.linalg.norm(TEXT, axis=1, keepdims=True), 1e-12)
 
 
-@pytest.mark.parametrize("layer", [1, 3])
+@pytest.mark.parametrize(("layer", "share"), [(1, None), (3, None), (3, 0.25)])
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("tokens", TOKENS)
-def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer: int) -> None:
+def test_the_loss_is_the_formulas_written_out(
+    attention: str, tokens: str, layer: int, share: float | None
+) -> None:
     """The loss is equation 3, normalized, plus the mean over fully masked items of −log softmax over all N
-    texts.
+    texts, which has a weight of its own.
     """
-    model = build(attention, dense_layer=layer, tokens=tokens, whole_item=0.5)
+    model = build(attention, dense_layer=layer, tokens=tokens, whole_item=0.5, dense_loss=share)
     items, weights, fully = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
     digits, dense = 0.0, []
     for sequence, weight, position in masked_items(items, weights):
@@ -131,7 +133,7 @@ def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer
             dense.append(-logits.log_softmax(-1)[item].item())
     assert len(dense) > 1
     assert ((fully > 0) == (weights > 0).all(2)).all()
-    expected = digits / weights.sum() + np.mean(dense)
+    expected = digits / weights.sum() + (1 if share is None else share) * np.mean(dense)
     loss = model(items, weights, fully) / weights.sum()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
@@ -323,6 +325,13 @@ def test_the_dense_layer_is_half_of_the_layers_by_default(layers: int, layer: in
     model = build(layers=layers, dense_layer=layer)
     items, weights, fully = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
     assert model(items, weights, fully).isfinite()
+
+
+def test_an_item_softmax_gives_the_dense_loss_less_weight() -> None:
+    joint = {"tokens": "item", "likelihood": "item"}
+    assert MaskGRConfig(dense=True).dense_share == 1
+    assert MaskGRConfig(dense=True, **joint).dense_share == 0.1
+    assert MaskGRConfig(dense=True, dense_loss=0.5, **joint).dense_share == 0.5
 
 
 @pytest.mark.parametrize(
