@@ -54,6 +54,11 @@ class TextHead(nn.Module):
         self.norm = nn.LayerNorm(D)
         self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
 
+    @property
+    def vectors(self) -> Tensor:
+        """What queries are multiplied with: the text embeddings, [N, E]."""
+        return self.text
+
     def inputs(self, visible: Tensor) -> Tensor:
         """Return A_j h_text, which is added to the digits' embeddings.
 
@@ -96,7 +101,45 @@ class DenseHead(TextHead):
             states: [M·H, D].
             items: true items, int64 [M].
         """
-        return F.cross_entropy((self.query(states) @ self.text.T).float(), items.long(), reduction="none")
+        return F.cross_entropy((self.query(states) @ self.vectors.T).float(), items.long(), reduction="none")
+
+
+class LearnedHead(DenseHead):
+    """A linear layer from the H states of a fully masked item to a query of width D, and a learned function of
+    texts, with one hidden layer, to the vectors that it is multiplied with: two towers (Yi et al., RecSys
+    2019), of which the second sees texts alone.
+
+    A variant of ours. Text embeddings are made to tell texts apart, not the items that follow each other: from
+    the same states, a linear layer finds fewer items by their dot products with fixed text embeddings
+    (docs/training.md, "Dense retrieval").
+    """
+
+    def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
+        TextHead.__init__(self, config, digits, text)
+        E = text.shape[1]
+        self.scale = E**0.5  # unit vectors of width E have a mean square of 1 / E
+        self.leave = nn.Linear(math.prod(self.shape), config.width, bias=False)
+        self.texts = nn.Sequential(nn.Linear(E, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, config.width))
+        self._vectors: Tensor | None = None
+
+    @property
+    def vectors(self) -> Tensor:
+        """Vectors of all items, [N, D], kept while the weights stay the same."""
+        if self.training:
+            return self.texts(self.text * self.scale)
+        if self._vectors is None:
+            self._vectors = self.texts(self.text * self.scale).detach()
+        return self._vectors
+
+    def train(self, mode: bool = True) -> LearnedHead:
+        """Set training mode; forget the vectors of earlier weights."""
+        self._vectors = None
+        return super().train(mode)
+
+    def query(self, states: Tensor) -> Tensor:
+        """Compute queries: states [M·H, D] after η layers → float32 [M, D]."""
+        with in_float32(states.device):
+            return self.leave(self.norm(states.float()).view(-1, math.prod(self.shape)))
 
 
 class CosineHead(TextHead):

@@ -25,6 +25,7 @@ NOISINGS = ("on-policy", "random")
 ITEM_TOKENS = {"tokens": ("item",)}
 ITEM_SOFTMAX = {"likelihood": ("item",)}
 ITEM_SOFTMAX_DENSE_LOSS = 0.1
+DENSE_VECTORS = ("texts", "learned")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,15 @@ class MaskGRConfig(ModelConfig):
         ),
     )
 
+    dense_vectors: str = field(
+        default="texts",
+        metadata=option(
+            "Vectors of items in dense retrieval: their text embeddings, as in the paper (texts), or a learned "
+            "function of these (learned).",
+            choices=DENSE_VECTORS,
+            requires={"dense": GIVEN},
+        ),
+    )
     dense_loss: float | None = field(
         default=None,
         metadata=option(

@@ -36,7 +36,7 @@ from pipelines.models.sid.item_softmax import ItemSoftmaxObjective
 from pipelines.models.sid.masked_batch import MaskedBatch, Objective
 from pipelines.models.sid.new_items import NewItems
 from pipelines.models.sid.output_vectors import TABLE, OutputVectors
-from pipelines.models.sid.text_heads import DenseHead, dense_weights
+from pipelines.models.sid.text_heads import DenseHead, LearnedHead, dense_weights
 from pipelines.models.sid_models.config import MaskGRConfig
 from pipelines.models.sid_models.maskgr_attention import FullAttention, PrefixAttention
 
@@ -77,7 +77,8 @@ class MaskGR(DigitModel):
             nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
         self.dense: DenseHead | None = None
         if config.dense:
-            self.dense = DenseHead(config, self.tokens_per_item, catalogue.require_text())
+            head = LearnedHead if config.dense_vectors == "learned" else DenseHead
+            self.dense = head(config, self.tokens_per_item, catalogue.require_text())
             self.retrievals = ("generative", "dense", "unified")
         ignore_buffers(self)
 
@@ -127,9 +128,9 @@ class MaskGR(DigitModel):
 
     @property
     def text(self) -> Tensor:
-        """Text embeddings of the catalogue, float32 [N, E], of a model with dense retrieval."""
+        """Vectors of dense retrieval: text embeddings, float32 [N, E], or learned ones, [N, D]."""
         assert self.dense, "the model has no dense retrieval"
-        return self.dense.text
+        return self.dense.vectors
 
     def make_training_batch(
         self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
