@@ -105,13 +105,12 @@ class DenseHead(TextHead):
 
 
 class LearnedHead(DenseHead):
-    """A linear layer from the H states of a fully masked item to a query of width D, and a learned function of
-    texts, with one hidden layer, to the vectors that it is multiplied with: two towers (Yi et al., RecSys
+    """A linear layer from the H states of a fully masked item to a query of width D, and a learned function,
+    with one hidden layer, from texts to the vectors that it is multiplied with: two towers (Yi et al., RecSys
     2019), of which the second sees texts alone.
 
-    A variant of ours. Text embeddings are made to tell texts apart, not the items that follow each other: from
-    the same states, a linear layer finds fewer items by their dot products with fixed text embeddings
-    (docs/training.md, "Dense retrieval").
+    A variant of ours. Text embeddings tell texts apart, and not the items that follow each other: queries
+    made of the same states find fewer items by fixed text embeddings (docs/training.md, "Dense retrieval").
     """
 
     def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:

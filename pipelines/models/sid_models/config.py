@@ -108,8 +108,8 @@ class MaskGRConfig(ModelConfig):
     dense_vectors: str = field(
         default="texts",
         metadata=option(
-            "Vectors of items in dense retrieval: their text embeddings, as in the paper (texts), or a learned "
-            "function of these (learned).",
+            "Vectors of items in dense retrieval: their text embeddings, as in the paper (texts), or a "
+            "learned function of these (learned).",
             choices=DENSE_VECTORS,
             requires={"dense": GIVEN},
         ),
