@@ -327,6 +327,39 @@ def test_the_dense_layer_is_half_of_the_layers_by_default(layers: int, layer: in
     assert model(items, weights, fully).isfinite()
 
 
+def test_learned_vectors_are_a_function_of_texts(model: MaskGR) -> None:
+    """An item's score is the product of a query, linear in the states, and a vector of its text. The loss is
+    a cross-entropy over all items. The vectors follow the weights.
+    """
+    attention, tokens = model.config.attention, model.config.tokens
+    learned = build(attention, tokens=tokens, dense_vectors="learned")
+    head, items = learned.dense, [5, 2, 9]
+    up, _, down = head.texts
+    hidden = torch.nn.functional.gelu(torch.as_tensor(units() * E**0.5).float() @ up.weight.T + up.bias)
+    vectors = hidden @ down.weight.T + down.bias  # [N, D]
+    masked = np.zeros((3, H), bool)
+    masked[2] = True
+    middle, _ = by_hand(learned, items, masked)
+    normed = [
+        torch.nn.functional.layer_norm(state, (D,), head.norm.weight, head.norm.bias) for state in middle[2]
+    ]
+    query = head.leave.weight @ torch.cat(normed)
+    asked = learned.dense_query(torch.tensor([items[:2]]))[0]
+    torch.testing.assert_close(asked, query, **EXACT)
+    found = dense_search(asked[None], learned.text, Eligible.of(N), N)
+    order = (vectors @ query).argsort(descending=True)
+    assert found.items[0, :, 0].tolist() == order.tolist()
+    weights, fully = torch.zeros(1, 3, H), torch.tensor([[0.0, 0.0, 1.0]])
+    weights[0, 2] = 1e-9  # the digits count for nothing
+    loss = learned(torch.tensor([items]), weights, fully)
+    expected = -(vectors @ query).log_softmax(0)[9]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    learned.train()
+    with torch.no_grad():
+        down.bias += 1.0
+    torch.testing.assert_close(learned.eval().text, vectors + 1.0, **EXACT)
+
+
 def test_an_item_softmax_gives_the_dense_loss_less_weight() -> None:
     joint = {"tokens": "item", "likelihood": "item"}
     assert MaskGRConfig(dense=True).dense_share == 1
