@@ -88,9 +88,10 @@ def left_out(
     model: str, name: str, settings: dict[str, Any], file: dict[str, Any] | None = None
 ) -> list[str]:
     """Return the names of the values of preset and file that have no effect beside the settings; see
-    `configure`.
+    `configure`. Values that the preset holds for an option of the user's, such as --dense, do not count.
     """
-    return effective_values(model, name, settings, file or {})[1]
+    conditional = effective_values(model, name, {}, {})[1]
+    return [key for key in effective_values(model, name, settings, file or {})[1] if key not in conditional]
 
 
 def effective_values(

@@ -144,6 +144,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "label_smoothing": 0.1,
             "repeat_bias": True,
             "whole_item": 0.9,
+            "dense_vectors": "learned",  # both with --dense (docs/training.md, "Dense retrieval")
+            "dense_loss": 0.1,
             "batch_size": 128,
             "optimizer": "muon",
             "learning_rate": 0.01,

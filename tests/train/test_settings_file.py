@@ -124,7 +124,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_preset(
         "mlp": "file",
         "width": "preset smoke",
         "optimizer": "default",
-        "dense-layer": "rule: half of the layers",
+        "dense-layer": "rule: half of the layers; the last with --dense-vectors learned",
     }
 
 

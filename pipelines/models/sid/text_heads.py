@@ -18,6 +18,7 @@ from pipelines.models.nn.precision import in_float32
 
 RANK, HIDDEN = 32, 256  # of g_θ (section 4.6)
 SHARPNESS = 1 / 0.07  # initial scale of dot products
+ENTER = 0.1  # initial scale of A_j with learned vectors: texts do not outweigh the embeddings of items
 
 
 class TextHead(nn.Module):
@@ -116,6 +117,7 @@ class LearnedHead(DenseHead):
     def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
         TextHead.__init__(self, config, digits, text)
         E = text.shape[1]
+        self.enter.data *= ENTER
         self.scale = E**0.5  # unit vectors of width E have a mean square of 1 / E
         self.leave = nn.Linear(math.prod(self.shape), config.width, bias=False)
         self.texts = nn.Sequential(nn.Linear(E, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, config.width))

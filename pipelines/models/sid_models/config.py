@@ -24,7 +24,6 @@ LIKELIHOODS = ("digit", "item")
 NOISINGS = ("on-policy", "random")
 ITEM_TOKENS = {"tokens": ("item",)}
 ITEM_SOFTMAX = {"likelihood": ("item",)}
-ITEM_SOFTMAX_DENSE_LOSS = 0.1
 DENSE_VECTORS = ("texts", "learned")
 
 
@@ -99,7 +98,8 @@ class MaskGRConfig(ModelConfig):
     dense_layer: int | None = field(
         default=None,
         metadata=option(
-            "Layer after which text embeddings are predicted. [default: half of the layers]",
+            "Layer after which text embeddings are predicted. [default: half of the layers; the last with "
+            "--dense-vectors learned]",
             *BLOCKS,
             requires={"dense": GIVEN},
         ),
@@ -114,11 +114,10 @@ class MaskGRConfig(ModelConfig):
             requires={"dense": GIVEN},
         ),
     )
-    dense_loss: float | None = field(
-        default=None,
+    dense_loss: float = field(
+        default=1.0,
         metadata=option(
-            "Weight of the loss of the predicted text embeddings beside that of the digits. [default: 1; 0.1 "
-            "with --likelihood item]",
+            "Weight of the loss of dense retrieval beside that of the digits.",
             *WEIGHT,
             requires={"dense": GIVEN},
         ),
@@ -171,18 +170,11 @@ class MaskGRConfig(ModelConfig):
     @property
     def dense_depth(self) -> int:
         """η, number of layers before the predicted text embedding; by default half, as the paper's 4 of 8
-        (section 4.6).
+        (section 4.6), and all with learned vectors.
         """
-        return self.dense_layer or max(1, self.layers // 2)
-
-    @property
-    def dense_share(self) -> float:
-        """Weight of the dense loss: the paper names none beside that of the digits, so 1 with independent
-        digits. An item softmax is less accurate with a weight of 1 (docs/training.md).
-        """
-        if self.dense_loss is not None:
-            return self.dense_loss
-        return ITEM_SOFTMAX_DENSE_LOSS if self.likelihood == "item" else 1.0
+        if self.dense_layer:
+            return self.dense_layer
+        return self.layers if self.dense_vectors == "learned" else max(1, self.layers // 2)
 
     @property
     def dense_from(self) -> str:

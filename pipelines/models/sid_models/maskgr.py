@@ -184,7 +184,7 @@ class MaskGR(DigitModel):
             rows = shares.nonzero().squeeze(1)  # into B·n
             states = x.index_select(0, index(self._tokens_of(rows)))  # [rows·P, D]
             truth = batch.items_on_device.flatten()[to_device(rows, device)]
-            loss = self.config.dense_share * (self.dense(states, truth) @ to_device(shares[rows], device))
+            loss = self.config.dense_loss * (self.dense(states, truth) @ to_device(shares[rows], device))
         hidden = self.encoder(x, layout, index(batch.tokens), layers)
         return loss + self.objective.loss(hidden, batch)
 

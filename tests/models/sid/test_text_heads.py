@@ -107,12 +107,10 @@ def units() -> np.ndarray:
     return TEXT / np.maximum(np.linalg.norm(TEXT, axis=1, keepdims=True), 1e-12)
 
 
-@pytest.mark.parametrize(("layer", "share"), [(1, None), (3, None), (3, 0.25)])
+@pytest.mark.parametrize(("layer", "share"), [(1, 1.0), (3, 1.0), (3, 0.25)])
 @pytest.mark.parametrize("attention", ATTENTION)
 @pytest.mark.parametrize("tokens", TOKENS)
-def test_the_loss_is_the_formulas_written_out(
-    attention: str, tokens: str, layer: int, share: float | None
-) -> None:
+def test_the_loss_is_the_formulas_written_out(attention: str, tokens: str, layer: int, share: float) -> None:
     """The loss is equation 3, normalized, plus the mean over fully masked items of −log softmax over all N
     texts, which has a weight of its own.
     """
@@ -133,7 +131,7 @@ def test_the_loss_is_the_formulas_written_out(
             dense.append(-logits.log_softmax(-1)[item].item())
     assert len(dense) > 1
     assert ((fully > 0) == (weights > 0).all(2)).all()
-    expected = digits / weights.sum() + (1 if share is None else share) * np.mean(dense)
+    expected = digits / weights.sum() + share * np.mean(dense)
     loss = model(items, weights, fully) / weights.sum()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
@@ -322,6 +320,8 @@ def test_a_share_of_the_items_is_masked_fully_by_default(model: MaskGR) -> None:
 @pytest.mark.parametrize(("layers", "layer", "depth"), [(8, None, 4), (1, None, 1), (3, None, 1), (3, 3, 3)])
 def test_the_dense_layer_is_half_of_the_layers_by_default(layers: int, layer: int | None, depth: int) -> None:
     assert MaskGRConfig(layers=layers, dense=True, dense_layer=layer).dense_depth == depth
+    learned = MaskGRConfig(layers=layers, dense=True, dense_layer=layer, dense_vectors="learned")
+    assert learned.dense_depth == (layer or layers)
     model = build(layers=layers, dense_layer=layer)
     items, weights, fully = model.make_training_batch(HISTORIES.numpy(), np.random.default_rng(3))
     assert model(items, weights, fully).isfinite()
@@ -358,13 +358,6 @@ def test_learned_vectors_are_a_function_of_texts(model: MaskGR) -> None:
     with torch.no_grad():
         down.bias += 1.0
     torch.testing.assert_close(learned.eval().text, vectors + 1.0, **EXACT)
-
-
-def test_an_item_softmax_gives_the_dense_loss_less_weight() -> None:
-    joint = {"tokens": "item", "likelihood": "item"}
-    assert MaskGRConfig(dense=True).dense_share == 1
-    assert MaskGRConfig(dense=True, **joint).dense_share == 0.1
-    assert MaskGRConfig(dense=True, dense_loss=0.5, **joint).dense_share == 0.5
 
 
 @pytest.mark.parametrize(
