@@ -17,9 +17,10 @@ from pipelines.ablate.recipe import Recipe, System
 from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
+from pipelines.models.registry import model_class
 from pipelines.options import flag_named, has_no_effect
 from pipelines.tokenize.config import TokenizeConfig
-from pipelines.train.config import TrainConfig
+from pipelines.train.config import TrainConfig, unread_options
 from pipelines.train.configure import configure
 
 
@@ -244,7 +245,7 @@ def configure_cell(model: str, settings: GridSettings, options: dict[str, Any], 
         for stage in ("tokenize", "train", "eval")
     }
     training = {**of_stage["train"], "seed": seed}
-    if settings.minutes is not None:
+    if settings.minutes is not None and "minutes" not in unread_options(model_class(model)):
         training["minutes"] = settings.minutes
     model_settings, train = configure(model, settings.budget, training)
     model_settings.check_horizon(train.horizon)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pipelines import artifacts
 from pipelines.bundle.manifest import GRAPH, IDS, PROGRAM
 from pipelines.errors import UserError
-from pipelines.models.base import DigitModel, ItemRanker, Recommender
+from pipelines.models.base import CountedModel, DigitModel, ItemRanker, Recommender
 from pipelines.models.loading import TrainedRun
 from pipelines.models.nn.packing import padding_kept
 from pipelines.progress import Progress
@@ -46,6 +46,9 @@ def check_exportable(trained: TrainedRun) -> None:
         raise UserError(f"{needs}; this run predicts {trained.horizon} items together. Leave --onnx out.")
     if isinstance(model, ItemRanker) and "nfe" in model.decoding_options:
         raise UserError(f"{needs}; --model {name} removes noise in many. Leave --onnx out.")
+    if isinstance(model, CountedModel):
+        sums = f"--model {name} adds up any number of pairs"
+        raise UserError(f"--onnx needs sums of one size; {sums}. Leave --onnx out.")
     if isinstance(model, DigitModel) and "nfe" not in model.decoding_options:
         raise UserError(f"{needs}; --model {name} decodes one digit after another. Leave --onnx out.")
     try:

@@ -14,9 +14,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from pipelines.data.catalogue import Catalogue
+from pipelines.data.groups import Groups
 from pipelines.models.config import ModelConfig
 from pipelines.models.denoiser import Denoiser, DenseRetriever, ItemScores
 from pipelines.models.nn.precision import in_float32
+from pipelines.processes import Processes
 
 if TYPE_CHECKING:
     from pipelines.models.sid.embedding import SidEmbedding
@@ -63,6 +65,18 @@ class Recommender(nn.Module):
 
     def start(self, catalogue: Catalogue) -> None:  # noqa: B027 - optional for a subclass
         """Set the parameters that training starts from, where they come from data."""
+
+    def spread(self, weights: dict[str, Tensor], known: Tensor) -> dict[str, Tensor]:
+        """Bring weights over a part of the items into shapes that `loading.place_weights` can place.
+
+        By default they stay as they are. A model whose tensors have neither an entry for each item nor a
+        fixed size makes room for them here.
+
+        Args:
+            weights: tensors by name, over N' of the items; they may be another model's.
+            known: the N' items, int64 [N'], ascending.
+        """
+        return weights
 
     def start_items(self, items: Tensor) -> None:  # noqa: B027 - optional for a subclass
         """Set the parameters of items, int64 [items], that a model's weights are loaded without.
@@ -149,6 +163,27 @@ class ItemRanker(Recommender):
             the items before it. None if the model needs a pass for each history.
         """
         return None
+
+
+class CountedModel(ItemRanker):
+    """A model that is fitted by counting, in one pass over the training sequences. The pass is its one step.
+
+    Its parameters have no gradients, so that it draws no training batches and has no `forward`.
+    """
+
+    @abstractmethod
+    def count(self, sequences: Groups, processes: Processes) -> None:
+        """Set the parameters.
+
+        Args:
+            sequences: training sequences, in groups that are read one at a time.
+            processes: processes that share the work; each gets the whole.
+        """
+
+    def make_training_batch(
+        self, items: np.ndarray, rng: np.random.Generator, horizon: int = 1
+    ) -> tuple[np.ndarray, ...]:
+        raise NotImplementedError("a counted model draws no training batches")
 
 
 class DigitModel(Recommender):

@@ -84,6 +84,8 @@ class ModelConfig:
         implementation: class of the model, "module:Class"; imported when a model is built.
         examples: training examples: "sequences", or "prefixes" where each item is the target of an example.
         learns_from_teachers: if true, the model's `forward` takes soft targets (`train --distill`).
+        is_counted: if true, the model is a `CountedModel`. It has neither blocks nor steps, and their options
+            are refused where a user gives them.
 
     Raises:
         UserError: a value is out of its bounds or lacks what it requires; the heads do not divide the width.
@@ -93,6 +95,7 @@ class ModelConfig:
     implementation: ClassVar[str]
     examples: ClassVar[str] = "sequences"
     learns_from_teachers: ClassVar[bool] = False
+    is_counted: ClassVar[bool] = False
     published: ClassVar[dict[str, Any]] = {}
 
     layers: int = field(default=8, metadata=option("Number of transformer blocks.", *BLOCKS))

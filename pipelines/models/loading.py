@@ -101,8 +101,9 @@ def place_weights(
     Raises:
         UserError: the weights are not the model's.
     """
-    own = model.state_dict()
     items = torch.as_tensor(known)
+    weights = model.spread(weights, items)
+    own = model.state_dict()
     placed = {
         name: _placed(tensor, own[name], items, model.items) if name in own else tensor
         for name, tensor in weights.items()

@@ -11,6 +11,7 @@ from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import (
     BERT4RecConfig,
     CaDiRecConfig,
+    CooccurrenceConfig,
     DreamRecConfig,
     MaskGRItemsConfig,
     SASRecConfig,
@@ -28,7 +29,7 @@ MODELS: dict[str, type[ModelConfig]] = {
     config.name: config
     for config in (
         *(MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, TIGERConfig, LIGERConfig),
-        *(DreamRecConfig, CaDiRecConfig, RPGConfig, DiffGRMConfig),
+        *(DreamRecConfig, CaDiRecConfig, RPGConfig, DiffGRMConfig, CooccurrenceConfig),
     )
 }
 

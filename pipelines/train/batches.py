@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.data.groups import Groups
 from pipelines.data.sequences import Sequences, gather, places_of
+from pipelines.data.stored import CHUNK
 from pipelines.models.objectives.soft_targets import SoftTargets
 
 MIN_KEPT_ITEMS = 3  # `drop_random_items` leaves at least this many items of a sequence
@@ -156,6 +158,12 @@ class Batches:
     def cut(self) -> Cut:
         """Rule by which the sequences are cut into windows."""
         return Cut(self.max_items, self.prefixes, self.horizon, self.last_only)
+
+    @property
+    def groups(self) -> Groups:
+        """The sequences in groups of `CHUNK`."""
+        rows = len(self.sequences)
+        return Groups.of(self.sequences, np.diff(np.append(np.arange(0, rows, CHUNK), rows)))
 
     @property
     def users(self) -> int:

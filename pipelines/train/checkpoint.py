@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from pipelines import artifacts, typed_json
 from pipelines.errors import reading
+from pipelines.models import loading
 from pipelines.train.loop import Trainer
 from pipelines.train.state import State
 
@@ -66,7 +68,8 @@ def _restore(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    trainer.unwrapped_model.load_state_dict(part("model."))
+    model = trainer.unwrapped_model
+    loading.place_weights(model, part("model."), np.arange(model.items))
     for index, optimizer in enumerate(trainer.optimizers):
         moments: dict[int, dict[str, Tensor | float]] = {}
         for name, tensor in part(f"optimizer.{index}.").items():

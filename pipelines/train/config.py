@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipelines.decode.config import BEAMS
 from pipelines.errors import UserError
-from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS
+from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS, ModelConfig
 from pipelines.names import checked_name
-from pipelines.options import GIVEN, PART, SEED, SHARE, check, option
+from pipelines.options import GIVEN, PART, SEED, SHARE, check, flag_named, has_no_effect, option
 
 OPTIMIZERS = ("adamw", "muon")
 DECAY_SHAPES = ("cosine", "linear")
@@ -194,3 +195,35 @@ class TrainConfig:
 
 # Options of the training that a run that continues another one may replace; the others are those of the run.
 CONTINUED_OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"horizon", "cold"}
+
+# Options of the training that a counted model reads; it refuses --horizon itself.
+COUNTED_OPTIONS = {
+    *("horizon", "cold", "drop_items", "shuffle", "distill"),
+    *("validation_users", "validation_beams", "seed"),
+}
+
+
+def unread_options(model: type[ModelConfig]) -> set[str]:
+    """Return the options that neither a model nor its training reads: of a counted model, those of blocks and
+    of steps.
+    """
+    if not model.is_counted:
+        return set()
+    of_blocks = {field.name for field in dataclasses.fields(ModelConfig)} - {"max_items"}
+    return of_blocks | {field.name for field in dataclasses.fields(TrainConfig)} - COUNTED_OPTIONS
+
+
+def check_read(model: type[ModelConfig], given: Iterable[str]) -> None:
+    """Check that a model and its training read the options that a user gave.
+
+    Args:
+        model: configuration class of the model.
+        given: names of the options' fields.
+
+    Raises:
+        UserError: an option has no effect.
+    """
+    unread = unread_options(model)
+    if flags := [flag_named(name) for name in given if name in unread]:
+        reason = "which is counted in one pass, without blocks and steps"
+        raise has_no_effect(flags, f"--model {model.name}", reason)

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_class, model_config
 from pipelines.options import drop_unmet
-from pipelines.train.config import TrainConfig
+from pipelines.train.config import TrainConfig, check_read, unread_options
 from pipelines.train.memory import check_memory
 from pipelines.train.presets import PRESET_NAMES, preset
 
@@ -39,6 +39,7 @@ def configure(
         UserError: the model or preset is unknown; the configurations refuse a value; the model is too large
             for this machine.
     """
+    check_read(model_class(model), {**(file or {}), **settings})
     values, _ = effective_values(model, name, settings, file or {})
     config = model_config(model, {key: value for key, value in values.items() if key not in SCHEDULE})
     train = TrainConfig(**{key: value for key, value in values.items() if key in SCHEDULE})
@@ -104,13 +105,18 @@ def effective_values(
 
 
 def preset_values(model: str) -> dict[str, dict[str, Any]]:
-    """Return the values of all fields of a model and its training, by preset and field.
+    """Return the values of all options that a model and its training read, by preset and field.
 
     Raises:
         UserError: the model is unknown.
     """
     configs = {name: configure(model, name, {}) for name in PRESET_NAMES}
+    unread = unread_options(model_class(model))
     return {
-        name: dataclasses.asdict(config) | dataclasses.asdict(train)
+        name: {
+            field: value
+            for field, value in (dataclasses.asdict(config) | dataclasses.asdict(train)).items()
+            if field not in unread
+        }
         for name, (config, train) in configs.items()
     }

@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.models import loading
 from pipelines.models.base import Recommender
 from pipelines.progress import Progress
-from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS
+from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS, check_read
 from pipelines.train.plan import Continued, Final, Plan
 from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
@@ -71,6 +71,7 @@ def continued_plan(run: Run, settings: dict[str, Any]) -> Plan:
     config = run.read_config()
     plan = finished_plan(run, config)
     _refuse_cold(plan, run, "--continue")
+    check_read(type(plan.model_settings), settings)
     weights = artifacts.digest(run.weights)
     if plan.continued:
         continued = dataclasses.replace(plan.continued, of=run.name, weights=weights)
@@ -141,7 +142,7 @@ def load_continued(
     inputs: dict[str, Path],
     progress: Progress,
 ) -> None:
-    """Give a model the weights of the run that it continues.
+    """Give a model the weights of the run that it continues; a counted model begins anew.
 
     Args:
         model: model over the present catalogue, with the initial weights of a new training.
@@ -159,6 +160,9 @@ def load_continued(
     items = loading.check_inputs(run, run.read_config(), dataset, catalogue, inputs, any_sequences=True)
     if artifacts.digest(run.weights) != continued.weights:
         raise UserError(f"{run.name} was trained again. Begin with: maskgr train --continue {run.name}")
-    loading.load_grown(model, run.weights, np.arange(items))
     new = f"; {catalogue.items - items:,} items are new" if catalogue.items > items else ""
+    if model.config.is_counted:
+        progress.say(f"All interactions are counted anew, those of {run.name} too{new}.")
+        return
+    loading.load_grown(model, run.weights, np.arange(items))
     progress.say(f"The training begins with the weights of {run.name}{new}.")

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipelines.models.registry import model_class
 from pipelines.options import flag_of
-from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS
+from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS, unread_options
 from pipelines.train.configure import configure, effective_values
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def explain(model: str, preset: str, settings: dict[str, Any], file: dict[str, A
         **dict.fromkeys(of_preset.keys() & file.keys(), "file"),
         **dict.fromkeys(settings, "command line"),
     }
-    return [
-        setting for config in configure(model, preset, settings, file) for setting in _of(config, sources)
-    ]
+    unread = unread_options(model_class(model))
+    configs = configure(model, preset, settings, file)
+    return [setting for config in configs for setting in _of(config, sources, unread)]
 
 
 def explain_plan(plan: Plan, settings: dict[str, Any], file: dict[str, Any]) -> list[Setting]:
@@ -66,14 +67,16 @@ def explain_plan(plan: Plan, settings: dict[str, Any], file: dict[str, Any]) -> 
         sources["steps"] = f"rule: {CONTINUED_STEPS:.0%} of the first run's {first.first_steps:,}"
         sources["learning_rate"] = f"rule: {CONTINUED_RATE:.0%} of the first run's {first.first_rate:g}"
     sources |= {**dict.fromkeys(file, "file"), **dict.fromkeys(settings, "command line")}
-    return [setting for config in (plan.model_settings, plan.train) for setting in _of(config, sources)]
+    unread = unread_options(type(plan.model_settings))
+    configs = (plan.model_settings, plan.train)
+    return [setting for config in configs for setting in _of(config, sources, unread)]
 
 
-def _of(config: Any, sources: dict[str, str]) -> list[Setting]:
-    """Return the settings of a configuration; a field without a source has its default."""
+def _of(config: Any, sources: dict[str, str], unread: set[str]) -> list[Setting]:
+    """Return the settings of a configuration that are read; a field without a source has its default."""
     result = []
     for field in dataclasses.fields(config):
-        if "help" not in field.metadata:
+        if "help" not in field.metadata or field.name in unread:
             continue
         value, source = getattr(config, field.name), sources.get(field.name, "default")
         rule = RULE.search(field.metadata["help"])

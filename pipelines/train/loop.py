@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pipelines.data.sequences import Sequences
 from pipelines.errors import TrainingDiverged
-from pipelines.models.base import Recommender
+from pipelines.models.base import CountedModel, Recommender
 from pipelines.models.objectives.soft_targets import SoftTargets
+from pipelines.processes import Processes
 from pipelines.progress import Progress, Task
 from pipelines.train.batches import Batches, Windows, split_step
 from pipelines.train.config import TrainConfig
@@ -142,7 +143,7 @@ class Trainer:
             return True
 
     def _train(self, end_of_validation: Callable[[], bool], progress: Progress, task: Task) -> None:
-        """Train until a validation ends the training.
+        """Train until a validation ends the training. A counted model has one step and one validation.
 
         Args:
             end_of_validation: validates, saves, and returns True if the training ends.
@@ -153,6 +154,12 @@ class Trainer:
             Stopped: A process received a signal.
             TrainingDiverged: A loss, a gradient or a weight is not finite.
         """
+        model = self.unwrapped_model
+        if isinstance(model, CountedModel):
+            if not self.state.step:
+                self._count(model, progress)
+            end_of_validation()
+            return
         losses: list[Tensor] = []  # of the steps since the last record
         pace = Pace(self.last_step or self.config.steps, self.config.minutes)
         if self.state.step and self._validation_is_due() and end_of_validation():
@@ -179,6 +186,25 @@ class Trainer:
                 raise Stopped
             if validation_is_due and end_of_validation():
                 return
+
+    def _count(self, model: CountedModel, progress: Progress) -> None:
+        """Fit a counted model: the only step of its training.
+
+        Raises:
+            Stopped: This process, the only one, received a signal.
+        """
+
+        def read(_: int, sequences: Sequences) -> Sequences:
+            if self.accelerator.num_processes == 1:  # several have different numbers of groups
+                self.end_if_stopped()
+            return sequences
+
+        model.count(self.batches.groups.mapped(read), Processes.on_cpus())
+        self._count_seconds()
+        self.state.step = 1
+        self.state.history.append((1, "seconds", self.state.seconds))
+        size = sum(tensor.nbytes for tensor in model.state_dict().values())
+        progress.say(f"Counted in {self.state.seconds:.1f} s: {size / 2**20:,.1f} MiB.")
 
     def is_stopped(self) -> bool:
         """Return True if a process has received a signal; all processes call this together and agree."""

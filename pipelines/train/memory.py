@@ -42,7 +42,7 @@ def check_memory(model_settings: ModelConfig, train: TrainConfig, items: int = 0
     """Refuse a model that needs more memory than the machine has and more than its largest GPU has.
 
     The need is a lower bound: the parameters in training and the activations of one forward pass through the
-    blocks.
+    blocks. A counted model has neither.
 
     Args:
         items: number of items of the catalogue; 0 if it is not known yet.
@@ -50,6 +50,8 @@ def check_memory(model_settings: ModelConfig, train: TrainConfig, items: int = 0
     Raises:
         UserError: The memory does not suffice. The message names the need and the memory of the machine.
     """
+    if model_settings.is_counted:
+        return
     parameters = model_settings.least_parameters(items)
     tokens = min(train.micro_tokens or MIN_MICRO_TOKENS, train.batch_size * model_settings.window)
     per_token = model_settings.layers * (4 * model_settings.width + model_settings.mlp)
@@ -178,6 +180,8 @@ def describe(trainer: Trainer, index: int = 0) -> str:
 def advice(plan: Plan) -> str:
     """Return what to do where the memory does not suffice for a training, in a line."""
     config, settings = plan.train, plan.model_settings
+    if settings.is_counted:
+        return "Lower --reach, and train again with --force."
     tokens = f" ({config.micro_tokens:,})" if config.micro_tokens else " (2,048 on a CPU, 32,768 on a GPU)"
     options = [f"--micro-tokens{tokens}", f"--width ({settings.width})", f"--layers ({settings.layers})"]
     if negatives := getattr(settings, "negatives", 0):

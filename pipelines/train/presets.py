@@ -125,6 +125,10 @@ CLOZE_SMALL: dict[str, Any] = {
     "steps": 4300,
 }
 
+# Co-occurrence is counted in one pass, its only step, whatever the preset. All values are ours; those of the
+# model are the defaults of its configuration.
+COUNTED: dict[str, Any] = {"max_items": 8, "steps": 1, "validations": 1, "validation_users": 5000}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "maskgr": {
         "paper": MASKGR,
@@ -385,6 +389,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "smoke": {**SMOKE, "decoder_layers": 1},
     },
+    "cooccurrence": {"paper": COUNTED, "small": COUNTED, "smoke": {**COUNTED, "validation_users": 500}},
 }
 
 

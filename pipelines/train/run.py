@@ -139,7 +139,6 @@ def _train(
         writer.delete_earlier()
         writer.write_settings(bool(plan.continued and workspace.run(plan.continued.of).is_final))
     announce(run, plan, trainer, validator, progress)
-    progress.say(describe(trainer, validator.index_bytes if validator else 0))
     if known is not None:
         cold = f"{catalogue.items - len(known):,} of {catalogue.items:,} items"
         progress.say(f"{cold} are cold: no interaction of theirs is trained on.")
@@ -210,7 +209,26 @@ def _build_model(plan: Plan, catalogue: Catalogue) -> Recommender:
 
 
 def announce(run: Run, plan: Plan, trainer: Trainer, validator: Validator | None, progress: Progress) -> None:
-    """Report the model's size, the device, the training data and the validation."""
+    """Report the model's size and memory, the device, the training data and the validation."""
+    if plan.model_settings.is_counted:
+        device = f"{trainer.accelerator.num_processes} × {trainer.accelerator.device.type}"
+        progress.say(f"Counting {run.name} on {device}: {trainer.batches.users:,} users.")
+    else:
+        _announce_steps(run, trainer, progress)
+        progress.say(describe(trainer, validator.index_bytes if validator else 0))
+    if plan.final:
+        best = "" if plan.continued else f", the best of {plan.final.of}"
+        end = f"the training ends after step {plan.final.steps:,}{best}"
+        progress.say(f"Whole sequences, no validation: {end}.")
+    if validator:
+        progress.say(
+            f"Validation Recall@10 on {len(validator.split):,} of {validator.all_users:,} users, "
+            f"{validator.decoding.name}."
+        )
+
+
+def _announce_steps(run: Run, trainer: Trainer, progress: Progress) -> None:
+    """Report the parameters, the device and the batches of a training in steps."""
     accelerator, batches = trainer.accelerator, trainer.batches
     parameters = sum(parameter.numel() for parameter in trainer.unwrapped_model.parameters())
     precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "fp32"
@@ -228,15 +246,6 @@ def announce(run: Run, plan: Plan, trainer: Trainer, validator: Validator | None
         progress.say(
             f"{truncated:,} users have more than {batches.max_items} items: trained on {windows}, "
             "validated on the last items."
-        )
-    if plan.final:
-        best = "" if plan.continued else f", the best of {plan.final.of}"
-        end = f"the training ends after step {plan.final.steps:,}{best}"
-        progress.say(f"Whole sequences, no validation: {end}.")
-    if validator:
-        progress.say(
-            f"Validation Recall@10 on {len(validator.split):,} of {validator.all_users:,} users, "
-            f"{validator.decoding.name}."
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.options import flag_of
-from pipelines.train.config import CONTINUED_OPTIONS
+from pipelines.train.config import CONTINUED_OPTIONS, unread_options
 
 if TYPE_CHECKING:
     from pipelines.train.plan import Plan
@@ -78,14 +78,20 @@ def settings_of_plan(plan: Plan, name: str, *, of_final: bool = False) -> FileVa
     """
     if plan.final and not of_final:
         return {"name": name, "final": plan.final.of}
+    unread = unread_options(type(plan.model_settings))
     if plan.continued:
         of_training = {
-            key: value for key, value in config_values(plan.train).items() if key in CONTINUED_OPTIONS
+            key: value
+            for key, value in config_values(plan.train).items()
+            if key in CONTINUED_OPTIONS - unread
         }
         return {"name": name, "continue": plan.continued.of, **by_key(plan.train, of_training)}
     named = {"dataset": plan.dataset, "model": plan.model, "preset": plan.preset, "semantic-ids": plan.sids}
-    configs = (plan.model_settings, plan.train)
-    return {"name": name, **named, **{k: v for c in configs for k, v in by_key(c, config_values(c)).items()}}
+    values: FileValues = {"name": name, **named}
+    for config in (plan.model_settings, plan.train):
+        read = {key: value for key, value in config_values(config).items() if key not in unread}
+        values |= by_key(config, read)
+    return values
 
 
 def config_values(config: Any) -> dict[str, Any]:

@@ -62,4 +62,11 @@ SPACES: dict[str, Space] = {
     },
     "rpg": {**TRAINING, **SMOOTHING, **LAYERS, "temperature": FloatRange(0.03, 0.3, log=True)},
     "diffgrm": {**TRAINING, **SMOOTHING, **LAYERS, "decoder_layers": Choices((1, 2, 4))},
+    "cooccurrence": {
+        "reach": Choices((1, 2, 3, 5, 8, 12)),
+        "backward": FloatRange(0.0, 1.0),
+        "recency": FloatRange(0.3, 1.0),
+        "popularity": FloatRange(0.001, 0.5, log=True),
+        "max_items": Choices((1, 2, 4, 8, 16, 32)),
+    },
 }

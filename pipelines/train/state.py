@@ -38,11 +38,10 @@ class State:
         """
         latest = {name: value for _, name, value in self.history}
         remaining = self.seconds * (1 - budget_fraction) / max(budget_fraction, 1e-9)
-        parts = [
-            f"step {self.step}",
-            f"loss {latest.get('loss', math.nan):.3f}",
-            f"{self.tokens / max(self.seconds, 1e-9):,.0f} tokens/s",
-        ]
+        parts = [f"step {self.step}"]
+        if self.tokens:  # a counted model has none
+            parts.append(f"loss {latest.get('loss', math.nan):.3f}")
+            parts.append(f"{self.tokens / max(self.seconds, 1e-9):,.0f} tokens/s")
         if "recall@10" in latest:
             parts.append(f"validation R@10 {100 * latest['recall@10']:.2f} (best {100 * self.best:.2f})")
         return " · ".join((*parts, f"{remaining / 60:.1f} min left"))

@@ -133,7 +133,7 @@ def test_a_grid_has_a_bounded_number_of_cells() -> None:
         parse_values("nfe", "1..99999999")
     assert len(parse_values("nfe", "1..10000")) == 10_000
     for settings, count in (
-        (GridSettings(seeds=100_000), "4,000,000"),
+        (GridSettings(seeds=100_000), "4,400,000"),
         (GridSettings(options={"nfe": [*range(1, 1001)]}), r"\d+,000"),
     ):
         with pytest.raises(
@@ -152,7 +152,13 @@ def test_a_system_may_have_options_of_its_own_on_a_data_set_at_a_budget() -> Non
     assert {system for (system, dataset), items in found.items() if items == 200} == {"SASRec", "BERT4Rec"}
     typed = cells(load("table1"), GridSettings("paper", options={"max_items": [30]}))
     assert {cell.model_settings.max_items for cell in typed} == {30}
-    assert {cell.model_settings.max_items for cell in cells(load("table1"), GridSettings("smoke"))} == {20}
+    smoke = [cell.model_settings for cell in cells(load("table1"), GridSettings("smoke"))]
+    assert {settings.max_items for settings in smoke if not settings.is_counted} == {20}
+
+
+def test_a_bound_on_minutes_is_for_trainings_in_steps() -> None:
+    found = {cell.model: cell.train for cell in cells(load("table1"), GridSettings(minutes=3.0))}
+    assert (found["sasrec"].minutes, found["cooccurrence"].minutes) == (3.0, None)
 
 
 def test_constrained_beams_have_no_nearest_item() -> None:

@@ -147,6 +147,7 @@ def test_a_graph_ranks_as_its_model(name: str, settings: dict[str, object], tmp_
         ("dreamrec", "removes noise in many"),
         ("tiger", "decodes one digit after another"),
         ("liger", "decodes one digit after another"),
+        ("cooccurrence", "adds up any number of pairs"),
     ],
 )
 def test_models_of_many_evaluations_are_refused(name: str, reason: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from pipelines.data.catalogue import Catalogue
+from pipelines.data.groups import Groups
+from pipelines.data.sequences import Sequences
 from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
@@ -16,8 +18,9 @@ from pipelines.evaluate.capabilities import resolve_decoding
 from pipelines.evaluate.metrics import rank_targets
 from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import loading
-from pipelines.models.base import DigitModel, Recommender
+from pipelines.models.base import CountedModel, DigitModel, Recommender
 from pipelines.models.registry import MODELS, model_config
+from pipelines.processes import Processes
 from tests.conftest import ListProgress
 
 N, H, V = 30, 3, 8
@@ -34,7 +37,18 @@ CATALOGUE = Catalogue.of(SIDS, V, TEXT)
 def build(name: str, seed: int = 0, catalogue: Catalogue = CATALOGUE, **settings: object) -> Recommender:
     """Return a small model in evaluation mode."""
     torch.manual_seed(seed)
-    return loading.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), catalogue).eval()
+    model = loading.build(model_config(name, {**TINY, **OWN.get(name, {}), **settings}), catalogue).eval()
+    if isinstance(model, CountedModel):
+        model.count(random_sequences(seed, model.items), Processes())
+    return model
+
+
+def random_sequences(seed: int, items: int) -> Groups:
+    """Return random sequences, for models that are counted."""
+    rng = np.random.default_rng(seed)
+    return Groups.of(
+        Sequences(rng.integers(0, items, 2000).astype(np.int32), np.arange(0, 2001, 10)), np.array([120, 80])
+    )
 
 
 def split(histories: list[list[int]], targets: list[int]) -> Split:
@@ -53,8 +67,17 @@ def search(model: Recommender, users: Split, sids: np.ndarray = SIDS, **decoding
     return recommend(model, users, index, resolved, ListProgress())
 
 
+LEARNED = [name for name, config in MODELS.items() if not config.is_counted]
+
+
 @pytest.fixture(params=MODELS)
 def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=LEARNED)
+def learned(request: pytest.FixtureRequest) -> str:
+    """Name of a model that learns by steps."""
     return request.param
 
 
@@ -67,6 +90,10 @@ def test_it_learns_what_comes_next(name: str) -> None:
     for _ in range(STEPS):
         starts = rng.integers(0, N, 32)
         items = ((starts[:, None] + np.arange(model.config.window)) % N).astype(np.int32)
+        if isinstance(model, CountedModel):
+            rows = Sequences(items.ravel(), np.arange(33) * model.config.window)
+            model.count(Groups.of(rows, np.array([32])), Processes())
+            break
         items[::2, :-4] = -1
         drawn = model.make_training_batch(items, rng)
         loss = model.train()(*drawn) / float(drawn[1].sum())
@@ -113,6 +140,29 @@ def test_items_are_numbers_without_meaning(name: str) -> None:
     order = np.random.default_rng(4).permutation(N)  # new number → old number
     new_number = np.argsort(order)
     model, other = build(name), build(name, catalogue=Catalogue.of(SIDS[order], V, TEXT[order]))
+    if isinstance(other, CountedModel):
+        renumbered = random_sequences(0, N).mapped(
+            lambda _, part: Sequences(new_number[part.items], part.offsets)
+        )
+        other.count(renumbered, Processes())
+    else:
+        check_losses(model, other, order)
+    histories = [[3, order[0], 7], [order[0]], [5, 2, 9, order[0]]]
+    result = search(model, split(histories, [0] * 3))
+    renumbered = search(
+        other, split([new_number[history].tolist() for history in histories], [0] * 3), SIDS[order]
+    )
+    np.testing.assert_array_equal(np.where(renumbered.items >= 0, order[renumbered.items], -1), result.items)
+    np.testing.assert_allclose(renumbered.scores, result.scores, rtol=1e-4, atol=1e-5)
+
+
+def check_losses(model: Recommender, other: Recommender, order: np.ndarray) -> None:
+    """Check that a model with the weights of another one, in another order of the items, has its losses.
+
+    Args:
+        order: old number of each item, int64 [N].
+    """
+    new_number = np.argsort(order)
     weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     for tensor in weights.values():
         if tensor.dim() and N <= len(tensor) <= N + 1:  # a row for each item, and perhaps one for MASK
@@ -128,13 +178,6 @@ def test_items_are_numbers_without_meaning(name: str) -> None:
         torch.manual_seed(0)
         losses.append(each(*drawn, *([np.arange(3)[:, None]] if each.uses_user_ids else [])).item())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    histories = [[3, order[0], 7], [order[0]], [5, 2, 9, order[0]]]
-    result = search(model, split(histories, [0] * 3))
-    renumbered = search(
-        other, split([new_number[history].tolist() for history in histories], [0] * 3), SIDS[order]
-    )
-    np.testing.assert_array_equal(np.where(renumbered.items >= 0, order[renumbered.items], -1), result.items)
-    np.testing.assert_allclose(renumbered.scores, result.scores, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("D", "M"), [(32, 64), (64, 96)])
@@ -160,6 +203,7 @@ def test_it_has_the_parameters_of_its_parts(D: int, M: int) -> None:
         + (M * D + D),  # second layer of the MLP
         "cadirec": sasrec + encoder + step,
         "rpg": C * D + H * D * D + encoder,
+        "cooccurrence": N,  # interactions; what is counted of pairs grows with the data
         "diffgrm": (C + H) * D + 2 * H * D + encoder + 4 * (block + cross) + norm + C * D,
     }
     assert {
@@ -184,9 +228,9 @@ def test_save_and_load_change_nothing(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(search(other, users).scores, search(model, users).scores)
 
 
-def test_padding_changes_no_loss(name: str) -> None:
+def test_padding_changes_no_loss(learned: str) -> None:
     """The rows of a step may be cut into forward passes of any length."""
-    model = build(name)
+    model = build(learned)
     rows = np.array([[-1, -1, 3, 7, 2], [-1, -1, -1, 4, 9]], np.int32)
     drawn = model.make_training_batch(rows, np.random.default_rng(1))
     torch.manual_seed(0)
@@ -196,13 +240,13 @@ def test_padding_changes_no_loss(name: str) -> None:
     torch.testing.assert_close(narrow, wide, rtol=1e-4, atol=1e-5)
 
 
-def test_a_training_step_asks_its_device_for_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_step_asks_its_device_for_nothing(learned: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A meta tensor has no values, so that reading one fails: all shapes come from the host, forward and
     backward.
     """
     # PyTorch does not know autocast for the device "meta".
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
-    model = build(name, dropout=0.1)
+    model = build(learned, dropout=0.1)
     drawn = model.make_training_batch(
         np.array([[-1, -1, 3, 7], [5, 2, 9, 4]], np.int32), np.random.default_rng(1)
     )

@@ -11,9 +11,10 @@ import torch
 from pipelines.data.catalogue import Catalogue
 from pipelines.errors import UserError
 from pipelines.models import loading
-from pipelines.models.base import Recommender
+from pipelines.models.base import CountedModel, Recommender
 from pipelines.models.registry import MODELS, model_config
-from tests.models.test_every_model import TINY, search, split
+from pipelines.processes import Processes
+from tests.models.test_every_model import TINY, random_sequences, search, split
 
 OLD, N, H, V = 20, 26, 3, 8
 SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replace=False), (V,) * H), axis=1)
@@ -27,7 +28,10 @@ SPREAD = np.sort(np.random.default_rng(2).permutation(N)[:OLD])  # the known ite
 
 def build(name: str, seed: int, catalogue: Catalogue) -> Recommender:
     torch.manual_seed(seed)
-    return loading.build(model_config(name, {**TINY, **OWN.get(name, {})}), catalogue).eval()
+    model = loading.build(model_config(name, {**TINY, **OWN.get(name, {})}), catalogue).eval()
+    if isinstance(model, CountedModel):
+        model.count(random_sequences(seed, model.items), Processes())
+    return model
 
 
 def grow(name: str, known: np.ndarray, folder: Path) -> tuple[Recommender, Recommender]:

@@ -16,7 +16,6 @@ from pipelines.decode.config import Decoding
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.run import evaluate_run
-from pipelines.models.registry import MODELS
 from pipelines.train import loop
 from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS
 from pipelines.train.derived import continued_plan, final_plan
@@ -24,6 +23,7 @@ from pipelines.train.existing import find_unfinished
 from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
 from tests.conftest import ListProgress
+from tests.models.test_every_model import LEARNED
 from tests.train.conftest import append_interactions, grow_items, plan, write_rows
 from tests.train.test_leakage import data, plan_of, same_state, write_sequences
 
@@ -50,7 +50,7 @@ def run(toy: Workspace, sids: str, progress: ListProgress) -> Run:
     return train_run(toy, plan(sids, steps=20, **SOFTMAX), progress, name="run")
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", LEARNED)
 def test_every_model_goes_on(
     data: Workspace, progress: ListProgress, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,7 @@ def same_state(one: Run, two: Run) -> bool:
     """Whether two trainings ended with the same weights and optimiser moments, to the last bit."""
     with safe_open(one.state, "pt") as first, safe_open(two.state, "pt") as second:
         names = set(first.keys())
-        assert any(name.startswith("optimizer.") for name in names)
+        assert any(name.startswith(("optimizer.", "model.interactions")) for name in names)
         return names == set(second.keys()) and all(
             torch.equal(first.get_tensor(name), second.get_tensor(name)) for name in names
         )

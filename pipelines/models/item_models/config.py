@@ -101,6 +101,39 @@ class MaskGRItemsConfig(ClozeConfig):
 
 
 @dataclass(frozen=True)
+class CooccurrenceConfig(ModelConfig):
+    """Configuration of the co-occurrence of items, a reference without learning.
+
+    `max_items` is the number of items whose neighbors are added up.
+    """
+
+    name: ClassVar[str] = "cooccurrence"
+    implementation: ClassVar[str] = "pipelines.models.item_models.cooccurrence:Cooccurrence"
+    is_counted: ClassVar[bool] = True
+
+    reach: int = field(
+        default=5,
+        metadata=option("Largest distance of two items of a sequence that are counted as a pair.", 1, 20),
+    )
+    backward: float = field(
+        default=0.5,
+        metadata=option("Weight of the items before an item, relative to those after it.", *SHARE),
+    )
+    recency: float = field(
+        default=0.7,
+        metadata=option("Weight of an item of the history, relative to the item after it.", 0.01, 1.0),
+    )
+    popularity: float = field(
+        default=0.1,
+        metadata=option(
+            "Share of the probability that follows the popularity of items, so that every item has some.",
+            1e-6,
+            1.0,
+        ),
+    )
+
+
+@dataclass(frozen=True)
 class DiffusionConfig(ModelConfig):
     """Configuration that the models with Gaussian diffusion of item embeddings share."""
 
