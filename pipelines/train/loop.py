@@ -64,7 +64,9 @@ class Trainer:
         self.gradients = Gradients(model, accelerator)
         self._received: list[int] = []  # signals that this process received during the training
         self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers(model, config)]
-        self.model = accelerator.prepare(model)
+        # Without a gradient there is nothing for DistributedDataParallel to do, which refuses it.
+        is_counted = isinstance(model, CountedModel)
+        self.model = model.to(accelerator.device) if is_counted else accelerator.prepare(model)
         default_tokens = MICRO_TOKENS.get(accelerator.device.type, MICRO_TOKENS["cuda"])
         self.micro_tokens = config.micro_tokens or default_tokens
         self.tokens_per_item = model.streams * model.tokens_per_item
