@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -30,8 +31,10 @@ from pipelines.models.registry import model_config
 from pipelines.processes import Processes
 from pipelines.train.configure import configure
 from pipelines.train.derived import continued_plan
+from pipelines.train.existing import find_unfinished
 from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
+from pipelines.train.validation import Validator
 from pipelines.workspace import Workspace
 from tests.conftest import ListProgress
 from tests.train.conftest import append_interactions, grow_items
@@ -223,6 +226,30 @@ def test_sequences_in_files_are_counted_alike(data: Workspace, progress: ListPro
     assert any(message.startswith("Counted in ") for message in progress.messages)
     config = artifacts.read_json(data.run("all").config)
     assert (config["state"], config["steps"], config["best"]["step"]) == ("finished", 1, 1)
+
+
+@pytest.mark.parametrize(("owner", "method"), [(Cooccurrence, "count"), (Validator, "recall")])
+def test_an_interrupted_run_is_resumed(
+    data: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
+) -> None:
+    """In the pass over the sequences, or in the validation after it."""
+    plan, original = plan_of(data, "cooccurrence", {}, {"steps": 1}), getattr(owner, method)
+    whole = train_run(data, plan, progress, name="whole")
+
+    def interrupted(*arguments: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_run(data, plan, progress, name="run")
+    unfinished, found = find_unfinished(data, None)
+    assert (unfinished.name, found) == ("run", plan)
+    resumed = train_run(data, found, progress, name="run", existing="resume")
+    assert resumed.weights.read_bytes() == whole.weights.read_bytes()
+    for key in ("state", "steps", "best"):
+        assert artifacts.read_json(resumed.config)[key] == artifacts.read_json(whole.config)[key]
 
 
 def test_a_continued_run_is_counted_anew(data: Workspace, progress: ListProgress) -> None:
