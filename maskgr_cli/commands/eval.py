@@ -59,6 +59,8 @@ def evaluate(
         runs = _runs(store, names or [])
     if external.recommendations and diagnose:
         raise has_no_effect(["--recommendations"], "--diagnose", "which looks into a model")
+    if config.by and diagnose:
+        raise has_no_effect([f"--by {config.by}"], "--diagnose", "which ranks no targets")
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -87,7 +89,7 @@ def evaluate(
         from pipelines.evaluate.external import evaluate_lists
 
         evaluations[external.result] = evaluate_lists(dataset, external.result, lists, config, progress)
-    _report(store, config.split, evaluations, format)
+    _report(store, config.split, config.by, evaluations, format)
 
 
 def _configs(settings: dict[str, Any]) -> tuple[EvalConfig, ExternalConfig]:
@@ -112,8 +114,11 @@ def _runs(store: Workspace, names: list[str]) -> list[Run]:
     return [run]
 
 
-def _report(store: Workspace, split: str, evaluations: dict[str, Evaluation], form: str) -> None:
+def _report(
+    store: Workspace, split: str, by: str | None, evaluations: dict[str, Evaluation], form: str
+) -> None:
     """Print the metrics of each run and, of several runs, how they differ from the first."""
+    from maskgr_cli.beside_tables import beside_tables
     from maskgr_cli.comparison_table import comparison_table
     from maskgr_cli.metrics_table import by_warmth, metrics_table
     from pipelines.evaluate.compare import compare_runs
@@ -137,7 +142,8 @@ def _report(store: Workspace, split: str, evaluations: dict[str, Evaluation], fo
         targets = metrics_table("targets", apart, "Cold and warm targets", note)
     if compared:
         differences = comparison_table(compared[1])
-    show([metrics, targets, differences], form)
+    beside = [(facts, evaluations[facts["run"]].beside()) for facts, _ in systems]
+    show([metrics, *beside_tables(beside, by), targets, differences], form)
     for _, folder in folders:
         console.note(f"Ranks, recommendations and metrics: {folder}")
     if compared:

@@ -9,6 +9,7 @@ from pipelines.models.config import HORIZON, PASS_TOKENS, PRECISIONS
 from pipelines.options import SEED, check, option
 
 SPLITS = ("test", "validation")
+GROUPINGS = (POPULARITY, HISTORY_LENGTH, COLD) = ("popularity", "history-length", "cold")
 CUTOFFS = (5, 10, 20, 40)  # k of Recall@k and NDCG@k, up to the number of beams
 
 
@@ -49,6 +50,15 @@ class EvalConfig:
             "Precision of matrix products: fp32, bf16, or auto: bf16 where the hardware has it. [default: "
             "auto]",
             choices=PRECISIONS,
+        ),
+    )
+
+    by: str | None = field(
+        default=None,
+        metadata=option(
+            "Metrics of groups of targets too: by the popularity of the target or the length of the history, "
+            "in quartiles, or cold and warm targets apart.",
+            choices=GROUPINGS,
         ),
     )
 

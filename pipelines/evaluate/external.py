@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipelines.data.sequences import load_sequences
 from pipelines.data.splits import Split, histories, training
 from pipelines.decode.config import options
 from pipelines.errors import UserError
+from pipelines.evaluate.beside import measure_beside
 from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.popularity import measure_popularity
 from pipelines.evaluate.recommend import Recommendations
@@ -141,9 +143,9 @@ def evaluate_lists(
     )
     counts = np.bincount(training(sequences).items, minlength=len(catalogue))
     popularity = measure_popularity(counts, users, decoding.beams, decoding.exclude_seen)
-    return Evaluation(
-        folder, _description(dataset, lists, config, len(catalogue)), read_metrics(folder), popularity
-    )
+    description = _description(dataset, lists, config, len(catalogue))
+    beside = partial(measure_beside, folder, users, counts, config, dataset)
+    return Evaluation(folder, description, read_metrics(folder), popularity, beside)
 
 
 def _treat_seen(lists: Lists, users: Split, n_items: int, exclude: bool, progress: Progress) -> Lists:

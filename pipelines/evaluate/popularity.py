@@ -27,13 +27,13 @@ def measure_popularity(
         Artifact of kind "metrics".
     """
     return metrics_table(
-        (_ranks(counts, split, k, exclude_seen) for split in users.chunks()),
+        (popularity_ranks(counts, split, k, exclude_seen) for split in users.chunks()),
         k,
         warm_items=users.warm_items if apart else None,
     )
 
 
-def _ranks(counts: np.ndarray, split: Split, k: int, exclude_seen: bool) -> pa.Table:
+def popularity_ranks(counts: np.ndarray, split: Split, k: int, exclude_seen: bool) -> pa.Table:
     """Return the ranks of the most popular items, an artifact of kind "ranks"."""
     popular = recommend_popular(counts, split, k, exclude_seen)  # [B, K]
     none = np.zeros(len(split), np.int32)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from pipelines.decode.build_index import build_index
 from pipelines.decode.config import Decoding, options
 from pipelines.decode.sid_index import SidIndex
 from pipelines.errors import UserError, enough_memory
+from pipelines.evaluate.beside import Beside, measure_beside
 from pipelines.evaluate.capabilities import (
     check_horizon,
     refuse_final,
@@ -52,12 +55,14 @@ class Evaluation:
         description: data set, model and decoding, in a line.
         metrics: of the run; an artifact of kind "metrics".
         popularity: of the most popular items, for the same users, candidates and list length.
+        beside: function that measures what there is beside these.
     """
 
     folder: Path
     description: str
     metrics: pa.Table
     popularity: pa.Table
+    beside: Callable[[], Beside]
 
 
 def evaluate_run(
@@ -105,7 +110,8 @@ def evaluate_run(
     popularity = measure_popularity(
         counts, users, decoding.beams, decoding.exclude_seen, apart=trained.is_cold
     )
-    return Evaluation(folder, describe(trained, config.decoding), metrics, popularity)
+    beside = partial(measure_beside, folder, users, counts, config, trained.dataset)
+    return Evaluation(folder, describe(trained, config.decoding), metrics, popularity, beside)
 
 
 def _resolved(

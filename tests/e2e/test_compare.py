@@ -32,7 +32,9 @@ def test_runs_are_compared_with_the_first(
         done.stdout,
     )
     metrics, differences = done.stdout.split("Difference from long (percentage points)")
+    metrics, lists = metrics.split("\nLists")
     rows = {cells[0]: cells[1:] for cells in cells_of(metrics)}
+    assert [cells[0] for cells in cells_of(lists)] == [*rows]
     assert [*rows] == ["long", "short", "other", "popularity"]
     assert "not corrected for the number of comparisons" in " ".join(differences.split())
     shown, expected = cells_of(differences), []
