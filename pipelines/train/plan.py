@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.registry import model_config
 from pipelines.options import has_no_effect, typed
-from pipelines.train.config import TrainConfig
+from pipelines.train.config import TrainConfig, unread_options
 from pipelines.workspace import RunConfig
 
 OPTIONAL = ("final", "continued")  # parts of a plan that its JSON values lack where they are not set
@@ -114,11 +114,14 @@ class Plan:
         return f"{self.dataset[:64]}-{self.model}-{self.preset}-{digest[:6]}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON values, without the parts that are not set."""
+        """Return the plan as JSON values, without parts that are not set and options that are not read."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for name in unread_options(type(self.model_settings)) - {"steps"}:
+            values["model_settings"].pop(name, None)
+            values["train"].pop(name, None)
         for name, absent in ABSENT.items():
-            if values["train"][name] == absent:
-                del values["train"][name]  # earlier plans do not have it
+            if values["train"].get(name, absent) == absent:
+                values["train"].pop(name, None)  # earlier plans do not have it
         return {key: value for key, value in values.items() if key not in OPTIONAL or value is not None}
 
     @staticmethod

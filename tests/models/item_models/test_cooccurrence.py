@@ -226,6 +226,8 @@ def test_sequences_in_files_are_counted_alike(data: Workspace, progress: ListPro
     assert any(message.startswith("Counted in ") for message in progress.messages)
     config = artifacts.read_json(data.run("all").config)
     assert (config["state"], config["steps"], config["best"]["step"]) == ("finished", 1, 1)
+    assert config["model_settings"].keys() == {"max_items", "reach", "backward", "recency", "popularity"}
+    assert config["train"].keys() >= {"steps", "seed"} and "learning_rate" not in config["train"]
 
 
 @pytest.mark.parametrize(("owner", "method"), [(Cooccurrence, "count"), (Validator, "recall")])
@@ -245,7 +247,7 @@ def test_an_interrupted_run_is_resumed(
         with pytest.raises(KeyboardInterrupt):
             train_run(data, plan, progress, name="run")
     unfinished, found = find_unfinished(data, None)
-    assert (unfinished.name, found) == ("run", plan)
+    assert (unfinished.name, found.to_dict()) == ("run", plan.to_dict())
     resumed = train_run(data, found, progress, name="run", existing="resume")
     assert resumed.weights.read_bytes() == whole.weights.read_bytes()
     for key in ("state", "steps", "best"):
