@@ -27,11 +27,11 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
     trained = maskgr(*TRAIN, "--steps", 40, "--dense", "--whole-item", 0.5, "--name", "dense")
     assert trained.returncode == 0, trained.stderr
     for retrieval, description in (
-        ("dense", "text embeddings predicted by layer 1 · dense retrieval, 20 of 60 items"),
-        ("unified", "unified retrieval: greedy, 3 function evaluations"),
-        ("generative", "16 codes · greedy, 3 function evaluations"),
+        (("dense",), "text embeddings predicted by layer 1 · dense retrieval, 20 of 60 items"),
+        (("unified", "--dense-weight", 1), "unified retrieval: greedy, 3 function evaluations"),
+        (("generative",), "16 codes · greedy, 3 function evaluations"),
     ):
-        measured = maskgr("eval", "--retrieval", retrieval)
+        measured = maskgr("eval", "--retrieval", *retrieval)
         assert measured.returncode == 0, measured.stderr
         assert description in measured.stdout
     assert "retrieval" not in measured.stdout
@@ -51,6 +51,8 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
     assert changed > 100
     measured = maskgr("eval", "--retrieval", "unified", "--no-constrained", "--beams", 10)
     assert measured.returncode == 0, measured.stderr
+    weight = artifacts.read_json(toy.run("dense").config)["dense_weight"]
+    assert f"{weight:g} of the dense score is the best on validation" in trained.stderr
 
 
 @pytest.mark.parametrize(

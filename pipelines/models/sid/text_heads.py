@@ -81,7 +81,7 @@ class DenseHead(TextHead):
 
     def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
         super().__init__(config, digits, text)
-        self.leave = nn.Sequential(
+        self.leave: nn.Module = nn.Sequential(
             nn.Linear(math.prod(self.shape), RANK, bias=False),
             nn.Linear(RANK, HIDDEN),
             nn.GELU(),
@@ -93,7 +93,8 @@ class DenseHead(TextHead):
         """Predict text embeddings, scaled: states [M·H, D] after η layers → float32 [M, E]."""
         with in_float32(states.device):
             flat = self.norm(states.float()).view(-1, math.prod(self.shape))  # [M, H·D]
-            return self.leave(flat) * self.sharpness.exp()
+            queries: Tensor = self.leave(flat) * self.sharpness.exp()
+            return queries
 
     def forward(self, states: Tensor, items: Tensor) -> Tensor:
         """Compute the cross-entropies over all N items, [M].
@@ -140,7 +141,8 @@ class LearnedHead(DenseHead):
     def query(self, states: Tensor) -> Tensor:
         """Compute queries: states [M·H, D] after η layers → float32 [M, D]."""
         with in_float32(states.device):
-            return self.leave(self.norm(states.float()).view(-1, math.prod(self.shape)))
+            queries: Tensor = self.leave(self.norm(states.float()).view(-1, math.prod(self.shape)))
+            return queries
 
 
 class CosineHead(TextHead):
