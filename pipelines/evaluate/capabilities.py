@@ -6,6 +6,7 @@ import dataclasses
 
 from pipelines.decode.config import CONFIDENCE, Decoding, options
 from pipelines.errors import UserError
+from pipelines.formats import finals_of
 from pipelines.models.base import DigitModel, Recommender
 from pipelines.options import has_no_effect
 from pipelines.workspace import Run
@@ -73,12 +74,20 @@ def refuse_final(run: Run) -> None:
     """Refuse to measure a final run.
 
     Raises:
-        UserError: the run is a final run. The message names the run to measure in its place.
+        UserError: the run is a final run or a committee of final runs. The message names what to measure in
+            its place.
     """
-    if final := run.read_config().get("final"):
+    config = run.read_config()
+    originals = " ".join(finals_of(config))
+    if originals and "members" in config:
+        raise UserError(
+            f"{run.name} is a committee of final runs: their training saw the items that eval tests on. "
+            f"Measure a committee of their runs in its place: maskgr ensemble NAME {originals}"
+        )
+    if originals:
         raise UserError(
             f"{run.name} is a final run: its training saw the items that eval tests on. "
-            f"Measure {final['of']} in its place: maskgr eval {final['of']}"
+            f"Measure {originals} in its place: maskgr eval {originals}"
         )
 
 

@@ -21,7 +21,8 @@ from pipelines.bundle.config import BundleConfig
 from pipelines.bundle.graph import Ranking, check_exportable, compare, export, item_scores
 from pipelines.bundle.manifest import GRAPH, IDS, PROGRAM, read_manifest
 from pipelines.errors import UserError
-from pipelines.models.loading import TrainedRun, rank_new_items
+from pipelines.models.built import rank_new_items
+from pipelines.models.loading import TrainedRun
 from pipelines.models.nn.packing import padding_kept
 from pipelines.models.sid_models import maskgr
 from pipelines.recommend.model import Model
