@@ -1,8 +1,10 @@
 """Weights of a committee's members, chosen on the validation users.
 
 The mean log-probability of the targets under the weighted geometric mean of the members' distributions is a
-concave function of the weights (a linear function minus the logarithm of a sum of exponentials of linear
-functions), so that it has one maximum over the weights with sum 1.
+concave function of the weights: a linear function minus the logarithm of a sum of exponentials of linear
+functions. The sum of the weights is free here, since it sharpens or flattens the distribution and changes no
+ranking; with sum 1 the most likely weights would be those that make the committee as sure as it should be,
+which favors members that are less sure, not better ones. The result is divided by its sum.
 
 Shapes: M members, B users, N items of the catalogue."""
 
@@ -24,7 +26,7 @@ from pipelines.models.committee import Committee
 from pipelines.models.nn.precision import autocast
 from pipelines.progress import Progress
 
-USERS = 4000  # validation users, drawn at random, whose targets decide the weights
+USERS = 2000  # validation users, drawn at random, whose targets decide the weights
 DIGITS = 3  # of a weight
 K = 10  # of NDCG@K, which decides whether the weights are taken
 SEED = 0
@@ -79,7 +81,9 @@ def choose_weights(
 
 
 def _most_likely(committee: Committee, users: Split, progress: Progress) -> tuple[float, ...]:
-    """Return the weights that maximize the mean log-probability of the targets, rounded."""
+    """Return the weights that maximize the mean log-probability of the targets, divided by their sum and
+    rounded.
+    """
     from scipy.optimize import minimize  # no training or evaluation needs it
 
     M = len(committee.models)
@@ -101,12 +105,13 @@ def _most_likely(committee: Committee, users: Split, progress: Progress) -> tupl
             loss,
             np.full(M, 1 / M),
             jac=True,
-            method="SLSQP",
-            bounds=[(0.0, 1.0)] * M,
-            constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(M)},
-            options={"ftol": 1e-6, "maxiter": 30},
-        )
-    rounded = np.round(np.clip(found.x, 0.0, 1.0), DIGITS)
+            method="L-BFGS-B",
+            bounds=[(0.0, None)] * M,
+            options={"ftol": 1e-5, "maxfun": 20},
+        ).x
+    if not found.any():
+        return (1 / M,) * M
+    rounded = np.round(found / found.sum(), DIGITS)
     return tuple((rounded / rounded.sum()).tolist())
 
 
