@@ -25,9 +25,9 @@ def ensemble(
         str,
         typer.Option(
             "--weights",
-            help="Weights of the members: equal; numbers with commas between them; or validation, those that "
-            "make the validation targets most likely, if NDCG@10 is better than with equal ones by more than "
-            "its 95 % interval.",
+            help="Weights of the members: equal; numbers, with commas between; or validation, the best on "
+            "half of the validation users, if they are better than equal ones on the other half by more than "
+            "the 95 % interval.",
         ),
     ] = "equal",
     force: Annotated[

@@ -192,9 +192,8 @@ def _chosen(model: Committee, run: Run, trained: TrainedRun, progress: Progress)
             f"--weights {VALIDATION}: {run.name} is a final run, whose training saw the items of the "
             "validation. Take the weights of a committee of the validated runs, as numbers."
         )
-    N, stored = trained.catalogue.items, StoredSequences(trained.dataset.sequences, trained.catalogue.items)
-    known = np.setdiff1d(np.arange(N), trained.new_items)
-    return choose_weights(model, HeldOut(stored, "validation"), known, progress)
+    stored = StoredSequences(trained.dataset.sequences, trained.catalogue.items)
+    return choose_weights(model, HeldOut(stored, "validation"), progress)
 
 
 def _write(new: Run, runs: Sequence[Run], choice: Choice, lead: int) -> None:

@@ -1,15 +1,15 @@
 """Weights of a committee's members, chosen on the validation users.
 
-The mean log-probability of the targets under the weighted geometric mean of the members' distributions is a
-concave function of the weights: a linear function minus the logarithm of a sum of exponentials of linear
-functions. The sum of the weights is free here, since it sharpens or flattens the distribution and changes no
-ranking; with sum 1 the most likely weights would be those that make the committee as sure as it should be,
-which favors members that are less sure, not better ones. The result is divided by its sum.
+Half of the users choose among a grid of weights, the other half tests the choice against equal weights. The
+measure is NDCG@10, not the probability of the targets: runs that were trained longer are too sure of
+themselves, which costs probability where the target is far down, and no place where it is near the top.
 
 Shapes: M members, B users, N items of the catalogue."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,9 +26,9 @@ from pipelines.models.committee import Committee
 from pipelines.models.nn.precision import autocast
 from pipelines.progress import Progress
 
-USERS = 2000  # validation users, drawn at random, whose targets decide the weights
-DIGITS = 3  # of a weight
-K = 10  # of NDCG@K, which decides whether the weights are taken
+TRIED = 60  # combinations of weights, at most about
+FINEST = 10  # a weight is a multiple of 1 / FINEST, or of a larger fraction where there are many members
+K = 10  # of NDCG@K
 SEED = 0
 
 
@@ -46,97 +46,80 @@ class Choice:
 
 
 @torch.inference_mode()
-def choose_weights(
-    committee: Committee, users: Split | HeldOut, warm_items: np.ndarray, progress: Progress
-) -> Choice:
-    """Choose weights that maximize the mean log-probability of validation targets.
+def choose_weights(committee: Committee, users: Split | HeldOut, progress: Progress) -> Choice:
+    """Choose the weights of `grid` that are best by NDCG@10 for the users of even numbers.
 
-    They are taken if they are better than equal ones by NDCG@10 of all users: if the 95 % interval of the
-    difference, over users, is above 0.
+    They are taken if they are better than equal ones for the users of odd numbers: if the 95 % interval of
+    the difference, over users, is above 0.
 
     Args:
         committee: in evaluation mode, on its device.
         users: histories and targets of the validation.
-        warm_items: items that the members were trained on, ascending; targets among the others say nothing
-            of the weights.
         progress: receives progress.
     """
-    equal = (1 / len(committee.models),) * len(committee.models)
-    sample = next(iter(users.sample(min(USERS, len(users)), SEED).chunks()))
-    sample = sample.rows(np.flatnonzero(np.isin(sample.targets[:, 0], warm_items)))
-    weights = _most_likely(committee, sample, progress) if len(sample) else equal
-    typed = ",".join(f"{weight:g}" for weight in weights)
-    if weights == equal:
-        return Choice(equal, "equal, which are the most likely on validation")
-    gains = _gains(committee, users, (equal, weights), progress)  # [2, B]
-    values, counts = np.unique(gains[1] - gains[0], return_counts=True)
+    tried = grid(len(committee.models))
+    equal = tried[0]
+    by_weights = _gains(committee, users, 0, tried, progress).mean(1)
+    best = tried[int(by_weights.argmax())]
+    if best == equal:
+        return Choice(equal, f"equal, the best of {len(tried)} by NDCG@{K} on half of the validation users")
+    one, other = _gains(committee, users, 1, (equal, best), progress)  # [users] each
+    values, counts = np.unique(other - one, return_counts=True)
     [[low], [high]] = bootstrap_interval(counts, values[:, None], np.random.default_rng(SEED))
-    gain = (
-        f"NDCG@{K} {100 * gains[1].mean():.2f} in place of {100 * gains[0].mean():.2f} on validation, "
-        f"a difference of {100 * (gains[1] - gains[0]).mean():+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
+    measured = (
+        f"NDCG@{K} {100 * other.mean():.2f} in place of {100 * one.mean():.2f} on the other half of the "
+        f"validation users, a difference of {100 * values @ counts / counts.sum():+.2f} [{100 * low:+.2f}, "
+        f"{100 * high:+.2f}]"
     )
     if low > 0:
-        return Choice(weights, f"validation: {gain}")
-    return Choice(equal, f"equal: {typed} has no better {gain}")
+        return Choice(best, f"validation: {measured}")
+    typed = ",".join(f"{weight:g}" for weight in best)
+    return Choice(equal, f"equal: {typed} is no better by more than its interval, {measured}")
 
 
-def _most_likely(committee: Committee, users: Split, progress: Progress) -> tuple[float, ...]:
-    """Return the weights that maximize the mean log-probability of the targets, divided by their sum and
-    rounded.
+def grid(members: int) -> list[tuple[float, ...]]:
+    """Return the weights that are tried: equal ones first, then all multiples of a fraction with sum 1.
+
+    Args:
+        members: M.
     """
-    from scipy.optimize import minimize  # no training or evaluation needs it
-
-    M = len(committee.models)
-    with progress.task("Weights of the members", unit="passes") as task:
-
-        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            total, gradient = 0.0, torch.zeros(M, dtype=torch.float64)
-            for logits, targets in _batches(committee, users):
-                own = logits.gather(2, targets[None, :, None].expand(M, -1, -1)).squeeze(2)  # [M, B]
-                mixed = torch.as_tensor(weights, dtype=torch.float32, device=logits.device)
-                logp = torch.tensordot(mixed, logits, dims=1).log_softmax(1)  # [B, N]
-                total -= float(logp.gather(1, targets[:, None]).sum())
-                expected = torch.stack([(logp.exp() * member).sum() for member in logits])
-                gradient += (expected - own.sum(1)).double().cpu()
-            task.advance(1)
-            return total / len(users), gradient.numpy() / len(users)
-
-        found = minimize(
-            loss,
-            np.full(M, 1 / M),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(0.0, None)] * M,
-            options={"ftol": 1e-5, "maxfun": 20},
-        ).x
-    if not found.any():
-        return (1 / M,) * M
-    rounded = np.round(found / found.sum(), DIGITS)
-    return tuple((rounded / rounded.sum()).tolist())
+    parts = FINEST  # of which a weight is a number
+    while parts > 1 and math.comb(parts + members - 1, members - 1) > TRIED:
+        parts -= 1
+    found = [(1 / members,) * members]
+    for cuts in itertools.combinations(range(parts + members - 1), members - 1):  # stars and bars
+        ends = (-1, *cuts, parts + members - 1)
+        numbers = [after - before - 1 for before, after in itertools.pairwise(ends)]
+        found.append(tuple(number / parts for number in numbers))
+    return list(dict.fromkeys(found))
 
 
 def _gains(
     committee: Committee,
     users: Split | HeldOut,
-    candidates: Sequence[Sequence[float]],
+    parity: int,
+    tried: Sequence[Sequence[float]],
     progress: Progress,
 ) -> np.ndarray:
-    """Return the NDCG@K of each user with each of some weights, float64 [candidates, users]."""
-    by_rank, found = gains_by_rank(K)["ndcg", K], []
-    with progress.task("Validation", total=len(users), unit="users") as task:
-        for split in users.chunks():
-            for logits, targets in _batches(committee, split):
-                items = torch.arange(committee.items, device=logits.device)
-                ranks = []
-                for weights in candidates:
-                    mixed = torch.tensordot(torch.tensor(weights, device=logits.device), logits, dims=1)
-                    own = mixed.gather(1, targets[:, None])  # [B, 1]
-                    first = (mixed > own) | ((mixed == own) & (items < targets[:, None]))
-                    ranks.append(first.sum(1) + 1)
-                place = torch.stack(ranks)  # [candidates, B]
-                found.append(by_rank[torch.where(place > K, 0, place).cpu().numpy()])
+    """Return the NDCG@K of the users of one parity with each of some weights, float64 [tried, users]."""
+    by_rank, found = gains_by_rank(K)["ndcg", K], [np.zeros((len(tried), 0))]
+    with progress.task("Weights of the members", total=len(users) / 2, unit="users") as task:
+        for chunk in users.chunks():
+            split = chunk.rows(np.flatnonzero(chunk.users % 2 == parity))
+            for logits, targets in _batches(committee, split) if len(split) else ():
+                ranks = torch.stack([_ranks(logits, weights, targets) for weights in tried])
+                found.append(by_rank[torch.where(ranks > K, 0, ranks).cpu().numpy()])
                 task.advance(len(targets))
     return np.concatenate(found, axis=1)
+
+
+def _ranks(logits: Tensor, weights: Sequence[float], targets: Tensor) -> Tensor:
+    """Return the ranks of targets [B] by the weighted mean of logits [M, B, N]: int64 [B], 1 for the best; of
+    equal scores the lower item comes first.
+    """
+    mixed = torch.tensordot(torch.tensor(weights, device=logits.device), logits, dims=1)  # [B, N]
+    own, items = mixed.gather(1, targets[:, None]), torch.arange(mixed.shape[1], device=logits.device)
+    return ((mixed > own) | ((mixed == own) & (items < targets[:, None]))).sum(1) + 1
 
 
 def _batches(committee: Committee, users: Split) -> Iterator[tuple[Tensor, Tensor]]:
