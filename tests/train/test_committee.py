@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,9 @@ from pipelines.models.distribution import distribution_after
 from pipelines.models.item_models.config import SASRecConfig
 from pipelines.models.loading import load_run
 from pipelines.models.sid_models.config import TIGERConfig
+from pipelines.recommend.load import load
+from pipelines.serve.messages import Ask
+from pipelines.serve.served import Served
 from pipelines.train.committee import given_weights, make_committee
 from pipelines.train.committee_weights import choose_weights, grid
 from pipelines.train.derived import continued_plan, final_plan
@@ -314,6 +315,21 @@ def test_a_student_of_a_committee_learns_what_one_of_its_members_learns(
         np.testing.assert_allclose(*values, rtol=1e-2, atol=1e-4)
 
 
+def test_it_is_served_with_explanations_and_similar_items(store: Workspace, progress: ListProgress) -> None:
+    for names, digits in ((["s0", "b0"], 4), (["s0", "s1"], None)):
+        if "s1" in names:
+            train(store, "s1", None, seed=4)
+        make_committee(store, "com", names, "equal", progress, force=True)
+        served = Served(load("com", workspace=store.root, device="cpu"))
+        assert (served.facts["model"], served.facts["digits"]) == ("committee", digits)
+        ask = Ask(history=["item-3", "item-4"], k=5, explain=digits is not None)
+        [answer] = served.answer([served.prepare(ask)])
+        assert len(answer["recommendations"]) == 5
+        if digits:
+            assert len(answer["recommendations"][0]["explanation"]) == digits
+        assert len(served.similar("item-3", 4, "model")["items"]) == 4
+
+
 def test_inputs_that_changed_are_named(store: Workspace, progress: ListProgress) -> None:
     run = make_committee(store, "com", ["a0", "b0"], "equal", progress)
     path = store.dataset("toy").sids("other-sids")
@@ -323,31 +339,3 @@ def test_inputs_that_changed_are_named(store: Workspace, progress: ListProgress)
         load_run(store, run, CPU)
     stale = {view.name: view.stale for view in overview(store).runs}
     assert (stale["a0"], stale["b0"], stale["com"]) == (None, "its sids changed", "its sids changed")
-
-
-def test_commands_take_a_committee_as_any_run(store: Workspace, maskgr: Callable[..., object]) -> None:
-    made = maskgr("ensemble", "com", "a0", "b0", "s0", "--weights", "2,1,1")
-    assert made.returncode == 0, made.stderr
-    assert "Members of com" in made.stdout and "maskgr eval com" in made.stderr + made.stdout
-    assert maskgr("ensemble", "com", "a0", "b0").returncode == 2
-    evaluated = maskgr("eval", "com", "a0", "--format", "json")
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert {row["run"] for row in json.loads(evaluated.stdout)["differences"]} == {"a0"}
-    given = ("--history", "item-3,item-4", "--format", "json")
-    recommended = maskgr("recommend", "com", *given)
-    assert recommended.returncode == 0, recommended.stderr
-    shown = maskgr("show", "com", "--format", "json")
-    members = json.loads(shown.stdout)["members"]
-    assert [(row["run"], row["weight"]) for row in members] == [("a0", 0.5), ("b0", 0.25), ("s0", 0.25)]
-    listed = json.loads(maskgr("show", "--format", "json").stdout)["runs"]
-    assert {row["name"]: row["model"] for row in listed}["com"] == "committee"
-    bundle = store.root.parent / "bundle"
-    assert maskgr("export", "com", "--output", bundle).returncode == 0
-    assert maskgr("rm", "runs/a0").returncode == 0
-    again = maskgr("recommend", bundle, *given)
-    assert again.returncode == 0, again.stderr
-    rows = [json.loads(text.stdout) for text in (recommended, again)]
-    assert rows[0] == rows[1]
-    explained = maskgr("recommend", "com", *given, "--explain")
-    assert explained.returncode == 0, explained.stderr
-    assert maskgr("doctor").returncode in (0, 1)
