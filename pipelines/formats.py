@@ -45,11 +45,22 @@ class ContinuedConfig(TypedDict):
     first_rate: float
 
 
+class MemberConfig(TypedDict):
+    """A member of a committee: its run's name, its weight, and its run's config.json."""
+
+    run: str
+    weight: float
+    config: RunConfig
+
+
 Best = TypedDict("Best", {"step": int, "recall@10": float})
 
 
 class RunConfig(TypedDict, total=False):
-    """Content of a run's config.json: the plan of the run, and its state and results so far."""
+    """Content of a run's config.json: the plan of the run, and its state and results so far.
+
+    A committee has members and the origin of their weights in place of a preset, settings and results.
+    """
 
     format: int
     dataset: str
@@ -61,6 +72,8 @@ class RunConfig(TypedDict, total=False):
     final: FinalConfig
     continued: ContinuedConfig
     teachers: dict[str, str]
+    members: list[MemberConfig]
+    weighting: str
     created: str
     state: str
     inputs: dict[str, Source]
@@ -76,6 +89,16 @@ class RunConfig(TypedDict, total=False):
     best: Best | None
     dense_weight: float
     weights: str | None
+
+
+def trainings(config: RunConfig) -> list[RunConfig]:
+    """Return the configurations of the trainings behind a run: its own, or those of a committee's members."""
+    return [member["config"] for member in config.get("members", ())] or [config]
+
+
+def finals_of(config: RunConfig) -> list[str]:
+    """Return the names of the runs that a run, or its members, are final runs of; none for other runs."""
+    return [training["final"]["of"] for training in trainings(config) if training.get("final")]
 
 
 class UnsupportedFormat(UserError):

@@ -196,8 +196,12 @@ class _Staleness:
     def run(self, config: RunConfig) -> str | None:
         """Return the reason why a run is stale, or None.
 
-        Its inputs are found by the names of its data set and SIDs.
+        Its inputs are found by the names of its data set and SIDs. A committee is as stale as its members
+        were, of which it has copies.
         """
+        reasons = (self.run(member["config"]) for member in config.get("members", ()))
+        if reason := next(filter(None, reasons), None):
+            return reason
         if reason := self._of_earlier_training(config):
             return reason
         dataset, sids = config.get("dataset"), config.get("sids")

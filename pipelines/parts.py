@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.formats import RunConfig, UnsupportedFormat, read_run_config
+from pipelines.formats import RunConfig, UnsupportedFormat, finals_of, read_run_config
 from pipelines.names import checked_name
 
 
@@ -143,9 +143,11 @@ class Run:
 
     @property
     def is_final(self) -> bool:
-        """True if the run is a final run; a missing or damaged config.json counts as none."""
+        """True for a final run or a committee of final runs; a missing or damaged config.json counts as
+        none.
+        """
         try:
-            return bool(self.read_config().get("final"))
+            return bool(finals_of(self.read_config()))
         except UserError:
             return False
 

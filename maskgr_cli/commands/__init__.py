@@ -20,6 +20,10 @@ COMMANDS = {
     ),
     "train": ("train", "Train a model. Missing semantic IDs are made first."),
     "tune": ("tune", "Search for the best hyperparameters on the validation users."),
+    "ensemble": (
+        "ensemble",
+        "Make a committee of trained runs, whose distribution is the geometric mean of theirs.",
+    ),
     "eval": ("eval", "Decode the next item of every user, print Recall and NDCG, and compare runs."),
     "recommend": (
         "recommend",

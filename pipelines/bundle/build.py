@@ -23,6 +23,7 @@ from pipelines.data.catalogue import path_of_text_behind
 from pipelines.data.sequences import Sequences, load_sequences
 from pipelines.durable import whole
 from pipelines.errors import UserError
+from pipelines.formats import trainings
 from pipelines.models.loading import TrainedRun, load_run, save
 from pipelines.progress import Progress
 from pipelines.workspace import Dataset, Run, Workspace
@@ -111,15 +112,14 @@ def _write_items(exported: _Exported, new: Path) -> None:
     """Write the catalogue, and semantic IDs, codebooks, text embeddings and encoder where there are any."""
     old, copy = exported.trained.dataset, dataset_of(new, exported.trained.dataset.name)
     _copy(old, copy, old.items)
-    sids = exported.run.read_config()["sids"]
-    if sids is None:
-        return
-    _copy(old, copy, old.codebooks(sids))
-    embeddings = path_of_text_behind(old.sids(sids))
-    if embeddings is not None:
-        _copy(old, copy, old.encoder(embeddings.stem))
-        _copy(old, copy, old.embeddings(embeddings.stem))
-    _copy(old, copy, old.sids(sids))
+    used = [training["sids"] for training in trainings(exported.run.read_config())]
+    for sids in dict.fromkeys(name for name in used if name is not None):
+        _copy(old, copy, old.codebooks(sids))
+        embeddings = path_of_text_behind(old.sids(sids))
+        if embeddings is not None:
+            _copy(old, copy, old.encoder(embeddings.stem))
+            _copy(old, copy, old.embeddings(embeddings.stem))
+        _copy(old, copy, old.sids(sids))
 
 
 def _copy(old: Dataset, copy: Dataset, path: Path) -> None:

@@ -15,6 +15,7 @@ from pipelines import __version__
 from pipelines.bundle.config import BundleConfig
 from pipelines.bundle.facts import Facts, Measured
 from pipelines.bundle.manifest import CARD, GRAPH, IDS, PROGRAM
+from pipelines.formats import finals_of
 from pipelines.options import printable
 
 PERCENT = 100
@@ -59,12 +60,14 @@ def _what(facts: Facts) -> str:
     sids = ""
     if catalogue.sids is not None:
         sids = f" over semantic IDs of {catalogue.sids.shape[1]} digits with {catalogue.codes} codes each"
-    final = facts.config.get("final")
+    originals = ", ".join(map(plain, finals_of(facts.config)))
     seen = (
-        f"It was trained on all interactions, with the settings and for the steps of {plain(final['of'])}."
-        if final
+        f"It was trained on all interactions, with the settings and for the steps of {originals}."
+        if originals
         else "Its training left out the last two items of every user, for validation and test."
     )
+    if "members" in facts.config:
+        seen = f"Its distribution is the geometric mean of those of its members. {seen}"
     return f"""# {plain(facts.run)}
 
 A sequential recommender: from the items that somebody took, oldest first, it ranks the {catalogue.items:,} \
@@ -168,6 +171,8 @@ Columns of the items: {", ".join(map(plain, facts.columns))}.
 
 def _training(facts: Facts, folder: Path) -> str:
     config, settings = facts.config, folder / "train.toml"
+    if "members" in config:
+        return _members(facts)
     final = config.get("final")
     commands = ["maskgr train --config train.toml"] * settings.exists()
     commands += [f"maskgr train --final {final['of']}"] if final else []
@@ -184,6 +189,29 @@ maskgr {plain(config.get("version"))}, commit {plain(config.get("commit"))}.
     if settings.exists():
         text += f"\n```toml\n{printable(settings.read_text(encoding='utf-8'), lines=True)}```\n"
     return text
+
+
+def _members(facts: Facts) -> str:
+    """Return the section about the training of a committee's members."""
+    lines = [
+        f"| {plain(member['run'])} | {member['weight']:.3g} | {plain(its['model'])} | "
+        f"{plain(its['preset'])} | {its.get('steps', 0):,} | {plain(its.get('machine'))} | "
+        f"{plain(its.get('commit'))} |"
+        for member in facts.config["members"]
+        for its in [member["config"]]
+    ]
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"Made by maskgr {plain(facts.config.get('version'))}, `maskgr ensemble`, of these runs:",
+            "",
+            "| member | weight | model | preset | steps | machine | commit |",
+            "| --- | ---: | --- | --- | ---: | --- | --- |",
+            *lines,
+            "",
+        ]
+    )
 
 
 def _limits(facts: Facts) -> str:

@@ -24,6 +24,7 @@ from pipelines import artifacts
 from pipelines.bundle.manifest import GRAPH, IDS, PROGRAM
 from pipelines.errors import UserError
 from pipelines.models.base import CountedModel, DigitModel, ItemRanker, Recommender
+from pipelines.models.committee import single_models
 from pipelines.models.loading import TrainedRun
 from pipelines.models.nn.packing import padding_kept
 from pipelines.progress import Progress
@@ -40,17 +41,18 @@ def check_exportable(trained: TrainedRun) -> None:
     Raises:
         UserError: it does not, or a package is missing.
     """
-    model, name = trained.model, trained.model.config.name
     needs = "--onnx needs a model that ranks the catalogue in one function evaluation"
     if trained.horizon > 1:
         raise UserError(f"{needs}; this run predicts {trained.horizon} items together. Leave --onnx out.")
-    if isinstance(model, ItemRanker) and "nfe" in model.decoding_options:
-        raise UserError(f"{needs}; --model {name} removes noise in many. Leave --onnx out.")
-    if isinstance(model, CountedModel):
-        sums = f"--model {name} adds up any number of pairs"
-        raise UserError(f"--onnx needs sums of one size; {sums}. Leave --onnx out.")
-    if isinstance(model, DigitModel) and "nfe" not in model.decoding_options:
-        raise UserError(f"{needs}; --model {name} decodes one digit after another. Leave --onnx out.")
+    for model, _ in single_models([trained.model]):
+        name = model.config.name
+        if isinstance(model, ItemRanker) and "nfe" in model.decoding_options:
+            raise UserError(f"{needs}; --model {name} removes noise in many. Leave --onnx out.")
+        if isinstance(model, CountedModel):
+            sums = f"--model {name} adds up any number of pairs"
+            raise UserError(f"--onnx needs sums of one size; {sums}. Leave --onnx out.")
+        if isinstance(model, DigitModel) and "nfe" not in model.decoding_options:
+            raise UserError(f"{needs}; --model {name} decodes one digit after another. Leave --onnx out.")
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401

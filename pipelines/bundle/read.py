@@ -13,9 +13,9 @@ import torch
 
 from pipelines import artifacts
 from pipelines.bundle.manifest import POPULARITY, dataset_of, read_manifest, run_of
-from pipelines.data.catalogue import load_catalogue, sources
-from pipelines.models.loading import TrainedRun, build, load, rank_new_items, set_dense_weight
-from pipelines.models.registry import model_config
+from pipelines.formats import trainings
+from pipelines.models.built import Assembled, Recorded
+from pipelines.models.loading import TrainedRun, load, set_dense_weight
 from pipelines.workspace import Run
 
 
@@ -56,16 +56,16 @@ def load_bundle(folder: Path, device: torch.device) -> Bundle:
     manifest = read_manifest(folder)
     run, dataset = run_of(folder, manifest["run"]), dataset_of(folder, manifest["dataset"])
     recorded = run.read_config()
-    config, sids = model_config(recorded["model"], recorded["model_settings"]), recorded["sids"]
-    catalogue = load_catalogue(dataset, sids, config.needs)
-    inputs = {**sources(dataset, sids, config.needs), "weights": run.weights}
+    parts = [Recorded.of(dataset, training) for training in trainings(recorded)]
+    assembled = Assembled.of(parts, recorded)
+    inputs = {**assembled.inputs, "weights": run.weights}
     del inputs["sequences"]
-    model = build(config, catalogue)
-    load(model, run.weights)
-    set_dense_weight(model, recorded)
+    load(assembled.model, run.weights)
+    set_dense_weight(assembled.model, recorded)
     table = artifacts.read(folder / POPULARITY, "popularity")
     new_items = np.flatnonzero(~table["trained"].to_numpy())
-    rank_new_items(model, new_items, catalogue, inputs.get("sids"))
+    assembled.rank_new_items(new_items)
     counts = Counts(table["interactions"].to_numpy(), np.flatnonzero(table["warm"].to_numpy()))
-    model = model.to(device).eval()
-    return Bundle(run, TrainedRun(model, catalogue, dataset, inputs, recorded["train"], new_items), counts)
+    model, training = assembled.model.to(device).eval(), recorded["train"]
+    trained = TrainedRun(model, assembled.catalogue, dataset, inputs, training, new_items)
+    return Bundle(run, trained, counts)

@@ -16,6 +16,7 @@ from pipelines.download.config import DownloadConfig
 from pipelines.embed.config import EmbedConfig
 from pipelines.errors import UserError
 from pipelines.evaluate.config import EvalConfig
+from pipelines.housekeeping.parts import members_of
 from pipelines.import_.config import ImportConfig
 from pipelines.options import flag_of, typed
 from pipelines.tokenize.config import TokenizeConfig, default_name
@@ -72,12 +73,16 @@ def sids_command(dataset: Dataset, name: str) -> str:
 
 
 def run_command(run: Run, config: Mapping[str, Any]) -> str:
-    """Return the command that trains a run again.
+    """Return the command that trains a run again, or makes a committee again of its members.
 
     Args:
         run: run.
         config: content of its config.json, from which any key may be missing.
     """
+    if members := members_of(config):
+        weights = ",".join(f"{member.get('weight')}" for member in members)
+        names = [f"{member.get('run')}" for member in members]
+        return shlex.join(["maskgr", "ensemble", run.name, *names, "--weights", weights, "--force"])
     words = ["maskgr", "train", "--force", "--name", run.name]
     for key, flag in (("continued", "--continue"), ("final", "--final")):
         if isinstance(config.get(key), dict):

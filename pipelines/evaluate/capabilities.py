@@ -6,7 +6,9 @@ import dataclasses
 
 from pipelines.decode.config import CONFIDENCE, Decoding, options
 from pipelines.errors import UserError
+from pipelines.formats import finals_of
 from pipelines.models.base import DigitModel, Recommender
+from pipelines.models.registry import MODELS
 from pipelines.options import has_no_effect
 from pipelines.workspace import Run
 
@@ -46,7 +48,7 @@ def resolve_decoding(decoding: Decoding, model: Recommender, horizon: int = 1) -
     """
     name = model.config.name
     if settings := unsupported(decoding, model):
-        raise has_no_effect(options(settings), f"this run of --model {name}", _reason(settings, model))
+        raise has_no_effect(options(settings), _named(model), _reason(settings, model))
     if decoding.guidance and not model.config.guidable:
         raise UserError(
             "--guidance needs a run that was trained without histories too. Train one with: maskgr train "
@@ -73,12 +75,20 @@ def refuse_final(run: Run) -> None:
     """Refuse to measure a final run.
 
     Raises:
-        UserError: the run is a final run. The message names the run to measure in its place.
+        UserError: the run is a final run or a committee of final runs. The message names what to measure in
+            its place.
     """
-    if final := run.read_config().get("final"):
+    config = run.read_config()
+    originals = " ".join(finals_of(config))
+    if originals and "members" in config:
+        raise UserError(
+            f"{run.name} is a committee of final runs: their training saw the items that eval tests on. "
+            f"Measure a committee of their runs in its place: maskgr ensemble NAME {originals}"
+        )
+    if originals:
         raise UserError(
             f"{run.name} is a final run: its training saw the items that eval tests on. "
-            f"Measure {final['of']} in its place: maskgr eval {final['of']}"
+            f"Measure {originals} in its place: maskgr eval {originals}"
         )
 
 
@@ -112,4 +122,9 @@ def _unsupported_retrieval(model: Recommender, retrieval: str) -> str:
             "train --dense"
         )
     supported = " and ".join(model.retrievals)
-    return f"--retrieval {retrieval}: this run of --model {model.config.name} supports {supported} alone."
+    return f"--retrieval {retrieval}: {_named(model)} supports {supported} alone."
+
+
+def _named(model: Recommender) -> str:
+    is_trained = model.config.name in MODELS
+    return f"this run of --model {model.config.name}" if is_trained else f"this {model.config.name}"

@@ -207,7 +207,7 @@ def _batches(
 ) -> list[np.ndarray]:
     """Return the rows of each batch."""
     ranks = isinstance(model, ItemRanker)
-    in_blocks = decoding.at_once and split.horizon == 1
+    in_blocks = decoding.at_once and split.horizon == 1 and model.scores_in_blocks
     whole = ranks or (isinstance(model, DigitModel) and model.uses_item_softmax and not in_blocks)
     once = ranks or decoding.approximate or (isinstance(model, DigitModel) and model.encodes_once)
     return batch_rows(

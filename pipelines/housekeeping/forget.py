@@ -25,7 +25,7 @@ from pipelines import artifacts
 from pipelines.durable import Changes, changes
 from pipelines.errors import UserError
 from pipelines.housekeeping.mentions import files_with, without_ids
-from pipelines.housekeeping.parts import RUN, Part, all_parts, find_part, sources
+from pipelines.housekeeping.parts import RUN, Part, all_parts, find_part, members_of, read_object, sources
 from pipelines.housekeeping.use import unused
 from pipelines.options import quoted
 from pipelines.workspace import Dataset, Workspace
@@ -231,8 +231,11 @@ def _has_user(dataset: Dataset, users: Sequence[str]) -> bool:
 
 
 def _command(workspace: Workspace, name: str) -> str:
-    """Return the command that trains a run again."""
+    """Return the command that trains a run again, or makes a committee again."""
     run = workspace.run(name)
+    if members := members_of(read_object(run.config)):
+        names = " ".join(f"{member.get('run')}" for member in members)
+        return f"maskgr ensemble {name} {names} --force, after its members"
     if run.settings.exists():
         return f"maskgr train --config {shlex.quote(str(run.settings))} --force"
     return f"maskgr train --name {name} --force, with the options of the run"

@@ -154,6 +154,13 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+def members_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the members that a committee's config.json names, as far as they can be read."""
+    members = config.get("members")
+    listed = members if isinstance(members, list) else []
+    return [each for each in listed if isinstance(each, dict) and isinstance(each.get("config"), dict)]
+
+
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files below a folder; files that disappear meanwhile are 0."""
     total = 0
@@ -181,6 +188,8 @@ def _named_sources(workspace: Workspace, folder: Path, config: Mapping[str, Any]
         if isinstance(sids, str):
             yield f"datasets/{dataset}/sids/{sids}"
     yield from _parts_of_inputs(workspace, folder, config.get("inputs"))
+    for member in members_of(config):
+        yield from _named_sources(workspace, folder, member["config"])
 
 
 def _parts_of_inputs(workspace: Workspace, folder: Path, inputs: Any) -> Iterator[str]:

@@ -25,6 +25,7 @@ from pipelines.housekeeping.parts import (
     Part,
     all_parts,
     find_part,
+    members_of,
     read_object,
     sources,
 )
@@ -180,9 +181,19 @@ class _Renaming:
                 renamed["train"] = {**train, "distill": self._renamed_list(train["distill"])}
             if isinstance(teachers, dict):
                 renamed["teachers"] = {self._renamed_list(name): sha for name, sha in teachers.items()}
+        if members := members_of(values):
+            renamed["members"] = [self._member(folder, member) for member in members]
         if isinstance(inputs, dict):
             renamed["inputs"] = {name: self._source(folder, source) for name, source in inputs.items()}
         return renamed
+
+    def _member(self, folder: Path, member: dict[str, Any]) -> dict[str, Any]:
+        """Return a member of a committee with the new name."""
+        config = member["config"]
+        return {
+            **self._renamed(folder, member, None),
+            "config": self._renamed(folder, config, config.get("inputs")),
+        }
 
     def _renamed_list(self, names: str) -> str:
         """Return names of runs, separated by commas, with the new name."""

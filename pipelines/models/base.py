@@ -42,6 +42,8 @@ class Recommender(nn.Module):
         streams: number of times that a training sequence goes through the transformer.
         uses_user_ids: if true, `forward` takes user ids, int64 [B, 1], as its last argument.
         ranks_cold_items: if true, unified retrieval also ranks the items without a training interaction.
+        scores_in_blocks: if true, one function evaluation scores some items of the catalogue at a time, so
+            that the scores of all items need not fit into memory.
     """
 
     config: ModelConfig
@@ -52,6 +54,7 @@ class Recommender(nn.Module):
     streams: int = 1
     uses_user_ids: bool = False
     ranks_cold_items: ClassVar[bool] = False
+    scores_in_blocks: bool = False
 
     @property
     def candidate_bytes(self) -> int:
@@ -209,6 +212,7 @@ class DigitModel(Recommender):
         {"unmask", "nfe", "unmask_counts", "constrained", "nearest", "remask", "seed"}
     )
     encodes_once: bool = True
+    scores_in_blocks: bool = True
     uses_item_softmax: bool = False
     scores_items: ClassVar[bool] = True
     dense_weight: float = 1.0

@@ -42,7 +42,7 @@ def distribution_after(model: Recommender, history: Tensor, users: Tensor) -> It
         Logits of B rows.
     """
     if isinstance(model, DigitModel):
-        return _of_denoiser(model, model.denoiser(history, users), len(history))
+        return _of_denoiser(model, model.denoiser(history, users), history.shape[0])
     assert isinstance(model, ItemRanker), "a model ranks items or has digits"
     scores = model.scores(history, users)
     return ItemScores(lambda items: scores[:, items], are_logits=True)
@@ -68,19 +68,26 @@ def distribution_within(model: Recommender, sequences: Tensor) -> ItemScores | N
     return scores and ItemScores(scores.of, are_logits=True)
 
 
-def geometric_mean(members: Sequence[ItemScores]) -> ItemScores:
-    """Return the geometric mean of distributions over the same rows, normalized: the mean of their logits.
+def geometric_mean(members: Sequence[ItemScores], weights: Sequence[float] | None = None) -> ItemScores:
+    """Return the weighted geometric mean of distributions over the same rows, normalized: the weighted mean
+    of their logits.
 
     The sum over the catalogue that normalizes a member is a factor of all items alike, so it cancels out.
+
+    Args:
+        members: the distributions.
+        weights: weights of the members, at least 0, with sum 1; None for equal ones. A member of weight 0
+            costs nothing.
     """
-    if len(members) == 1:
-        return members[0]
+    shares = [1 / len(members)] * len(members) if weights is None else weights
+    parts = [(member, share) for member, share in zip(members, shares, strict=True) if share]
+    if len(parts) == 1:
+        return parts[0][0]
 
     def of(items: slice | Tensor) -> Tensor:
-        total = members[0].of(items)
-        for member in members[1:]:
-            total = total + member.of(items)
-        return total / len(members)
+        total = sum(share * member.of(items) for member, share in parts)
+        assert isinstance(total, Tensor), "there are members"
+        return total.clamp(min=torch.finfo(total.dtype).min)  # of items that members rank last
 
     return ItemScores(of, are_logits=True)
 

@@ -1,8 +1,7 @@
-"""Models built from their configuration, stored as safetensors, and loaded from runs."""
+"""Weights of models, stored as safetensors, and models loaded from runs."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,23 @@ from torch import Tensor
 
 from pipelines import artifacts, typed_json
 from pipelines.data import splits
-from pipelines.data.catalogue import Catalogue, digests_of_items, load_catalogue, sources, text_behind
+from pipelines.data.catalogue import Catalogue, digests_of_items
 from pipelines.data.groups import training_groups
 from pipelines.data.sequences import Sequences
 from pipelines.data.splits import Split
 from pipelines.data.stored import StoredSequences
-from pipelines.errors import UserError, is_out_of_memory, reading
+from pipelines.errors import UserError, reading
+from pipelines.formats import trainings
 from pipelines.models.base import DigitModel, Recommender
-from pipelines.models.config import ModelConfig
+from pipelines.models.built import Assembled, Recorded
+from pipelines.models.built import build as build
 from pipelines.models.registry import model_config
 from pipelines.processes import Processes
 from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 ITEM_PARTS = {"sids": "semantic IDs", "embeddings": "embeddings"}  # kind of input → part of an item
 AGAIN = "Train the run again: `maskgr train --force`."
-
-
-def build(config: ModelConfig, catalogue: Catalogue) -> Recommender:
-    """Return a new model over a catalogue that holds what the model needs.
-
-    Raises:
-        UserError: the model does not fit into memory.
-    """
-    module, name = config.implementation.split(":")
-    try:
-        model: Recommender = getattr(importlib.import_module(module), name)(config, catalogue)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise UserError(
-            "The model does not fit into memory. Take a smaller --width, --mlp or --layers."
-        ) from None
-    return model
+MEMBERS_AGAIN = "Train its members again, then make it again: `maskgr ensemble --force`."
 
 
 def save(model: torch.nn.Module, path: Path) -> None:
@@ -213,25 +197,28 @@ def load_run(
         UserError: a file is missing or does not fit, or artifacts that the run was trained on have changed.
     """
     recorded = run.read_config()
+    again = MEMBERS_AGAIN if "members" in recorded else AGAIN
     try:
         dataset = workspace.require_dataset(recorded["dataset"])
-        config = model_config(recorded["model"], recorded["model_settings"])
-        sids, training = recorded["sids"], recorded["train"]
+        training = recorded["train"]
         typed_json.check(training.get("horizon", 1), int, "train.horizon")
         typed_json.check(training.get("seed", 0), int, "train.seed")
         cold = training.get("cold", 0.0)
         typed_json.check(cold, float, "train.cold")
-        recorded["inputs"]
+        for each in trainings(recorded):
+            model_config(each["model"], each["model_settings"])
+            _ = each["sids"], each["inputs"]
     except (KeyError, typed_json.Mismatch) as error:
         raise UserError(
-            f"{run.config} is not a run's configuration of this version ({error}). {AGAIN}"
+            f"{run.config} is not a run's configuration of this version ({error}). {again}"
         ) from None
-    catalogue = load_catalogue(dataset, sids, config.needs)
-    inputs = sources(dataset, sids, config.needs)
+    parts = [Recorded.of(dataset, each) for each in trainings(recorded)]
     any_sequences = any_sequences and not cold  # the sequences decide which items were left out
-    trained_items = check_inputs(run, recorded, dataset, catalogue, inputs, any_sequences=any_sequences)
-    model = build(config, catalogue)
-    known = np.arange(trained_items)
+    for part in parts:  # the members of a committee know the same items
+        its = (part.training, dataset, part.catalogue, part.inputs)
+        trained_items = check_inputs(run, *its, any_sequences=any_sequences, again=again)
+    assembled = Assembled.of(parts, recorded)
+    model, catalogue, known = assembled.model, assembled.catalogue, np.arange(trained_items)
     if cold:
         N, stored = catalogue.items, StoredSequences(dataset.sequences, catalogue.items)
         groups = training_groups(stored.groups, N, cold=cold, seed=training.get("seed", 0))
@@ -239,29 +226,11 @@ def load_run(
     load_grown(model, run.weights, known)
     set_dense_weight(model, recorded)
     if recorded.get("weights") not in (None, artifacts.digest(run.weights)):
-        raise UserError(f"{run.weights} are not the weights that {run.config} records. {AGAIN}")
+        raise UserError(f"{run.weights} are not the weights that {run.config} records. {again}")
     new_items = np.setdiff1d(np.arange(catalogue.items), known)
-    rank_new_items(model, new_items, catalogue, inputs.get("sids"))
-    return TrainedRun(
-        model.to(device).eval(), catalogue, dataset, {**inputs, "weights": run.weights}, training, new_items
-    )
-
-
-def rank_new_items(model: Recommender, items: np.ndarray, catalogue: Catalogue, sids: Path | None) -> None:
-    """Prepare the ranking of items that a model was not trained on; see `Recommender.rank_new_items`.
-
-    Args:
-        model: with its weights.
-        items: int64, ascending; may be empty.
-        catalogue: of the model.
-        sids: file of the semantic IDs; None if there are none.
-    """
-    if not len(items):
-        return
-    text = catalogue.text
-    if text is None and sids is not None:
-        text = text_behind(sids)
-    model.rank_new_items(torch.as_tensor(items), text)
+    assembled.rank_new_items(new_items)
+    inputs = {**assembled.inputs, "weights": run.weights}
+    return TrainedRun(model.to(device).eval(), catalogue, dataset, inputs, training, new_items)
 
 
 def set_dense_weight(model: Recommender, recorded: RunConfig) -> None:
@@ -278,6 +247,7 @@ def check_inputs(
     inputs: dict[str, Path],
     *,
     any_sequences: bool = False,
+    again: str = AGAIN,
 ) -> int:
     """Check that a data set holds what a run was trained on; new items may follow.
 
@@ -288,6 +258,7 @@ def check_inputs(
         catalogue: catalogue of the data set.
         inputs: files that the model depends on, by kind.
         any_sequences: if true, the sequences may be others.
+        again: end of a message, which says how to make the run again.
 
     Returns:
         Number of items that the run was trained on. They are the first ones of the catalogue.
@@ -309,12 +280,12 @@ def check_inputs(
     for kind, path in changed.items():
         part = ITEM_PARTS.get(kind, "")
         if part not in now or digests.get(part) != now[part]:
-            raise UserError(f"{run.path} was trained on other {kind} than {path} now holds. {AGAIN}")
+            raise UserError(f"{run.path} was trained on other {kind} than {path} now holds. {again}")
     moved = any(digests.get(part, sha256) != sha256 for part, sha256 in now.items())
     if moved or not digests or not 0 < items <= catalogue.items:
         raise UserError(
             f"{run.path} was trained on other items than {dataset.items} now begins with: new items must "
             f"follow the {items:,} old ones, which keep their numbers and codes, as with "
-            f"`maskgr import --update`. {AGAIN}"
+            f"`maskgr import --update`. {again}"
         )
     return items

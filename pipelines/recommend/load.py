@@ -59,6 +59,11 @@ def choose_final(store: Workspace, run: Run, progress: Progress) -> Run:
             f"Run: {run.name}. Its final run {outdated.name} is of an earlier training; make it again "
             f"with: maskgr train --final {run.name} --force"
         )
+    elif not run.is_final and "members" in run.read_config():
+        progress.say(
+            f"Run: {run.name}, whose members were trained without the last two items of every user; for one "
+            "on all items, make a committee of their final runs: maskgr ensemble"
+        )
     elif not run.is_final:
         progress.say(
             f"Run: {run.name}, trained without the last two items of every user; for a run on all items: "

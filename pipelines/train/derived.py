@@ -16,6 +16,7 @@ from pipelines.models.base import Recommender
 from pipelines.progress import Progress
 from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS, check_read
 from pipelines.train.plan import Continued, Final, Plan
+from pipelines.train.protocol import require_finished
 from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 
@@ -98,18 +99,7 @@ def finished_plan(run: Run, config: RunConfig) -> Plan:
     Raises:
         UserError: the run is not finished, or its weights or its plan cannot be used.
     """
-    state = config.get("state")
-    if state == "diverged":
-        raise UserError(f"{run.name} diverged. Lower its --learning-rate and train it again with --force.")
-    if state != "finished":
-        raise UserError(
-            f"{run.name} is not finished. Finish it with: maskgr train --resume --name {run.name}"
-        )
-    if not run.weights.exists() or artifacts.digest(run.weights) != config.get("weights"):
-        raise UserError(
-            f"{run.weights} does not hold the weights that {run.config} records. "
-            "Train the run again with --force."
-        )
+    require_finished(run, config)
     try:
         return Plan.from_dict(config)
     except (KeyError, typed_json.Mismatch) as error:

@@ -130,8 +130,14 @@ class Plan:
 
         Raises:
             KeyError, Mismatch: A value is missing or has another type.
-            UserError: A value is refused.
+            UserError: A value is refused, or the run is a committee.
         """
+        if "members" in config:
+            names = ", ".join(member["run"] for member in config["members"])
+            raise UserError(
+                f"A committee is not trained, its members are ({names}). Train runs, and make a committee of "
+                "them with: maskgr ensemble"
+            )
         typed_json.check(config["train"], TrainConfig, "train")
         model_settings = model_config(config["model"], config["model_settings"])
         final, continued = config.get("final"), config.get("continued")

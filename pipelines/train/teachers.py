@@ -8,11 +8,12 @@ import torch
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.formats import finals_of
 from pipelines.models.base import Recommender
 from pipelines.models.distribution import has_distribution
 from pipelines.models.loading import load_run
-from pipelines.train.derived import finished_plan
 from pipelines.train.plan import Plan
+from pipelines.train.protocol import Protocol
 from pipelines.workspace import Run, RunConfig, Workspace
 
 
@@ -45,27 +46,17 @@ def _check_teacher(run: Run, plan: Plan) -> None:
     Raises:
         UserError: it cannot.
     """
-    config, train = run.read_config(), plan.train
-    if final := config.get("final"):
+    if originals := finals_of(run.read_config()):
         raise UserError(
             f"--distill {run.name}: it is a final run, whose training saw the items that validation and test "
-            f"measure. Take {final['of']} in its place."
+            f"measure. Take {', '.join(originals)} in its place."
         )
-    if config.get("dataset") != plan.dataset:
-        raise UserError(
-            f"--distill {run.name}: it was trained on the data set {config.get('dataset')}, not on "
-            f"{plan.dataset}."
-        )
-    teacher = finished_plan(run, config).train
-    if teacher.horizon < train.horizon:
+    teacher, student = Protocol.of_run(run), Protocol.of_plan(plan)
+    teacher.check_same(f"--distill {run.name}", student, "this one")
+    if teacher.horizon < student.horizon:
         raise UserError(
             f"--distill {run.name}: it was trained with --horizon {teacher.horizon}, on items that --horizon "
-            f"{train.horizon} holds out."
-        )
-    if teacher.cold != train.cold or (train.cold and teacher.seed != train.seed):
-        raise UserError(
-            f"--distill {run.name}: its training left other items out (--cold {teacher.cold:g}, --seed "
-            f"{teacher.seed}) than this one (--cold {train.cold:g}, --seed {train.seed})."
+            f"{student.horizon} holds out."
         )
 
 

@@ -15,11 +15,13 @@ from pipelines.data.sequences import Sequences, gather
 from pipelines.decode.beam import rank_items
 from pipelines.decode.state import CELLS
 from pipelines.evaluate.recommend import pass_tokens
-from pipelines.models.base import ItemRanker, Recommender
+from pipelines.models.base import Recommender
+from pipelines.models.committee import single_models
 from pipelines.models.denoiser import ItemScores
 from pipelines.models.distribution import distribution_after, distribution_within, geometric_mean
 
 ROWS = 1024  # histories of a pass, at most
+Weighted = tuple[Recommender, float]  # a teacher and its weight
 
 
 @torch.inference_mode()
@@ -37,7 +39,8 @@ def best_items(
     that can are computed with one pass over the sequence, the others with a pass for each history.
 
     Args:
-        teachers: in evaluation mode, on their device, over the same N items.
+        teachers: in evaluation mode, on their device, over the same N items. A committee has the weight of
+            one teacher, which its members share.
         sequences: the sequences.
         count: K.
         known: items that count, int64, ascending; None for all.
@@ -51,7 +54,7 @@ def best_items(
     eligible = Eligible.of(teachers[0].items, known).to(device)
     items = np.zeros((len(sequences.items), count), np.int32)
     probabilities = np.zeros((len(sequences.items), count), np.float16)
-    for places, scores in _passes(teachers, sequences, device):
+    for places, scores in _passes(single_models(teachers), sequences, device):
         found = rank_items(scores, len(places), eligible, min(count, len(eligible)), teachers[0].items)
         best = found.items[:, :, 0].cpu().numpy()
         items[places, : best.shape[1]] = np.maximum(best, 0)
@@ -61,13 +64,14 @@ def best_items(
 
 
 def _passes(
-    teachers: Sequence[Recommender], sequences: Sequences, device: torch.device
+    weighted: Sequence[Weighted], sequences: Sequences, device: torch.device
 ) -> Iterator[tuple[np.ndarray, ItemScores]]:
     """Yield the places of one pass after another, int64 [R], with their distributions."""
+    teachers = [teacher for teacher, _ in weighted]
     windows = [teacher.config.max_items for teacher in teachers if takes_prefixes(teacher)]
     window = min(windows, default=0)  # histories up to this length are those of one pass
     size = ROWS
-    if any(isinstance(teacher, ItemRanker) for teacher in teachers):  # they score all items at once
+    if not all(teacher.scores_in_blocks for teacher in teachers):  # they score all items at once
         size = max(1, min(ROWS, CELLS // teachers[0].items))
     heads = np.minimum(sequences.lengths, window + 1)  # items of a sequence in one pass
     rows = np.argsort(-heads, kind="stable")
@@ -76,12 +80,12 @@ def _passes(
         taken = gather(sequences.items, sequences.offsets[part], heads[part])
         padded = torch.as_tensor(taken.padded(np.arange(len(part)), window + 1)).long()
         histories = gather(np.arange(len(sequences.items)), sequences.offsets[part] + 1, heads[part] - 1)
-        yield histories.items, _mean(teachers, sequences, histories.items, device, padded)
+        yield histories.items, _mean(weighted, sequences, histories.items, device, padded)
     before = np.arange(len(sequences.items)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
     places = np.argsort(-before, kind="stable")  # histories of similar length together
     places = places[before[places] > window]
     for part in _parts(places, np.ones(len(places), np.int64), size):
-        yield part, _mean(teachers, sequences, part, device)
+        yield part, _mean(weighted, sequences, part, device)
 
 
 def _parts(rows: np.ndarray, sizes: np.ndarray, most: int) -> list[np.ndarray]:
@@ -96,7 +100,7 @@ def takes_prefixes(model: Recommender) -> bool:
 
 
 def _mean(
-    teachers: Sequence[Recommender],
+    weighted: Sequence[Weighted],
     sequences: Sequences,
     places: np.ndarray,
     device: torch.device,
@@ -105,16 +109,17 @@ def _mean(
     """Return the geometric mean of the teachers' distributions at some places.
 
     Args:
-        teachers, sequences, device: see `best_items`.
+        weighted: teachers with their weights.
+        sequences, device: see `best_items`.
         places: int64 [R].
         padded: sequences whose places from the second on these are, int64 [B, n], on the host; None if no
             teacher takes them in one pass.
     """
     members = []
-    for teacher in teachers:
+    for teacher, _ in weighted:
         scores = None if padded is None else distribution_within(teacher, padded)
         members.append(scores or _after(teacher, sequences, places, device))
-    return geometric_mean(members)
+    return geometric_mean(members, [weight for _, weight in weighted])
 
 
 def _after(

@@ -21,7 +21,9 @@ from pipelines.bundle.config import BundleConfig
 from pipelines.bundle.graph import Ranking, check_exportable, compare, export, item_scores
 from pipelines.bundle.manifest import GRAPH, IDS, PROGRAM, read_manifest
 from pipelines.errors import UserError
-from pipelines.models.loading import TrainedRun, rank_new_items
+from pipelines.models.built import rank_new_items
+from pipelines.models.committee import committee_of
+from pipelines.models.loading import TrainedRun
 from pipelines.models.nn.packing import padding_kept
 from pipelines.models.sid_models import maskgr
 from pipelines.recommend.model import Model
@@ -85,6 +87,15 @@ def test_a_graph_of_a_large_catalogue_ranks_as_its_model(
     monkeypatch.setattr(maskgr, "TABLE", 0)
     settings = {**FULL, "dense": False, "item_embeddings": item_embeddings}
     ranking = Ranking(trained("maskgr", settings), np.arange(N), K).eval()
+    export(ranking, tmp_path / GRAPH)
+    compare(ranking, tmp_path / GRAPH)
+
+
+def test_a_graph_of_a_committee_ranks_as_its_model(tmp_path: Path) -> None:
+    """Its members see other numbers of items of a history, and one of them scores item numbers."""
+    members = [build("maskgr", **FULL), build("sasrec", 1, max_items=WINDOW - 2)]
+    run = TrainedRun(committee_of(members, [2.0, 1.0]).eval(), CATALOGUE, None, {}, {}, np.arange(0))  # type: ignore[arg-type]
+    ranking = Ranking(run, np.arange(N), K).eval()
     export(ranking, tmp_path / GRAPH)
     compare(ranking, tmp_path / GRAPH)
 

@@ -26,17 +26,17 @@ from torch import Tensor, nn
 
 from pipelines.data.candidates import CandidateIndex
 from pipelines.data.windows import candidate_index
-from pipelines.models.denoiser import Agreeing, Denoiser, ItemScores
+from pipelines.models.denoiser import Denoiser, ItemScores
 from pipelines.models.nn.packing import to_device
 from pipelines.models.objectives.repeat_bias import RepeatBias
 from pipelines.models.sid.embedding import SidEmbedding
+from pipelines.models.sid.item_denoiser import ItemDenoiser
 from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid.masked_batch import MaskedBatch
 from pipelines.models.sid.new_items import NewItems
 from pipelines.models.sid.output_vectors import OutputVectors
 
 CELLS = 1 << 24  # logits held at once
-PAIRS = 1 << 20  # pairs whose digits are looked up at once
 DENSE = 16  # the logits of all items are computed where one item in so many agrees
 
 
@@ -121,12 +121,8 @@ class ItemSoftmaxObjective:
         return ItemSoftmax(states, self._vectors, self._candidates, repeat_bias, self._model.new_items)
 
 
-class ItemSoftmax:
-    """Denoiser of the item softmax.
-
-    The log-probabilities are −inf where no item agrees, and 0 at the digits of a partial semantic ID that no
-    item has. Items that are predicted together (k > 1) are independent of each other given what is visible.
-    """
+class ItemSoftmax(ItemDenoiser):
+    """Denoiser of the item softmax."""
 
     def __init__(
         self,
@@ -144,27 +140,17 @@ class ItemSoftmax:
             repeat_bias: of the users' histories [B, n].
             new_items: items that the model was not trained on.
         """
-        self.states, self.vectors, self.candidates = states, vectors, candidates
+        super().__init__(candidates)
+        self.states, self.vectors = states, vectors
         self._new_items, self._repeat_bias = new_items, repeat_bias
-        self._last: Tensor | None = None  # states of the last function evaluation, [B, K, k, D]
 
-    def __call__(self, codes: Tensor) -> Tensor:
-        self._last = self.states(codes).float()
-        return self._marginals(self._last, codes)
-
-    def refine(self, codes: Tensor, origin: Tensor) -> Tensor:
-        assert self._last is not None, "no function evaluation to refine"
-        states = self._last.gather(1, origin[:, :, None, None].expand(-1, -1, *self._last.shape[2:]))
-        return self._marginals(states, codes)
-
-    def agreeing(self, codes: Tensor) -> Agreeing:
-        assert self._last is not None, "no function evaluation to take items from"
-        H = self.candidates.sids.shape[1]
-        return self._probabilities(self._last.flatten(0, 2), codes.reshape(-1, H))[0]
+    def evaluate(self, codes: Tensor) -> Tensor:
+        """Run the transformer: codes [B, K, S] → states, float32 [B, K, k, D]."""
+        return self.states(codes).float()
 
     def score_items(self, codes: Tensor, sids: Tensor) -> ItemScores:
         """Score items in one function evaluation; see `Denoiser`."""
-        states = self.states(codes).float().flatten(0, 2)  # [B, D]
+        states = self.evaluate(codes).flatten(0, 2)  # [B, D]
         return ItemScores(self._logits(states, self._repeat_bias), are_logits=True)
 
     def guided(self, unconditional: ItemSoftmax, weight: float) -> ItemSoftmax:
@@ -199,35 +185,7 @@ class ItemSoftmax:
             return of_digits
         return lambda items: new_items.correct(of_digits(items), items, of_digits)
 
-    def _marginals(self, states: Tensor, codes: Tensor) -> Tensor:
-        """Sum over the items that agree: states [B, K, k, D] and codes [B, K, S] → log-probabilities [B, K,
-        S, V].
-        """
-        H, V = self.candidates.sids.shape[1], self.candidates.codes
-        agreeing, empty = self._probabilities(states.flatten(0, 2), codes.reshape(-1, H))
-        R, offsets = len(empty), torch.arange(H, device=codes.device) * V
-        mass = states.new_zeros(R * H * V)
-        for rows, items, share in zip(*(part.split(PAIRS) for part in agreeing), strict=True):
-            cell = self.candidates.sids[items] + offsets + (rows * (H * V))[:, None]  # [q, H], into R·H·V
-            mass.index_add_(0, cell.flatten(), share[:, None].expand(-1, H).flatten())
-        none = mass == 0  # most of them; on a CPU the logarithm of 0 takes five times as long as others
-        logp = mass.masked_fill_(none, 1.0).log_().masked_fill_(none, -torch.inf).view(R, H, V)
-        logp[empty] = 0.0
-        return logp.view(*codes.shape, V)
-
-    def _probabilities(self, states: Tensor, codes: Tensor) -> tuple[Agreeing, Tensor]:
-        """Return the items that agree with the codes [R, H] of states [R, D]; and the states with none, bool
-        [R].
-        """
-        R = len(codes)
-        row, item = self.candidates.pairs(codes)  # [Q]
-        share = self._logits_of(states, row, item)
-        largest = share.new_full((R,), -torch.inf).scatter_reduce_(0, row, share, "amax")
-        share.sub_(largest[row]).exp_()
-        share /= share.new_zeros(R).index_add_(0, row, share)[row]
-        return Agreeing(row, item, share), largest == -torch.inf
-
-    def _logits_of(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
+    def logits_of(self, states: Tensor, row: Tensor, item: Tensor) -> Tensor:
         """Return the logits of pairs of state and item, [Q].
 
         States that many items agree with take them from the logits of all items, a few states at a time; the

@@ -26,7 +26,7 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models import loading
 from pipelines.models.denoiser import Denoiser
 from pipelines.models.objectives.repeat_bias import RepeatBias
-from pipelines.models.sid import item_softmax, output_vectors
+from pipelines.models.sid import item_denoiser, item_softmax, output_vectors
 from pipelines.models.sid.item_softmax import ItemSoftmax
 from pipelines.models.sid.item_softmax_loss import ItemTargets, item_softmax_loss, sampled_item_softmax_loss
 from pipelines.models.sid.output_vectors import OutputVectors
@@ -259,7 +259,7 @@ def test_agreeing_items_are_those_of_the_last_evaluation() -> None:
 def test_logits_pair_by_pair_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     denoiser, codes = table_softmax(2, SIDS, V), torch.tensor([[[V, SIDS[4, 1], V], [0, V, V]]] * 2)
     whole = denoiser(codes)
-    monkeypatch.setattr(item_softmax, "PAIRS", 3)
+    monkeypatch.setattr(item_denoiser, "PAIRS", 3)
     monkeypatch.setattr(item_softmax, "CELLS", 2 * N)
     monkeypatch.setattr(output_vectors, "PAIRS", 3)
     assert torch.equal(denoiser(codes), whole)

@@ -12,7 +12,7 @@ from pipelines.decode import beam
 from pipelines.decode.config import Decoding
 from pipelines.decode.index import PartialIndex
 from pipelines.evaluate.recommend import Recommendations, recommend
-from pipelines.models.sid import item_softmax, new_items, output_vectors
+from pipelines.models.sid import item_denoiser, item_softmax, new_items, output_vectors
 from pipelines.models.sid.output_vectors import OutputVectors
 from pipelines.models.sid_models import maskgr
 from tests.conftest import ListProgress
@@ -72,7 +72,7 @@ def test_a_large_catalogue_is_recommended_from_like_a_small_one(
     monkeypatch.setattr(maskgr, "TABLE", 0)
     for module, name, value in (
         *((beam, name, 4) for name in ("CELLS", "FEWEST")),
-        *((item_softmax, name, N) for name in ("CELLS", "PAIRS")),
+        *((item_softmax, "CELLS", N), (item_denoiser, "PAIRS", N)),
         (new_items, "CELLS", 1),
     ):
         monkeypatch.setattr(module, name, value)
