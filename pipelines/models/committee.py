@@ -97,6 +97,17 @@ class Committee(Recommender):
         """Return the distribution of the item that follows each history; see `distribution_after`."""
         return geometric_mean(self.member_scores(history, users), self.weights)
 
+    def spread(self, weights: dict[str, Tensor], known: Tensor) -> dict[str, Tensor]:
+        """Let each member spread its own weights; see `Recommender.spread`."""
+        result = dict(weights)
+        for n, member in enumerate(self.models):
+            prefix = f"members.{n}."
+            own = {
+                key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)
+            }
+            result |= {prefix + key: value for key, value in member.spread(own, known).items()}
+        return result
+
     def start_items(self, items: Tensor) -> None:
         for member in self.models:
             member.start_items(items)

@@ -28,6 +28,7 @@ from pipelines.serve.messages import Ask
 from pipelines.serve.served import Served
 from pipelines.train.committee import given_weights, make_committee
 from pipelines.train.committee_weights import choose_weights, grid
+from pipelines.train.configure import configure
 from pipelines.train.derived import continued_plan, final_plan
 from pipelines.train.existing import find_unfinished
 from pipelines.train.plan import Plan
@@ -55,13 +56,15 @@ def train(store: Workspace, name: str, sids: str | None, **changes: object) -> R
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Runs a0, a1 (seeds), b0 (other semantic IDs) and s0 (SASRec)."""
+    """Runs a0, a1 (seeds), b0 (other semantic IDs), s0 (SASRec) and c0 (co-occurrence)."""
     store = write_toy(Workspace(tmp_path_factory.mktemp("committee") / "workspace"))
     write_sids(store), write_sids(store, "other-sids", digits=4, codes=5)
     train(store, "a0", "toy-sids")
     train(store, "a1", "toy-sids", seed=1)
     train(store, "b0", "other-sids", seed=2, max_items=4)
     train(store, "s0", None, seed=3)
+    counted = configure("cooccurrence", "smoke", {"max_items": 4, "validation_users": 20})
+    train_run(store, Plan("toy", None, "cooccurrence", "smoke", *counted), ListProgress(), name="c0")
     return store
 
 
@@ -82,8 +85,8 @@ def probabilities(store: Workspace, run: str, history: list[int]) -> np.ndarray:
 def test_a_committee_of_runs_of_all_kinds_is_their_geometric_mean(
     store: Workspace, progress: ListProgress
 ) -> None:
-    names, weights = ["s0", "a0", "b0"], [0.5, 0.3, 0.2]
-    run = make_committee(store, "com", names, "5,3,2", progress)
+    names, weights = ["s0", "a0", "c0", "b0"], [0.4, 0.3, 0.1, 0.2]
+    run = make_committee(store, "com", names, "4,3,1,2", progress)
     history = [3, 4, 5, 6, 7]
     product = np.prod(
         [probabilities(store, name, history) ** weight for name, weight in zip(names, weights, strict=True)],
@@ -128,15 +131,17 @@ def test_new_items_are_scored_as_by_the_members(store: Workspace, progress: List
     names = ["a0", "b0"]
     make_committee(store, "com", names, "equal", progress)
     make_committee(store, "mixed", ["a0", "s0"], "equal", progress)
+    make_committee(store, "near", ["a0", "c0"], "equal", progress)
     dataset = store.dataset("toy")
     grow_items(store, "toy-sids")
     sids = artifacts.matrix(artifacts.read(dataset.sids("other-sids"), "sids"), "sid", Path())
     write_more(store, "other-sids", sids)
     history = [3, 4, 62]
-    product = np.prod([probabilities(store, name, history) ** 0.5 for name in names], axis=0)
-    found = probabilities(store, "com", history)
-    assert len(found) == 65
-    np.testing.assert_allclose(found, product / product.sum(), rtol=1e-3, atol=1e-8)
+    for committee, members in (("com", names), ("near", ["a0", "c0"])):
+        product = np.prod([probabilities(store, name, history) ** 0.5 for name in members], axis=0)
+        found = probabilities(store, committee, history)
+        assert len(found) == 65
+        np.testing.assert_allclose(found, product / product.sum(), rtol=1e-3, atol=1e-8)
     assert not probabilities(store, "mixed", [3, 4])[60:].any()  # s0 has no vectors for them
 
 
