@@ -27,7 +27,8 @@ def test_help_shows_what_the_presets_of_maskgr_say(command: str) -> None:
     """Every option that they set has its values beside its help; for other models the help says where."""
     text, values = shown(command, "--help"), preset_values("maskgr")
     for option in values["small"]:
-        line = next(line for line in text.splitlines() if f"--{option.replace('_', '-')} " in line)
+        flag = f"--{option.replace('_', '-')} "
+        line = next(line for line in text.splitlines() if line.strip().startswith(flag))
         assert in_presets(option, values).strip() in line
     assert "Number of transformer blocks. [paper: 8; small: 2; smoke: 1]" in text
     assert "maskgr presets MODEL" in text

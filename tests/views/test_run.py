@@ -81,7 +81,8 @@ def test_show_prints_all_of_a_run_in_every_format(full: Workspace, typed: Callab
     assert "What differs from the" in shown and "│ steps  │        7 │    300 │" in shown
     assert "█▂▁" in shown and "5.12 ±1.00" in shown
     content = json.loads(typed("show", "first", "--format", "json"))
-    assert [*content] == ["settings", "preset", "curves", "evaluations", "targets"]
+    assert [*content] == ["settings", "members", "preset", "curves", "evaluations", "targets"]
+    assert content["members"] == []
     assert content["preset"] == [{"option": "steps", "value": 7, "preset_value": 300}]
     assert content["curves"][1] == {"measure": "recall@10", "steps": [20, 60], "values": [0.05, 0.0625]}
     assert content["evaluations"][0]["recall@10_low"] == 0.04

@@ -7,6 +7,7 @@ text embeddings."""
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 import torch
@@ -29,12 +30,11 @@ class TextHead(nn.Module):
     zero: an item without text), so that the scale of the text encoder makes no difference. Plain dot products
     of unit vectors are badly scaled for a softmax: on Beauty's LSA embeddings a query that equals the
     target's text embedding has a cross-entropy of 8.5, where a uniform distribution has ln N = 9.4. With dot
-    products multiplied by `SHARPNESS` it is 2.4. So dot products are multiplied by a learned factor that is
-    initialized to `SHARPNESS`.
+    products multiplied by `SHARPNESS` it is 2.4. So dot products with text embeddings are multiplied by a
+    learned factor that is initialized to `SHARPNESS`; a parameter of the heads holds its logarithm.
 
     Attributes:
         text: unit-length text embeddings, float32 [N, E].
-        sharpness: logarithm of the learned factor.
     """
 
     text: Tensor
@@ -53,7 +53,6 @@ class TextHead(nn.Module):
         self.shape = (digits, D)
         self.enter = nn.Parameter(torch.randn(E, digits * D) * D**-0.5)  # A_1 … A_H, side by side
         self.norm = nn.LayerNorm(D)
-        self.sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
 
     @property
     def vectors(self) -> Tensor:
@@ -75,13 +74,27 @@ class TextHead(nn.Module):
         projected = projected.masked_fill((visible < 0)[:, :, None], 0.0)
         return projected.unflatten(2, self.shape).flatten(1, 2)
 
+    @abstractmethod
+    def query(self, states: Tensor) -> Tensor:
+        """Predict what `vectors` are multiplied with: states [M·H, D] → float32 [M, E]."""
+
+    def forward(self, states: Tensor, items: Tensor) -> Tensor:
+        """Compute the cross-entropies over all N items, [M].
+
+        Args:
+            states: [M·H, D].
+            items: true items, int64 [M].
+        """
+        return F.cross_entropy((self.query(states) @ self.vectors.T).float(), items.long(), reduction="none")
+
 
 class DenseHead(TextHead):
     """g_θ: low-rank layers from the H states of a fully masked item to a text embedding, as in the paper."""
 
     def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
         super().__init__(config, digits, text)
-        self.leave: nn.Module = nn.Sequential(
+        self.sharpness = sharpness()
+        self.leave = nn.Sequential(
             nn.Linear(math.prod(self.shape), RANK, bias=False),
             nn.Linear(RANK, HIDDEN),
             nn.GELU(),
@@ -96,17 +109,8 @@ class DenseHead(TextHead):
             queries: Tensor = self.leave(flat) * self.sharpness.exp()
             return queries
 
-    def forward(self, states: Tensor, items: Tensor) -> Tensor:
-        """Compute the cross-entropies over all N items, [M].
 
-        Args:
-            states: [M·H, D].
-            items: true items, int64 [M].
-        """
-        return F.cross_entropy((self.query(states) @ self.vectors.T).float(), items.long(), reduction="none")
-
-
-class LearnedHead(DenseHead):
+class LearnedHead(TextHead):
     """A linear layer from the H states of a fully masked item to a query of width D, and a learned function,
     with one hidden layer, from texts to the vectors that it is multiplied with: two towers (Yi et al., RecSys
     2019), of which the second sees texts alone.
@@ -116,7 +120,7 @@ class LearnedHead(DenseHead):
     """
 
     def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
-        TextHead.__init__(self, config, digits, text)
+        super().__init__(config, digits, text)
         E = text.shape[1]
         self.enter.data *= ENTER
         self.scale = E**0.5  # unit vectors of width E have a mean square of 1 / E
@@ -126,11 +130,11 @@ class LearnedHead(DenseHead):
 
     @property
     def vectors(self) -> Tensor:
-        """Vectors of all items, [N, D], kept while the weights stay the same."""
-        if self.training:
+        """Vectors of all items, [N, D], kept while decoding."""
+        if self.training or torch.is_grad_enabled():
             return self.texts(self.text * self.scale)
         if self._vectors is None:
-            self._vectors = self.texts(self.text * self.scale).detach()
+            self._vectors = self.texts(self.text * self.scale)
         return self._vectors
 
     def train(self, mode: bool = True) -> LearnedHead:
@@ -152,12 +156,18 @@ class CosineHead(TextHead):
 
     def __init__(self, config: ModelConfig, digits: int, text: np.ndarray) -> None:
         super().__init__(config, digits, text)
+        self.sharpness = sharpness()
         self.leave = nn.Linear(config.width, text.shape[1], bias=False)
 
     def query(self, states: Tensor) -> Tensor:
         """Predict directions, scaled: states [M, D] → float32 [M, E]."""
         with in_float32(states.device):
             return F.normalize(self.leave(self.norm(states.float()))) * self.sharpness.exp()
+
+
+def sharpness() -> nn.Parameter:
+    """Return the logarithm of the factor of dot products with text embeddings, at its initial value."""
+    return nn.Parameter(torch.tensor(math.log(SHARPNESS)))
 
 
 def dense_weights(weights: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ class MaskGR(DigitModel):
                 len(sids) + 1, config.width, padding_idx=len(sids), sparse=bool(config.negatives)
             )
             nn.init.normal_(self.item_embedding.weight[:-1], std=0.02)
-        self.dense: DenseHead | None = None
+        self.dense: DenseHead | LearnedHead | None = None
         if config.dense:
             head = LearnedHead if config.dense_vectors == "learned" else DenseHead
             self.dense = head(config, self.tokens_per_item, catalogue.require_text())

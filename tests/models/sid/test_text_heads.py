@@ -346,7 +346,9 @@ def test_learned_vectors_are_a_function_of_texts(model: MaskGR) -> None:
     query = head.leave.weight @ torch.cat(normed)
     asked = learned.dense_query(torch.tensor([items[:2]]))[0]
     torch.testing.assert_close(asked, query, **EXACT)
-    found = dense_search(asked[None], learned.text, Eligible.of(N), N)
+    with torch.no_grad():
+        found = dense_search(asked[None], learned.text, Eligible.of(N), N)
+        assert learned.text is learned.text  # kept while decoding
     order = (vectors @ query).argsort(descending=True)
     assert found.items[0, :, 0].tolist() == order.tolist()
     weights, fully = torch.zeros(1, 3, H), torch.tensor([[0.0, 0.0, 1.0]])
@@ -354,10 +356,12 @@ def test_learned_vectors_are_a_function_of_texts(model: MaskGR) -> None:
     loss = learned(torch.tensor([items]), weights, fully)
     expected = -(vectors @ query).log_softmax(0)[9]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    loss.backward()  # of several processes, each parameter needs a gradient
+    assert not [name for name, parameter in head.named_parameters() if parameter.grad is None]
     learned.train()
     with torch.no_grad():
         down.bias += 1.0
-    torch.testing.assert_close(learned.eval().text, vectors + 1.0, **EXACT)
+        torch.testing.assert_close(learned.eval().text, vectors + 1.0, **EXACT)
 
 
 @pytest.mark.parametrize(
