@@ -127,6 +127,13 @@ def names_sids(context: typer.Context) -> bool:
     return by_name > by_options
 
 
+def count_items(data: Dataset | None) -> int:
+    """Return the number of items of a data set; 0 without one, or if its items cannot be found."""
+    from pipelines import artifacts
+
+    return artifacts.count(data.items) if data and data.items.exists() else 0
+
+
 def explain_new(
     context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
 ) -> tuple[list[Setting], FileValues]:
@@ -148,12 +155,10 @@ def _explain_model(
     model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], data: Dataset | None
 ) -> list[Setting]:
     """Return the settings of model and training; a large catalogue decides the number of negatives."""
-    from pipelines import artifacts
-
     settings = explain(model, preset, typed, file)
-    if data is None or not data.items.exists() or "negatives" in typed | file:
+    if "negatives" in typed | file:
         return settings
-    negatives = negatives_for(configure(model, preset, typed, file)[0], artifacts.count(data.items))
+    negatives = negatives_for(configure(model, preset, typed, file)[0], count_items(data))
     if negatives is None:
         return settings
     chosen = Setting("negatives", negatives, f"rule: more than {LARGE_CATALOGUE:,} items")
@@ -185,16 +190,13 @@ def _explain_codes(
     context: typer.Context, data: Dataset | None, typed: dict[str, Any], file: dict[str, Any]
 ) -> Setting:
     """Return the number of codes per digit, which the number of items decides for some models."""
-    from pipelines import artifacts
-
     given = context.params
     if given["codebook"] is not None:
         return Setting("codebook", given["codebook"], source_of(context, "codebook"))
     config = configure(given["model"], given["preset"], typed, file)[0]
-    items = artifacts.count(data.items) if data and data.items.exists() else 0
     by_rule = config.scores_codes_alone
     source = "rule: by the number of items, without item embeddings" if by_rule else "default"
-    return Setting("codebook", codes_for(config, given["sids"], items), source)
+    return Setting("codebook", codes_for(config, given["sids"], count_items(data)), source)
 
 
 def explain_derived(

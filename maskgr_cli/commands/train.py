@@ -23,6 +23,7 @@ from maskgr_cli.train_settings import (
     FormatOption,
     PrintConfigOption,
     by_source,
+    count_items,
     explain_derived,
     explain_new,
     is_given,
@@ -281,13 +282,6 @@ def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) 
             f"random (--negatives {negatives}); --negatives 0 compares with all."
         )
     return {"negatives": negatives}
-
-
-def count_items(data: Dataset) -> int:
-    """Return the number of items of a data set; 0 if its items cannot be found."""
-    from pipelines import artifacts
-
-    return artifacts.count(data.items) if data.items.exists() else 0
 
 
 def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:

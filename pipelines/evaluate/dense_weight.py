@@ -14,6 +14,7 @@ from pipelines.data.splits import Split
 from pipelines.decode.config import Decoding
 from pipelines.decode.sid_index import SidIndex
 from pipelines.evaluate.capabilities import resolve_decoding
+from pipelines.evaluate.metrics import gains_by_rank
 from pipelines.evaluate.recommend import Recommendations, recommend_chunks
 from pipelines.models.base import DigitModel
 from pipelines.processes import Processes
@@ -78,4 +79,6 @@ def _gains(items: np.ndarray, scores: np.ndarray, targets: np.ndarray) -> np.nda
     own = np.where(is_target, scores, -np.inf).max(axis=1, keepdims=True)
     before = (scores > own) | ((scores == own) & (items < targets[:, None]))
     rank = 1 + before.sum(axis=1)
-    return np.where(is_target.any(axis=1) & (rank <= CUTOFF), 1 / np.log2(rank + 1), 0.0)
+    found = is_target.any(axis=1) & (rank <= CUTOFF)
+    gains: np.ndarray = gains_by_rank(CUTOFF)["ndcg", CUTOFF][np.where(found, rank, 0)]
+    return gains

@@ -78,15 +78,6 @@ class TextHead(nn.Module):
     def query(self, states: Tensor) -> Tensor:
         """Predict what `vectors` are multiplied with: states [M·H, D] → float32 [M, E]."""
 
-    def forward(self, states: Tensor, items: Tensor) -> Tensor:
-        """Compute the cross-entropies over all N items, [M].
-
-        Args:
-            states: [M·H, D].
-            items: true items, int64 [M].
-        """
-        return F.cross_entropy((self.query(states) @ self.vectors.T).float(), items.long(), reduction="none")
-
 
 class DenseHead(TextHead):
     """g_θ: low-rank layers from the H states of a fully masked item to a text embedding, as in the paper."""

@@ -27,6 +27,7 @@ from pipelines.models.base import DigitModel, ignore_buffers
 from pipelines.models.denoiser import Denoiser, DenseRetriever
 from pipelines.models.nn.packing import Layout, to_device
 from pipelines.models.nn.transformer import Cache, Encoder
+from pipelines.models.objectives.losses import softmax_loss
 from pipelines.models.objectives.masking import drop_histories
 from pipelines.models.objectives.repeat_bias import items_before
 from pipelines.models.objectives.soft_targets import SoftTargets
@@ -184,7 +185,9 @@ class MaskGR(DigitModel):
             rows = shares.nonzero().squeeze(1)  # into B·n
             states = x.index_select(0, index(self._tokens_of(rows)))  # [rows·P, D]
             truth = batch.items_on_device.flatten()[to_device(rows, device)]
-            loss = self.config.dense_loss * (self.dense(states, truth) @ to_device(shares[rows], device))
+            loss = self.config.dense_loss * softmax_loss(
+                self.dense.query(states), self.dense.vectors, truth, to_device(shares[rows], device)
+            )
         hidden = self.encoder(x, layout, index(batch.tokens), layers)
         return loss + self.objective.loss(hidden, batch)
 
