@@ -19,7 +19,9 @@ from pipelines.models.registry import model_class
 from pipelines.options import check_choice, check_kind, flag_named, quoted
 from pipelines.train.configure import LARGE_CATALOGUE, codes_for, configure, negatives_for
 from pipelines.train.explain import Setting, explain, explain_plan
+from pipelines.train.presets import STRONG
 from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
+from pipelines.train.strong import TEACHERS, steps_by_users
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
@@ -134,6 +136,13 @@ def count_items(data: Dataset | None) -> int:
     return artifacts.count(data.items) if data and data.items.exists() else 0
 
 
+def count_users(data: Dataset | None) -> int:
+    """Return the number of users of a data set; 0 without one, or if its sequences cannot be found."""
+    from pipelines import artifacts
+
+    return artifacts.count(data.sequences) if data and data.sequences.exists() else 0
+
+
 def explain_new(
     context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
 ) -> tuple[list[Setting], FileValues]:
@@ -154,15 +163,20 @@ def explain_new(
 def _explain_model(
     model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], data: Dataset | None
 ) -> list[Setting]:
-    """Return the settings of model and training; a large catalogue decides the number of negatives."""
-    settings = explain(model, preset, typed, file)
-    if "negatives" in typed | file:
-        return settings
-    negatives = negatives_for(configure(model, preset, typed, file)[0], count_items(data))
-    if negatives is None:
-        return settings
-    chosen = Setting("negatives", negatives, f"rule: more than {LARGE_CATALOGUE:,} items")
-    return [chosen if setting.key == "negatives" else setting for setting in settings]
+    """Return the settings of model and training, with those that the data set decides."""
+    given, chosen = typed | file, {}
+    items = count_items(data)
+    config, schedule = configure(model, preset, typed, file)
+    negatives = None if "negatives" in given else negatives_for(config, items)
+    if negatives is not None:
+        chosen["negatives"] = Setting("negatives", negatives, f"rule: more than {LARGE_CATALOGUE:,} items")
+    if preset == STRONG and not schedule.teachers:
+        chosen["distill"] = Setting(
+            "distill", None, f"rule: {len(TEACHERS)} teachers, which are trained first"
+        )
+        for steps in steps_by_users(model, preset, given, count_users(data)).values():
+            chosen["steps"] = Setting("steps", steps, "rule: by the number of users")
+    return [chosen.get(setting.key, setting) for setting in explain(model, preset, typed, file)]
 
 
 def _explain_sids(

@@ -18,48 +18,40 @@ from maskgr_cli.options import (
     checked,
     config_options,
 )
+from maskgr_cli.train_plans import new_plans, train_teachers
 from maskgr_cli.train_settings import (
     ConfigOption,
     FormatOption,
     PrintConfigOption,
     by_source,
-    count_items,
     explain_derived,
     explain_new,
     is_given,
-    names_sids,
     refuse,
-    refuse_sids,
     show_settings,
 )
-from pipelines.models.config import ModelConfig
 from pipelines.models.registry import MODELS
-from pipelines.options import check_choice, check_number, flag_named
-from pipelines.tokenize.config import CODES, DIGITS, METHODS, TokenizeConfig
+from pipelines.options import check_choice, check_number
+from pipelines.tokenize.config import CODES, DIGITS, METHODS
 from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
-from pipelines.train.configure import (
-    codes_for,
-    configure,
-    left_out,
-    negatives_for,
-    preset_values,
-    softmax_share,
-)
-from pipelines.train.presets import PRESET_NAMES
-from pipelines.workspace import Dataset, Workspace
+from pipelines.train.configure import preset_values
+from pipelines.train.presets import PRESET_NAMES, STRONG
+from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from pipelines.train.plan import Plan
 
 ModelOption = Annotated[str, checked("--model", f"Model: {', '.join(MODELS)}.", check_choice, tuple(MODELS))]
+PRESETS = (*PRESET_NAMES, STRONG)
 PresetOption = Annotated[
     str,
     checked(
         "--preset",
-        f"Preset of hyperparameters: {', '.join(PRESET_NAMES)}. The presets of maskgr are shown below; "
-        "`maskgr presets MODEL` shows those of other models.",
+        f"Preset of hyperparameters: {', '.join(PRESETS)}. The presets of maskgr are shown below; `maskgr "
+        f"presets MODEL` shows those of other models. {STRONG} is one of maskgr: it trains teachers first, "
+        "and then a run that learns from them.",
         check_choice,
-        PRESET_NAMES,
+        PRESETS,
     ),
 ]
 SidsOption = Annotated[
@@ -175,21 +167,11 @@ def train(
         show_settings(*explained, format_)
         return
     if is_new:
-        model_settings, schedule = configure(model, preset, typed, file)
-        note_left_out(model, preset, typed, file)
-        data = root.require_dataset(dataset)
-        for teacher in schedule.teachers:
-            root.require_run(teacher)
-        if chosen := settle_negatives(model_settings, typed | file, data):
-            model_settings, schedule = configure(model, preset, typed | chosen, file)
-        if dataset is None and not launch.is_worker():
-            console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
-        sids_name = launch.by_first(lambda: ensure_inputs(context, data, model_settings))
+        *teachers, plan = new_plans(context, root, typed, file)
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
     from pipelines.train.existing import Existing, find_unfinished
-    from pipelines.train.plan import Plan
     from pipelines.train.run import train_run
 
     existing: Existing = "resume" if resume else "replace" if force else "keep"
@@ -197,7 +179,7 @@ def train(
         run, plan = find_unfinished(root, name)
         name = run.name
     elif is_new:
-        plan = Plan(data.name, sids_name, model, preset, model_settings, schedule)
+        train_teachers(root, teachers, name or plan.name, force)
     else:
         plan, name = _derived(context, root, settings)
     run = train_run(root, plan, launch.progress(), name=name, existing=existing, track=track)
@@ -248,66 +230,3 @@ def _derived(context: typer.Context, root: Workspace, settings: dict[str, Any]) 
         plan = continued_plan(root.require_run(given["continue_"]), settings)
         name = f"{given['continue_']}-continued"
     return plan, given["name"] or name
-
-
-def note_left_out(
-    model: str, preset: str, settings: dict[str, Any], file: dict[str, Any] | None = None
-) -> None:
-    """Print the values of preset and file that have no effect beside the given settings."""
-    if (names := left_out(model, preset, settings, file)) and not launch.is_worker():
-        flags = ", ".join(map(flag_named, names))
-        source = "the configuration file" if file else f"the preset {preset}"
-        console.note(f"Left out of {source}, without effect beside the other options: {flags}.")
-
-
-def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) -> dict[str, int]:
-    """Choose the number of negatives where the user has not and the catalogue is large, and say so.
-
-    Args:
-        config: of the model.
-        given: settings of the user.
-        data: data set, whose items are counted.
-
-    Returns:
-        The value of the option, to be added to the settings; nothing if there is none to add.
-    """
-    items = count_items(data)
-    negatives = None if "negatives" in given else negatives_for(config, items)
-    if negatives is None:
-        return {}
-    if not launch.is_worker():
-        console.note(
-            f"{items:,} items: comparing with all of them would take {softmax_share(config, items):.2%} of "
-            f"the multiplications of a training step. Training compares with {negatives:,} items drawn at "
-            f"random (--negatives {negatives}); --negatives 0 compares with all."
-        )
-    return {"negatives": negatives}
-
-
-def ensure_inputs(context: typer.Context, data: Dataset, model_settings: ModelConfig) -> str | None:
-    """Make the semantic IDs that the command's options select, if they do not exist, and return their name.
-
-    Returns:
-        Name of the semantic IDs; None for a model that does not use semantic IDs.
-
-    Raises:
-        UserError: Options of semantic IDs were given for a model that identifies items by their number, or
-            together with --semantic-ids.
-    """
-    if not model_settings.needs:
-        refuse_sids(context, model_settings.name)
-        return None
-    from pipelines.defaults import ensure_sids, named_sids
-
-    options = context.params
-    if names_sids(context):
-        return named_sids(data, options["semantic_ids"], launch.progress())
-    items = count_items(data)
-    codes = options["codebook"] or codes_for(model_settings, options["sids"], items)
-    if not options["codebook"] and model_settings.scores_codes_alone:
-        launch.progress().say(
-            f"{items:,} items without embeddings of their own: {codes} codes per digit, by their number "
-            f"(--codebook {codes})."
-        )
-    tokenizer = TokenizeConfig(num_levels=options["sids"], codebook=codes, method=options["method"])
-    return ensure_sids(data, tokenizer, options["embedding"], launch.progress())

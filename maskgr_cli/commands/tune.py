@@ -14,18 +14,16 @@ from maskgr_cli.commands.train import (
     EmbeddingOption,
     MethodOption,
     ModelOption,
-    PresetOption,
     SemanticIdsOption,
     SidsOption,
-    ensure_inputs,
-    note_left_out,
-    settle_negatives,
 )
 from maskgr_cli.options import DatasetOption, WorkspaceOption, check_name, checked, config_options
+from maskgr_cli.train_plans import ensure_inputs, note_left_out, settle_negatives
 from pipelines.models.registry import MODELS
-from pipelines.options import check_number
+from pipelines.options import check_choice, check_number
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import configure, preset_values
+from pipelines.train.presets import PRESET_NAMES
 from pipelines.workspace import Workspace
 
 
@@ -49,7 +47,9 @@ def tune(
     ] = 60,
     dataset: DatasetOption = None,
     model: ModelOption = "maskgr",
-    preset: PresetOption = "small",
+    preset: Annotated[
+        str, checked("--preset", "Preset that the first trial has.", check_choice, PRESET_NAMES)
+    ] = "small",
     sids: SidsOption = 4,
     codebook: CodebookOption = None,
     method: MethodOption = "kmeans",

@@ -10,7 +10,7 @@ from pipelines.models.registry import model_class, model_config
 from pipelines.options import drop_unmet
 from pipelines.train.config import TrainConfig, check_read, unread_options
 from pipelines.train.memory import check_memory
-from pipelines.train.presets import PRESET_NAMES, preset
+from pipelines.train.presets import preset, preset_names
 
 LARGE_CATALOGUE = 100_000  # largest number of items that training compares a target with, without a choice
 NEGATIVES = 1024  # negatives for larger ones
@@ -110,7 +110,7 @@ def preset_values(model: str) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: the model is unknown.
     """
-    configs = {name: configure(model, name, {}) for name in PRESET_NAMES}
+    configs = {name: configure(model, name, {}) for name in preset_names(model)}
     unread = unread_options(model_class(model))
     return {
         name: {

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipelines.errors import UserError
 
-PRESET_NAMES = ("paper", "small", "smoke")
+PRESET_NAMES = ("paper", "small", "smoke")  # of every model
+STRONG = "strong"  # a further one of maskgr (pipelines/train/strong.py)
 
 # Trains in seconds, to check that everything runs. All values are ours.
 SMOKE: dict[str, Any] = {
@@ -129,34 +130,37 @@ CLOZE_SMALL: dict[str, Any] = {
 # model are the defaults of its configuration.
 COUNTED: dict[str, Any] = {"max_items": 8, "steps": 1, "validations": 1, "validation_users": 5000}
 
+# Ours: the variants that learn more in a few minutes (docs/results.md). Validation is flat from
+# step 1,300 on (benchmarks/results/small: curves.parquet); 1,800 steps take about four minutes on one
+# AVX-512 core.
+MASKGR_SMALL: dict[str, Any] = {
+    **SMALL,
+    "attention": "prefix",
+    "tokens": "item",
+    "likelihood": "item",
+    "centroids": True,
+    "item_embeddings": True,
+    "layers": 2,
+    "width": 64,
+    "dropout": 0.3,
+    "label_smoothing": 0.1,
+    "repeat_bias": True,
+    "whole_item": 0.9,
+    "dense_vectors": "learned",  # both with --dense (docs/training.md, "Dense retrieval")
+    "dense_loss": 0.1,
+    "batch_size": 128,
+    "optimizer": "muon",
+    "learning_rate": 0.01,
+    "steps": 1800,
+    "validations": 6,
+    "validation_users": 0,
+}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "maskgr": {
         "paper": MASKGR,
-        # Ours: the variants that learn more in a few minutes (docs/results.md). Validation is flat from
-        # step 1,300 on (benchmarks/results/small: curves.parquet); 1,800 steps take about four minutes on one
-        # AVX-512 core.
-        "small": {
-            **SMALL,
-            "attention": "prefix",
-            "tokens": "item",
-            "likelihood": "item",
-            "centroids": True,
-            "item_embeddings": True,
-            "layers": 2,
-            "width": 64,
-            "dropout": 0.3,
-            "label_smoothing": 0.1,
-            "repeat_bias": True,
-            "whole_item": 0.9,
-            "dense_vectors": "learned",  # both with --dense (docs/training.md, "Dense retrieval")
-            "dense_loss": 0.1,
-            "batch_size": 128,
-            "optimizer": "muon",
-            "learning_rate": 0.01,
-            "steps": 1800,
-            "validations": 6,
-            "validation_users": 0,
-        },
+        "small": MASKGR_SMALL,
+        STRONG: {**MASKGR_SMALL, "steps": 3600},
         "smoke": SMOKE,
     },
     "sasrec": {
@@ -393,14 +397,25 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+def preset_names(model: str) -> tuple[str, ...]:
+    """Return the names of a model's presets.
+
+    Raises:
+        UserError: the model does not exist.
+    """
+    if model not in PRESETS:
+        raise UserError(f"--model {model!r} is unknown; choose {', '.join(PRESETS)}.")
+    return tuple(PRESETS[model])
+
+
 def preset(model: str, name: str) -> dict[str, Any]:
     """Return the values of a model's preset by field name.
 
     Raises:
         UserError: The model does not exist, or has no preset of that name.
     """
-    if model not in PRESETS:
-        raise UserError(f"--model {model!r} is unknown; choose {', '.join(PRESETS)}.")
-    if name not in PRESETS[model]:
-        raise UserError(f"--preset {name!r} is unknown; choose {', '.join(PRESETS[model])}.")
+    if name not in preset_names(model):
+        raise UserError(
+            f"--preset {name!r} is none of --model {model}; choose {', '.join(preset_names(model))}."
+        )
     return dict(PRESETS[model][name])

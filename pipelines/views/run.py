@@ -12,7 +12,7 @@ from pipelines.models.registry import MODELS, model_config
 from pipelines.options import flag_of
 from pipelines.train.config import TrainConfig
 from pipelines.train.configure import SCHEDULE, effective_values
-from pipelines.train.presets import PRESET_NAMES
+from pipelines.train.presets import preset_names
 from pipelines.workspace import Run, RunConfig
 
 MEASURES = ("loss", "recall@10", "learning_rate")  # of history.parquet that are curves
@@ -77,7 +77,7 @@ def departures(config: RunConfig) -> list[Departure]:
         The settings, in the order of the options; none if there is no such model or preset.
     """
     model, preset = config.get("model"), config.get("preset")
-    if model not in MODELS or preset not in PRESET_NAMES:
+    if model not in MODELS or preset not in preset_names(model):
         return []
     values, _ = effective_values(model, preset, {}, {})
     bases = (

@@ -1,0 +1,173 @@
+"""Plans of a new training from the options of the command line, and the inputs that they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from maskgr_cli import console, launch
+from maskgr_cli.train_settings import count_items, count_users, names_sids, refuse_sids
+from pipelines.models.config import ModelConfig
+from pipelines.options import flag_named
+from pipelines.tokenize.config import CODES, TokenizeConfig
+from pipelines.train.configure import (
+    codes_for,
+    configure,
+    left_out,
+    negatives_for,
+    softmax_share,
+)
+from pipelines.train.presets import STRONG
+from pipelines.train.strong import TEACHERS, steps_by_users
+from pipelines.workspace import Dataset, Workspace
+
+if TYPE_CHECKING:
+    from pipelines.train.plan import Plan
+
+
+def new_plans(
+    context: typer.Context, root: Workspace, typed: dict[str, Any], file: dict[str, Any]
+) -> list[Plan]:
+    """Return the plans of a new training: those of the teachers that its preset trains first, then its own.
+
+    Args:
+        context: context of `maskgr train`.
+        root: the workspace.
+        typed: settings of the command line.
+        file: settings of the configuration file.
+
+    Raises:
+        UserError: the data set or a teacher is missing, or the settings are refused.
+    """
+    from pipelines.train.plan import Plan
+
+    given = context.params
+    model, preset = given["model"], given["preset"]
+    _, schedule = configure(model, preset, typed, file)
+    note_left_out(model, preset, typed, file)
+    data = root.require_dataset(given["dataset"])
+    for teacher in schedule.teachers:
+        root.require_run(teacher)
+    if given["dataset"] is None and not launch.is_worker():
+        console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
+
+    has_teachers = preset == STRONG and not schedule.teachers
+    users = count_users(data) if has_teachers else 0
+
+    def plan_of(model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], codes: int = 1) -> Plan:
+        config, schedule = configure(model, preset, typed, file)
+        chosen: dict[str, Any] = settle_negatives(config, typed | file, data)
+        if has_teachers:
+            chosen |= steps_by_users(model, preset, typed | file, users)
+        if chosen:
+            config, schedule = configure(model, preset, typed | chosen, file)
+        sids = launch.by_first(lambda: ensure_inputs(context, data, config, codes))
+        return Plan(data.name, sids, model, preset, config, schedule)
+
+    if not has_teachers:
+        return [plan_of(model, preset, typed, file)]
+    teachers = [
+        plan_of(teacher.model, "small", teacher.settings(file | typed), {}, teacher.codes)
+        for teacher in TEACHERS
+    ]
+    names = ",".join(plan.name for plan in teachers)
+    return [*teachers, plan_of(model, preset, typed | {"distill": names}, file)]
+
+
+def train_teachers(root: Workspace, teachers: list[Plan], student: str, force: bool) -> None:
+    """Train the teachers of a preset, in turn; those that are trained already stay.
+
+    Args:
+        root: the workspace.
+        teachers: their plans; none for most presets.
+        student: name of the run that is to learn from them.
+        force: if true, they are trained again.
+    """
+    from pipelines.train.run import train_run
+
+    progress = launch.progress()
+    if teachers:
+        progress.say(
+            f"{student} learns from {len(teachers)} runs, which are trained first: "
+            f"{', '.join(plan.name for plan in teachers)}. If this is interrupted, the same command with "
+            "--resume goes on."
+        )
+    for number, plan in enumerate(teachers, 1):
+        progress.say(f"Teacher {number} of {len(teachers)}:")
+        train_run(root, plan, progress, existing="replace" if force else "resume")
+    if teachers:
+        progress.say("Student:")
+
+
+def note_left_out(
+    model: str, preset: str, settings: dict[str, Any], file: dict[str, Any] | None = None
+) -> None:
+    """Print the values of preset and file that have no effect beside the given settings."""
+    if (names := left_out(model, preset, settings, file)) and not launch.is_worker():
+        flags = ", ".join(map(flag_named, names))
+        source = "the configuration file" if file else f"the preset {preset}"
+        console.note(f"Left out of {source}, without effect beside the other options: {flags}.")
+
+
+def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) -> dict[str, int]:
+    """Choose the number of negatives where the user has not and the catalogue is large, and say so.
+
+    Args:
+        config: of the model.
+        given: settings of the user.
+        data: data set, whose items are counted.
+
+    Returns:
+        The value of the option, to be added to the settings; nothing if there is none to add.
+    """
+    items = count_items(data)
+    negatives = None if "negatives" in given else negatives_for(config, items)
+    if negatives is None:
+        return {}
+    if not launch.is_worker():
+        console.note(
+            f"{items:,} items: comparing with all of them would take {softmax_share(config, items):.2%} of "
+            f"the multiplications of a training step. Training compares with {negatives:,} items drawn at "
+            f"random (--negatives {negatives}); --negatives 0 compares with all."
+        )
+    return {"negatives": negatives}
+
+
+def ensure_inputs(
+    context: typer.Context, data: Dataset, model_settings: ModelConfig, factor: int = 1
+) -> str | None:
+    """Make the semantic IDs that the command's options select, if they do not exist, and return their name.
+
+    Args:
+        context: context of the command.
+        data: data set.
+        model_settings: configuration of the model.
+        factor: factor by which the semantic IDs have more codes per digit.
+
+    Returns:
+        Name of the semantic IDs; None for a model that does not use semantic IDs.
+
+    Raises:
+        UserError: Options of semantic IDs were given for a model that identifies items by their number, or
+            together with --semantic-ids.
+    """
+    if not model_settings.needs:
+        if model_settings.name == context.params["model"]:
+            refuse_sids(context, model_settings.name)
+        return None
+    from pipelines.defaults import ensure_sids, named_sids
+
+    options = context.params
+    if names_sids(context):
+        return named_sids(data, options["semantic_ids"], launch.progress())
+    items = count_items(data)
+    codes = options["codebook"] or codes_for(model_settings, options["sids"], items)
+    if not options["codebook"] and model_settings.scores_codes_alone:
+        launch.progress().say(
+            f"{items:,} items without embeddings of their own: {codes} codes per digit, by their number "
+            f"(--codebook {codes})."
+        )
+    codes = min(CODES[1], codes * factor)
+    tokenizer = TokenizeConfig(num_levels=options["sids"], codebook=codes, method=options["method"])
+    return ensure_sids(data, tokenizer, options["embedding"], launch.progress())

@@ -1,0 +1,78 @@
+"""The preset `strong`: teachers, which are trained first, and the student that learns from them.
+
+Light to import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.models.config import SIZES
+from pipelines.models.registry import model_class
+from pipelines.train.config import TrainConfig, unread_options
+from pipelines.train.presets import preset
+
+PASSES = 10  # of a teacher over the sequences, at least; about those of `small` on Beauty
+DISTILLATION = {"distill", "teacher_share", "teacher_items"}  # options of the student alone
+SHARED = {field.name for field in dataclasses.fields(TrainConfig)} - DISTILLATION | SIZES | {"negatives"}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher of the preset `strong`: its preset is `small`.
+
+    Attributes:
+        model: name of the model.
+        seed: number that is added to the seed of the student.
+        codes: factor by which its semantic IDs have more codes per digit than those of the student.
+    """
+
+    model: str = "maskgr"
+    seed: int = 0
+    codes: int = 1
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that the teacher takes from those of a student.
+
+        These are the options of the training and the sizes, as far as its model reads them. Options that make
+        another kind of model are the student's alone.
+
+        Args:
+            given: settings of the student, without those of its preset.
+        """
+        model = model_class(self.model)
+        unread = unread_options(model)
+        fields = {field.name for config in (model, TrainConfig) for field in dataclasses.fields(config)}
+        values = {name: given[name] for name in given if name in SHARED & fields - unread}
+        return values | {"seed": given.get("seed", 0) + self.seed}
+
+
+# Two codebooks, two seeds and counts, whose equal-weight committee is better than each (docs/results.md).
+TEACHERS = (Teacher(), Teacher(seed=1, codes=4), Teacher("cooccurrence"))
+
+
+def steps_by_users(model: str, name: str, given: Mapping[str, Any], users: int) -> dict[str, int]:
+    """Return the number of steps that suits a number of users, where the user has not chosen it.
+
+    It is that of the preset, but enough for `PASSES` passes of a teacher over the sequences, and as many more
+    of the student as its preset has more.
+
+    Args:
+        model: name of the model.
+        name: name of the preset: "small" for a teacher, "strong" for the student.
+        given: settings of the user.
+        users: number of users.
+
+    Returns:
+        The value of the option; nothing if the preset's holds.
+    """
+    if model_class(model).is_counted or {"steps", "minutes"} & given.keys():
+        return {}
+    values, small = preset(model, name), preset(model, "small")
+    passes = PASSES * values["steps"] / small["steps"]
+    steps = math.ceil(passes * users / given.get("batch_size", values["batch_size"]) / 100) * 100
+    return {"steps": steps} if steps > values["steps"] else {}
