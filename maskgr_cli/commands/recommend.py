@@ -112,7 +112,9 @@ def recommend(
             identifiers(flag, text) if text else None
             for flag, text in (("--allow", config.allow), ("--deny", config.deny))
         )
-        query = model.query(decoding, config.k, where=config.where, allow=allow, deny=deny)
+        query = model.query(
+            decoding, config.k, where=config.where, allow=allow, deny=deny, diversity=config.diversity
+        )
         if all_users:
             assert output, "checked above"
             _recommend_to_everyone(model, query, output)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.errors import UserError, reading
-from pipelines.options import check, option
+from pipelines.options import SHARE, check, option
 
 SIMILARITIES = ("model", "text", "sids")
 MOST = 10_000  # largest number of recommendations of a history
@@ -21,6 +21,7 @@ class RecommendConfig:
         where: condition on the columns of items.parquet.
         allow: identifiers of the only items that qualify, as `identifiers` reads them.
         deny: identifiers of items that do not qualify.
+        diversity: weight λ of maximal marginal relevance.
 
     Raises:
         UserError: a value is out of its bounds.
@@ -43,6 +44,14 @@ class RecommendConfig:
     deny: str | None = field(
         default=None,
         metadata=option("Recommend none of these items: ids with commas between, or @FILE with one a line."),
+    )
+    diversity: float = field(
+        default=0.0,
+        metadata=option(
+            "Weight of unlikeness to the items above, by maximal marginal relevance; 0: the order of the "
+            "scores. [default: 0]",
+            *SHARE,
+        ),
     )
 
     def __post_init__(self) -> None:

@@ -26,8 +26,10 @@ from pipelines.evaluate.recommend import Recommendations, recommend
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun
 from pipelines.models.nn.precision import autocast
+from pipelines.options import SHARE, check_number, has_no_effect
 from pipelines.processes import Processes
 from pipelines.progress import Silent
+from pipelines.recommend.diversify import CANDIDATES, most_marginal
 from pipelines.recommend.histories import Histories
 from pipelines.recommend.items import ItemTable
 from pipelines.recommend.popular import Popularity
@@ -155,6 +157,7 @@ class Model:
         where: str | None = None,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] | None = None,
+        diversity: float = 0.0,
         decoding: Decoding | None = None,
     ) -> pl.DataFrame:
         """Recommend items to histories.
@@ -170,6 +173,8 @@ class Model:
             where: condition on the columns of `items`, e.g. "category = 'Kitchen' and price < 30".
             allow: identifiers of the only items that qualify.
             deny: identifiers of items that do not qualify.
+            diversity: weight λ of unlikeness to the items above, from 0 to 1, by maximal marginal relevance
+                among five times k candidates (Carbonell and Goldstein 1998).
             decoding: order of unmasking, function evaluations, beams; None for the run's defaults.
 
         Returns:
@@ -184,7 +189,9 @@ class Model:
         numbers = [self.table.known(history, f"history {place}") for place, history in enumerate(histories)]
         offsets = np.cumsum([0, *map(len, numbers)])
         items = np.concatenate([np.zeros(0, np.int64), *numbers]).astype(np.int32)
-        query = self.query(decoding or Decoding(), k, exclude_seen, where=where, allow=allow, deny=deny)
+        query = self.query(
+            decoding or Decoding(), k, exclude_seen, where=where, allow=allow, deny=deny, diversity=diversity
+        )
         names = pl.Series("history", np.arange(len(numbers)))
         return self.answer(query, Histories(names, Sequences(items, offsets)))
 
@@ -197,22 +204,29 @@ class Model:
         where: str | None = None,
         allow: Sequence[str] | None = None,
         deny: Sequence[str] | None = None,
+        diversity: float = 0.0,
     ) -> Query:
         """Resolve settings of recommendations; see `recommend`.
 
         Raises:
             UserError: as `recommend`.
         """
-        asked = (decoding, k, exclude_seen)
+        candidates = k
+        if diversity:
+            check_number("--diversity", diversity, *SHARE)
+            if self.trained.horizon > 1:
+                raise has_no_effect(["--diversity"], f"lists of {self.trained.horizon} items in a row")
+            candidates = CANDIDATES * k
+        asked = (decoding, candidates, exclude_seen)
         if asked not in self._decodings:
             if len(self._decodings) >= DECODINGS:
                 self._decodings.pop(next(iter(self._decodings)))
-            beams, seen = max(decoding.beams, k), decoding.exclude_seen or exclude_seen
+            beams, seen = max(decoding.beams, candidates), decoding.exclude_seen or exclude_seen
             wide = dataclasses.replace(decoding, beams=beams, exclude_seen=seen)
             resolved = resolve_decoding(wide, self.trained.model, self.trained.horizon)
             check_horizon(resolved, self.trained.model, self.trained.horizon)
             self._decodings[asked] = resolved
-        return Query(self._decodings[asked], k, self.table.qualifying(where, allow, deny))
+        return Query(self._decodings[asked], k, self.table.qualifying(where, allow, deny), diversity)
 
     def answer(self, query: Query, histories: Histories, *, explain: bool = False) -> pl.DataFrame:
         """Return recommendations to named histories, as `recommend` does; the first column has the names.
@@ -260,12 +274,10 @@ class Model:
         Raises:
             UserError: the run has no text embeddings or no semantic IDs, or `by` is unknown.
         """
-        from pipelines.recommend.similar import compared, similar_items
+        from pipelines.recommend.similar import similar_items
 
         numbers = self.table.known(items, "items")
-        if by not in self._compared:
-            self._compared[by] = compared(self.trained, by)
-        found, scores = similar_items(self._compared[by], numbers, k)
+        found, scores = similar_items(self._vectors(by), numbers, k)
         names, width = self.table.names, found.shape[1]
         return pl.DataFrame(
             {
@@ -297,13 +309,32 @@ class Model:
             offsets = np.unique(histories.offsets)  # those of the histories that are not empty
             targets = np.zeros((len(offsets) - 1, horizon), np.int32)
             split = Split(histories.items, offsets, users[by_model], targets, self._warm_items)
-            found = self._decode(split, query, fewest)
-            result.items[by_model], result.scores[by_model] = found.items[:, :K], found.scores[:, :K]
+            items, scores = self._chosen(self._decode(split, query, fewest), query)
+            result.items[by_model], result.scores[by_model] = items[:, :K], scores[:, :K]
         if not by_model.all():
             best, counts = self.popularity.best(K, query.qualifying)
             result.items[~by_model, : len(best)] = best[:, None]
             result.scores[~by_model, : len(best)] = counts
         return result
+
+    def _chosen(self, found: Recommendations, query: Query) -> tuple[np.ndarray, np.ndarray]:
+        """Return items [B, K, k] and scores [B, K] of what was found, diverse ones if the query says so."""
+        if not query.diversity:
+            return found.items, found.scores
+        vectors = self._vectors("model")
+        places = most_marginal(found.scores, found.items[:, :, 0], vectors, query.diversity, query.k)
+        return (
+            np.take_along_axis(found.items, places[:, :, None], 1),
+            np.take_along_axis(found.scores, places, 1),
+        )
+
+    def _vectors(self, by: str) -> Tensor:
+        """Return what items are compared by, see `similar.compared`; computed once."""
+        from pipelines.recommend.similar import compared
+
+        if by not in self._compared:
+            self._compared[by] = compared(self.trained, by)
+        return self._compared[by]
 
     def _decode(self, split: Split, query: Query, fewest: int) -> Recommendations:
         model, device = self.trained.model, next(self.trained.model.parameters()).device

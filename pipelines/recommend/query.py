@@ -64,8 +64,10 @@ class Query:
         decoding: decoding with at least k beams.
         k: number of recommendations of a history.
         qualifying: numbers of the items that qualify, int64, ascending; None for all.
+        diversity: weight λ of maximal marginal relevance; 0 for the order of the scores.
     """
 
     decoding: Decoding
     k: int
     qualifying: np.ndarray | None = None
+    diversity: float = 0.0

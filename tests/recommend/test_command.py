@@ -43,6 +43,9 @@ def test_recommendations_for_a_user_as_table_and_data(command: Run, model: Calla
     loaded = model("maskgr")
     expected = loaded.recommend([loaded.history("user-3")], k=4, where="price < 30")
     assert [row["item_id"] for row in rows] == expected["item_id"].to_list()
+    data = command("recommend", "maskgr", "--user", "user-3", "-k", 4, "--diversity", 0.6, "--format", "json")
+    diverse = loaded.recommend([loaded.history("user-3")], k=4, diversity=0.6)
+    assert [row["item_id"] for row in json.loads(data.stdout)] == diverse["item_id"].to_list()
 
 
 def test_histories_of_a_file(command: Run, tmp_path) -> None:

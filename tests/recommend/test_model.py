@@ -141,6 +141,8 @@ def test_several_items_ahead_have_positions(store: Workspace, model: Loaded) -> 
     assert frame["rank"].to_list() == [1, 1, 2, 2, 3, 3]
     assert frame["position"].to_list() == [1, 2] * 3
     assert set(numbers(frame)) <= {i for i in range(20) if i % 7}
+    with pytest.raises(UserError, match="--diversity has no effect on lists of 2 items in a row"):
+        maskgr.load(store.run("two-ahead").path).recommend([HISTORY], diversity=0.5)
 
 
 def test_a_final_run_is_taken_where_there_is_one(store: Workspace, model: Loaded) -> None:
