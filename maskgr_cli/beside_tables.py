@@ -35,7 +35,7 @@ UNITS = {
 
 
 def beside_tables(systems: Sequence[tuple[Facts, Beside]], by: str | None) -> list[Table]:
-    """Return the table of the lists and, where there are groups, that of the groups.
+    """Return the tables of the lists, of lists without seen items where those matter, and of the groups.
 
     Args:
         systems: facts about each system, of which the first is its name, and what was measured. The last
@@ -48,10 +48,25 @@ def beside_tables(systems: Sequence[tuple[Facts, Beside]], by: str | None) -> li
         [*((facts, beside.lists) for facts, beside in systems), (popular, first.popularity_lists)],
         first.embeddings,
     )
+    tables = [lists, *_unseen_tables(systems)]
     if by is None:
-        return [lists]
+        return tables
     grouped = [*((facts, beside.groups) for facts, beside in systems), (popular, first.popularity_groups)]
-    return [lists, metrics_table("groups", _by_group(grouped), f"Groups of targets, {UNITS[by]}")]
+    return [*tables, metrics_table("groups", _by_group(grouped), f"Groups of targets, {UNITS[by]}")]
+
+
+def _unseen_tables(systems: Sequence[tuple[Facts, Beside]]) -> list[Table]:
+    """Return the table of the metrics without seen items; none where they hardly differ."""
+    found = [(facts, beside.unseen) for facts, beside in systems if beside.unseen]
+    if not found:
+        return []
+    short = max(unseen.short for _, unseen in found)
+    note = "from the lists as stored; --exclude-seen searches anew"
+    if short:
+        note += f" · lists with fewer than ten items left: {short:.1%}"
+    return [
+        metrics_table("unseen", [(facts, its.metrics) for facts, its in found], "Seen items left out", note)
+    ]
 
 
 def _by_group(systems: Sequence[tuple[Facts, Groups]]) -> list[tuple[Facts, pa.Table]]:

@@ -22,6 +22,8 @@ from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.groups import grouped_metrics, grouping
 from pipelines.evaluate.lists import DEPTH, measure_lists, read_lists
 from pipelines.evaluate.popularity import popularity_ranks, recommend_popular
+from pipelines.evaluate.report import read_metrics
+from pipelines.evaluate.unseen import Unseen, without_seen
 from pipelines.workspace import Dataset
 
 MOST = 1 << 28  # numbers of the embeddings that are held in memory, at most
@@ -36,6 +38,8 @@ class Beside:
         lists, popularity_lists: properties of the lists, artifacts of kind "metrics"; see `measure_lists`.
         groups, popularity_groups: metrics of groups of targets; empty without `EvalConfig.by`.
         embeddings: name of the embeddings that the diversity is measured by; None if there are none.
+        unseen: metrics without the items of the histories; None if those do not change Recall or NDCG by more
+            than their intervals, or were left out of the lists.
     """
 
     lists: pa.Table
@@ -43,6 +47,7 @@ class Beside:
     groups: Groups
     popularity_groups: Groups
     embeddings: str | None
+    unseen: Unseen | None
 
 
 def measure_beside(
@@ -82,7 +87,19 @@ def measure_beside(
         groups,
         popularity_groups,
         None if path is None else path.stem,
+        None if exclude_seen or (config.horizon or 1) > 1 else _unseen(folder, users),
     )
+
+
+def _unseen(folder: Path, users: Split | HeldOut) -> Unseen | None:
+    """Return the metrics without the items of the histories, if they differ by more than the intervals."""
+    measured = {(row["metric"], row["k"]): row for row in read_metrics(folder).to_pylist()}
+    result = without_seen(folder, users)
+    for row in result.metrics.to_pylist():
+        with_seen = measured.get((row["metric"], row["k"]))
+        if with_seen and not with_seen["low"] <= row["value"] <= with_seen["high"]:
+            return result
+    return None
 
 
 def _embeddings(dataset: Dataset, items: int) -> Path | None:
