@@ -68,9 +68,9 @@ def _differences_of_sids(
             if value is not None
         ]
     if cell.tokenize.method != "random" and sids:
-        texts = sids.split(f"-{cell.tokenize.num_levels}x")[0]
-        if texts != TEXTS:
-            differences.append(f"{texts} texts")
+        embeddings = sids.split(f"-{cell.tokenize.num_levels}x")[0]
+        if embeddings != TEXTS:
+            differences.append(f"{embeddings} embeddings")
     return differences
 
 

@@ -300,7 +300,7 @@ def test_texts_of_another_encoder_make_another_row() -> None:
         "BERT4Rec": "",
         "MaskGR w/ Item IDs": "",
         "MaskGR w/ Random SIDs": "",
-        "MaskGR": "lsa texts",
+        "MaskGR": "lsa embeddings",
     }
 
 

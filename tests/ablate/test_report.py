@@ -83,7 +83,7 @@ def test_only_the_paper_s_own_model_differs_from_the_paper(
             for row in rows_of(recipe, GridSettings(budget), found(toy, recipe, GridSettings(budget)))
         }
 
-    ours = "MaskGR, ours: lsa texts, other sizes, other training"
+    ours = "MaskGR, ours: lsa embeddings, other sizes, other training"
     assert last_lines("smoke") == {
         "SASRec, ours: softmax loss, other sizes, other training": "paper 40.00",
         f"{ours} · sids 1 · constrained": "100.00 to 100.00",
@@ -93,7 +93,7 @@ def test_only_the_paper_s_own_model_differs_from_the_paper(
     }
     as_published, *digits = last_lines("paper").items()
     assert as_published == ("SASRec, as published", "paper 40.00 (+60.00)")
-    assert digits[-1] == ("MaskGR, ours: lsa texts · sids 2 · unconstrained", "paper 12.50")
+    assert digits[-1] == ("MaskGR, ours: lsa embeddings · sids 2 · unconstrained", "paper 12.50")
     monkeypatch.setattr(published, "TEXTS", "lsa")
     assert [*last_lines("paper").items()][3:] == [
         (
@@ -179,7 +179,7 @@ def test_a_report_is_whole_and_needs_no_network(toy: Workspace, fakes: Fakes) ->
             "a paper, table 0",
         ):
             assert shown in document
-    assert "maskgr, ours: lsa texts, other sizes, other training · sids 2" in page
+    assert "maskgr, ours: lsa embeddings, other sizes, other training · sids 2" in page
     assert "| Items | maskgr, ours · sids 1 |" in text  # best and runner-up
     assert "<td>Items</td><td>maskgr, ours · sids 1</td>" in page
     assert "paper 12.50 (" not in page + text
