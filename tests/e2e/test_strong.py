@@ -32,11 +32,11 @@ def test_teachers_are_trained_before_the_student_that_is_evaluated(
     write_toy(workspace, users=60)
     done = maskgr("train", "--preset", "strong", *TINY, "--seed", 5, "--name", "student", "--no-centroids")
     assert done.returncode == 0, done.stderr
-    assert "student learns from 3 runs, which are trained first" in done.stderr
+    assert "student learns from 5 runs, which are trained first" in done.stderr
     teachers = teachers_of(workspace, "student")
-    assert sorted(teachers.values()) == ["", "lsa-2x16", "lsa-2x4"]
+    assert sorted(teachers.values()) == ["", "lsa-2x16", "lsa-2x16", "lsa-2x4", "lsa-2x4"]
     configs = [workspace.run(name).read_config() for name in teachers]
-    assert sorted(config["train"]["seed"] for config in configs) == [5, 5, 6]
+    assert sorted(config["train"]["seed"] for config in configs) == [5, 5, 6, 7, 8]
     for config in configs:  # sizes and steps are those of the student, its kind of model is not
         if config["model"] == "maskgr":
             assert config["preset"] == "small" and config["train"]["steps"] == 4
@@ -55,7 +55,7 @@ def test_the_command_with_resume_goes_on_and_trains_nothing_twice(
     process = subprocess.Popen([*line, "--workspace", str(workspace.root)], stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for text in process.stderr:
-        if "Teacher 2 of 3" in text:
+        if "Teacher 2 of 5" in text:
             process.send_signal(signal.SIGTERM)
             break
     process.communicate()
@@ -63,9 +63,9 @@ def test_the_command_with_resume_goes_on_and_trains_nothing_twice(
     done = maskgr(*command, "--resume")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is trained already") == 1
-    assert len(teachers_of(workspace, "student")) == 3
+    assert len(teachers_of(workspace, "student")) == 5
     again = maskgr(*command)
-    assert again.returncode == 0 and again.stderr.count("is trained already") == 4
+    assert again.returncode == 0 and again.stderr.count("is trained already") == 6
 
 
 def test_named_teachers_take_the_place_of_those_of_the_preset(
@@ -90,6 +90,6 @@ def test_other_models_and_studies_have_no_such_preset(
 def test_settings_name_what_the_data_decide(workspace: Workspace, maskgr: Callable[..., Ran]) -> None:
     write_toy(workspace, users=600)
     command = ("train", "--preset", "strong", "--print-config")
-    assert "3 teachers, which are trained first" in maskgr(*command).stdout
+    assert "5 teachers, which are trained first" in maskgr(*command).stdout
     assert "rule: by the number of users" not in maskgr(*command).stdout
     assert "rule: by the number of users" in maskgr(*command, "--batch-size", 1).stdout
