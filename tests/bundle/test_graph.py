@@ -44,7 +44,7 @@ VARIANTS = [
     ("maskgr", {**SOFTMAX, "attention": "full"}),
     ("maskgr", {"tokens": "digit"}),
     ("maskgr", {"tokens": "digit", "attention": "prefix", "dense": True, "next_item": 0.0}),
-    *((name, {}) for name in ("sasrec", "cadirec", "bert4rec", "maskgr-items", "rpg", "diffgrm")),
+    *((name, {}) for name in ("sasrec", "bsarec", "cadirec", "bert4rec", "maskgr-items", "rpg", "diffgrm")),
 ]
 GRAPHS = [("maskgr", FULL), ("maskgr", {"tokens": "digit"})]  # the program below has a graph of sasrec
 WINDOW = TINY["max_items"]
