@@ -35,10 +35,10 @@ class FrequencyFilter(nn.Module):
     """The frequency rescaler: low-pass part + β² × high-pass part (section "Beyond Self-Attention").
 
     Attributes:
-        low_pass: matrix of the low-pass part of sequences of the fixed length, float32 [length, length].
+        impulse: low-pass part of the sequence (1, 0, …, 0) of the fixed length, float32 [length].
     """
 
-    low_pass: Tensor
+    impulse: Tensor
 
     def __init__(self, width: int, length: int, frequencies: int) -> None:
         """
@@ -49,23 +49,20 @@ class FrequencyFilter(nn.Module):
         """
         super().__init__()
         kept = torch.arange(length // 2 + 1) <= frequencies // 2
-        impulse = torch.fft.irfft(kept.to(torch.complex64), n=length)  # low-pass part of (1, 0, …, 0)
-        place = torch.arange(length)
-        self.register_buffer("low_pass", impulse[(place[:, None] - place).abs()], persistent=False)
+        impulse = torch.fft.irfft(kept.to(torch.complex64), n=length)
+        self.register_buffer("impulse", impulse, persistent=False)
         self.beta = nn.Parameter(torch.ones(width))
 
     def low(self, x: Tensor, layout: Layout) -> Tensor:
         """Return the low-pass part of packed tokens: [M, D] → [M, D]."""
         if layout.indices is None and layout.real is not None:  # padding among the tokens, `padding_kept`
             x = x * layout.real.flatten()[:, None]
+        place = torch.arange(layout.length, device=x.device)
+        matrix = self.impulse[(place[:, None] - place).abs()]  # [L, L]; the impulse is even
         parts = zip(layout.groups, x.split([group.tokens for group in layout.groups]), strict=True)
-        # The matrix depends on the distance of two places alone, so that any rows of length L take its begin.
-        return torch.cat(
-            [
-                group.pack(self.low_pass[: group.length, : group.length] @ group.pad(part))
-                for group, part in parts
-            ]
-        )
+        # Distances alone matter, so that shorter rows take the begin of the matrix.
+        low = [group.pack(matrix[: group.length, : group.length] @ group.pad(part)) for group, part in parts]
+        return torch.cat(low)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Filter packed tokens: [M, D] → [M, D]."""
