@@ -92,6 +92,7 @@ CELLS: dict[str, Cell] = {
     "sasrec, gbce": Cell("--loss gbce --negatives 64"),
     "sasrec, bce": Cell("--loss bce"),
     "sasrec, repeat bias": Cell("--repeat-bias --label-smoothing 0.1"),
+    "bsarec": Cell("--repeat-bias"),
     "bert4rec": Cell("--repeat-bias --next-item 0.1"),
     "bert4rec, negatives": Cell("--negatives 64"),
     "maskgr-items": Cell(""),

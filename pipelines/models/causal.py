@@ -11,12 +11,11 @@ from abc import abstractmethod
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.models.base import ItemRanker
 from pipelines.models.denoiser import ItemScores
 from pipelines.models.nn.packing import Layout, to_device
-from pipelines.models.nn.transformer import Encoder
 from pipelines.models.objectives.repeat_bias import items_before
 
 
@@ -24,10 +23,10 @@ class Causal(ItemRanker):
     """A model with a causal encoder whose state at an item predicts the next item.
 
     Attributes:
-        encoder: the encoder.
+        encoder: the encoder: embeddings of packed tokens, their layout and the tokens to return → states.
     """
 
-    encoder: Encoder
+    encoder: nn.Module
 
     @abstractmethod
     def embed(self, items: Tensor) -> Tensor:
@@ -100,7 +99,8 @@ class Causal(ItemRanker):
         """
         layout = Layout.causal(real, 1, history.device)
         x = self.embed(layout.pack(history))  # [M, D]
-        return self.encoder(x, layout, layout.index(to_device(positions, history.device)))
+        states: Tensor = self.encoder(x, layout, layout.index(to_device(positions, history.device)))
+        return states
 
     def scores_within(self, sequences: Tensor) -> ItemScores | None:
         """Score all items at many places of sequences in one pass; see `ItemRanker.scores_within`."""

@@ -10,6 +10,7 @@ from pipelines.errors import UserError
 from pipelines.models.config import ModelConfig
 from pipelines.models.item_models.config import (
     BERT4RecConfig,
+    BSARecConfig,
     CaDiRecConfig,
     CooccurrenceConfig,
     DreamRecConfig,
@@ -28,8 +29,8 @@ from pipelines.options import flag_named, has_no_effect
 MODELS: dict[str, type[ModelConfig]] = {
     config.name: config
     for config in (
-        *(MaskGRConfig, SASRecConfig, BERT4RecConfig, MaskGRItemsConfig, TIGERConfig, LIGERConfig),
-        *(DreamRecConfig, CaDiRecConfig, RPGConfig, DiffGRMConfig, CooccurrenceConfig),
+        *(MaskGRConfig, SASRecConfig, BSARecConfig, BERT4RecConfig, MaskGRItemsConfig, TIGERConfig),
+        *(LIGERConfig, DreamRecConfig, CaDiRecConfig, RPGConfig, DiffGRMConfig, CooccurrenceConfig),
     )
 }
 

@@ -42,6 +42,14 @@ LAYERS: Space = {"layers": Choices((1, 2, 3))}
 SPACES: dict[str, Space] = {
     "maskgr": {**TRAINING, **SMOOTHING, "layers": Choices((2, 3, 4)), "whole_item": FloatRange(0.0, 1.0)},
     "sasrec": {**TRAINING, **SMOOTHING, **LAYERS},
+    "bsarec": {
+        **TRAINING,
+        **SMOOTHING,
+        **LAYERS,
+        "heads": Choices((1, 2, 4)),
+        "filter_share": FloatRange(0.0, 1.0),
+        "low_frequencies": Choices((1, 3, 5, 7, 9)),
+    },
     "bert4rec": {
         **TRAINING,
         **SMOOTHING,

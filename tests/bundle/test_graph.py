@@ -44,7 +44,7 @@ VARIANTS = [
     ("maskgr", {**SOFTMAX, "attention": "full"}),
     ("maskgr", {"tokens": "digit"}),
     ("maskgr", {"tokens": "digit", "attention": "prefix", "dense": True, "next_item": 0.0}),
-    *((name, {}) for name in ("sasrec", "cadirec", "bert4rec", "maskgr-items", "rpg", "diffgrm")),
+    *((name, {}) for name in ("sasrec", "bsarec", "cadirec", "bert4rec", "maskgr-items", "rpg", "diffgrm")),
 ]
 GRAPHS = [("maskgr", FULL), ("maskgr", {"tokens": "digit"})]  # the program below has a graph of sasrec
 WINDOW = TINY["max_items"]
@@ -92,9 +92,9 @@ def test_a_graph_of_a_large_catalogue_ranks_as_its_model(
 
 
 def test_a_graph_of_a_committee_ranks_as_its_model(tmp_path: Path) -> None:
-    """Its members see other numbers of items of a history, and one of them scores item numbers."""
-    members = [build("maskgr", **FULL), build("sasrec", 1, max_items=WINDOW - 2)]
-    run = TrainedRun(committee_of(members, [2.0, 1.0]).eval(), CATALOGUE, None, {}, {}, np.arange(0))  # type: ignore[arg-type]
+    """Its members see other numbers of items of a history, and two of them score item numbers."""
+    members = [build("maskgr", **FULL), build("sasrec", 1, max_items=WINDOW - 2), build("bsarec", 2)]
+    run = TrainedRun(committee_of(members, [2.0, 1.0, 1.0]).eval(), CATALOGUE, None, {}, {}, np.arange(0))  # type: ignore[arg-type]
     ranking = Ranking(run, np.arange(N), K).eval()
     export(ranking, tmp_path / GRAPH)
     compare(ranking, tmp_path / GRAPH)

@@ -34,7 +34,10 @@ CASES: list[tuple[str, dict[str, object], dict[str, object]]] = [
     ("liger", {}, {"retrieval": "dense"}),
     ("liger", {}, {}),
     ("diffgrm", {}, {"unmask": "greedy"}),
-    *((name, {}, {}) for name in ("sasrec", "bert4rec", "maskgr-items", "dreamrec", "cadirec", "rpg")),
+    *(
+        (name, {}, {})
+        for name in ("sasrec", "bsarec", "bert4rec", "maskgr-items", "dreamrec", "cadirec", "rpg")
+    ),
 ]
 IDS = ["-".join(map(str, (name, *settings, *decoding.values()))) for name, settings, decoding in CASES]
 

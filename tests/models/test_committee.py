@@ -30,13 +30,14 @@ MEMBERS = {  # name → model, its settings, and its catalogue
     "other codes": ("maskgr", ITEM | {"max_items": 3}, Catalogue.of(OTHER_SIDS, 5, TEXT)),
     "paper": ("maskgr", {"tokens": "digit"}, CATALOGUE),
     "sasrec": ("sasrec", {"max_items": 2}, CATALOGUE),
+    "bsarec": ("bsarec", {"max_items": 4}, CATALOGUE),
     "rpg": ("rpg", {}, CATALOGUE),
 }
 KINDS = {
     "two seeds' codes": ["small", "other codes"],
     "items beside digits": ["sasrec", "other codes", "small"],
     "apart": ["paper", "small"],
-    "items": ["sasrec", "rpg"],
+    "items": ["sasrec", "rpg", "bsarec"],
 }
 HISTORIES = [[3, 7, 1, 4, 9], [5, 2, 5], [8], [6, 6, 0, 29]]
 

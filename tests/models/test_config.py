@@ -63,7 +63,7 @@ def test_labels_of_values_in_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sasrec", "bert4rec", "maskgr-items", "liger", "dreamrec", "cadirec", "rpg", "diffgrm"]
+    "name", ["sasrec", "bsarec", "bert4rec", "maskgr-items", "liger", "dreamrec", "cadirec", "rpg", "diffgrm"]
 )
 def test_models_of_the_next_item_alone_refuse_a_longer_horizon(name: str) -> None:
     model_class(name)().check_horizon(1)

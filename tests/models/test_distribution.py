@@ -36,6 +36,7 @@ PASSES = {
     "full": ("maskgr", ITEM),
     "paper": ("maskgr", {"tokens": "digit"}),
     "bert4rec": ("bert4rec", {}),
+    "bsarec": ("bsarec", {"repeat_bias": True}),
     "diffgrm": ("diffgrm", {}),
 }
 

@@ -192,6 +192,7 @@ def test_it_has_the_parameters_of_its_parts(D: int, M: int) -> None:
     expected = {
         "maskgr": (C + H + 1) * D + encoder + C * D,
         "sasrec": sasrec,
+        "bsarec": sasrec + TINY["max_items"] * D + D,  # positions, β
         "bert4rec": sasrec + D,  # MASK
         "maskgr-items": sasrec + D,
         "tiger": tiger,

@@ -21,7 +21,14 @@ SIDS = np.stack(np.unravel_index(np.random.default_rng(0).choice(V**H, N, replac
 TEXT = np.random.default_rng(1).normal(size=(N, 6)).astype(np.float32)
 WHOLE = Catalogue.of(SIDS, V, TEXT)
 OWN = {"maskgr": {"tokens": "item", "likelihood": "item", "item_embeddings": True}}
-NO_VECTOR = ("sasrec", "bert4rec", "maskgr-items", "dreamrec", "cadirec")  # models over item numbers
+NO_VECTOR = (
+    "sasrec",
+    "bsarec",
+    "bert4rec",
+    "maskgr-items",
+    "dreamrec",
+    "cadirec",
+)  # models over item numbers
 APPENDED = np.arange(OLD)  # the known items come first
 SPREAD = np.sort(np.random.default_rng(2).permutation(N)[:OLD])  # the known items lie among others
 

@@ -32,7 +32,7 @@ from tests.train.test_leakage import ITEMS, SCHEDULE, data, figures, plan_of, sa
 
 __all__ = ["data"]  # a fixture
 COLD = {"cold": 0.3, "validations": 2}
-BY_NUMBER = {"sasrec", "bert4rec", "maskgr-items", "dreamrec", "cadirec", "cooccurrence"}
+BY_NUMBER = {"sasrec", "bsarec", "bert4rec", "maskgr-items", "dreamrec", "cadirec", "cooccurrence"}
 PER_ITEM = ("embedding", "interactions")  # in names of tensors with an entry for each item
 VARIANTS = [(model, {}) for model in MODELS] + [
     ("sasrec", {"loss": "gbce", "negatives": 8}),

@@ -58,6 +58,19 @@ OTHERS: dict[str, dict[str, Any]] = {
         "loss": "bce",
     }
     | {"batch_size": 128, "learning_rate": 0.001, "final_rate": 1.0, "warmup": 0.0},
+    # Shin et al. 2024, implementation details, and the authors' command for Beauty.
+    "bsarec": {
+        "layers": 2,
+        "width": 64,
+        "heads": 1,
+        "dropout": 0.5,
+        "max_items": 50,
+        "loss": "softmax",
+        "negatives": 0,
+        "batch_size": 256,
+        "learning_rate": 0.0005,
+    }
+    | {"filter_share": 0.7, "low_frequencies": 5, "weight_decay": 0.0, "final_rate": 1.0, "warmup": 0.0},
     # Sun et al. 2019, section 4.4.
     "bert4rec": {
         "layers": 2,

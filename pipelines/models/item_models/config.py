@@ -67,6 +67,42 @@ class SASRecConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
+class BSARecConfig(SASRecConfig):
+    """Configuration of BSARec (Shin et al. 2024, arXiv 2312.10325). The defaults are those for Beauty.
+
+    Raises:
+        UserError: see `SASRecConfig`; an even number of frequencies.
+    """
+
+    name: ClassVar[str] = "bsarec"
+    implementation: ClassVar[str] = "pipelines.models.item_models.bsarec:BSARec"
+    examples: ClassVar[str] = "prefixes"
+    published: ClassVar[dict[str, Any]] = {}
+
+    filter_share: float = field(
+        default=0.7,
+        metadata=option("Share α of the frequency filter in a block; the rest is attention's.", *SHARE),
+    )
+    low_frequencies: int = field(
+        default=5,
+        metadata=option(
+            "Number c of lowest frequencies that the filter leaves as they are, an odd number: 0, and pairs "
+            "of one with either sign.",
+            1,
+            9999,
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low_frequencies % 2 == 0:
+            raise UserError(
+                f"--low-frequencies {self.low_frequencies} must be odd: frequency 0, and pairs of one with "
+                "either sign."
+            )
+
+
+@dataclass(frozen=True)
 class ClozeConfig(ModelConfig):
     """Configuration that the models of masked item ids share."""
 

@@ -42,7 +42,11 @@ class CausalItems(ItemVectors, Causal):
         self.embedding = nn.Embedding(catalogue.items, config.width, sparse=sparse)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.register_buffer("unknown", None, persistent=False)
-        self.encoder = Encoder(config)
+        self.encoder = self.make_encoder(config)
+
+    def make_encoder(self, config: ModelConfig) -> nn.Module:
+        """Return a new encoder; see `Causal`."""
+        return Encoder(config)
 
     def embed(self, items: Tensor) -> Tensor:
         """Embed items [M]: [M, D]."""

@@ -20,6 +20,7 @@ TINY = {"layers": 1, "width": 16, "heads": 2, "mlp": 32, "dropout": 0.0, "max_it
 OPTIONS = {  # one target per sequence, or all of them; items fully masked
     "sasrec": {},
     "cadirec": {"contrastive": 0.0, "denoising": 0.0},
+    "bsarec": {},
     "bert4rec": {"next_item": 1.0},
     "maskgr-items": {"next_item": 1.0},
     "dreamrec": {"ranking": 1.0, "history_dropout": 0.0},
