@@ -1,15 +1,15 @@
 """Temporal split: a data set whose log is cut by two times, where validation and test begin.
 
-Interactions before the first time train, those from it to the second validate, later ones test. In each of the
-two periods a user has one target: the first interaction of the period. Users without a training interaction,
-and targets that are items without one, are left out. The columns `COLUMNS` of sequences.parquet say it of each
-user; a file without them has a leave-one-out split.
+Interactions before the first time train, those from it to the second validate, later ones test. In each of
+these two periods a user has one target: the first interaction of the period. Users without a training
+interaction, and targets that are items without one, are left out. The columns `COLUMNS` of sequences.parquet
+hold this for each user; a file without them has a leave-one-out split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.formats import SplitConfig
 
 PERIODS = ("validation", "test")
-# Columns of sequences.parquet, of each period: number of the user's items before it, and true if the next item
-# is a target.
+# Columns of sequences.parquet, for each period: number of the user's items before it, and true if the next
+# item is a target.
 COLUMNS = {
     **{f"{period}_begin": pa.int32() for period in PERIODS},
     **{f"{period}_target": pa.bool_() for period in PERIODS},
@@ -47,20 +48,31 @@ class TemporalSplit:
         per_second: units of these times per second; 0 for numbers that are no times since 1970.
         counts: for each period, by name: "interactions"; "users" with an interaction in it; of these "new"
             ones without a training interaction, those whose target is "untrained", an item without a training
-            interaction, and those with a target that is measured ("targets").
+            interaction, and those with a target that is measured ("targets"). Empty in a run's record.
     """
 
     validation_from: float
     test_from: float
     per_second: float
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @staticmethod
     def of(path: Path) -> TemporalSplit | None:
         """Return the split that a file of sequences records; None for leave-one-out."""
         recorded = artifacts.provenance(path)
-        account = (recorded or {}).get("account", {})
+        account = recorded.get("account", {}) if recorded else {}
         return TemporalSplit(**account["split"]) if "split" in account else None
+
+    def recorded(self) -> SplitConfig:
+        """Return what the config.json of a run records."""
+        return SplitConfig(
+            validation_from=self.validation_from, test_from=self.test_from, per_second=self.per_second
+        )
+
+    @property
+    def name(self) -> str:
+        """Kind of the split and times at which the periods begin, in words."""
+        return f"temporal ({', '.join(self.begins.values())})"
 
     @property
     def begins(self) -> dict[str, str]:
@@ -73,13 +85,24 @@ class TemporalSplit:
         found = self.counts[period]
         return (
             f"Temporal split, {period} from {self.begins[period]}: {found['interactions']:,} interactions of "
-            f"{found['users']:,} users, {found['targets']:,} targets. Left out: {found['new']:,} users without "
-            f"a training interaction, {found['untrained']:,} whose target has none."
+            f"{found['users']:,} users, {found['targets']:,} targets. Left out: {found['new']:,} users "
+            f"without a training interaction, {found['untrained']:,} whose target has none."
         )
 
     def lines(self) -> list[str]:
         """Return `line` of both periods."""
         return [self.line(period) for period in PERIODS]
+
+
+def left_out_of(split: SplitConfig | None) -> str:
+    """Return what a training left out, in words.
+
+    Args:
+        split: split that the run records; None for leave-one-out.
+    """
+    if split is None:
+        return "the last two items of every user"
+    return f"all interactions from {TemporalSplit(**split).begins['validation']} on"
 
 
 def holds_out_more(now: TemporalSplit | None, before: TemporalSplit | None) -> bool:
@@ -106,7 +129,7 @@ def count(parts: Iterable[pa.Table]) -> dict[str, dict[str, int]]:
         ends = [begins[1], pc.list_value_length(part["items"]).to_numpy()]
         for period, begin, end in zip(PERIODS, begins, ends, strict=True):
             has_one, is_new = begin < end, begins[0] == 0
-            is_target = part[f"{period}_target"].to_numpy(zero_copy_only=False)
+            is_target = part[f"{period}_target"].to_numpy()
             rows = (has_one, has_one & is_new, has_one & ~is_new & ~is_target, is_target)
             found = {"interactions": int((end - begin).sum())}
             found |= {name: int(row.sum()) for name, row in zip(names[1:], rows, strict=True)}
@@ -127,14 +150,13 @@ def bounds(path: Path, table: pa.Table, lengths: np.ndarray, first: int = 0) -> 
     Raises:
         UserError: the columns do not fit the lists.
     """
-    values = {name: pc.fill_null(table[name], -1 if kind == pa.int32() else False) for name, kind in COLUMNS.items()}
-    validation, test = (values[f"{period}_begin"].to_numpy().astype(np.int64) for period in PERIODS)
-    validates, tests = (
-        values[f"{period}_target"].to_numpy(zero_copy_only=False) for period in PERIODS
-    )
-    fits = (0 <= validation) & (validation <= test) & (test <= lengths)
-    fits &= ~validates | ((0 < validation) & (validation < test))
-    fits &= ~tests | ((0 < validation) & (test < lengths))
+    missing = {name: -1 if kind == pa.int32() else False for name, kind in COLUMNS.items()}
+    values = [pc.fill_null(table[name], value).to_numpy() for name, value in missing.items()]
+    validation, test = (begin.astype(np.int64) for begin in values[:2])
+    validates, tests = values[2:]
+    fits = (validation >= 0) & (validation <= test) & (test <= lengths)
+    fits &= ~validates | ((validation > 0) & (validation < test))
+    fits &= ~tests | ((validation > 0) & (test < lengths))
     if not fits.all():
         raise UserError(
             f"{path}: the columns {', '.join(COLUMNS)} do not fit the items of row "

@@ -94,9 +94,7 @@ def load_sequences(path: Path, n_items: int | None = None) -> Sequences:
     if not is_listing(path):
         table = artifacts.read(path, "sequences", hint=HINT)
         split = table if is_temporal(table.column_names) else None
-        return sequences_of(
-            path, table.column("items"), n_items, users=table.column("user_id"), split=split
-        )
+        return sequences_of(path, table.column("items"), n_items, users=table.column("user_id"), split=split)
     listing, parts, first = read_listing(path), list[Sequences](), 0
     for file in listing.files:
         with reading(file, "Parquet file", AGAIN):

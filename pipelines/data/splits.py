@@ -96,8 +96,8 @@ def bounds_of(sequences: Sequences, horizon: int = 1) -> np.ndarray:
     if sequences.bounds is not None:
         if horizon > 1:
             raise UserError(
-                f"--horizon {horizon} needs a leave-one-out split; a temporal one has one target for each user. "
-                "Leave it out."
+                f"--horizon {horizon} needs a leave-one-out split; with a temporal one each user has one "
+                "target. Leave it out."
             )
         return sequences.bounds
     shortest = 2 * horizon + 1

@@ -63,6 +63,11 @@ class StoredSequences:
         return Groups(np.array(rows, np.int64), self.read)
 
     @property
+    def is_temporal(self) -> bool:
+        """True if the sequences have a temporal split."""
+        return bool(self._split)
+
+    @property
     def interactions(self) -> int:
         """Number of items of all sequences, as the files state it."""
         total, path = 0, f"{self._listing.items}."
@@ -140,7 +145,7 @@ class StoredSequences:
         Args:
             period: "test" or "validation".
         """
-        if not self._split:
+        if not self.is_temporal:
             return np.arange(len(self))
         with self._reading(0):
             column = self._files[0].read(columns=[f"{period}_target"]).column(0).fill_null(False)

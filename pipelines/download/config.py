@@ -6,11 +6,11 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
+from pipelines.formats import LEAVE_ONE_OUT
 from pipelines.options import check, option, quoted
 from pipelines.prepare.config import (
     COUNT,
     FROM,
-    LEAVE_ONE_OUT,
     SPLIT,
     TEST_FROM,
     TIES,

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.formats import LEAVE_ONE_OUT
 from pipelines.options import SHARE, check, option, quoted
 from pipelines.prepare.config import (
     COUNT,
     FROM,
-    LEAVE_ONE_OUT,
     SPLIT,
     TEST_FROM,
     TIES,

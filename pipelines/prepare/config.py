@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.formats import LEAVE_ONE_OUT, TEMPORAL
 from pipelines.options import SEED, option, quoted
 
 COUNT = (0, SEED[1])  # bounds of a count
@@ -16,10 +17,9 @@ TIES = option(
     choices=("file", "shuffle"),
 )
 TIES_SEED = option("Seed of --ties shuffle. [default: 0]", *SEED, requires={"ties": ("shuffle",)})
-LEAVE_ONE_OUT, TEMPORAL = "leave-one-out", "temporal"
 SPLIT = option(
-    "Held out: each user's last item for the test and the one before for validation, or all interactions from "
-    "a time on. [default: leave-one-out]",
+    "Held out: each user's last item for the test and the one before for validation, or all interactions "
+    "from a time on. [default: leave-one-out]",
     choices=(LEAVE_ONE_OUT, TEMPORAL),
 )
 FROM = {"validation": "0.8", "test": "0.9"}  # period of a temporal split → default of its begin
@@ -50,8 +50,8 @@ def moment(flag: str, text: str) -> float | datetime:
     if 0 < share < 1:
         return share
     raise UserError(
-        f"{flag} {quoted(text)} is neither a quantile between 0 and 1, such as 0.8, nor a date or time, such as "
-        "2024-05-31 or 2024-05-31T18:00."
+        f"{flag} {quoted(text)} is neither a quantile between 0 and 1, such as 0.8, nor a date or time, such "
+        "as 2024-05-31 or 2024-05-31T18:00."
     )
 
 

@@ -48,8 +48,8 @@ class Cuts:
         """
         if log.when != "timestamp":
             raise UserError(
-                f"--split temporal cuts by time, and the interactions of {name} have no times, only an order. "
-                "Import interactions with times, or leave --split out."
+                f"--split temporal cuts by time, and the interactions of {name} have no times, only an "
+                "order. Import interactions with times, or leave --split out."
             )
         when = log.table[log.when].to_numpy()[kept]  # [n]
         per_second = units_per_second(when)
@@ -82,7 +82,7 @@ class Cuts:
         lengths = np.diff(starts)
         values = [validation, test]
         for begin, end in ((validation, test), (test, lengths)):
-            values.append((0 < validation) & (begin < end) & is_trained[starts[:-1] + begin])
+            values.append((validation > 0) & (begin < end) & is_trained[starts[:-1] + begin])
         return {
             name: pa.array(value, kind) for (name, kind), value in zip(COLUMNS.items(), values, strict=True)
         }
@@ -112,11 +112,11 @@ def refuse_earlier(split: TemporalSplit | None, before: TemporalSplit | None, na
         UserError: it does.
     """
     if holds_out_more(split, before):
-        held = f"a temporal split from {before.begins['validation']} on" if before else "a leave-one-out split"
+        held = f"from {before.begins['validation']} on" if before else "of each user's last two items"
         raise UserError(
-            f"{name} exists with {held}, and what was made from it has seen interactions that this split holds "
-            f"out. Import it under another name, rename the other (maskgr rename datasets/{name} …), or "
-            f"remove it (maskgr rm datasets/{name})."
+            f"{name} exists and holds out the interactions {held}; what was made from it has seen others "
+            "that this split holds out. Import it under another name, or rename or remove the other (maskgr "
+            f"rename, maskgr rm datasets/{name})."
         )
 
 
@@ -133,8 +133,8 @@ def _time(when: np.ndarray, begin: str, per_second: float, period: str, name: st
     if isinstance(given, datetime):
         if not per_second:
             raise UserError(
-                f"--{period}-from {begin} is a date, and the times of {name} are numbers below those of times "
-                "since 1970. Give a quantile, such as 0.8."
+                f"--{period}-from {begin} is a date, and the times of {name} are too small for times since "
+                "1970. Give a quantile, such as 0.8."
             )
         return (given - EPOCH).total_seconds() * per_second
     place = int(given * len(when))
