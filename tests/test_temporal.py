@@ -26,6 +26,7 @@ from pipelines.housekeeping.forget import forget_users
 from pipelines.import_.build import import_dataset
 from pipelines.import_.config import ImportConfig
 from pipelines.inventory import overview
+from pipelines.prepare import coded
 from pipelines.temporal import TemporalSplit
 from pipelines.workspace import Dataset, Workspace
 from tests.conftest import ListProgress
@@ -167,6 +168,15 @@ def test_a_quantile_is_the_time_that_follows_this_share(
     for share, cut in zip(shares, cuts, strict=True):
         assert sum(time < cut for time in times) <= share * len(times) < sum(time <= cut for time in times)
     assert by_user(dataset, histories(load_sequences(dataset.sequences), "test")) == oracle.period("test")[0]
+
+
+def test_the_size_of_a_part_changes_nothing(
+    workspace: Workspace, rows: list[Row], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coded, "PART", 20)
+    again = imported(workspace, rows, "again")
+    assert artifacts.digest(again.sequences) == artifacts.digest(dataset.sequences)
+    assert TemporalSplit.of(again.sequences) == TemporalSplit.of(dataset.sequences)
 
 
 def test_milliseconds_and_dates(workspace: Workspace, rows: list[Row], oracle: Oracle) -> None:
