@@ -12,6 +12,7 @@ from pipelines.errors import UserError
 from pipelines.options import quoted
 
 FORMAT_VERSION = 2  # of both files; earlier formats have no number
+LEAVE_ONE_OUT, TEMPORAL = "leave-one-out", "temporal"  # kinds of split of a data set
 
 
 class WorkspaceConfig(TypedDict, total=False):
@@ -45,6 +46,14 @@ class ContinuedConfig(TypedDict):
     first_rate: float
 
 
+class SplitConfig(TypedDict):
+    """Temporal split that a run was trained with; see `pipelines.temporal.TemporalSplit`."""
+
+    validation_from: float
+    test_from: float
+    per_second: float
+
+
 class MemberConfig(TypedDict):
     """A member of a committee: its run's name, its weight, and its run's config.json."""
 
@@ -71,6 +80,7 @@ class RunConfig(TypedDict, total=False):
     train: dict[str, Any]
     final: FinalConfig
     continued: ContinuedConfig
+    split: SplitConfig
     teachers: dict[str, str]
     members: list[MemberConfig]
     weighting: str

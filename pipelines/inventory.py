@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.formats import LEAVE_ONE_OUT
+from pipelines.temporal import TemporalSplit
 from pipelines.workspace import Dataset, Run, RunConfig, UnsupportedFormat, Workspace
 
 DTYPE_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}  # pyarrow's → numpy's
@@ -89,6 +91,7 @@ class DatasetView:
     Attributes:
         current: True for the data set that commands use if none is named.
         interactions: number of interactions in the sequences.
+        split: "leave-one-out", or "temporal" with the times from which interactions validate and test.
         targets: soft targets, by name.
         external: evaluations of external lists, by name.
         stale: reason why the data set is stale; None if it is up to date.
@@ -101,6 +104,7 @@ class DatasetView:
     users: int | None
     items: int | None
     interactions: int | None
+    split: str
     embeddings: list[EmbeddingsView]
     sids: list[SidsView]
     targets: list[TargetsView]
@@ -262,12 +266,14 @@ def _dataset(dataset: Dataset, current: bool, staleness: _Staleness) -> DatasetV
     interactions = sequences and _count_values(sequences, "items")
     if dataset.lists_files:
         users, interactions = _listed(dataset.sequences)
+    split = TemporalSplit.of(dataset.sequences)
     return DatasetView(
         name=dataset.name,
         current=current,
         users=users,
         items=items and items.num_rows,
         interactions=interactions,
+        split=split.name if split else LEAVE_ONE_OUT,
         embeddings=[_embeddings(path, staleness) for path in dataset.all_embeddings],
         sids=[_sids(dataset, path, staleness) for path in dataset.all_sids],
         targets=[_targets(path, staleness) for path in dataset.all_targets],

@@ -13,7 +13,7 @@ PIPELINES = sorted((ROOT / "pipelines").rglob("*.py"))
 CORE = {
     *("errors", "options", "typed_json", "durable", "orphans", "progress", "processes", "processor"),
     *("artifacts", "artifact_parts", "schemas", "formats", "names", "parts", "workspace", "where"),
-    "pages",
+    *("pages", "temporal"),
 }
 MAY_IMPORT = {  # room → rooms whose public functions it may call, besides itself and the core
     **dict.fromkeys(["data", "readers", "prepare", "inventory", "housekeeping", *CORE], set()),

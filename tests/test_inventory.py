@@ -235,7 +235,7 @@ def test_show_prints_the_workspace(full: Workspace, maskgr: Command) -> None:
         ]
         return [row for row in rows if row[0] == first]
 
-    assert cells("toy (current)") == [["toy (current)", "200", "60", "1,600"]]
+    assert cells("toy (current)") == [["toy (current)", "200", "60", "1,600", "leave-one-out"]]
     assert cells("lsa") == [["lsa", "toy", "60", "4", "float16"]]
     assert cells("lsa-2x10") == [["lsa-2x10", "toy", "2", "10", "3", "12 (20.0%)"]]
     assert cells("first") == [

@@ -77,7 +77,7 @@ SeedsOption = Annotated[
 ]
 SplitOption = Annotated[
     str,
-    checked("--split", "Split: users' last items (test) or those before (validation).", check_choice, SPLITS),
+    checked("--split", "Split: the targets of the test or of the validation.", check_choice, SPLITS),
 ]
 JobsOption = Annotated[
     int | None,

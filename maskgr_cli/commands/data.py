@@ -37,7 +37,8 @@ def export(
     """Write a data set for another program: the same users, items and interactions, ready to compare.
 
     Identifiers are those of the import. The column position is the place of an interaction in the user's
-    sequence. Users' last items are for testing and those before for validation.
+    sequence. With --split, each interaction is in the file of its part: users' last items test and those
+    before validate; with a temporal split the time decides.
     """
     config = ExportConfig(**settings)
     dataset = Workspace.find(workspace).require_dataset(name)

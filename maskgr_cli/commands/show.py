@@ -22,6 +22,7 @@ STALE = Column("stale", ("stale",), optional=True)
 DATASETS = (
     Column("data set", ("name", "current"), lambda name, current: name + " (current)" * current),
     *(Column(key, (key,), count) for key in ("users", "items", "interactions")),
+    Column("split", ("split",), left=True),
     STALE,
 )
 EMBEDDINGS = (

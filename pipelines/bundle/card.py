@@ -15,8 +15,9 @@ from pipelines import __version__
 from pipelines.bundle.config import BundleConfig
 from pipelines.bundle.facts import Facts, Measured
 from pipelines.bundle.manifest import CARD, GRAPH, IDS, PROGRAM
-from pipelines.formats import finals_of
+from pipelines.formats import finals_of, trainings
 from pipelines.options import printable
+from pipelines.temporal import left_out_of
 
 PERCENT = 100
 NAMES = {"recall": "Recall", "ndcg": "NDCG"}
@@ -64,7 +65,8 @@ def _what(facts: Facts) -> str:
     seen = (
         f"It was trained on all interactions, with the settings and for the steps of {originals}."
         if originals
-        else "Its training left out the last two items of every user, for validation and test."
+        else f"Its training left out {left_out_of(trainings(facts.config)[0].get('split'))}, for validation "
+        "and test."
     )
     if "members" in facts.config:
         seen = f"Its distribution is the geometric mean of those of its members. {seen}"

@@ -30,8 +30,11 @@ class Groups:
         ends = np.cumsum(rows)
 
         def read(group: int) -> Sequences:
-            offsets = sequences.offsets[ends[group] - rows[group] : ends[group] + 1]
-            return Sequences(sequences.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+            first, end = ends[group] - rows[group], ends[group]
+            offsets = sequences.offsets[first : end + 1]
+            bounds = None if sequences.bounds is None else sequences.bounds[first:end]
+            items = sequences.items[offsets[0] : offsets[-1]]
+            return Sequences(items, offsets - offsets[0], bounds=bounds)
 
         return Groups(rows, read)
 

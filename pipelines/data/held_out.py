@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,27 +30,30 @@ class HeldOut:
     warm_items: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self.users)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """Users with a target, ascending, int64 [B]."""
+        return self.stored.targets(self.name)
 
     def chunks(self) -> Iterator[Split]:
         """Yield the split of one chunk of users after another.
 
         Raises:
-            UserError: the split is unknown, a file cannot be read, or a user has fewer than 2·k + 1 items.
+            UserError: the split is unknown, or a file cannot be read; see `splits.bounds_of`.
         """
         for first, sequences in self.stored.chunks():
-            yield held_out(sequences, self.name, self.horizon, self.warm_items, first)
+            split = held_out(sequences, self.name, self.horizon, self.warm_items, first)
+            if len(split):
+                yield split
 
     def sample(self, n: int, seed: int) -> Split | HeldOut:
         """Return `n` users drawn without replacement, in their order, in memory; see `Split.sample`."""
         if n >= len(self):
             return self
-        rows = drawn_rows(len(self), n, seed)
-        parts = list[Split]()
-        for chunk in self.chunks():
-            first = int(chunk.users[0])
-            inside = slice(*np.searchsorted(rows, [first, first + len(chunk)]))
-            parts.append(chunk.rows(rows[inside] - first))
+        drawn = self.users[drawn_rows(len(self), n, seed)]
+        parts = [chunk.rows(np.flatnonzero(np.isin(chunk.users, drawn))) for chunk in self.chunks()]
         lengths = np.concatenate([part.lengths for part in parts])
         return Split(
             np.concatenate([part.items for part in parts]),

@@ -5,7 +5,7 @@ No function here loops over users.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from pipelines import artifacts
 from pipelines.data.listing import ItemNumbers, is_listing, read_listing
 from pipelines.errors import UserError, reading
+from pipelines.temporal import bounds, is_temporal
 
 HINT = "Run `maskgr download` or `maskgr import` first."
 AGAIN = "Remove it and make it again."
-SHORTEST = 3  # items of a user: one for training, one for validation, one for testing
+SHORTEST = 3  # items of a user for leave-one-out: one for training, one for validation, one for testing
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +30,14 @@ class Sequences:
     Attributes:
         items: item numbers of all rows, int32 [total].
         offsets: begin of each row in `items`, and the total at the end, int64 [rows + 1].
+        bounds: of whole sequences with a temporal split: the number of training items, the place of the
+            target of the validation and that of the test, −1 for none; int64 [rows, 3]. None for
+            leave-one-out, and for parts of sequences.
     """
 
     items: np.ndarray
     offsets: np.ndarray
+    bounds: np.ndarray | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -83,12 +88,13 @@ def load_sequences(path: Path, n_items: int | None = None) -> Sequences:
         n_items: N; if it is given, item numbers must be below it.
 
     Raises:
-        UserError: a file is missing, unreadable or does not match its schema; a user has fewer than three
-            items; an item number is missing or out of range.
+        UserError: a file is missing, unreadable or does not match its schema; a user has too few items for
+            the split; an item number is missing or out of range.
     """
     if not is_listing(path):
         table = artifacts.read(path, "sequences", hint=HINT)
-        return sequences_of(path, table.column("items"), n_items, users=table.column("user_id"))
+        split = table if is_temporal(table.column_names) else None
+        return sequences_of(path, table.column("items"), n_items, users=table.column("user_id"), split=split)
     listing, parts, first = read_listing(path), list[Sequences](), 0
     for file in listing.files:
         with reading(file, "Parquet file", AGAIN):
@@ -108,6 +114,7 @@ def sequences_of(
     first: int = 0,
     numbers: ItemNumbers | None = None,
     users: pa.ChunkedArray | None = None,
+    split: pa.Table | None = None,
 ) -> Sequences:
     """Return the sequences of consecutive users.
 
@@ -118,18 +125,21 @@ def sequences_of(
         first: number of the first user, for messages.
         numbers: item numbers by ids; None where the lists hold item numbers.
         users: ids of the users, for messages.
+        split: columns of a temporal split (`temporal.COLUMNS`); None for leave-one-out.
 
     Raises:
-        UserError: a user has fewer than three items; an item is missing, out of range or unknown.
+        UserError: a user has fewer than three items with a leave-one-out split; an item is missing, out of
+            range or unknown; the columns of the split do not fit.
     """
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)  # [rows]
-    short = lengths < SHORTEST  # [rows]
+    of_split = None if split is None else bounds(path, split, lengths, first)
+    short = lengths < (SHORTEST if split is None else 1)  # [rows]
     if short.any():
         row = int(np.argmax(short))
         named = f"user {users[row].as_py()!r} (row {row})" if users is not None else f"row {first + row}"
         raise UserError(
             f"{path}: {named} has {lengths[row]} item(s); "
-            f"leave-one-out needs {SHORTEST} or more. "
+            f"{f'leave-one-out needs {SHORTEST}' if split is None else 'a sequence has one'} or more. "
             f"Import the data again without the {np.count_nonzero(short)} user(s) that have fewer."
         )
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [rows + 1]
@@ -143,7 +153,7 @@ def sequences_of(
         place = int(np.argmax(wrong))
         row = first + int(np.searchsorted(offsets, place, side="right")) - 1
         raise UserError(f"{path}: {_unusable(flat[place].as_py(), row, n_items, numbers)}")
-    return Sequences(items, offsets)
+    return Sequences(items, offsets, bounds=of_split)
 
 
 def _unusable(value: object, row: int, n_items: int | None, numbers: ItemNumbers | None) -> str:

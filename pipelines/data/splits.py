@@ -1,7 +1,8 @@
-"""Leave-one-out split of each user's sequence.
+"""Split of users' sequences into training, validation and test.
 
-The last item is for testing, the second-to-last for validation, and the rest for training.
-Source: paper, section 4.1. Leave-k-out holds out k items at a time (k = 2: section 4.4).
+Leave-one-out: the last item is for testing, the second-to-last for validation, and the rest for training.
+Source: paper, section 4.1. Leave-k-out holds out k items at a time (k = 2: section 4.4). Temporal: two times
+cut the log; `Sequences.bounds` says where in each sequence, and who has a target (`pipelines.temporal`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import numpy as np
 from pipelines.data.sequences import Sequences, gather
 from pipelines.errors import UserError
 
-# Split → distance of its first target from the end of the sequence, in multiples of k.
-HELD_OUT = {"validation": 2, "test": 1}
+SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,8 @@ def drawn_rows(count: int, n: int, seed: int) -> np.ndarray:
 
 
 def training(sequences: Sequences, horizon: int = 1, cold: float = 0.0, seed: int = 0) -> Sequences:
-    """Return all but the last 2·k items of each user. Row r is still user r.
+    """Return the training items of each user: all but the last 2·k, or those before the validation of a
+    temporal split. Row r is still user r.
 
     With `cold`, the interactions of some items are left out, so that these items become cold items.
 
@@ -76,10 +77,37 @@ def training(sequences: Sequences, horizon: int = 1, cold: float = 0.0, seed: in
         seed: seed of the choice of these items.
 
     Raises:
-        UserError: a user has fewer than 2·k + 1 items.
+        UserError: see `bounds_of`.
     """
-    whole = _without_last(sequences, max(HELD_OUT.values()) * horizon, horizon)
+    whole = gather(sequences.items, sequences.offsets[:-1], bounds_of(sequences, horizon)[:, 0])
     return without_items(whole, cold_items(np.unique(whole.items), cold, seed)) if cold else whole
+
+
+def bounds_of(sequences: Sequences, horizon: int = 1) -> np.ndarray:
+    """Return for each user the number of training items, the place of the first target of the validation and
+    that of the test, −1 for none; int64 [rows, 3].
+
+    Args:
+        horizon: k, number of targets.
+
+    Raises:
+        UserError: a user has fewer than 2·k + 1 items, or the split is temporal and k above 1.
+    """
+    if sequences.bounds is not None:
+        if horizon > 1:
+            raise UserError(
+                f"--horizon {horizon} needs a leave-one-out split; with a temporal one each user has one "
+                "target. Leave it out."
+            )
+        return sequences.bounds
+    shortest = 2 * horizon + 1
+    short = int(np.count_nonzero(sequences.lengths < shortest))
+    if short:
+        raise UserError(
+            f"--horizon {horizon} needs {shortest} items of every user, and {short:,} users have fewer. "
+            f"Lower it, or make the data set again with --min-count {shortest}."
+        )
+    return sequences.lengths[:, None] - horizon * np.array([2, 2, 1])
 
 
 def cold_items(warm: np.ndarray, cold: float, seed: int) -> np.ndarray:
@@ -104,13 +132,13 @@ def histories(sequences: Sequences, split: str, horizon: int = 1, cold: float = 
     """Return the targets of each user and the history before them.
 
     Args:
-        split: "test" (the targets are the last k items) or "validation" (the targets are the k items before
-            these). The validation targets are part of the test histories.
+        split: "test" or "validation". The validation targets are part of the test histories. Users without a
+            target, which a temporal split may have, are left out.
         horizon: k.
         cold, seed: choice of further cold items, see `training`; they stay in the histories.
 
     Raises:
-        UserError: the split is unknown, or a user has fewer than 2·k + 1 items.
+        UserError: the split is unknown; see `bounds_of`.
     """
     warm_items = np.unique(training(sequences, horizon, cold, seed).items)
     return held_out(sequences, split, horizon, warm_items)
@@ -119,7 +147,8 @@ def histories(sequences: Sequences, split: str, horizon: int = 1, cold: float = 
 def held_out(
     sequences: Sequences, split: str, horizon: int, warm_items: np.ndarray | None, first: int = 0
 ) -> Split:
-    """Return the targets of consecutive users and the histories before them.
+    """Return the targets of consecutive users and the histories before them; users without a target are left
+    out.
 
     Args:
         split, horizon: see `histories`.
@@ -129,22 +158,11 @@ def held_out(
     Raises:
         UserError: see `histories`.
     """
-    if split not in HELD_OUT:
-        raise UserError(f"There is no split {split!r}; it can be {' or '.join(HELD_OUT)}.")
-    kept = _without_last(sequences, HELD_OUT[split] * horizon, horizon)
-    ends = sequences.offsets[:-1] + kept.lengths  # [B]
-    targets = sequences.items[ends[:, None] + np.arange(horizon)]  # [B, k]
-    users = np.arange(first, first + len(sequences), dtype=np.int32)
-    return Split(kept.items, kept.offsets, users, targets, warm_items)
-
-
-def _without_last(sequences: Sequences, count: int, horizon: int) -> Sequences:
-    """Return each row without its last `count` items."""
-    shortest = max(HELD_OUT.values()) * horizon + 1
-    short = int(np.count_nonzero(sequences.lengths < shortest))
-    if short:
-        raise UserError(
-            f"--horizon {horizon} needs {shortest} items of every user, and {short:,} users have fewer. "
-            f"Lower it, or make the data set again with --min-count {shortest}."
-        )
-    return gather(sequences.items, sequences.offsets[:-1], sequences.lengths - count)
+    if split not in SPLITS:
+        raise UserError(f"There is no split {split!r}; it can be {' or '.join(SPLITS)}.")
+    ends = bounds_of(sequences, horizon)[:, 1 + SPLITS.index(split)]  # [rows]
+    rows = np.flatnonzero(ends >= 0)  # [B]
+    starts, lengths = sequences.offsets[rows], ends[rows]
+    kept = gather(sequences.items, starts, lengths)
+    targets = sequences.items[(starts + lengths)[:, None] + np.arange(horizon)]  # [B, k]
+    return Split(kept.items, kept.offsets, (first + rows).astype(np.int32), targets, warm_items)

@@ -16,6 +16,7 @@ from pipelines.data.groups import Groups
 from pipelines.data.listing import Listing, is_list, is_listing, read_listing
 from pipelines.data.sequences import AGAIN, HINT, Sequences, gather, sequences_of
 from pipelines.errors import UserError, reading
+from pipelines.temporal import COLUMNS, is_temporal
 
 CHUNK = 65_536  # users of a chunk
 
@@ -41,6 +42,8 @@ class StoredSequences:
             raise UserError(f"{path} does not exist. {HINT}")
         self._listing = read_listing(path) if is_listing(path) else Listing([path])
         self._files = [_open(file, self._listing) for file in self._listing.files]
+        own = self._listing.numbers is None  # files of other programs say nothing of a split
+        self._split = [*COLUMNS] if own and is_temporal(self._files[0].schema_arrow.names) else []
         self._groups = [
             (file, group)
             for file, opened in enumerate(self._files)
@@ -60,6 +63,11 @@ class StoredSequences:
         return Groups(np.array(rows, np.int64), self.read)
 
     @property
+    def is_temporal(self) -> bool:
+        """True if the sequences have a temporal split."""
+        return bool(self._split)
+
+    @property
     def interactions(self) -> int:
         """Number of items of all sequences, as the files state it."""
         total, path = 0, f"{self._listing.items}."
@@ -73,15 +81,14 @@ class StoredSequences:
         """Return the sequences of a row group.
 
         Raises:
-            UserError: the group cannot be read; a user has fewer than three items; an item number is missing
-                or out of range, or an item is none of the data set.
+            UserError: the group cannot be read; a user has too few items for the split; an item number is
+                missing or out of range, or an item is none of the data set.
         """
         file, number = self._groups[group]
-        column = self._listing.items
         with self._reading(file):
-            lists = self._files[file].read_row_group(number, columns=[column]).column(column)
-            lists.validate(full=True)
-        return self._sequences(file, lists, int(self.groups.first_rows[group]))
+            table = self._files[file].read_row_group(number, columns=[self._listing.items, *self._split])
+            table.validate(full=True)
+        return self._sequences(file, table, int(self.groups.first_rows[group]))
 
     def chunks(self, size: int = CHUNK) -> Iterator[tuple[int, Sequences]]:
         """Yield the number of the first user, and the sequences, of one chunk of users after another."""
@@ -93,7 +100,7 @@ class StoredSequences:
         chunk of users after another.
         """
         items = self._listing.items
-        first, columns = 0, [self._listing.user, items] if names else [items]
+        first, columns = 0, [self._listing.user] * names + [items, *self._split]
         for file, opened in enumerate(self._files):
             batches = opened.iter_batches(size, columns=columns)
             while True:
@@ -103,11 +110,11 @@ class StoredSequences:
                         break
                     table = pa.Table.from_batches([batch])
                     table.validate(full=True)
-                yield first, table.column(0), self._sequences(file, table.column(items), first)
+                yield first, table.column(columns[0]), self._sequences(file, table, first)
                 first += len(table)
 
     def of_users(self, users: np.ndarray) -> Sequences:
-        """Return the sequences of some users. Only their row groups are read.
+        """Return the whole sequences of some users, without bounds. Only their row groups are read.
 
         Args:
             users: user numbers, int64 [B], ascending.
@@ -132,9 +139,26 @@ class StoredSequences:
                 parts += opened.read(columns=[column]).column(column).chunks
         return pa.chunked_array(parts)
 
-    def _sequences(self, file: int, lists: pa.ChunkedArray, first: int) -> Sequences:
+    def targets(self, period: str) -> np.ndarray:
+        """Return the users with a target in the test or the validation, ascending, int64 [B].
+
+        Args:
+            period: "test" or "validation".
+        """
+        if not self.is_temporal:
+            return np.arange(len(self))
+        with self._reading(0):
+            column = self._files[0].read(columns=[f"{period}_target"]).column(0).fill_null(False)
+        return np.flatnonzero(column.to_numpy())
+
+    def _sequences(self, file: int, table: pa.Table, first: int) -> Sequences:
         listing = self._listing
-        return sequences_of(listing.files[file], lists, self._n_items, first=first, numbers=listing.numbers)
+        return sequences_of(
+            *(listing.files[file], table.column(listing.items), self._n_items),
+            first=first,
+            numbers=listing.numbers,
+            split=table if self._split else None,
+        )
 
     def _reading(self, file: int) -> AbstractContextManager[None]:
         return reading(self._listing.files[file], "Parquet file", AGAIN)

@@ -6,8 +6,18 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from pipelines.errors import UserError
+from pipelines.formats import LEAVE_ONE_OUT
 from pipelines.options import check, option, quoted
-from pipelines.prepare.config import COUNT, TIES, TIES_SEED, Preparation
+from pipelines.prepare.config import (
+    COUNT,
+    FROM,
+    SPLIT,
+    TEST_FROM,
+    TIES,
+    TIES_SEED,
+    VALIDATION_FROM,
+    Preparation,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,7 @@ class DownloadConfig:
         min_count: k of the k-core filter.
         ties: order of a user's items of equal time.
         seed: seed of the order "shuffle".
+        split, validation_from, test_from: see `Preparation`.
 
     Raises:
         UserError: a value is not allowed, both a mirror and local files are given, or the mirror is not a web
@@ -44,14 +55,19 @@ class DownloadConfig:
     )
     ties: str = field(default="file", metadata=TIES)
     seed: int = field(default=0, metadata=TIES_SEED)
+    split: str = field(default=LEAVE_ONE_OUT, metadata=SPLIT)
+    validation_from: str = field(default=FROM["validation"], metadata=VALIDATION_FROM)
+    test_from: str = field(default=FROM["test"], metadata=TEST_FROM)
 
     @property
     def preparation(self) -> Preparation:
         """What is done to the tables of the data set."""
-        return Preparation(self.min_count, self.ties, self.seed)
+        split = {name: getattr(self, name) for name in ("split", "validation_from", "test_from")}
+        return Preparation(self.min_count, self.ties, self.seed, **split)
 
     def __post_init__(self) -> None:
         check(self)
+        _ = self.preparation  # checks the begins of a temporal split
         if self.mirror and self.local:
             raise UserError("--mirror and --from exclude each other: --from reads files already on disk.")
         if self.mirror is not None and not _is_web_address(self.mirror):

@@ -1,6 +1,6 @@
 """Items without a vector of their own take the place of the items that they co-occur with in training.
 
-Co-occurrences come from the training interactions alone: all but each user's last two items.
+Co-occurrences come from the training interactions alone.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ class EvalConfig:
     split: str = field(
         default="test",
         metadata=option(
-            "Split: users' last items (test) or those before (validation). [default: test]", choices=SPLITS
+            "Split: the targets of the test (each user's last item) or of the validation. [default: test]",
+            choices=SPLITS,
         ),
     )
     horizon: int | None = field(

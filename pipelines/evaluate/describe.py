@@ -5,11 +5,13 @@ from __future__ import annotations
 from pipelines.decode.config import Decoding
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun
+from pipelines.temporal import TemporalSplit
+from pipelines.workspace import Dataset
 
 
 def describe(trained: TrainedRun, decoding: Decoding) -> str:
     """Describe data set, model and decoding, with the number of digits that each evaluation unmasks."""
-    model, dataset = trained.model, trained.dataset.name
+    model, dataset = trained.model, described_data(trained.dataset)
     traits = "".join(f" · {trait}" for trait in model.config.traits)
     excluded = ", seen items excluded" if decoding.exclude_seen else ""
     size = f"{decoding.beams} of {trained.catalogue.items:,} items"
@@ -23,6 +25,11 @@ def describe(trained: TrainedRun, decoding: Decoding) -> str:
     items = f" · {horizon} items ahead, average session recall" if horizon > 1 else ""
     digits = f"{model.digits} digits of {model.codes} codes"
     return f"{dataset}{items}{traits} · {digits} · {_beams(decoding, horizon * model.digits)}{excluded}"
+
+
+def described_data(dataset: Dataset) -> str:
+    """Return the name of a data set, and the kind of its split if that is not leave-one-out."""
+    return dataset.name + ", temporal split" * (TemporalSplit.of(dataset.sequences) is not None)
 
 
 def describe_new_items(trained: TrainedRun, run: str) -> str:

@@ -39,6 +39,7 @@ from pipelines.models.nn.precision import autocast
 from pipelines.options import has_no_effect
 from pipelines.processes import Processes, from_first, process_state
 from pipelines.progress import Progress
+from pipelines.temporal import TemporalSplit
 from pipelines.workspace import Run, Workspace
 
 MATTERS = ("beams", "seed", "approximate")  # of a decoding; all orders and numbers of evaluations are tried
@@ -117,6 +118,8 @@ def diagnose_run(
     trained = load_run(workspace, run, state.device)
     _check_run(trained, decoding)
     users = trained.split(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
+    if temporal := TemporalSplit.of(trained.dataset.sequences):
+        progress.say(temporal.line(split))
     most = trained.model.config.max_items
     say_truncated(users.truncated(most), len(users), most, progress)
     folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))

@@ -18,12 +18,14 @@ from pipelines.decode.config import options
 from pipelines.errors import UserError
 from pipelines.evaluate.beside import measure_beside
 from pipelines.evaluate.config import EvalConfig
+from pipelines.evaluate.describe import described_data
 from pipelines.evaluate.popularity import measure_popularity
 from pipelines.evaluate.recommend import Recommendations
 from pipelines.evaluate.report import read_metrics, write_evaluation
 from pipelines.evaluate.run import Evaluation
 from pipelines.options import has_no_effect
 from pipelines.progress import Progress
+from pipelines.temporal import TemporalSplit
 from pipelines.workspace import Dataset
 
 MATTERS = ("beams", "exclude_seen")  # settings of decoding that have an effect on external lists
@@ -122,6 +124,9 @@ def evaluate_lists(
     catalogue = artifacts.read(dataset.items, "items", columns=["item"])
     sequences = load_sequences(dataset.sequences, len(catalogue))
     users, decoding = histories(sequences, config.split), config.decoding
+    if split := TemporalSplit.of(dataset.sequences):
+        progress.say(split.line(config.split))
+    lists = _of_split(lists, users)
     if without := len(users) - len(np.unique(lists.users)):
         progress.say(f"{without:,} of {len(users):,} users have no list and count as misses.")
     lists = _treat_seen(lists, users, len(catalogue), decoding.exclude_seen, progress)
@@ -146,6 +151,12 @@ def evaluate_lists(
     description = _description(dataset, lists, config, len(catalogue))
     beside = partial(measure_beside, folder, users, counts, config, dataset)
     return Evaluation(folder, description, read_metrics(folder), popularity, beside)
+
+
+def _of_split(lists: Lists, users: Split) -> Lists:
+    """Return the lists of the users of a split, with positions in the split in place of their numbers."""
+    lists = lists.only(np.isin(lists.users, users.users))
+    return dataclasses.replace(lists, users=np.searchsorted(users.users, lists.users))
 
 
 def _treat_seen(lists: Lists, users: Split, n_items: int, exclude: bool, progress: Progress) -> Lists:
@@ -185,7 +196,7 @@ def _name(config: EvalConfig) -> str:
 def _description(dataset: Dataset, lists: Lists, config: EvalConfig, n_items: int) -> str:
     size = f"{config.decoding.beams} of {n_items:,} items"
     excluded = ", seen items excluded" if config.decoding.exclude_seen else ""
-    return f"{dataset.name} · lists of {lists.path.name} · {size}{excluded}"
+    return f"{described_data(dataset)} · lists of {lists.path.name} · {size}{excluded}"
 
 
 def _changed(config: EvalConfig, name: str) -> bool:

@@ -43,6 +43,7 @@ from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
 from pipelines.processes import Processes, from_first, process_state
 from pipelines.progress import Progress
+from pipelines.temporal import TemporalSplit
 from pipelines.workspace import Run, Workspace
 
 
@@ -94,6 +95,8 @@ def evaluate_run(
     config = _resolved(config, trained, run, progress, among)
     if line := describe_new_items(trained, run.name):
         progress.say(line)
+    if split := TemporalSplit.of(trained.dataset.sequences):
+        progress.say(split.line(config.split))
     stored = StoredSequences(trained.dataset.sequences, trained.catalogue.items)
     counts = trained.training_counts(stored, Processes.started())
     everyone = HeldOut(stored, config.split, trained.horizon, np.flatnonzero(counts))

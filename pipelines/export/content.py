@@ -13,6 +13,7 @@ import polars as pl
 from pipelines import artifacts
 from pipelines.data.catalogue import load_sids
 from pipelines.errors import UserError
+from pipelines.temporal import PERIODS, is_temporal
 from pipelines.workspace import Dataset
 
 # Name of a column in items.parquet → its name in the items file; items.parquet has columns of these names.
@@ -26,7 +27,8 @@ class Content:
     Attributes:
         name: name of the data set.
         interactions: user_id and item_id (text), rating and timestamp where the data set has them, and
-            position, the place in the user's sequence from 0; user by user, in order of position.
+            position, the place in the user's sequence from 0; user by user, in order of position. If it is
+            split, also part: "train", "validation" or "test".
         items: item_id (text), and the columns of the items file by name; in order of item numbers. Their
             order in items.parquet depends on their types, which some formats do not keep.
         sids: semantic IDs, a column of codes for each digit, in the order of `items`; None if not requested.
@@ -60,13 +62,27 @@ def read_content(dataset: Dataset, semantic_ids: str | None = None, split: bool 
     if semantic_ids is not None:
         codes = load_sids(dataset, semantic_ids).require_sids().astype(np.int64)  # [N, H]
         sids = pl.DataFrame(codes, schema=[f"digit {digit}" for digit in range(codes.shape[1])])
-    return Content(dataset.name, _interactions(dataset, items), fields, sids, split)
+    interactions = _interactions(dataset, items)
+    if split:
+        interactions = interactions.with_columns(part=_part(_read(dataset.sequences, "sequences")))
+    return Content(dataset.name, interactions, fields, sids, split)
 
 
 def _read(path: Path, kind: str) -> pl.DataFrame:
     table = pl.from_arrow(artifacts.read(path, kind))
     assert isinstance(table, pl.DataFrame)
     return table
+
+
+def _part(sequences: pl.DataFrame) -> pl.Series:
+    """Return the part of each interaction: "train", "validation" or "test"; sequence after sequence."""
+    lengths = sequences["items"].list.len().cast(pl.Int64)
+    if is_temporal(sequences.columns):
+        validation, test = (sequences[f"{period}_begin"].cast(pl.Int64) for period in PERIODS)
+    else:
+        validation, test = lengths - 2, lengths - 1
+    counts = np.stack([validation, test - validation, lengths - test], axis=1)  # [users, 3]
+    return pl.Series(np.repeat(np.tile(["train", *PERIODS], len(sequences)), counts.ravel()))
 
 
 def _interactions(dataset: Dataset, items: pl.DataFrame) -> pl.DataFrame:

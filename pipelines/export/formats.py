@@ -104,21 +104,17 @@ WRITERS: dict[str, Callable[[Content, Path], None]] = {
 
 
 def _parts(content: Content, validation: str) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield the end of a file's name and its interactions: all of them, or those of each split.
-
-    The last item of a user is for testing, the one before for validation (leave-one-out).
+    """Yield the end of a file's name and its interactions: all of them, or those of each part.
 
     Args:
-        validation: name of the validation split in file names.
+        validation: name of the validation in file names.
     """
     rows = content.interactions
     if not content.split:
         yield "", rows
         return
-    left = pl.col("position").max().over("user_id") - pl.col("position")  # later items of the user
-    yield ".train", rows.filter(left > 1)
-    yield f".{validation}", rows.filter(left == 1)
-    yield ".test", rows.filter(left == 0)
+    for part, ending in (("train", "train"), ("validation", validation), ("test", "test")):
+        yield f".{ending}", rows.filter(pl.col("part") == part).drop("part")
 
 
 def _lists(content: Content) -> pl.DataFrame:

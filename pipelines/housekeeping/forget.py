@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines import artifacts
+from pipelines import artifacts, temporal
 from pipelines.durable import Changes, changes
 from pipelines.errors import UserError
 from pipelines.housekeeping.mentions import files_with, without_ids
@@ -162,7 +162,11 @@ class _Removal:
         inputs = dict(provenance.get("inputs", {}))
         if "interactions" in inputs:
             inputs["interactions"] = {**inputs["interactions"], "sha256": interactions}
-        self.new_digest = self._replace(self.dataset.sequences, kept, {**provenance, "inputs": inputs})
+        provenance = {**provenance, "inputs": inputs}
+        if "split" in provenance.get("account", {}):
+            split = provenance["account"]["split"] | {"counts": temporal.count([kept])}
+            provenance["account"] = {**provenance["account"], "split": split}
+        self.new_digest = self._replace(self.dataset.sequences, kept, provenance)
 
     def _plan_evaluation(self, folder: Path) -> None:
         """Plan the rows of an evaluation without those of the users. Its metrics stay, and are stale."""

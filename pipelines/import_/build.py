@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +41,7 @@ def import_dataset(
     dataset = workspace.dataset(name)
     logs, catalogues = _files(interactions, items, config)
     inputs = _inputs("interactions", logs) | _inputs("items", catalogues)
-    recorded = dataclasses.asdict(config) | {"files": len(logs), "items_files": len(catalogues)}
+    recorded = config.recorded() | {"files": len(logs), "items_files": len(catalogues)}
     if not is_current(dataset, recorded, inputs, force, progress):
         started = time.monotonic()
         tables, account = read_tables(logs, catalogues, config, progress)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import codecs
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.formats import LEAVE_ONE_OUT
 from pipelines.options import SHARE, check, option, quoted
-from pipelines.prepare.config import COUNT, TIES, TIES_SEED, Preparation
+from pipelines.prepare.config import (
+    COUNT,
+    FROM,
+    SPLIT,
+    TEST_FROM,
+    TIES,
+    TIES_SEED,
+    VALIDATION_FROM,
+    Preparation,
+)
 
 NONE = "none"  # value of --time-column that takes the order of the file
 RATING = (-1e9, 1e9)  # bounds of a rating
@@ -41,6 +53,7 @@ class ImportConfig:
         update: True if the items of the data set that exists keep their numbers.
         ties: order of a user's items of equal time.
         seed: seed of the order "shuffle".
+        split, validation_from, test_from: see `Preparation`.
 
     Raises:
         UserError: a value is not allowed.
@@ -124,11 +137,21 @@ class ImportConfig:
     )
     ties: str = field(default="file", metadata=TIES)
     seed: int = field(default=0, metadata=TIES_SEED)
+    split: str = field(default=LEAVE_ONE_OUT, metadata=SPLIT)
+    validation_from: str = field(default=FROM["validation"], metadata=VALIDATION_FROM)
+    test_from: str = field(default=FROM["test"], metadata=TEST_FROM)
 
     @property
     def preparation(self) -> Preparation:
         """What is done to the tables of the data set."""
-        return Preparation(self.min_count, self.ties, self.seed, self.untaken, self.update)
+        order = (self.min_count, self.ties, self.seed, self.untaken, self.update)
+        return Preparation(*order, self.split, self.validation_from, self.test_from)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the values that the provenance records."""
+        values = dataclasses.asdict(self)
+        split = {name: values.pop(name) for name in ("split", "validation_from", "test_from")}
+        return values | (split if self.preparation.begins else {})
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -137,6 +160,7 @@ class ImportConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        _ = self.preparation  # checks the begins of a temporal split
         names = self.column_names
         if len(set(names)) < len(names) or not all(names):
             raise UserError(f"--columns {quoted(self.columns)} must be distinct names separated by commas.")

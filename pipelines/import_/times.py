@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -13,14 +12,9 @@ import polars as pl
 
 from pipelines.errors import UserError
 from pipelines.import_.combined import ROW, Combined
+from pipelines.temporal import SCALES, shown
 
 UNITS = {"ms": 1e3, "us": 1e6, "ns": 1e9}  # time unit → units per second
-SCALES = (  # smallest number of a unit of times since 1970, units per second, name
-    (1e17, 1e9, "nanoseconds since 1970"),
-    (1e14, 1e6, "microseconds since 1970"),
-    (1e11, 1e3, "milliseconds since 1970"),
-    (1e8, 1.0, "seconds since 1970"),
-)
 DAY = 86_400.0  # seconds
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 CLOCK = (
@@ -184,17 +178,7 @@ def _span(first: object, last: object, per_second: float) -> str:
     Args:
         per_second: units of the values per second; 0 for numbers that are no times since 1970.
     """
-    return f"{_shown(first, per_second)} to {_shown(last, per_second)}"
-
-
-def _shown(value: object, per_second: float) -> str:
-    if not isinstance(value, (int, float)) or not per_second:
-        return str(value)
-    try:
-        instant = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=value / per_second)
-    except (OverflowError, ValueError):  # beyond the calendar
-        return str(value)
-    return f"{instant:%Y-%m-%d %H:%M:%S}"
+    return f"{shown(first, per_second)} to {shown(last, per_second)}"
 
 
 def _of_form(log: Combined, column: pl.Series, *, form: str) -> pl.Series:

@@ -4,8 +4,8 @@ The rules, in this order:
 1. A row that repeats user, item and time of an earlier row is dropped.
 2. k-core: users and items with fewer than k interactions are dropped, repeatedly, until no such user or item
    is left.
-3. Users with fewer than three items are dropped, because training, validation and testing need one item each.
-   Users and items that then have fewer than k interactions are dropped too.
+3. For leave-one-out, users with fewer than three items are dropped, because training, validation and testing
+   need one item each. Users and items that then have fewer than k interactions are dropped too.
 4. The items of a user are sorted by time. Rows of the same time keep their order in the file, or get a drawn
    one.
 5. Users are numbered in the order of their first rows in the file, items as `catalogue` describes.
@@ -13,6 +13,7 @@ The rules, in this order:
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,10 +29,12 @@ from pipelines.prepare.account import Account
 from pipelines.prepare.catalogue import catalogue
 from pipelines.prepare.coded import Coded
 from pipelines.prepare.config import Preparation
-from pipelines.prepare.filters import filtered
+from pipelines.prepare.cuts import Cuts, refuse_earlier
+from pipelines.prepare.filters import SHORTEST, filtered
 from pipelines.prepare.order import Ordered
 from pipelines.prepare.tables import Tables
 from pipelines.progress import Progress
+from pipelines.temporal import TemporalSplit
 from pipelines.workspace import Dataset
 
 ROWS = 1 << 20  # interactions that are written at a time
@@ -45,6 +48,7 @@ class Prepared(NamedTuple):
         kept: true for the interactions that the filters leave, bool [N].
         items: the catalogue.
         sequences: parts of the sequences.
+        split: temporal split; None for leave-one-out.
     """
 
     interactions: Coded
@@ -52,6 +56,7 @@ class Prepared(NamedTuple):
     items: pl.DataFrame
     sequences: list[pa.Table]
     account: Account
+    split: TemporalSplit | None
 
 
 def arrange(dataset: Dataset, tables: Tables, how: Preparation, account: Account | None = None) -> Prepared:
@@ -62,11 +67,12 @@ def arrange(dataset: Dataset, tables: Tables, how: Preparation, account: Account
         account: account of the reading, which is continued.
 
     Raises:
-        UserError: the filters leave no interaction.
+        UserError: the filters leave no interaction, the log cannot be cut by time, or the data set exists
+            with a split that held out less.
     """
     account = account or Account()
     log = Coded.of(tables.interactions)
-    kept, steps = filtered(log, how.min_count, dataset.name)
+    kept, steps = filtered(log, how.min_count, dataset.name, 1 if how.begins else SHORTEST)
     account.steps += steps
     before = _before(dataset) if how.update else None
     taken, all_taken = (
@@ -74,12 +80,17 @@ def arrange(dataset: Dataset, tables: Tables, how: Preparation, account: Account
     )
     items, notes = catalogue(taken, tables._replace(interactions=all_taken), how.untaken, before)
     account.notes += notes
-    ordered = Ordered(log, kept, items, how.ties, how.seed)
+    cuts = Cuts.of(log, kept, how.begins, dataset.name) if how.begins else None
+    ordered = Ordered(log, kept, items, how.ties, how.seed, cuts)
+    split = cuts.split(ordered.parts, dataset.name) if cuts else None
+    if dataset.sequences.exists():
+        refuse_earlier(split, TemporalSplit.of(dataset.sequences), dataset.name)
+    account.notes += split.lines() if split else []
     account.tied_pairs, account.tied_last = ordered.tied_pairs, ordered.tied_last
     if log.when == "timestamp" or account.tied_pairs:
         drawn = f"their order is drawn with seed {how.seed}"
         account.order = drawn if how.ties == "shuffle" else "they keep the order of the file"
-    return Prepared(log, kept, items, ordered.parts, account)
+    return Prepared(log, kept, items, ordered.parts, account, split)
 
 
 def write(
@@ -109,6 +120,8 @@ def write(
         "items": _arrow(prepared.items),
         "sequences": lambda: prepared.sequences,
     }
+    split = {"split": dataclasses.asdict(prepared.split)} if prepared.split else None
+    accounts = {"interactions": prepared.account.values(), "sequences": split}
     with together(dataset.path) as new:
         paths = {kind: new / f"{kind}.parquet" for kind in tables}
         of_sequences = {name: paths[name] for name in ("interactions", "items")}
@@ -120,7 +133,7 @@ def write(
                 config=config,
                 inputs=of_sequences if kind == "sequences" else inputs,
                 started=started,
-                account=prepared.account.values() if kind == "interactions" else None,
+                account=accounts.get(kind),
             )
 
 

@@ -12,12 +12,15 @@ from pipelines.prepare.coded import Coded, count_rows
 SHORTEST = 3  # items of a user that leave-one-out needs
 
 
-def filtered(interactions: Coded, min_count: int, name: str) -> tuple[np.ndarray, list[Step]]:
+def filtered(
+    interactions: Coded, min_count: int, name: str, shortest: int = SHORTEST
+) -> tuple[np.ndarray, list[Step]]:
     """Apply all filters.
 
     Args:
         min_count: k of the k-core filter; 0 for no filter.
         name: name of the data set, for messages.
+        shortest: smallest number of items of a user.
 
     Returns:
         true for the rows that are left, bool [N], and the filters.
@@ -32,13 +35,16 @@ def filtered(interactions: Coded, min_count: int, name: str) -> tuple[np.ndarray
         raise UserError(f"No interaction of {name} is left by --min-count {min_count}. Use a smaller one.")
     if min_count:
         steps.append(_step(f"--min-count {min_count}", interactions, kept))
-    kept = _core(interactions, kept, max(SHORTEST, min_count), min_count)
-    if not kept.any():
-        advice = "Give longer histories" + (f", or less than --min-count {min_count}." if min_count else ".")
-        raise UserError(
-            f"Every user of {name} has fewer than {SHORTEST} items; leave-one-out needs {SHORTEST}. {advice}"
-        )
-    steps.append(_step(f"Users with at least {SHORTEST} items, as leave-one-out needs", interactions, kept))
+    if shortest > 1:
+        kept = _core(interactions, kept, max(shortest, min_count), min_count)
+        if not kept.any():
+            less = f", or less than --min-count {min_count}" if min_count else ""
+            raise UserError(
+                f"Every user of {name} has fewer than {shortest} items; leave-one-out needs {shortest}. Give "
+                f"longer histories{less}."
+            )
+        words = f"Users with at least {shortest} items, as leave-one-out needs"
+        steps.append(_step(words, interactions, kept))
     return kept, steps
 
 

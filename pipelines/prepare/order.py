@@ -7,26 +7,36 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.prepare.coded import Coded, first_rows
+from pipelines.prepare.cuts import Cuts
 
 
 class Ordered:
     """Sequences of users, in the order of the users' first rows in the file.
 
     Attributes:
-        parts: tables with user, user_id and items, one row per user.
+        parts: tables with user, user_id and items, and the columns of a temporal split; one row per user.
         tied_pairs: number of neighbors in a user's sequence that have equal times.
         tied_last: share of users whose last two items have.
     """
 
-    def __init__(self, log: Coded, kept: np.ndarray, catalogue: pl.DataFrame, ties: str, seed: int) -> None:
+    def __init__(
+        self,
+        log: Coded,
+        kept: np.ndarray,
+        catalogue: pl.DataFrame,
+        ties: str,
+        seed: int,
+        cuts: Cuts | None = None,
+    ) -> None:
         """
         Args:
             kept: true for the rows that make the sequences, bool [N].
             catalogue: item and item_id.
             ties: "file": rows of equal time keep the order of the file; "shuffle": their order is drawn.
             seed: seed of the draw.
+            cuts: times of a temporal split; None for leave-one-out.
         """
-        self._log = log
+        self._log, self._cuts = log, cuts
         self._first = first_rows(log.user, kept)  # [U]
         self._number = _numbers(log, catalogue)  # [I]
         self._when = log.table[log.when].to_numpy()  # [N]
@@ -62,6 +72,8 @@ class Ordered:
             "user_id": names.cast(pa.string()),
             "items": pa.ListArray.from_arrays(pa.array(starts, pa.int32()), items),
         }
+        if self._cuts:
+            columns |= self._cuts.columns(self._log.item[rows], when, starts)
         self.parts.append(pa.table(columns))
         self._users += users
 

@@ -10,9 +10,11 @@ from pipelines.bundle.hub import HUB, fetch
 from pipelines.bundle.manifest import is_bundle
 from pipelines.bundle.read import load_bundle
 from pipelines.errors import UserError
+from pipelines.formats import trainings
 from pipelines.models.loading import load_run
 from pipelines.progress import Progress, Silent
 from pipelines.recommend.model import Model
+from pipelines.temporal import left_out_of
 from pipelines.workspace import Run, Workspace
 
 
@@ -59,16 +61,19 @@ def choose_final(store: Workspace, run: Run, progress: Progress) -> Run:
             f"Run: {run.name}. Its final run {outdated.name} is of an earlier training; make it again "
             f"with: maskgr train --final {run.name} --force"
         )
-    elif not run.is_final and "members" in run.read_config():
-        progress.say(
-            f"Run: {run.name}, whose members were trained without the last two items of every user; for one "
-            "on all items, make a committee of their final runs: maskgr ensemble"
-        )
     elif not run.is_final:
-        progress.say(
-            f"Run: {run.name}, trained without the last two items of every user; for a run on all items: "
-            f"maskgr train --final {run.name}"
-        )
+        config = run.read_config()
+        without = left_out_of(trainings(config)[0].get("split"))
+        if "members" in config:
+            progress.say(
+                f"Run: {run.name}, whose members were trained without {without}; for one on all items, make "
+                "a committee of their final runs: maskgr ensemble"
+            )
+        else:
+            progress.say(
+                f"Run: {run.name}, trained without {without}; for a run on all items: maskgr train --final "
+                f"{run.name}"
+            )
     return final or run
 
 

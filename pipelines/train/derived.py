@@ -16,7 +16,7 @@ from pipelines.models.base import Recommender
 from pipelines.progress import Progress
 from pipelines.train.config import CONTINUED_RATE, CONTINUED_STEPS, check_read
 from pipelines.train.plan import Continued, Final, Plan
-from pipelines.train.protocol import require_finished
+from pipelines.train.protocol import check_split, require_finished
 from pipelines.workspace import Dataset, Run, RunConfig, Workspace
 
 
@@ -144,9 +144,11 @@ def load_continued(
         progress: receives the number of new items.
 
     Raises:
-        UserError: the run was trained again or cannot be read, or its items are not the first ones.
+        UserError: the run was trained again or cannot be read, its items are not the first ones, or it saw
+            interactions that are held out now.
     """
     run = workspace.require_run(continued.of)
+    check_split(f"--continue {run.name}", run, dataset)
     items = loading.check_inputs(run, run.read_config(), dataset, catalogue, inputs, any_sequences=True)
     if artifacts.digest(run.weights) != continued.weights:
         raise UserError(f"{run.name} was trained again. Begin with: maskgr train --continue {run.name}")

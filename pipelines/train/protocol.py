@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from pipelines import artifacts
 from pipelines.errors import UserError
+from pipelines.formats import trainings
+from pipelines.temporal import TemporalSplit, holds_out_more, left_out_of
 from pipelines.train.plan import Plan
-from pipelines.workspace import Run, RunConfig
+from pipelines.workspace import Dataset, Run, RunConfig
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,28 @@ class Protocol:
             raise UserError(
                 f"{subject}: its training left other items out (--cold {self.cold:g}, --seed {self.seed}) "
                 f"than {its_name} (--cold {other.cold:g}, --seed {other.seed})."
+            )
+
+
+def check_split(subject: str, run: Run, dataset: Dataset) -> None:
+    """Check that a run was not trained on interactions that the split of a data set holds out; a final run
+    may be.
+
+    Args:
+        subject: begin of the message, with the name of the run.
+        run: a run of an earlier state of the data set.
+        dataset: the data set.
+
+    Raises:
+        UserError: it was.
+    """
+    now = TemporalSplit.of(dataset.sequences)
+    for training in trainings(run.read_config()):
+        before = training.get("split")
+        if not training.get("final") and holds_out_more(now, TemporalSplit(**before) if before else None):
+            raise UserError(
+                f"{subject}: its training left out {left_out_of(before)}, and saw interactions that the "
+                f"split of {dataset.name} holds out now. Train a new run."
             )
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipelines import __version__, artifacts
 from pipelines.models import loading
+from pipelines.temporal import TemporalSplit
 from pipelines.train import checkpoint
 from pipelines.train.loop import Trainer
 from pipelines.train.plan import Plan
@@ -50,6 +51,7 @@ class RunWriter:
         self.run, self.plan, self.inputs, self.trainer = run, plan, inputs, trainer
         self.items, self.digests, self.shuffle, self.teachers = items, digests, shuffle, teachers
         self.dense_weight: float | None = None
+        self._split = None if plan.final else TemporalSplit.of(inputs["sequences"])
         self._started = time.monotonic()
         self._created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
@@ -117,6 +119,7 @@ class RunWriter:
             "commit": artifacts.commit(),
             "machine": artifacts.machine(),
             "shuffle": self.shuffle,
+            **({"split": self._split.recorded()} if self._split else {}),
             **({"teachers": dict(self.teachers)} if self.teachers else {}),
             "processes": self.trainer.accelerator.num_processes,
             "steps": trained.step,

@@ -20,6 +20,7 @@ from pipelines.models import loading
 from pipelines.models.base import DigitModel, Recommender
 from pipelines.processes import command_lock, from_first, process_state
 from pipelines.progress import Progress, Silent
+from pipelines.temporal import TemporalSplit
 from pipelines.train import checkpoint
 from pipelines.train.accelerator import start_accelerate, start_tracker
 from pipelines.train.data import training_data
@@ -139,6 +140,8 @@ def _train(
         writer.delete_earlier()
         writer.write_settings(bool(plan.continued and workspace.run(plan.continued.of).is_final))
     announce(run, plan, trainer, validator, progress)
+    if validator and (split := TemporalSplit.of(dataset.sequences)):
+        progress.say(split.line("validation"))
     if known is not None:
         cold = f"{catalogue.items - len(known):,} of {catalogue.items:,} items"
         progress.say(f"{cold} are cold: no interaction of theirs is trained on.")
@@ -185,7 +188,7 @@ def _dense_weight(
 def _check_leakage(plan: Plan, dataset: Dataset) -> None:
     """Check that the semantic IDs have not seen interactions that the plan holds out.
 
-    Embeddings of interactions see all but the last two items of each user.
+    Embeddings of interactions see the training interactions of a run without --cold and --horizon.
 
     Raises:
         UserError: they have seen such interactions.

@@ -150,8 +150,9 @@ def places_of(
 
 
 def _count(plan: Plan, stored: StoredSequences) -> int:
-    """Return the number of places; with `--cold` an upper bound."""
-    held_out = 0 if plan.final else 2 * plan.train.horizon * len(stored)
+    """Return the number of places; with `--cold` or a temporal split an upper bound."""
+    whole = plan.final or stored.is_temporal
+    held_out = 0 if whole else 2 * plan.train.horizon * len(stored)
     return stored.interactions - held_out
 
 

@@ -13,7 +13,7 @@ from pipelines.models.base import Recommender
 from pipelines.models.distribution import has_distribution
 from pipelines.models.loading import load_run
 from pipelines.train.plan import Plan
-from pipelines.train.protocol import Protocol
+from pipelines.train.protocol import Protocol, check_split
 from pipelines.workspace import Run, RunConfig, Workspace
 
 
@@ -36,7 +36,9 @@ def teacher_weights(workspace: Workspace, plan: Plan, student: Run, recorded: Ru
     for name in names:
         if name == student.name:
             raise UserError(f"--distill {name} names the run itself. Give the new run another --name.")
-        _check_teacher(workspace.require_run(name), plan)
+        run = workspace.require_run(name)
+        _check_teacher(run, plan)
+        check_split(f"--distill {name}", run, workspace.require_dataset(plan.dataset))
     return {name: artifacts.digest(workspace.run(name).weights) for name in names}
 
 

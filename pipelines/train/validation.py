@@ -27,7 +27,7 @@ class Validator:
     """Validation of a model in training.
 
     Attributes:
-        all_users: number of users of the data set.
+        all_users: number of users with a target in the validation.
         split: histories and targets of the users that validation uses: all users, or a random sample.
         decoding: decoding of the recommendations.
     """
