@@ -44,6 +44,7 @@ NOT_RUN = {  # pattern of the beginning of a line → why no test runs it
     "maskgr tune": "it takes an hour; tests/train search in seconds",
     "maskgr ablate": "it takes hours; tests/ablate run small grids",
     "maskgr rm datasets/shop --with-dependents": "it removes what the next line names",
+    "maskgr train --preset strong": "it trains six runs; tests/e2e/test_strong.py does in seconds",
     "maskgr train --resume": "it needs an interrupted run; tests/train interrupt some",
 }
 KEPT = ("--final", "--continue", "--resume")  # of a training whose settings are those of another run
