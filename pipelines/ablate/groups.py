@@ -87,7 +87,7 @@ def collect_groups(workspace: Workspace, table: pa.Table) -> pa.Table:
                 {"dataset": dataset, "system": "", "label": REFERENCE, "seeds": 1, **row}
                 for row in _popular(targets[dataset], rankings[0])
             ]
-        by_seed = [_measured(targets[dataset], _whole(ranking.table), ranking.beams) for ranking in rankings]
+        by_seed = [_of_run(targets[dataset], ranking) for ranking in rankings]
         shared = {"dataset": dataset, "system": systems[dataset, label], "label": label}
         for same in zip(*by_seed, strict=True):
             means = {name: statistics.fmean(row[name] for row in same) for name in ("value", "low", "high")}
@@ -118,8 +118,9 @@ def _targets(dataset: Dataset, split: str) -> Targets:
     return Targets(users, counts, {by: grouping(by, users, counts) for by in AXES})
 
 
-def _whole(table: pa.Table) -> Callable[[], Iterable[pa.Table]]:
-    return lambda: [table]
+def _of_run(targets: Targets, ranking: Ranking) -> Iterator[dict[str, Any]]:
+    """Measure one evaluation."""
+    return _measured(targets, lambda: [ranking.table], ranking.beams)
 
 
 def _popular(targets: Targets, ranking: Ranking) -> Iterator[dict[str, Any]]:
@@ -139,7 +140,7 @@ def _popular(targets: Targets, ranking: Ranking) -> Iterator[dict[str, Any]]:
 def _measured(
     targets: Targets, ranks: Callable[[], Iterable[pa.Table]], list_length: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one evaluation; see `grouped_metrics` for the arguments."""
+    """Yield the rows of all groups; see `grouped_metrics` for the arguments."""
     for by, groups in targets.groupings.items():
         for group, metrics in grouped_metrics(groups, ranks, list_length):
             for row in metrics.to_pylist():
@@ -187,7 +188,12 @@ def draw_groups(table: pa.Table, names: dict[tuple[str, str], str]) -> bytes:
         panels[0].set_ylim(bottom=0)
         panels[0].set_ylabel("Recall@10 (%)")
         panels[-1].legend(
-            loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, framealpha=0, labelcolor=INK
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            fontsize=7,
+            framealpha=0,
+            labelcolor=INK,
+            handlelength=3.2,  # shows the line style
         )
     return to_png(figure)
 
