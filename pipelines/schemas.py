@@ -78,6 +78,14 @@ SCHEMAS: dict[str, dict[str, pa.DataType | None]] = {
         **dict.fromkeys(("minutes", "recall@10"), pa.float64()),
         **dict.fromkeys(("commit", "machine"), pa.string()),
     },
+    "groups": {
+        **dict.fromkeys(("dataset", "system", "label"), pa.string()),
+        "seeds": pa.int32(),
+        **dict.fromkeys(("grouping", "group"), pa.string()),
+        "targets": pa.int64(),
+        "metric": pa.string(),
+        **dict.fromkeys(("value", "low", "high"), pa.float64()),
+    },
     "diagnosis": {
         "measure": pa.string(),
         "order": pa.string(),

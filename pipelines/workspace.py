@@ -41,7 +41,7 @@ LAYOUT = {
     "comparisons/DECODING/A/B.parquet": "differences of run B from run A",
     "studies/STUDY/": "hyperparameter search: study.json, journal.log, trials.parquet",
     "ablate/KEY.json": "evaluation of a cell of a grid, or why there is none; jobs/ holds jobs and logs",
-    "reports/RECIPE-BUDGET/": "results.parquet, curves.parquet, report.html, table.md, plot.png, curves.png",
+    "reports/RECIPE-BUDGET/": "results, curves and groups (*.parquet), report.html, table.md, plots (*.png)",
 }
 
 

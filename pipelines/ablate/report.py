@@ -1,7 +1,8 @@
 """Reports of grids.
 
-The report of a grid is a folder with results.parquet and curves.parquet and, made from these, table.md,
-plot.png, curves.png and a self-contained report.html. The index is one page with the reports of all grids.
+The report of a grid is a folder with results.parquet, curves.parquet and groups.parquet and, made from these,
+table.md, plot.png, curves.png, groups.png and a self-contained report.html. The index is one page with the
+reports of all grids.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import pyarrow as pa
 from pipelines import artifacts
 from pipelines.ablate.curves import collect_curves
 from pipelines.ablate.grid import GridSettings
+from pipelines.ablate.groups import collect_groups
+from pipelines.ablate.plot import STYLES
 from pipelines.ablate.recipe import Recipe
 from pipelines.ablate.recipe_file import load, names
-from pipelines.ablate.section import CURVES, Section, read_section
+from pipelines.ablate.section import CURVES, GROUPS, Section, read_section
 from pipelines.ablate.summary import PairedTest
 from pipelines.durable import atomic, together
 from pipelines.evaluate.compare import PERMUTATIONS
@@ -38,13 +41,19 @@ TESTED = (
     "over seeds: paired bootstrap interval and two-sided paired permutation test with "
     f"{PERMUTATIONS:,} permutations, not corrected for the number of comparisons."
 )
+GROUPED = (
+    "Recall@10 of groups of targets, cut at the quartiles of the training interactions of the target and of "
+    "the items of the history: means over seeds with the 95 % bootstrap interval over targets; of more than "
+    f"{len(STYLES)} rows on a data set, those with the highest Recall@10."
+)
+GROUPED_PLOT = "Recall@10 by the popularity of the target and by the length of the history"
 PAIRED_TEST_HEADER = ["data set", "metric", "best", "runner-up", "difference (points)", "95 % interval", "p"]
 
 
 def write_report(
     workspace: Workspace, recipe: Recipe, settings: GridSettings, table: pa.Table, command: str
 ) -> tuple[Path, Section]:
-    """Write results.parquet, curves.parquet and everything that is made from them.
+    """Write results.parquet, curves.parquet, groups.parquet and everything that is made from them.
 
     Args:
         workspace: workspace of the runs and of the report.
@@ -61,22 +70,28 @@ def write_report(
     """
     folder = workspace.report(f"{recipe.name}-{settings.budget}")
     config = {"recipe": recipe.to_dict(), "scale": vars(settings), "command": command}
-    curves = collect_curves(workspace, table)
+    beside = {
+        "curves": (CURVES, collect_curves(workspace, table)),
+        "groups": (GROUPS, collect_groups(workspace, table)),
+    }
     with together(folder) as new:
         path = artifacts.write(new / "results.parquet", "grid", table, config=config)
-        if curves.num_rows:
-            artifacts.write(
-                new / CURVES, "curves", curves, config={"command": command}, inputs={"results": path}
-            )
+        for kind, (name, content) in beside.items():
+            if content.num_rows:
+                artifacts.write(
+                    new / name, kind, content, config={"command": command}, inputs={"results": path}
+                )
         section = read_section(workspace, path)
         (new / "table.md").write_text(_markdown(section), encoding="utf-8")
         if section.png:
             (new / "plot.png").write_bytes(section.png)
         if section.curves:
             (new / "curves.png").write_bytes(section.curves)
+        if section.groups:
+            (new / "groups.png").write_bytes(section.groups)
         (new / INDEX).write_text(_page([section], [], recipe.title), encoding="utf-8")
         written = {file.name for file in new.iterdir()}
-    for outdated in {CURVES, "curves.png", "plot.png"} - written:
+    for outdated in {CURVES, GROUPS, "curves.png", "groups.png", "plot.png"} - written:
         (folder / outdated).unlink(missing_ok=True)
     return folder, section
 
@@ -141,6 +156,7 @@ def _markdown(section: Section) -> str:
         lines += ["", "Without figures:", "", *problems]
     lines += ["", "![Plot](plot.png)"] * bool(section.png)
     lines += ["", "![Validation Recall@10 against minutes of training](curves.png)"] * bool(section.curves)
+    lines += ["", GROUPED, "", f"![{GROUPED_PLOT}](groups.png)"] * bool(section.groups)
     facts = section.facts | ({"paper": section.recipe.source} if section.recipe.source else {})
     lines += ["", *(f"- {name}: {_plain(value)}" for name, value in facts.items()), ""]
     return "\n".join(lines)
@@ -173,6 +189,8 @@ def _page(sections: list[Section], missing: list[tuple[str, str]], title: str) -
         missing=missing,
         legend=LEGEND,
         tested=TESTED,
+        grouped=GROUPED,
+        grouped_plot=GROUPED_PLOT,
         paired_test_header=PAIRED_TEST_HEADER,
         paired_test_cells=paired_test_cells,
     )

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from pipelines import artifacts, typed_json
 from pipelines.ablate.curves import draw_curves
 from pipelines.ablate.grid import GridSettings
+from pipelines.ablate.groups import draw_groups
 from pipelines.ablate.metrics import find_metric
 from pipelines.ablate.plot import draw
 from pipelines.ablate.recipe import Recipe, from_dict
@@ -19,6 +20,7 @@ from pipelines.errors import UserError
 from pipelines.workspace import Workspace
 
 CURVES = "curves.parquet"
+GROUPS = "groups.parquet"
 DIGEST_CHARACTERS = 12  # of a sha256 in a report
 
 
@@ -66,6 +68,7 @@ class Section:
         problems: mapping from a cell without values to the reason.
         png: plot of the values.
         curves: plot of the learning curves.
+        groups: plot of the groups of targets.
     """
 
     recipe: Recipe
@@ -76,6 +79,7 @@ class Section:
     problems: dict[str, str]
     png: bytes | None
     curves: bytes | None
+    groups: bytes | None
 
     @property
     def anchor(self) -> str:
@@ -93,7 +97,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
 
     Args:
         workspace: workspace of the runs.
-        path: path of results.parquet; curves.parquet may lie beside it.
+        path: path of results.parquet; curves.parquet and groups.parquet may lie beside it.
 
     Raises:
         UserError: the file is missing, cannot be read, or does not hold the configuration of its grid.
@@ -119,7 +123,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
     settings = GridSettings(**{**config["scale"], "datasets": tuple(config["scale"]["datasets"])})
     rows = rows_of(recipe, settings, table)
     labels = short_labels(rows)
-    curves = path.with_name(CURVES)
+    curves, groups = path.with_name(CURVES), path.with_name(GROUPS)
     return Section(
         recipe,
         settings.budget,
@@ -129,6 +133,7 @@ def read_section(workspace: Workspace, path: Path) -> Section:
         _problems(results, labels),
         draw(recipe, rows),
         None if artifacts.stale(curves) else draw_curves(artifacts.read(curves, "curves"), labels),
+        None if artifacts.stale(groups) else draw_groups(artifacts.read(groups, "groups"), labels),
     )
 
 

@@ -240,7 +240,7 @@ def paired_tests(workspace: Workspace, rows: list[Row], table: pa.Table) -> list
         rows: rows of the tables.
         table: artifact of kind "grid".
     """
-    evaluations = _evaluations(workspace, table)
+    evaluations = evaluations_of(workspace, table)
     tests = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         of_dataset = [row for row in rows if row.dataset == dataset]
@@ -280,7 +280,7 @@ def _compare(baseline: tuple[Evaluated, ...], other: tuple[Evaluated, ...]) -> d
     )
 
 
-def _evaluations(workspace: Workspace, table: pa.Table) -> dict[RowKey, tuple[Evaluated, ...]]:
+def evaluations_of(workspace: Workspace, table: pa.Table) -> dict[RowKey, tuple[Evaluated, ...]]:
     """Return the evaluations of the seeds that are done, for each row."""
     evaluations: dict[RowKey, dict[Evaluated, None]] = {}
     for result in table.to_pylist():

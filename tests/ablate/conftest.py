@@ -55,14 +55,14 @@ def recipe() -> Recipe:
 
 class Fakes:
     """Stands for training and evaluation; what was asked for, in order. A user's target is found at rank
-    `rank(run's plan)`.
+    `rank(run's plan)`, one for all users or one for each.
     """
 
     def __init__(self) -> None:
         self.trained: list[str] = []
         self.evaluated: list[tuple[str, str]] = []
         self.refused: Callable[[Plan], str | None] = lambda plan: None
-        self.rank: Callable[[Plan], int] = lambda plan: 1
+        self.rank: Callable[[Plan], int | np.ndarray] = lambda plan: 1
         self.plans: dict[str, Plan] = {}
 
     def train_run(
@@ -93,7 +93,7 @@ class Fakes:
         self.evaluated.append((run.name, decoding.name))
         users = histories(load_sequences(workspace.dataset(self.plans[run.name].dataset).sequences), split)
         items = np.full((len(users), decoding.beams, 1), -1)
-        items[:, self.rank(self.plans[run.name]) - 1] = users.targets
+        items[np.arange(len(users)), self.rank(self.plans[run.name]) - 1] = users.targets
         none = np.zeros(len(users), np.int32)
         folder = write_evaluation(
             run.evaluation(decoding.name),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -19,7 +20,7 @@ GRID = [
     "--nfe",
     "1..2",
     "--beams",
-    5,
+    10,
     "--metrics",
     "R@5,invalid",
     "--budget",
@@ -50,8 +51,20 @@ def test_a_grid_with_a_process_for_each_run(
     assert {path.name for path in folder.iterdir()} == {
         "results.parquet",
         "curves.parquet",
+        "groups.parquet",
         "report.html",
         "table.md",
         "plot.png",
         "curves.png",
+        "groups.png",
     }
+    groups = artifacts.read(folder / "groups.parquet", "groups").to_pylist()
+    run, by = rows[0]["run"], "popularity"
+    done = maskgr("eval", run, "--nfe", 1, "--beams", 10, "--by", by, "--format", "json")
+    assert "is evaluated already" in done.stderr, done.stderr
+    printed = [row for row in json.loads(done.stdout)["groups"] if row["run"].startswith(run)]
+    collected = [row for row in groups if (row["label"], row["grouping"]) == ("maskgr · nfe 1", by)]
+    assert printed
+    assert [row["value"] for row in collected if row["metric"] == "R@10"] == [
+        row["recall@10"] for row in printed
+    ]
