@@ -12,6 +12,7 @@ from maskgr_cli.options import in_presets, worded
 from pipelines.errors import UserError
 from pipelines.models.registry import MODELS
 from pipelines.train.configure import preset_values
+from pipelines.train.presets import PRESET_NAMES
 
 
 def shown(*arguments: str) -> str:
@@ -25,7 +26,7 @@ def shown(*arguments: str) -> str:
 @pytest.mark.parametrize("command", ["train", "tune"])
 def test_help_shows_what_the_presets_of_maskgr_say(command: str) -> None:
     """Every option that they set has its values beside its help; for other models the help says where."""
-    text, values = shown(command, "--help"), preset_values("maskgr")
+    text, values = shown(command, "--help"), preset_values("maskgr", PRESET_NAMES)
     for option in values["small"]:
         flag = f"--{option.replace('_', '-')} "
         line = next(line for line in text.splitlines() if line.strip().startswith(flag))

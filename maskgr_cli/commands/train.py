@@ -49,7 +49,7 @@ PresetOption = Annotated[
         "--preset",
         f"Preset of hyperparameters: {', '.join(PRESETS)}. The presets of maskgr are shown below; `maskgr "
         f"presets MODEL` shows those of other models. {STRONG} is one of maskgr: it trains teachers first, "
-        "and then a run that learns from them.",
+        "and then a run with the settings of small that learns from them.",
         check_choice,
         PRESETS,
     ),
@@ -97,7 +97,7 @@ def register(app: typer.Typer) -> None:
     app.command()(train)
 
 
-@config_options(*MODELS.values(), TrainConfig, presets=preset_values("maskgr"))
+@config_options(*MODELS.values(), TrainConfig, presets=preset_values("maskgr", PRESET_NAMES))
 def train(
     context: typer.Context,
     settings: dict[str, Any],

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(tune)
 
 
-@config_options(*MODELS.values(), TrainConfig, presets=preset_values("maskgr"))
+@config_options(*MODELS.values(), TrainConfig, presets=preset_values("maskgr", PRESET_NAMES))
 def tune(
     context: typer.Context,
     settings: dict[str, Any],
@@ -48,7 +48,14 @@ def tune(
     dataset: DatasetOption = None,
     model: ModelOption = "maskgr",
     preset: Annotated[
-        str, checked("--preset", "Preset that the first trial has.", check_choice, PRESET_NAMES)
+        str,
+        checked(
+            "--preset",
+            f"Preset that the first trial has: {', '.join(PRESET_NAMES)}. Those of maskgr are shown below; "
+            "`maskgr presets MODEL` shows those of other models.",
+            check_choice,
+            PRESET_NAMES,
+        ),
     ] = "small",
     sids: SidsOption = 4,
     codebook: CodebookOption = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.models.config import ModelConfig
@@ -104,13 +105,17 @@ def effective_values(
     return drop_unmet(model_class(model), values, keep=settings or file)
 
 
-def preset_values(model: str) -> dict[str, dict[str, Any]]:
+def preset_values(model: str, names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Return the values of all options that a model and its training read, by preset and field.
+
+    Args:
+        model: name of the model.
+        names: names of presets; None for all of the model.
 
     Raises:
         UserError: the model is unknown.
     """
-    configs = {name: configure(model, name, {}) for name in preset_names(model)}
+    configs = {name: configure(model, name, {}) for name in names or preset_names(model)}
     unread = unread_options(model_class(model))
     return {
         name: {
