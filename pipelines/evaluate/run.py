@@ -38,6 +38,7 @@ from pipelines.evaluate.describe import describe, describe_new_items
 from pipelines.evaluate.popularity import measure_popularity
 from pipelines.evaluate.recommend import pass_tokens, recommend_chunks, say_truncated
 from pipelines.evaluate.report import evaluation_files, read_metrics
+from pipelines.models import time_prototype
 from pipelines.models.base import DigitModel
 from pipelines.models.loading import TrainedRun, load_run
 from pipelines.models.nn.precision import autocast
@@ -90,6 +91,7 @@ def evaluate_run(
         UserError: the run or its data cannot be used, or the model does not support the decoding.
     """
     refuse_final(run)
+    time_prototype.split = config.split
     state = process_state()
     trained = load_run(workspace, run, state.device)
     config = _resolved(config, trained, run, progress, among)

@@ -13,6 +13,7 @@ import numpy as np
 from pipelines.data.groups import Groups
 from pipelines.data.sequences import Sequences, gather, places_of
 from pipelines.data.stored import CHUNK
+from pipelines.models import time_prototype
 from pipelines.models.objectives.soft_targets import SoftTargets
 
 MIN_KEPT_ITEMS = 3  # `drop_random_items` leaves at least this many items of a sequence
@@ -63,6 +64,7 @@ class Windows(Sequences):
 
     users: np.ndarray
     soft: SoftTargets | None = None
+    places: np.ndarray | None = None  # in the whole sequences (time_prototype)
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,11 @@ class Batches:
         rows, starts, lengths = self.cut.draw(self.sequences.lengths, rng)
         pieces = gather(self.sequences.items, starts, lengths)
         soft = self.soft and self.soft.at(self.soft.places[places_of(starts, lengths)])
-        return Windows(pieces.items, pieces.offsets, rows, soft)
+        places = None
+        if time_prototype.VARIANT:
+            begins = time_prototype.table()[0][rows] + starts - self.sequences.offsets[rows]
+            places = places_of(begins, lengths)
+        return Windows(pieces.items, pieces.offsets, rows, soft, places)
 
     def steps(self, first: int) -> Iterator[tuple[int, Windows, np.ndarray]]:
         """Yield the steps from step `first` on, without end.

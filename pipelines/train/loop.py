@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipelines.data.sequences import Sequences
 from pipelines.errors import TrainingDiverged
+from pipelines.models import time_prototype
 from pipelines.models.base import CountedModel, Recommender
 from pipelines.models.objectives.soft_targets import SoftTargets
 from pipelines.processes import Processes
@@ -279,6 +280,9 @@ class Trainer:
                 np.where(batch[0] >= 0, array.ravel()[batch[0]], -1) for array in (items, places)
             )
             batch, soft = (items, *batch[1:]), soft.at(places)
+        if windows.places is not None:
+            places = Sequences(windows.places, windows.offsets).padded(rows, self.batches.max_items)
+            batch = (*batch, time_prototype.features(places))
         if self.unwrapped_model.uses_user_ids:
             batch = (*batch, windows.users[rows, None])
         return batch, normalizer, soft

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.windows import complete_bytes
+from pipelines.models import time_prototype
 from pipelines.models.base import DigitModel, ignore_buffers
 from pipelines.models.denoiser import Denoiser, DenseRetriever
 from pipelines.models.nn.packing import Layout, to_device
@@ -81,6 +82,7 @@ class MaskGR(DigitModel):
             head = LearnedHead if config.dense_vectors == "learned" else DenseHead
             self.dense = head(config, self.tokens_per_item, catalogue.require_text())
             self.retrievals = ("generative", "dense", "unified")
+        self.times = time_prototype.Times(config.width) if time_prototype.VARIANT else None
         ignore_buffers(self)
 
     def _decoding_options(self) -> frozenset[str]:
@@ -176,7 +178,8 @@ class MaskGR(DigitModel):
         if soft is not None:
             soft = soft.at(np.where(self.attention.sees_later(items, weights), -1, soft.places))
         batch = MaskedBatch.of(items, weights, self.tokens_per_item, device, soft)
-        x, layout, index = self._noisy(batch)
+        times, dense = (dense, None) if self.times is not None else (None, dense)
+        x, layout, index = self._noisy(batch, times)
         layers, loss = 0, torch.zeros((), device=device)
         if self.dense:
             assert dense is not None, "dense retrieval needs the loss weights of fully masked items"
@@ -191,7 +194,7 @@ class MaskGR(DigitModel):
         hidden = self.encoder(x, layout, index(batch.tokens), layers)
         return loss + self.objective.loss(hidden, batch)
 
-    def _noisy(self, batch: MaskedBatch) -> tuple[Tensor, Layout, Callable[[Tensor], Tensor]]:
+    def _noisy(self, batch: MaskedBatch, times: np.ndarray | None = None) -> tuple[Tensor, Layout, Callable[[Tensor], Tensor]]:
         """Embed a batch with masked digits.
 
         Returns:
@@ -209,7 +212,12 @@ class MaskGR(DigitModel):
         def index(predicted: Tensor) -> Tensor:
             return layout.index(to_device(self.attention.training_index(predicted, n * P), device))
 
-        return self.attention.add_previous(self._embed(tokens, visible, layout), layout, P), layout, index
+        x = self._embed(tokens, visible, layout)
+        if self.times is not None and times is not None:
+            features = torch.as_tensor(times)
+            both = (self.times.of_history(features), self.times.of_request(features))
+            x = x + layout.pack(torch.cat(both, dim=1))
+        return self.attention.add_previous(x, layout, P), layout, index
 
     def hidden(self, tokens: Tensor, visible: Tensor, keep: int) -> Tensor:
         """Encode rows of items with full attention.
@@ -260,7 +268,7 @@ class MaskGR(DigitModel):
                 and not what the model was trained for. Prefix attention always does so, exactly.
         """
         if self.encodes_once or approximate:
-            return self.objective.denoiser(partial(self.states_after, self.prefill(history)), history)
+            return self.objective.denoiser(partial(self.states_after, self.prefill(history, users)), history)
         return self.objective.denoiser(partial(self.states, history), history)
 
     def denoiser_within(self, sequences: Tensor) -> Denoiser | None:
@@ -298,12 +306,17 @@ class MaskGR(DigitModel):
         visible = F.pad(history, (0, k), value=-1).repeat_interleave(K, dim=0)
         return self.hidden(tokens, visible, k).unflatten(0, (B, K))
 
-    def prefill(self, history: Tensor) -> Cache:
+    def prefill(self, history: Tensor, users: Tensor | None = None) -> Cache:
         """Encode histories [B, n] (−1 at padding) once, for `states_after`."""
         layout = self.attention.history_layout(self._real(history), self.tokens_per_item)
         x = self._embed(self._item_tokens(history), history, layout)
+        request: Tensor | float = 0.0
+        if self.times is not None and users is not None:
+            past, now = time_prototype.of_requests(users, history.shape[1])
+            x = x + layout.pack(self.times.of_history(past))
+            request = self.times.of_request(now)[:, None]  # [B, 1, D]
         last = layout.pad(x)[:, -self.tokens_per_item :]  # [B, P, D], zero for an empty history
-        return self.encoder.prefill(x, layout, self.attention.contribution(last))
+        return self.encoder.prefill(x, layout, self.attention.contribution(last) + request)
 
     def extend(self, cache: Cache, items: Tensor) -> Cache:
         """Return the cache of histories with one more item [B] each; exact with prefix attention."""
