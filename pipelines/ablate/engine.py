@@ -21,7 +21,7 @@ from pipelines.ablate.state import DONE, RunResultFile, run_result, write_result
 from pipelines.durable import atomic, claimed, is_claimed
 from pipelines.errors import TrainingDiverged, UserError
 from pipelines.evaluate.config import EvalConfig
-from pipelines.evaluate.diagnose import diagnose_run
+from pipelines.evaluate.diagnose import Diagnosis, diagnose_run
 from pipelines.evaluate.run import evaluate_run
 from pipelines.progress import Progress
 from pipelines.train.plan import Plan
@@ -114,14 +114,10 @@ def _do(workspace: Workspace, job: Job, progress: Progress) -> None:
     for key, (decoding, diagnosed) in job.evaluations.items():
         try:
             evaluation = evaluate_run(workspace, run, EvalConfig(decoding, job.split), progress)
-            diagnosis = (
-                diagnose_run(workspace, run, EvalConfig(split=job.split), progress, searches=False)
-                if diagnosed
-                else None
-            )
         except UserError as error:
             write_result(workspace, key, {"reason": str(error)})
             continue
+        diagnosis = _diagnosis(workspace, run, job.split, progress) if diagnosed else None
         result: RunResultFile = {
             "run": run.name,
             "description": evaluation.description,
@@ -129,6 +125,17 @@ def _do(workspace: Workspace, job: Job, progress: Progress) -> None:
             "diagnosis": diagnosis.folder.name if diagnosis else None,
         }
         write_result(workspace, key, result)
+
+
+def _diagnosis(workspace: Workspace, run: Run, split: str, progress: Progress) -> Diagnosis | None:
+    """Diagnose a run; None, and a message, if it has nothing to diagnose, such as an item softmax. Its other
+    figures stay.
+    """
+    try:
+        return diagnose_run(workspace, run, EvalConfig(split=split), progress, searches=False)
+    except UserError as error:
+        progress.say(f"{run.name} is not diagnosed: {error}")
+        return None
 
 
 def run_all(

@@ -266,3 +266,19 @@ def test_dependence_between_digits_is_measured_of_each_run(toy: Workspace, progr
     for metric, value in expected.items():
         assert [row["value"] for row in rows if row["metric"] == metric] == [pytest.approx(value)] * 2
     assert not any("Beam search" in message for message in progress.messages)
+
+
+def test_a_run_that_cannot_be_diagnosed_has_its_other_figures(toy: Workspace, progress: ListProgress) -> None:
+    options = {"steps": [2], "sids": [2], "codebook": [16], "beams": [5], "precision": ["fp32"]}
+    softmax = options | {"likelihood": ["item"], "tokens": ["item"], "attention": ["prefix"]}
+    systems = [System("apart", "maskgr", options), System("softmax", "maskgr", softmax)]
+    recipe = Recipe("own", "Own", ["toy"], ["dependence", "R@5"], systems)
+    planned = plan_all(toy, recipe)
+    engine.run_all(toy, engine.jobs_of(toy, planned, "test"), progress)
+    rows = collect(toy, recipe, planned, "smoke").to_pylist()
+    has = {(row["system"], row["metric"]): row["value"] is not None for row in rows}
+    assert has == {
+        **{("apart", metric): True for metric in ("dependence", "R@5")},
+        **{("softmax", "dependence"): False, ("softmax", "R@5"): True},
+    }
+    assert any("is not diagnosed: --diagnose measures" in message for message in progress.messages)
