@@ -16,7 +16,7 @@ from pipelines.train.presets import preset, preset_names
 LARGE_CATALOGUE = 100_000  # largest number of items that training compares a target with, without a choice
 NEGATIVES = 1024  # negatives for larger ones
 CODES = 256  # per digit, as in the paper (section 4.1)
-FEWEST_CODES, MOST_CODES = 64, 4096  # of those chosen by the number of items
+MOST_CODES = 4096  # of those chosen by the number of items
 SCHEDULE = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
@@ -64,8 +64,8 @@ def negatives_for(config: ModelConfig, items: int) -> int | None:
 def codes_for(config: ModelConfig, levels: int, items: int) -> int:
     """Return the number of codes V per digit that suits a model and a catalogue of N items.
 
-    It is the paper's 256, but for an item softmax over semantic IDs alone: then it is the largest power of
-    two with which H · V embeddings of codes are at most half as many as the items (docs/codes.md).
+    It is the paper's 256, or more for an item softmax over semantic IDs alone: then it is the largest power
+    of two with which H · V embeddings of codes are at most half as many as the items (docs/codes.md).
 
     Args:
         config: of the model.
@@ -75,7 +75,7 @@ def codes_for(config: ModelConfig, levels: int, items: int) -> int:
     if not config.scores_codes_alone:
         return CODES
     most = items // (2 * (levels + 1))
-    return min(MOST_CODES, max(FEWEST_CODES, 1 << max(0, most.bit_length() - 1)))
+    return min(MOST_CODES, max(CODES, 1 << max(0, most.bit_length() - 1)))
 
 
 def softmax_share(config: ModelConfig, items: int) -> float:

@@ -122,7 +122,7 @@ def test_a_large_catalogue_is_sampled_unless_the_user_chose(
         ({"item_embeddings": False}, 4, 18_357, 1024),  # 5 · 1,024 of at most 9,178
         ({"item_embeddings": False}, 2, 12_101, 1024),  # 3 · 2,048 = 6,144 would be too many
         ({"item_embeddings": False}, 4, 1_000_000, 4096),
-        ({"item_embeddings": False}, 4, 60, 64),
+        ({"item_embeddings": False}, 4, 1349, 256),  # MovieLens 100K; 128 would be less accurate
     ],
 )
 def test_the_number_of_items_decides_the_codes_of_items_without_embeddings(
@@ -133,14 +133,14 @@ def test_the_number_of_items_decides_the_codes_of_items_without_embeddings(
 
 
 def test_train_makes_and_names_the_codes_that_it_chose(toy: Workspace, maskgr: Callable) -> None:
-    """The toy has 60 items, so that the fewest codes are chosen."""
+    """The toy has 60 items, so that the paper's number of codes is chosen."""
     options = ("train", "--preset", "small", "--no-item-embeddings", "--steps", 2, "--method", "random")
     shown = maskgr(*options, "--print-config", "--format", "toml")
-    assert "codebook = 64" in shown.stdout
+    assert "codebook = 256" in shown.stdout
     done = maskgr(*options, "--validations", 1, "--name", "alone")
     assert done.returncode == 0, done.stderr
-    assert "60 items without embeddings of their own: 64 codes per digit" in " ".join(done.stderr.split())
-    assert toy.run("alone").read_config()["sids"] == "lsa-4x64-random"
+    assert "60 items without embeddings of their own: 256 codes per digit" in " ".join(done.stderr.split())
+    assert toy.run("alone").read_config()["sids"] == "lsa-4x256-random"
     typed = maskgr(*options, "--codebook", 16, "--print-config", "--format", "toml")
     assert "codebook = 16" in typed.stdout
 
