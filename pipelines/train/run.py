@@ -163,7 +163,8 @@ def _train(
             f"Continue with: maskgr train --resume --name {run.name}"
         )
     accelerator.wait_for_everyone()  # a launcher ends all processes once one of them has failed
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()  # `end_training` would end the process group too, which further trainings need
     return finished, trainer.stop_signal
 
 

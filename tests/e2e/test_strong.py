@@ -93,3 +93,11 @@ def test_settings_name_what_the_data_decide(workspace: Workspace, maskgr: Callab
     assert "5 teachers, which are trained first" in maskgr(*command).stdout
     assert "rule: by the number of users" not in maskgr(*command).stdout
     assert "rule: by the number of users" in maskgr(*command, "--batch-size", 1).stdout
+
+
+def test_several_processes_share_all_trainings(workspace: Workspace, maskgr: Callable[..., Ran]) -> None:
+    write_toy(workspace, users=60)
+    done = maskgr("train", "--preset", "strong", *TINY, "--name", "student", "--processes", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("on 2 × cpu") == 6
+    assert len(teachers_of(workspace, "student")) == 5
