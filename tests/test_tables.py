@@ -181,7 +181,10 @@ def test_show_prints_fractions_for_programs_and_percent_for_readers(
     documented["evaluations"] -= {"recall@10", "ndcg@10"}  # metrics too
     assert keys_of(content) == documented
     assert content["datasets"] == [
-        {"name": "toy", "current": True, "users": 200, "items": 60, "interactions": 1600, "stale": None}
+        {
+            **{"name": "toy", "current": True, "users": 200, "items": 60, "interactions": 1600},
+            **{"split": "leave-one-out", "stale": None},
+        }
     ]
     assert content["sids"][0]["stale"] == "its embeddings changed"
     assert content["runs"][0]["validation_recall@10"] == 0.0625
