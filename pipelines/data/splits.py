@@ -14,8 +14,7 @@ import numpy as np
 
 from pipelines.data.sequences import Sequences, gather
 from pipelines.errors import UserError
-
-SPLITS = ("validation", "test")
+from pipelines.temporal import PERIODS
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +157,9 @@ def held_out(
     Raises:
         UserError: see `histories`.
     """
-    if split not in SPLITS:
-        raise UserError(f"There is no split {split!r}; it can be {' or '.join(SPLITS)}.")
-    ends = bounds_of(sequences, horizon)[:, 1 + SPLITS.index(split)]  # [rows]
+    if split not in PERIODS:
+        raise UserError(f"There is no split {split!r}; it can be {' or '.join(PERIODS)}.")
+    ends = bounds_of(sequences, horizon)[:, 1 + PERIODS.index(split)]  # [rows]
     rows = np.flatnonzero(ends >= 0)  # [B]
     starts, lengths = sequences.offsets[rows], ends[rows]
     kept = gather(sequences.items, starts, lengths)

@@ -87,14 +87,14 @@ def measure_beside(
         groups,
         popularity_groups,
         None if path is None else path.stem,
-        None if exclude_seen or (config.horizon or 1) > 1 else _unseen(folder, users),
+        None if exclude_seen or (config.horizon or 1) > 1 else _unseen(folder, users, beams),
     )
 
 
-def _unseen(folder: Path, users: Split | HeldOut) -> Unseen | None:
+def _unseen(folder: Path, users: Split | HeldOut, beams: int) -> Unseen | None:
     """Return the metrics without the items of the histories, if they differ by more than the intervals."""
     measured = {(row["metric"], row["k"]): row for row in read_metrics(folder).to_pylist()}
-    result = without_seen(folder, users)
+    result = without_seen(folder, users, beams)
     for row in result.metrics.to_pylist():
         with_seen = measured.get((row["metric"], row["k"]))
         if with_seen and not with_seen["low"] <= row["value"] <= with_seen["high"]:

@@ -19,15 +19,16 @@ DEPTH = 10  # items of a list that are measured
 CELLS = 1 << 24  # numbers of embeddings held at once
 
 
-def read_lists(folder: Path, horizon: int = 1) -> Iterator[NDArray[np.int32]]:
-    """Yield the first ten items of the lists of an evaluation, a chunk of users at a time.
+def read_lists(folder: Path, horizon: int = 1, depth: int = DEPTH) -> Iterator[NDArray[np.int32]]:
+    """Yield the first items of the lists of an evaluation, a chunk of users at a time.
 
     Args:
         folder: folder of the evaluation.
         horizon: k; each position has a list of its own.
+        depth: number of items.
 
     Returns:
-        int32 [B · k, 10], −1 where a beam is no item, and after the end of a list.
+        int32 [B · k, depth], −1 where a beam is no item, and after the end of a list.
 
     Raises:
         UserError: there is no evaluation in `folder`, or it cannot be read.
@@ -38,9 +39,9 @@ def read_lists(folder: Path, horizon: int = 1) -> Iterator[NDArray[np.int32]]:
         items = np.append(lists.values.fill_null(-1).to_numpy(zero_copy_only=False), -1).astype(np.int32)
         begins, ends = lists.offsets.to_numpy()[:-1], lists.offsets.to_numpy()[1:]
         places = (
-            begins[:, None, None] + np.arange(DEPTH) * horizon + np.arange(horizon)[:, None]
-        )  # [B, k, 10]
-        yield items[np.where(places < ends[:, None, None], places, -1)].reshape(-1, DEPTH)
+            begins[:, None, None] + np.arange(depth) * horizon + np.arange(horizon)[:, None]
+        )  # [B, k, depth]
+        yield items[np.where(places < ends[:, None, None], places, -1)].reshape(-1, depth)
 
 
 def measure_lists(

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.artifact_parts import read_parts
 from pipelines.data.held_out import HeldOut
 from pipelines.data.splits import Split
-from pipelines.evaluate.lists import DEPTH
+from pipelines.evaluate.lists import DEPTH, read_lists
 from pipelines.evaluate.metrics import metrics_table, ranks_table
+
+LONGEST = 100  # items of a list among which those that are not seen are looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,34 +29,35 @@ class Unseen:
 
     Attributes:
         metrics: artifact of kind "metrics".
-        short: share of the users of whose list fewer than ten items are left.
+        short: share of the users of whose list fewer than ten items (or than it had) are left.
     """
 
     metrics: pa.Table
     short: float
 
 
-def without_seen(folder: Path, users: Split | HeldOut) -> Unseen:
+def without_seen(folder: Path, users: Split | HeldOut, beams: int) -> Unseen:
     """Measure the lists of an evaluation without the items of the histories.
 
     Args:
         folder: folder of the evaluation, with a horizon of one item.
         users: its users, in its order.
+        beams: K, the length of its lists.
 
     Raises:
         UserError: the lists cannot be read.
     """
-    short = 0
+    short, depth = 0, min(DEPTH, beams)
 
     def ranks() -> Iterator[pa.Table]:
         nonlocal short
-        for split, lists in _lists(folder, users):
+        for split, lists in _lists(folder, users, min(LONGEST, beams)):
             left = unseen(split, lists)
-            short += int((left < 0).any(1).sum())
+            short += int(((left >= 0).sum(1) < depth).sum())
             none = np.zeros(len(split), np.int32)
             yield ranks_table(split, left, none, none)
 
-    measured = metrics_table(ranks(), DEPTH)
+    measured = metrics_table(ranks(), depth)
     return Unseen(measured.filter(pc.is_valid(measured["k"])), short / max(1, len(users)))
 
 
@@ -78,22 +80,11 @@ def unseen(split: Split, lists: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.pad(kept, ((0, 0), (0, DEPTH - kept.shape[1])), constant_values=-1).astype(np.int32)
 
 
-def _lists(folder: Path, users: Split | HeldOut) -> Iterator[tuple[Split, NDArray[np.int32]]]:
-    """Yield chunks of users with their lists, int32 [B, K], −1 for none."""
-    parts = read_parts(folder / "recommendations.parquet", "recommendations", hint="Run `maskgr eval` first.")
-    waiting = pa.table({})
+def _lists(folder: Path, users: Split | HeldOut, depth: int) -> Iterator[tuple[Split, NDArray[np.int32]]]:
+    """Yield chunks of users with the first items of their lists, int32 [B, depth], −1 for none."""
+    parts, waiting = read_lists(folder, depth=depth), np.zeros((0, depth), np.int32)
     for split in users.chunks():
         while len(waiting) < len(split):
-            part = next(parts)
-            waiting = pa.concat_tables([waiting, part]) if len(waiting) else part
-        its, waiting = waiting.slice(0, len(split)), waiting.slice(len(split))
-        yield split, _padded(its.column("items").combine_chunks())
-
-
-def _padded(lists: pa.ListArray) -> NDArray[np.int32]:
-    """Return lists as rows of equal length, −1 for none and after the end of a list."""
-    lengths = np.diff(lists.offsets.to_numpy())
-    result = np.full((len(lists), max(1, lengths.max(initial=0))), -1, np.int32)
-    inside = np.arange(result.shape[1]) < lengths[:, None]
-    result[inside] = lists.flatten().fill_null(-1).to_numpy(zero_copy_only=False)
-    return result
+            waiting = np.concatenate([waiting, next(parts)])
+        yield split, waiting[: len(split)]
+        waiting = waiting[len(split) :]

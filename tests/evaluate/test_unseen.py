@@ -47,11 +47,19 @@ def test_lists_of_the_whole_catalogue_give_what_a_search_without_seen_items_give
         return evaluate_run(data, run, EvalConfig(Decoding(nfe=nfe, **settings), precision="fp32"), progress)
 
     whole, searched = evaluated(beams=ITEMS), evaluated(beams=10, exclude_seen=True)
-    found = whole.beside().unseen or without_seen(whole.folder, _users(data))
+    found = whole.beside().unseen or without_seen(whole.folder, _users(data), ITEMS)
     expected = {(row["metric"], row["k"]): row["value"] for row in searched.metrics.to_pylist() if row["k"]}
     assert {(row["metric"], row["k"]): row["value"] for row in found.metrics.to_pylist()} == expected
     assert found.short == 0
     assert searched.beside().unseen is None
+
+
+def test_short_lists_are_measured_by_what_they_had(data: Workspace, progress: ListProgress) -> None:
+    run = train_run(data, plan_of(data, "sasrec", {}, {}), progress, name="run")
+    done = evaluate_run(data, run, EvalConfig(Decoding(beams=7), precision="fp32"), progress)
+    found = without_seen(done.folder, _users(data), 7)
+    assert {row["k"] for row in found.metrics.to_pylist()} == {5}
+    assert 0 < found.short <= 1
 
 
 def _users(data: Workspace) -> Split:
