@@ -167,6 +167,11 @@ def progress() -> Progress:
     return console.RichProgress() if is_first() else Silent()
 
 
+def job_command(root: Workspace) -> list[str]:
+    """Return the command that does a job in a process of its own; the path of the job's file follows it."""
+    return [sys.executable, "-m", "maskgr_cli", "ablate", "--workspace", str(root.root.absolute()), "--job"]
+
+
 def require_gpus(gpus: int | None) -> None:
     """Refuse more GPUs than PyTorch sees, before any work begins.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from maskgr_cli import console, launch
-from maskgr_cli.train_settings import count_items, count_users, names_sids, refuse_sids
+from maskgr_cli.train_settings import count_items, count_sequences, names_sids, refuse_sids
 from pipelines.models.config import ModelConfig
 from pipelines.options import flag_named
 from pipelines.tokenize.config import CODES, TokenizeConfig
@@ -19,10 +19,11 @@ from pipelines.train.configure import (
     softmax_share,
 )
 from pipelines.train.presets import STRONG
-from pipelines.train.strong import TEACHERS, steps_by_users
+from pipelines.train.strong import TEACHERS, chosen_by_data
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
+    from pipelines.progress import Progress
     from pipelines.train.plan import Plan
 
 
@@ -52,52 +53,79 @@ def new_plans(
     if given["dataset"] is None and not launch.is_worker():
         console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
 
-    has_teachers = preset == STRONG and not schedule.teachers
-    users = count_users(data) if has_teachers else 0
+    by_data = preset == STRONG  # rules that read the data set
+    sizes = count_sequences(data) if by_data else (0, 0)
 
     def plan_of(model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], codes: int = 1) -> Plan:
         config, schedule = configure(model, preset, typed, file)
         chosen: dict[str, Any] = settle_negatives(config, typed | file, data)
-        if has_teachers:
-            chosen |= steps_by_users(model, preset, typed | file, users)
+        if by_data:
+            chosen |= chosen_by_data(model, preset, typed | file, *sizes)
         if chosen:
             config, schedule = configure(model, preset, typed | chosen, file)
         sids = launch.by_first(lambda: ensure_inputs(context, data, config, codes))
         return Plan(data.name, sids, model, preset, config, schedule)
 
-    if not has_teachers:
+    if not by_data or schedule.teachers:
         return [plan_of(model, preset, typed, file)]
     teachers = [
         plan_of(teacher.model, "small", teacher.settings(file | typed), {}, teacher.codes)
         for teacher in TEACHERS
     ]
     names = ",".join(plan.name for plan in teachers)
-    return [*teachers, plan_of(model, preset, typed | {"distill": names}, file)]
+    student = plan_of(model, preset, typed | {"distill": names}, file)
+    if not launch.is_worker():
+        schedule = teachers[0].train
+        console.note(
+            f"{data.name} has {sizes[0]:,} users and {sizes[1]:,} interactions: {schedule.steps:,} steps of "
+            f"{schedule.batch_size} windows for a teacher, {student.train.steps:,} for the student."
+        )
+    return [*teachers, student]
 
 
-def train_teachers(root: Workspace, teachers: list[Plan], student: str, force: bool) -> None:
-    """Train the teachers of a preset, in turn; those that are trained already stay.
+def train_teachers(root: Workspace, teachers: list[Plan], student: str, force: bool, jobs: int) -> None:
+    """Train the teachers of a preset; those that are trained already stay.
 
     Args:
         root: the workspace.
         teachers: their plans; none for most presets.
         student: name of the run that is to learn from them.
         force: if true, they are trained again.
+        jobs: number of teachers that are trained at the same time, in processes of their own if there are
+            several.
+
+    Raises:
+        UserError: a teacher cannot be trained.
+        KeyboardInterrupt: the user pressed Ctrl-C; the state of every training is saved.
     """
     from pipelines.train.run import train_run
 
+    if not teachers:
+        return
     progress = launch.progress()
-    if teachers:
-        progress.say(
-            f"{student} learns from {len(teachers)} runs, which are trained first: "
-            f"{', '.join(plan.name for plan in teachers)}. If this is interrupted, the same command with "
-            "--resume goes on."
-        )
-    for number, plan in enumerate(teachers, 1):
+    progress.say(
+        f"{student} learns from {len(teachers)} runs, which are trained first: "
+        f"{', '.join(plan.name for plan in teachers)}. If this is interrupted, the same command with "
+        "--resume goes on."
+    )
+    if jobs > 1:
+        _train_side_by_side(root, teachers, force, jobs, progress)
+    for number, plan in enumerate(teachers, 1):  # also those that failed in a process of their own
         progress.say(f"Teacher {number} of {len(teachers)}:")
-        train_run(root, plan, progress, existing="replace" if force else "resume")
-    if teachers:
-        progress.say("Student:")
+        train_run(root, plan, progress, existing="replace" if force and jobs == 1 else "resume")
+    progress.say("Student:")
+
+
+def _train_side_by_side(
+    root: Workspace, teachers: list[Plan], force: bool, jobs: int, progress: Progress
+) -> None:
+    """Train the teachers in processes of their own, each with its share of the cores or a GPU."""
+    from pipelines.ablate.engine import run_all
+    from pipelines.ablate.job import Job
+    from pipelines.ablate.launchers import LocalLauncher
+
+    work = [Job(plan.name, plan, "validation", {}, anew=force) for plan in teachers]
+    run_all(root, work, progress, launcher=LocalLauncher(jobs), command=launch.job_command(root))
 
 
 def note_left_out(

@@ -21,7 +21,7 @@ from pipelines.train.configure import LARGE_CATALOGUE, codes_for, configure, neg
 from pipelines.train.explain import Setting, explain, explain_plan
 from pipelines.train.presets import STRONG
 from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
-from pipelines.train.strong import TEACHERS, steps_by_users
+from pipelines.train.strong import TEACHERS, chosen_by_data
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
@@ -136,11 +136,16 @@ def count_items(data: Dataset | None) -> int:
     return artifacts.count(data.items) if data and data.items.exists() else 0
 
 
-def count_users(data: Dataset | None) -> int:
-    """Return the number of users of a data set; 0 without one, or if its sequences cannot be found."""
-    from pipelines import artifacts
+def count_sequences(data: Dataset | None) -> tuple[int, int]:
+    """Return the numbers of users and of interactions of a data set; 0 without one, or if its sequences
+    cannot be found.
+    """
+    from pipelines.data.stored import StoredSequences
 
-    return artifacts.count(data.sequences) if data and data.sequences.exists() else 0
+    if not data or not data.sequences.exists():
+        return 0, 0
+    stored = StoredSequences(data.sequences)
+    return len(stored), stored.interactions
 
 
 def explain_new(
@@ -170,12 +175,13 @@ def _explain_model(
     negatives = None if "negatives" in given else negatives_for(config, items)
     if negatives is not None:
         chosen["negatives"] = Setting("negatives", negatives, f"rule: more than {LARGE_CATALOGUE:,} items")
-    if preset == STRONG and not schedule.teachers:
-        chosen["distill"] = Setting(
-            "distill", None, f"rule: {len(TEACHERS)} teachers, which are trained first"
-        )
-        for steps in steps_by_users(model, preset, given, count_users(data)).values():
-            chosen["steps"] = Setting("steps", steps, "rule: by the number of users")
+    if preset == STRONG:
+        if not schedule.teachers:
+            source = f"rule: {len(TEACHERS)} teachers, which are trained first"
+            chosen["distill"] = Setting("distill", None, source)
+        for name, value in chosen_by_data(model, preset, given, *count_sequences(data)).items():
+            key = flag_named(name).removeprefix("--")
+            chosen[key] = Setting(key, value, "rule: by the numbers of users and interactions")
     return [chosen.get(setting.key, setting) for setting in explain(model, preset, typed, file)]
 
 

@@ -235,12 +235,16 @@ def _run_grid(
         f"{recipe.title}: {len(planned_runs)} cells, {len(jobs)} run{'s' * (len(jobs) != 1)} "
         f"to train or evaluate, budget {settings.budget}."
     )
-    root = str(workspace.root.absolute())
-    command = [sys.executable, "-m", "maskgr_cli", "ablate", "--workspace", root, "--job"]
     # Accelerate has one precision per process: runs of several precisions need processes of their own.
     in_processes = launcher != LocalLauncher() or len({job.plan.train.precision for job in jobs}) > 1
     try:
-        run_all(workspace, jobs, progress, launcher=launcher if in_processes else None, command=command)
+        run_all(
+            workspace,
+            jobs,
+            progress,
+            launcher=launcher if in_processes else None,
+            command=launch.job_command(workspace),
+        )
     except KeyboardInterrupt:
         console.note("Interrupted; the same command continues the work.")
         raise

@@ -31,11 +31,12 @@ from maskgr_cli.train_settings import (
     show_settings,
 )
 from pipelines.models.registry import MODELS
-from pipelines.options import check_choice, check_number
+from pipelines.options import check_choice, check_number, has_no_effect
 from pipelines.tokenize.config import CODES, DIGITS, METHODS
 from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
 from pipelines.train.configure import preset_values
 from pipelines.train.presets import PRESET_NAMES, STRONG
+from pipelines.train.strong import TEACHERS
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -89,7 +90,27 @@ SemanticIdsOption = Annotated[
     ),
 ]
 
-OF_ANY_TRAINING = {"name", "gpus", "processes", "track", "workspace"}  # parameters that change no settings
+JobsOption = Annotated[
+    int | None,
+    checked(
+        "--jobs",
+        f"Number of teachers of the preset {STRONG} that are trained at the same time, each in a process on "
+        "cores or a GPU of its own.",
+        check_number,
+        1,
+        len(TEACHERS),
+        show_default="1",
+    ),
+]
+
+OF_ANY_TRAINING = {
+    "name",
+    "gpus",
+    "processes",
+    "jobs",
+    "track",
+    "workspace",
+}  # parameters that change no settings
 OF_A_NEW_ONE = {"resume", "force", "config", "print_config", "format_", *OF_ANY_TRAINING}
 
 
@@ -146,6 +167,7 @@ def train(
     format_: FormatOption = "table",
     gpus: GpusOption = None,
     processes: ProcessesOption = None,
+    jobs: JobsOption = None,
     track: Annotated[
         str | None, typer.Option(help="Accelerate tracker that receives the metrics, e.g. tensorboard.")
     ] = None,
@@ -166,8 +188,10 @@ def train(
             explained = explain_derived(context, *_derived(context, root, settings), typed, file)
         show_settings(*explained, format_)
         return
+    teachers: list[Plan] = []
     if is_new:
         *teachers, plan = new_plans(context, root, typed, file)
+    _check_jobs(context, bool(teachers))
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -179,7 +203,7 @@ def train(
         run, plan = find_unfinished(root, name)
         name = run.name
     elif is_new:
-        train_teachers(root, teachers, name or plan.name, force)
+        train_teachers(root, teachers, name or plan.name, force, jobs or 1)
     else:
         plan, name = _derived(context, root, settings)
     run = train_run(root, plan, launch.progress(), name=name, existing=existing, track=track)
@@ -209,6 +233,21 @@ def _check_options(context: typer.Context) -> None:
     refuse(context, set(given) - allowed, reason)
     if not given["print_config"]:
         refuse(context, {"format_"}, "--format is the format of --print-config")
+
+
+def _check_jobs(context: typer.Context, has_teachers: bool) -> None:
+    """Refuse --jobs where no teachers are trained, and beside several processes for each training.
+
+    Raises:
+        UserError: it has no effect, or the machine has too few cores.
+    """
+    given = context.params
+    if given["jobs"] is None:
+        return
+    if not has_teachers:
+        raise has_no_effect([f"--jobs {given['jobs']}"], "a training without teachers to train first")
+    refuse(context, {"gpus", "processes"}, "--jobs trains each teacher in one process")
+    launch.require_cores("--jobs", given["jobs"])
 
 
 def _takes_settings_from_run(context: typer.Context, root: Workspace) -> bool:

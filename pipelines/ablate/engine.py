@@ -24,6 +24,7 @@ from pipelines.evaluate.config import EvalConfig
 from pipelines.evaluate.diagnose import Diagnosis, diagnose_run
 from pipelines.evaluate.run import evaluate_run
 from pipelines.progress import Progress
+from pipelines.train.existing import Existing
 from pipelines.train.plan import Plan
 from pipelines.train.run import train_run
 from pipelines.workspace import Run, Workspace
@@ -97,7 +98,7 @@ def run_job(workspace: Workspace, job: Job, progress: Progress) -> None:
             for key, evaluation in job.evaluations.items()
             if not workspace.run_result(key).exists()
         }
-        if left:
+        if left or not job.evaluations:
             _do(workspace, dataclasses.replace(job, evaluations=left), progress)
         else:
             progress.say(f"{job.run} was done by another command.")
@@ -106,8 +107,10 @@ def run_job(workspace: Workspace, job: Job, progress: Progress) -> None:
 def _do(workspace: Workspace, job: Job, progress: Progress) -> None:
     """Train a run, or continue its training, and evaluate it; see `run_job`."""
     try:
-        run = train_run(workspace, job.plan, progress, name=job.run, existing="resume")
+        existing: Existing = "replace" if job.anew else "resume"
+        run = train_run(workspace, job.plan, progress, name=job.run, existing=existing)
     except (UserError, TrainingDiverged) as error:
+        progress.say(str(error))
         for key in job.evaluations:
             write_result(workspace, key, {"reason": str(error)})
         return

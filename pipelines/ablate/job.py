@@ -1,4 +1,4 @@
-"""Jobs of a grid: one run and all evaluations of it."""
+"""Jobs of a grid: one run and all evaluations of it. A job without evaluations trains its run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class JobFile(TypedDict):
     plan: RunConfig
     split: str
     evaluations: dict[str, tuple[Decoding, bool]]
+    anew: bool
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Job:
         plan: plan of the training.
         split: "test" or "validation".
         evaluations: mapping from the key of a result to a decoding and to whether the run is diagnosed too.
+        anew: if true, a run that is trained already is trained again.
     """
 
     run: str
     plan: Plan
     split: str
     evaluations: dict[str, tuple[Decoding, bool]]
+    anew: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the job as JSON values, which `Job.read` reads from a file."""
@@ -45,7 +48,8 @@ class Job:
             key: [dataclasses.asdict(decoding), diagnosed]
             for key, (decoding, diagnosed) in self.evaluations.items()
         }
-        return {"run": self.run, "plan": self.plan.to_dict(), "split": self.split, "evaluations": evaluations}
+        values = {"run": self.run, "plan": self.plan.to_dict(), "split": self.split, "anew": self.anew}
+        return {**values, "evaluations": evaluations}
 
     @staticmethod
     def read(path: Path) -> Job:
@@ -63,7 +67,7 @@ class Job:
             key: (Decoding(**decoding), diagnosed)
             for key, (decoding, diagnosed) in content["evaluations"].items()
         }
-        return Job(content["run"], plan, content["split"], evaluations)
+        return Job(content["run"], plan, content["split"], evaluations, content["anew"])
 
 
 def claim_file(workspace: Workspace, job: Job) -> Path:

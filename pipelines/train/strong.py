@@ -16,7 +16,9 @@ from pipelines.models.registry import model_class
 from pipelines.train.config import TrainConfig, unread_options
 from pipelines.train.presets import preset
 
-PASSES = 10  # of a teacher over the sequences, at least; about those of `small` on Beauty
+PASSES = 10  # of a teacher over the windows of the data; more make one `small` worse (docs/results.md)
+LEAST_STEPS = 300  # of a teacher, with smaller batches if need be
+LEAST_BATCH = 32
 DISTILLATION = {"distill", "teacher_share", "teacher_items"}  # options of the student alone
 SHARED = {field.name for field in dataclasses.fields(TrainConfig)} - DISTILLATION | SIZES | {"negatives"}
 
@@ -61,24 +63,34 @@ TEACHERS = (
 )
 
 
-def steps_by_users(model: str, name: str, given: Mapping[str, Any], users: int) -> dict[str, int]:
-    """Return the number of steps that suits a number of users, where the user has not chosen it.
+def chosen_by_data(
+    model: str, name: str, given: Mapping[str, Any], users: int, interactions: int
+) -> dict[str, int]:
+    """Return the batch size and the steps that suit a data set, where the user has not chosen them.
 
-    It is that of the preset, but enough for `PASSES` passes of a teacher over the sequences, and as many more
-    of the student as its preset has more.
+    A teacher passes `PASSES` times over the data, in windows of at most --max-items items. Where that takes
+    fewer than `LEAST_STEPS` steps, its batches are halved. The student has as many more passes as its preset
+    has more steps.
 
     Args:
         model: name of the model.
         name: name of the preset: "small" for a teacher, "strong" for the student.
         given: settings of the user.
         users: number of users.
+        interactions: number of interactions.
 
     Returns:
-        The value of the option; nothing if the preset's holds.
+        The values of the options that differ from the preset's.
     """
-    if model_class(model).is_counted or {"steps", "minutes"} & given.keys():
+    if model_class(model).is_counted:
         return {}
-    values, small = preset(model, name), preset(model, "small")
-    passes = PASSES * values["steps"] / small["steps"]
-    steps = math.ceil(passes * users / given.get("batch_size", values["batch_size"]) / 100) * 100
-    return {"steps": steps} if steps > values["steps"] else {}
+    values, small = {**preset(model, name), **given}, preset(model, "small")
+    windows = max(users, interactions / values["max_items"])
+    size, longer = values["batch_size"], preset(model, name)["steps"] / small["steps"]
+    while "batch_size" not in given and size > LEAST_BATCH and PASSES * windows < LEAST_STEPS * size:
+        size //= 2
+    steps = max(LEAST_STEPS, math.ceil(PASSES * windows / size / 100) * 100)
+    chosen = {"batch_size": size, "steps": round(longer * steps)}
+    if {"steps", "minutes"} & given.keys():
+        del chosen["steps"]
+    return {name: value for name, value in chosen.items() if value != values[name]}

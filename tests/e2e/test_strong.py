@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pipelines.artifacts import digest
 from pipelines.workspace import Workspace
 from tests.conftest import write_toy
 
@@ -91,8 +92,50 @@ def test_settings_name_what_the_data_decide(workspace: Workspace, maskgr: Callab
     write_toy(workspace, users=600)
     command = ("train", "--preset", "strong", "--print-config")
     assert "5 teachers, which are trained first" in maskgr(*command).stdout
-    assert "rule: by the number of users" not in maskgr(*command).stdout
-    assert "rule: by the number of users" in maskgr(*command, "--batch-size", 1).stdout
+    assert maskgr(*command).stdout.count("rule: by the numbers of users") == 2  # batch size and steps
+    assert "rule: by the numbers" not in maskgr(*command, "--steps", 7, "--batch-size", 8).stdout
+
+
+def test_jobs_train_the_teachers_side_by_side(workspace: Workspace, maskgr: Callable[..., Ran]) -> None:
+    write_toy(workspace, users=60)
+    command = ("train", "--preset", "strong", *TINY, "--name", "student")
+    done = maskgr(*command, "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Started ") == 5 and done.stderr.count("is trained already") == 5
+    teachers = teachers_of(workspace, "student")
+    digests = {name: digest(workspace.run(name).weights) for name in (*teachers, "student")}
+    assert maskgr(*command, "--force").returncode == 0  # in turn: the same weights
+    assert digests == {name: digest(workspace.run(name).weights) for name in digests}
+    trained = {name: workspace.run(name).weights.stat().st_mtime_ns for name in digests}
+    assert maskgr(*command, "--force", "--jobs", 2).returncode == 0
+    assert all(workspace.run(name).weights.stat().st_mtime_ns > trained[name] for name in digests)
+
+
+def test_a_teacher_that_fails_beside_others_says_why(
+    workspace: Workspace, maskgr: Callable[..., Ran]
+) -> None:
+    write_toy(workspace, users=60)
+    diverging = (*TINY, "--learning-rate", 1e9, "--grad-clip", 0, "--optimizer", "adamw")
+    failed = maskgr("train", "--preset", "strong", *diverging, "--name", "student", "--jobs", 2)
+    assert failed.returncode == 2 and "diverged at step" in failed.stderr
+    assert not workspace.run("student").path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--jobs 2 has no effect on a training without teachers"),
+        (("--preset", "strong", "--processes", 2), "--jobs trains each teacher in one process"),
+        (("--preset", "strong", "--distill", "counts"), "--jobs 2 has no effect"),
+    ],
+)
+def test_jobs_are_for_teachers_alone(
+    options: tuple[object, ...], message: str, workspace: Workspace, maskgr: Callable[..., Ran]
+) -> None:
+    write_toy(workspace, users=60)
+    assert maskgr("train", "--model", "cooccurrence", "--name", "counts").returncode == 0
+    refused = maskgr("train", *TINY, *options, "--jobs", 2)
+    assert refused.returncode == 2 and message in refused.stderr
 
 
 def test_several_processes_share_all_trainings(workspace: Workspace, maskgr: Callable[..., Ran]) -> None:

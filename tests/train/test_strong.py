@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.train.strong import TEACHERS, Teacher, steps_by_users
+from pipelines.train.strong import TEACHERS, Teacher, chosen_by_data
 
 
 @pytest.mark.parametrize(
-    ("users", "teacher", "student"),
+    ("users", "interactions", "teacher", "student"),
     [
-        (943, {}, {}),  # MovieLens 100K: the presets' 1,800 and 3,600
-        (22_363, {}, {}),  # Beauty: 10 · 22,363 / 128 = 1,747, up to 1,800
-        (35_598, {"steps": 2800}, {"steps": 5600}),  # Sports: 2,781 and 5,562
+        (22_363, 198_502, {}, {}),  # Beauty: 10 · 22,363 / 128 = 1,747, the preset's 1,800
+        (35_598, 296_337, {"steps": 2800}, {"steps": 5600}),  # Sports: 2,781
+        # MovieLens 100K: 10 · 99,287 / 50 = 19,857 windows are 155 steps of 128 or 310 of 64
+        (943, 99_287, {"batch_size": 64, "steps": 400}, {"batch_size": 64, "steps": 800}),
+        (60, 300, {"batch_size": 32, "steps": 300}, {"batch_size": 32, "steps": 600}),
     ],
 )
-def test_steps_grow_with_users(users: int, teacher: dict[str, int], student: dict[str, int]) -> None:
-    assert steps_by_users("maskgr", "small", {}, users) == teacher
-    assert steps_by_users("maskgr", "strong", {}, users) == student
+def test_batches_and_steps_follow_the_data(
+    users: int, interactions: int, teacher: dict[str, int], student: dict[str, int]
+) -> None:
+    assert chosen_by_data("maskgr", "small", {}, users, interactions) == teacher
+    assert chosen_by_data("maskgr", "strong", {}, users, interactions) == student
 
 
 def test_what_the_user_chooses_stays() -> None:
     for given in ({"steps": 10}, {"minutes": 1.0}):
-        assert steps_by_users("maskgr", "strong", given, 10**6) == {}
-    assert steps_by_users("maskgr", "small", {"batch_size": 1000}, 10**6) == {"steps": 10_000}
-    assert steps_by_users("cooccurrence", "small", {}, 10**6) == {}
+        assert chosen_by_data("maskgr", "strong", given, 10**6, 10**7) == {}
+        assert chosen_by_data("maskgr", "strong", given, 60, 300) == {"batch_size": 32}
+    assert chosen_by_data("maskgr", "small", {"batch_size": 1000}, 10**6, 10**7) == {"steps": 10_000}
+    assert chosen_by_data("maskgr", "small", {"max_items": 10}, 943, 99_287) == {"steps": 800}
+    assert chosen_by_data("cooccurrence", "small", {}, 10**6, 10**7) == {}
 
 
 def test_teachers_take_the_training_and_the_sizes_of_a_student_and_not_its_kind() -> None:
