@@ -18,7 +18,7 @@ from pipelines.train.configure import (
     negatives_for,
     softmax_share,
 )
-from pipelines.train.presets import STRONG
+from pipelines.train.presets.maskgr import STRONG
 from pipelines.train.strong import TEACHERS, chosen_by_data
 from pipelines.workspace import Dataset, Workspace
 

@@ -19,7 +19,7 @@ from pipelines.models.registry import model_class
 from pipelines.options import check_choice, check_kind, flag_named, quoted
 from pipelines.train.configure import LARGE_CATALOGUE, codes_for, configure, negatives_for
 from pipelines.train.explain import Setting, explain, explain_plan
-from pipelines.train.presets import STRONG
+from pipelines.train.presets.maskgr import STRONG
 from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
 from pipelines.train.strong import TEACHERS, chosen_by_data
 from pipelines.workspace import Dataset, Workspace

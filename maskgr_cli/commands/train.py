@@ -35,7 +35,8 @@ from pipelines.options import check_choice, check_number, has_no_effect
 from pipelines.tokenize.config import CODES, DIGITS, METHODS
 from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_STEPS, TrainConfig
 from pipelines.train.configure import preset_values
-from pipelines.train.presets import PRESET_NAMES, STRONG
+from pipelines.train.presets import PRESET_NAMES
+from pipelines.train.presets.maskgr import STRONG
 from pipelines.train.strong import TEACHERS
 from pipelines.workspace import Workspace
 

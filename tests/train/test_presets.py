@@ -16,7 +16,8 @@ from pipelines.models.registry import MODELS
 from pipelines.models.sid import text_heads as dense
 from pipelines.tokenize.config import TokenizeConfig
 from pipelines.train.configure import configure
-from pipelines.train.presets import PRESET_NAMES, PRESETS, STRONG, preset
+from pipelines.train.presets import PRESET_NAMES, PRESETS, preset
+from pipelines.train.presets.maskgr import STRONG
 
 # arXiv 2511.23021: what is said → where.
 MASKGR = {
