@@ -45,7 +45,7 @@ def new_plans(
 
     given = context.params
     model, preset = given["model"], given["preset"]
-    _, schedule = configure(model, preset, typed, file)
+    config, schedule = configure(model, preset, typed, file)
     note_left_out(model, preset, typed, file)
     data = root.require_dataset(given["dataset"])
     for teacher in schedule.teachers:
@@ -53,16 +53,14 @@ def new_plans(
     if given["dataset"] is None and not launch.is_worker():
         console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
 
+    typed = typed | settle_negatives(config, typed | file, data)
     by_data = preset == STRONG  # rules that read the data set
     sizes = count_sequences(data) if by_data else (0, 0)
 
     def plan_of(model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], codes: int = 1) -> Plan:
-        config, schedule = configure(model, preset, typed, file)
-        chosen: dict[str, Any] = settle_negatives(config, typed | file, data)
         if by_data:
-            chosen |= chosen_by_data(model, preset, typed | file, *sizes)
-        if chosen:
-            config, schedule = configure(model, preset, typed | chosen, file)
+            typed = typed | chosen_by_data(model, preset, typed | file, *sizes)
+        config, schedule = configure(model, preset, typed, file)
         sids = launch.by_first(lambda: ensure_inputs(context, data, config, codes))
         return Plan(data.name, sids, model, preset, config, schedule)
 
