@@ -42,7 +42,13 @@ def test_teachers_are_trained_before_the_student_that_is_evaluated(
         if config["model"] == "maskgr":
             assert config["preset"] == "small" and config["train"]["steps"] == 4
             assert config["model_settings"]["width"] == 8 and config["model_settings"]["centroids"]
-    assert workspace.run("student").read_config()["model_settings"]["centroids"] is False
+            assert (config["model_settings"]["dropout"], config["model_settings"]["label_smoothing"]) == (
+                0.3,
+                0.1,
+            )
+    settings = workspace.run("student").read_config()["model_settings"]
+    assert settings["centroids"] is False
+    assert (settings["dropout"], settings["label_smoothing"]) == (0.1, 0.0)
     shown = json.loads(maskgr("eval", "--format", "json").stdout)
     assert {row["run"] for row in shown["metrics"]} == {"student", "popularity"}
 
