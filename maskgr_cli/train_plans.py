@@ -19,7 +19,7 @@ from pipelines.train.configure import (
     softmax_share,
 )
 from pipelines.train.presets.maskgr import STRONG
-from pipelines.train.strong import TEACHERS, chosen_by_data
+from pipelines.train.strong import TEACHERS, Teacher, chosen_by_data
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def new_plans(
 
     given = context.params
     model, preset = given["model"], given["preset"]
-    config, schedule = configure(model, preset, typed, file)
+    _, schedule = configure(model, preset, typed, file)
     note_left_out(model, preset, typed, file)
     data = root.require_dataset(given["dataset"])
     for teacher in schedule.teachers:
@@ -53,22 +53,27 @@ def new_plans(
     if given["dataset"] is None and not launch.is_worker():
         console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
 
-    typed = typed | settle_negatives(config, typed | file, data)
     by_data = preset == STRONG  # rules that read the data set
+    has_teachers = by_data and not schedule.teachers
     sizes = count_sequences(data) if by_data else (0, 0)
 
-    def plan_of(model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], codes: int = 1) -> Plan:
-        if by_data:
-            typed = typed | chosen_by_data(model, preset, typed | file, *sizes)
+    def plan_of(
+        model: str, preset: str, typed: dict[str, Any], file: dict[str, Any], teacher: Teacher | None = None
+    ) -> Plan:
         config, schedule = configure(model, preset, typed, file)
-        sids = launch.by_first(lambda: ensure_inputs(context, data, config, codes))
+        says = not has_teachers or teacher is TEACHERS[0]  # the same for all
+        chosen: dict[str, Any] = settle_negatives(config, typed | file, data, says)
+        if by_data:
+            chosen |= chosen_by_data(model, preset, typed | file, *sizes)
+        if chosen:
+            config, schedule = configure(model, preset, typed | chosen, file)
+        sids = launch.by_first(lambda: ensure_inputs(context, data, config, teacher.codes if teacher else 1))
         return Plan(data.name, sids, model, preset, config, schedule)
 
-    if not by_data or schedule.teachers:
+    if not has_teachers:
         return [plan_of(model, preset, typed, file)]
     teachers = [
-        plan_of(teacher.model, "small", teacher.settings(file | typed), {}, teacher.codes)
-        for teacher in TEACHERS
+        plan_of(teacher.model, "small", teacher.settings(file | typed), {}, teacher) for teacher in TEACHERS
     ]
     names = ",".join(plan.name for plan in teachers)
     student = plan_of(model, preset, typed | {"distill": names}, file)
@@ -136,13 +141,16 @@ def note_left_out(
         console.note(f"Left out of {source}, without effect beside the other options: {flags}.")
 
 
-def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) -> dict[str, int]:
-    """Choose the number of negatives where the user has not and the catalogue is large, and say so.
+def settle_negatives(
+    config: ModelConfig, given: dict[str, Any], data: Dataset, says: bool = True
+) -> dict[str, int]:
+    """Choose the number of negatives where the user has not and the catalogue is large.
 
     Args:
         config: of the model.
         given: settings of the user.
         data: data set, whose items are counted.
+        says: if true, the choice is printed.
 
     Returns:
         The value of the option, to be added to the settings; nothing if there is none to add.
@@ -151,7 +159,7 @@ def settle_negatives(config: ModelConfig, given: dict[str, Any], data: Dataset) 
     negatives = None if "negatives" in given else negatives_for(config, items)
     if negatives is None:
         return {}
-    if not launch.is_worker():
+    if says and not launch.is_worker():
         console.note(
             f"{items:,} items: comparing with all of them would take {softmax_share(config, items):.2%} of "
             f"the multiplications of a training step. Training compares with {negatives:,} items drawn at "

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipelines.data.catalogue import Catalogue
 from pipelines.data.groups import Groups
@@ -119,13 +120,19 @@ class Cooccurrence(CountedModel):
         return torch.where(sums > 0, mixed, popular).log()
 
     def _near(self, history: Tensor) -> Tensor:
-        """Return the weighted sums of the rows of histories [B, n], float32 [B, N]."""
+        """Return the weighted sums of the rows of histories [B, n], float32 [B, N].
+
+        Where they have more pairs than there are pairs of items, whole rows are added in place of pairs.
+        """
         (B, n), device = history.shape, history.device
-        result = torch.zeros(B, self.items, device=device)
         known = history.clamp(min=0)
         begins = self.offsets[known]
         lengths = (self.offsets[known + 1] - begins).masked_fill(history < 0, 0)  # [B, n]
         weights = self.config.recency ** torch.arange(n - 1, -1, -1, device=device)  # [n]
+        if lengths.sum() > self.items**2:
+            shares = torch.where(history < 0, 0.0, weights)  # [B, n]
+            return F.embedding_bag(known, self._rows(), mode="sum", per_sample_weights=shares)
+        result = torch.zeros(B, self.items, device=device)
         for rows in _parts(lengths.sum(1).cumsum(0)):
             size = lengths[rows].flatten()
             place = torch.repeat_interleave(size)  # [q], an item of a history
@@ -135,6 +142,13 @@ class Cooccurrence(CountedModel):
             part = result[rows].view(-1)
             part.scatter_add_(0, cell, self.shares[pair] * weights[place % n])
         return result
+
+    def _rows(self) -> Tensor:
+        """Return the rows of all items, float32 [N, N]."""
+        rows = torch.zeros(self.items, self.items, device=self.shares.device)
+        first = torch.repeat_interleave(self.offsets.diff())  # [Q]
+        rows[first, self.partners.long()] = self.shares
+        return rows
 
 
 def count_pairs(sequences: Groups, n_items: int, reach: int, processes: Processes) -> Pairs:

@@ -116,6 +116,19 @@ def test_counts_and_probabilities_are_those_of_the_definition(
         assert min(row) > 0
 
 
+def test_many_histories_have_the_scores_that_each_has_alone() -> None:
+    """Many add up whole rows of items, one adds up pairs."""
+    model = build()
+    model.count(groups(random_rows(0)), Processes())
+    drawn = torch.randint(-1, N, (200, 4), generator=torch.Generator().manual_seed(0))
+    histories = drawn.sort(1).values  # padding on the left
+    lengths = model.offsets.diff()[histories.clamp(min=0)].masked_fill(histories < 0, 0)
+    assert lengths.sum(1).max() <= N**2 < lengths.sum()
+    users = torch.zeros(200, dtype=torch.int64)
+    alone = torch.cat([model.scores(history[None], users[:1]) for history in histories])
+    torch.testing.assert_close(model.scores(histories, users), alone)
+
+
 def test_pairs_that_are_not_counted_leave_no_entry() -> None:
     model = build(backward=0.0)
     model.count(groups([[0, 1], [0, 2]]), Processes())
