@@ -81,7 +81,8 @@ def new_plans(
         schedule = teachers[0].train
         console.note(
             f"{data.name} has {sizes[0]:,} users and {sizes[1]:,} interactions: {schedule.steps:,} steps of "
-            f"{schedule.batch_size} windows for a teacher, {student.train.steps:,} for the student."
+            f"{schedule.batch_size} windows of up to {student.model_settings.max_items} items for a teacher, "
+            f"{student.train.steps:,} for the student."
         )
     return [*teachers, student]
 

@@ -19,6 +19,7 @@ from pipelines.train.presets import preset
 PASSES = 10  # of a teacher over the windows of the data; more make one `small` worse (docs/results.md)
 LEAST_STEPS = 300  # of a teacher, with smaller batches if need be
 LEAST_BATCH = 32
+LONG = 200  # items of a window where a user has more interactions than the preset's windows, on average
 DISTILLATION = {"distill", "teacher_share", "teacher_items"}  # options of the student alone
 SHARED = {field.name for field in dataclasses.fields(TrainConfig)} - DISTILLATION | SIZES | {"negatives"}
 
@@ -66,9 +67,9 @@ TEACHERS = (
 def chosen_by_data(
     model: str, name: str, given: Mapping[str, Any], users: int, interactions: int
 ) -> dict[str, int]:
-    """Return the batch size and the steps that suit a data set, where the user has not chosen them.
+    """Return the options of the training that suit a data set, where the user has not chosen them.
 
-    A teacher passes `PASSES` times over the data, in windows of at most --max-items items. Where that takes
+    Windows are longer where histories are. A teacher passes `PASSES` times over the data; where that takes
     fewer than `LEAST_STEPS` steps, its batches are halved. The student has as many more passes as its preset
     has more steps.
 
@@ -85,12 +86,15 @@ def chosen_by_data(
     if model_class(model).is_counted:
         return {}
     values, small = {**preset(model, name), **given}, preset(model, "small")
-    windows = max(users, interactions / values["max_items"])
+    longest = values["max_items"]
+    if "max_items" not in given and interactions > longest * users:
+        longest = LONG
+    windows = max(users, interactions / longest)
     size, longer = values["batch_size"], preset(model, name)["steps"] / small["steps"]
     while "batch_size" not in given and size > LEAST_BATCH and PASSES * windows < LEAST_STEPS * size:
         size //= 2
     steps = max(LEAST_STEPS, math.ceil(PASSES * windows / size / 100) * 100)
-    chosen = {"batch_size": size, "steps": round(longer * steps)}
+    chosen = {"max_items": longest, "batch_size": size, "steps": round(longer * steps)}
     if {"steps", "minutes"} & given.keys():
         del chosen["steps"]
     return {name: value for name, value in chosen.items() if value != values[name]}
