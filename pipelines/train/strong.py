@@ -17,7 +17,7 @@ from pipelines.train.config import TrainConfig, unread_options
 from pipelines.train.presets import preset
 
 PASSES = 10  # of a teacher over the windows of the data; more make one `small` worse (docs/results.md)
-LEAST_STEPS = 300  # of a teacher, with smaller batches if need be
+LEAST_STEPS = 400  # of a teacher, with smaller batches if need be
 LEAST_BATCH = 32
 LONG = 200  # items of a window where a user has more interactions than the preset's windows, on average
 DISTILLATION = {"distill", "teacher_share", "teacher_items"}  # options of the student alone
