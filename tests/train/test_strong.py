@@ -18,7 +18,7 @@ LONG = {"max_items": 200, "batch_size": 32, "steps": 400}
         (943, 99_287, LONG, LONG | {"steps": 800}),
         # MovieLens 1M: 10 · 6,040 windows are 472 steps of 128
         (6_040, 1_000_209, {"max_items": 200, "steps": 500}, {"max_items": 200, "steps": 1000}),
-        (60, 300, {"batch_size": 32, "steps": 400}, {"batch_size": 32, "steps": 600}),
+        (60, 300, {"batch_size": 32, "steps": 400}, {"batch_size": 32, "steps": 800}),
     ],
 )
 def test_batches_and_steps_follow_the_data(
