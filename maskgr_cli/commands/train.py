@@ -51,7 +51,7 @@ PresetOption = Annotated[
         "--preset",
         f"Preset of hyperparameters: {', '.join(PRESETS)}. The presets of maskgr are shown below; `maskgr "
         f"presets MODEL` shows those of other models. {STRONG} is one of maskgr: it trains teachers first, "
-        "and then a run with the settings of small that learns from them.",
+        "and then a run of the size of small that learns from them.",
         check_choice,
         PRESETS,
     ),
@@ -104,14 +104,8 @@ JobsOption = Annotated[
     ),
 ]
 
-OF_ANY_TRAINING = {
-    "name",
-    "gpus",
-    "processes",
-    "jobs",
-    "track",
-    "workspace",
-}  # parameters that change no settings
+# Parameters that change no settings.
+OF_ANY_TRAINING = {"name", "gpus", "processes", "jobs", "track", "workspace"}
 OF_A_NEW_ONE = {"resume", "force", "config", "print_config", "format_", *OF_ANY_TRAINING}
 
 
