@@ -173,6 +173,7 @@ def train(
     root = launch.find_workspace(workspace)
     launch.require_gpus(gpus)
     _check_options(context)
+    _check_jobs(context, settings)
     typed, file = by_source(context, settings)
     takes_run = resume and _takes_settings_from_run(context, root)
     is_new = not (takes_run or final or continue_)
@@ -183,10 +184,8 @@ def train(
             explained = explain_derived(context, *_derived(context, root, settings), typed, file)
         show_settings(*explained, format_)
         return
-    teachers: list[Plan] = []
     if is_new:
         *teachers, plan = new_plans(context, root, typed, file)
-    _check_jobs(context, bool(teachers))
     if launch.relaunch(gpus, processes):
         return
     keep_freed_memory()
@@ -230,7 +229,7 @@ def _check_options(context: typer.Context) -> None:
         refuse(context, {"format_"}, "--format is the format of --print-config")
 
 
-def _check_jobs(context: typer.Context, has_teachers: bool) -> None:
+def _check_jobs(context: typer.Context, settings: dict[str, Any]) -> None:
     """Refuse --jobs where no teachers are trained, and beside several processes for each training.
 
     Raises:
@@ -239,7 +238,7 @@ def _check_jobs(context: typer.Context, has_teachers: bool) -> None:
     given = context.params
     if given["jobs"] is None:
         return
-    if not has_teachers:
+    if given["preset"] != STRONG or settings.get("distill"):
         raise has_no_effect([f"--jobs {given['jobs']}"], "a training without teachers to train first")
     refuse(context, {"gpus", "processes"}, "--jobs trains each teacher in one process")
     launch.require_cores("--jobs", given["jobs"])

@@ -40,12 +40,10 @@ def test_teachers_are_trained_before_the_student_that_is_evaluated(
     assert sorted(config["train"]["seed"] for config in configs) == [5, 5, 6, 7, 8]
     for config in configs:  # sizes and steps are those of the student, its kind of model is not
         if config["model"] == "maskgr":
+            settings = config["model_settings"]
             assert config["preset"] == "small" and config["train"]["steps"] == 4
-            assert config["model_settings"]["width"] == 8 and config["model_settings"]["centroids"]
-            assert (config["model_settings"]["dropout"], config["model_settings"]["label_smoothing"]) == (
-                0.3,
-                0.1,
-            )
+            assert settings["width"] == 8 and settings["centroids"]
+            assert (settings["dropout"], settings["label_smoothing"]) == (0.3, 0.1)
     settings = workspace.run("student").read_config()["model_settings"]
     assert settings["centroids"] is False
     assert (settings["dropout"], settings["label_smoothing"]) == (0.1, 0.0)
@@ -142,6 +140,7 @@ def test_jobs_are_for_teachers_alone(
     assert maskgr("train", "--model", "cooccurrence", "--name", "counts").returncode == 0
     refused = maskgr("train", *TINY, *options, "--jobs", 2)
     assert refused.returncode == 2 and message in refused.stderr
+    assert not workspace.require_dataset().all_sids  # refused before anything is made
 
 
 def test_several_processes_share_all_trainings(workspace: Workspace, maskgr: Callable[..., Ran]) -> None:
