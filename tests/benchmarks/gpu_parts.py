@@ -21,7 +21,7 @@ class UntilSignal(Conditions):
 
 
 def good(conditions: Conditions, report: Report) -> None:
-    report("seconds left", conditions.left)
+    report("process", os.getpid())
     report("summary", "it went well")
 
 
