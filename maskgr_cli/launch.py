@@ -159,7 +159,7 @@ def is_worker() -> bool:
 
 def is_first() -> bool:
     """Return True if this process is the only one or the first of several, which alone prints."""
-    return os.environ.get("RANK", "0") == "0"
+    return not is_worker() or os.environ.get("RANK", "0") == "0"
 
 
 def progress() -> Progress:

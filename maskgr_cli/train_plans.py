@@ -19,7 +19,7 @@ from pipelines.train.configure import (
     softmax_share,
 )
 from pipelines.train.presets.maskgr import STRONG
-from pipelines.train.strong import TEACHERS, Teacher, chosen_by_data
+from pipelines.train.strong import TEACHERS, Teacher, chosen_by_data, trains_teachers
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def new_plans(
         console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
 
     by_data = preset == STRONG  # rules that read the data set
-    has_teachers = by_data and not schedule.teachers
+    has_teachers = trains_teachers(preset, typed | file)
     sizes = count_sequences(data) if by_data else (0, 0)
 
     def plan_of(

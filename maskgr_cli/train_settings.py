@@ -21,7 +21,7 @@ from pipelines.train.configure import LARGE_CATALOGUE, codes_for, configure, neg
 from pipelines.train.explain import Setting, explain, explain_plan
 from pipelines.train.presets.maskgr import STRONG
 from pipelines.train.settings_file import FileValues, read_settings, settings_of_plan, settings_text
-from pipelines.train.strong import TEACHERS, chosen_by_data
+from pipelines.train.strong import TEACHERS, chosen_by_data, trains_teachers
 from pipelines.workspace import Dataset, Workspace
 
 if TYPE_CHECKING:
@@ -171,14 +171,14 @@ def _explain_model(
     """Return the settings of model and training, with those that the data set decides."""
     given, chosen = typed | file, {}
     items = count_items(data)
-    config, schedule = configure(model, preset, typed, file)
+    config, _ = configure(model, preset, typed, file)
     negatives = None if "negatives" in given else negatives_for(config, items)
     if negatives is not None:
         chosen["negatives"] = Setting("negatives", negatives, f"rule: more than {LARGE_CATALOGUE:,} items")
+    if trains_teachers(preset, given):
+        source = f"rule: {len(TEACHERS)} teachers, which are trained first"
+        chosen["distill"] = Setting("distill", None, source)
     if preset == STRONG:
-        if not schedule.teachers:
-            source = f"rule: {len(TEACHERS)} teachers, which are trained first"
-            chosen["distill"] = Setting("distill", None, source)
         for name, value in chosen_by_data(model, preset, given, *count_sequences(data)).items():
             key = flag_named(name).removeprefix("--")
             chosen[key] = Setting(key, value, "rule: by the numbers of users and interactions")

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from maskgr_cli import console
+from maskgr_cli import console, launch
 from maskgr_cli.app import app
+from pipelines.progress import Silent
 from pipelines.workspace import Workspace
 from tests.conftest import ROOT
 
@@ -222,3 +223,18 @@ def test_quiet_is_an_option_before_the_command_or_a_variable(
     done = CliRunner().invoke(app, command, env={console.QUIET: environment}, catch_exceptions=False)
     assert (done.stderr == "") == quiet
     assert json.loads(done.stdout)["runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "silent"),
+    [({"RANK": "1"}, False), ({"LOCAL_RANK": "1", "RANK": "1"}, True), ({"LOCAL_RANK": "0"}, False)],
+)
+def test_only_a_later_process_of_a_launcher_is_silent(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], silent: bool
+) -> None:
+    """A variable RANK that other programs set, without a launcher's LOCAL_RANK, changes nothing."""
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert isinstance(launch.progress(), Silent) == silent

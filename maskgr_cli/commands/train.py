@@ -37,7 +37,7 @@ from pipelines.train.config import CONTINUED_OPTIONS, CONTINUED_RATE, CONTINUED_
 from pipelines.train.configure import preset_values
 from pipelines.train.presets import PRESET_NAMES
 from pipelines.train.presets.maskgr import STRONG
-from pipelines.train.strong import TEACHERS
+from pipelines.train.strong import TEACHERS, trains_teachers
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _check_jobs(context: typer.Context, settings: dict[str, Any]) -> None:
     given = context.params
     if given["jobs"] is None:
         return
-    if given["preset"] != STRONG or settings.get("distill"):
+    if not trains_teachers(given["preset"], settings):
         raise has_no_effect([f"--jobs {given['jobs']}"], "a training without teachers to train first")
     refuse(context, {"gpus", "processes"}, "--jobs trains each teacher in one process")
     launch.require_cores("--jobs", given["jobs"])

@@ -15,6 +15,7 @@ from pipelines.models.config import SIZES
 from pipelines.models.registry import model_class
 from pipelines.train.config import TrainConfig, unread_options
 from pipelines.train.presets import preset
+from pipelines.train.presets.maskgr import STRONG
 
 PASSES = 10  # of a teacher over the windows of the data; more make one `small` worse (docs/results.md)
 LEAST_STEPS = 400  # of a teacher, with smaller batches if need be
@@ -62,6 +63,16 @@ TEACHERS = (
     Teacher(seed=3, codes=4),
     Teacher("cooccurrence"),
 )
+
+
+def trains_teachers(name: str, given: Mapping[str, Any]) -> bool:
+    """Return True if a training has teachers that are trained first.
+
+    Args:
+        name: name of its preset.
+        given: settings of the user, who may name teachers that exist.
+    """
+    return name == STRONG and not given.get("distill")
 
 
 def chosen_by_data(
