@@ -25,8 +25,10 @@ from pipelines.processes import Processes
 from pipelines.progress import Progress, Task
 from pipelines.train.batches import Batches, Windows, split_step
 from pipelines.train.config import TrainConfig
+from pipelines.train.draw import draw
 from pipelines.train.gradients import Gradients
 from pipelines.train.interrupt import Stopped, stop_signals
+from pipelines.train.losses import Losses
 from pipelines.train.optimizers import optimizers
 from pipelines.train.pace import Pace
 from pipelines.train.schedule import learning_rate
@@ -162,7 +164,7 @@ class Trainer:
                 self._count(model, progress)
             end_of_validation()
             return
-        losses: list[Tensor] = []  # of the steps since the last record
+        losses = Losses(self.accelerator)
         pace = Pace(self.last_step or self.config.steps, self.config.minutes)
         if self.state.step and self._validation_is_due() and end_of_validation():
             return  # a signal had interrupted this validation
@@ -172,7 +174,7 @@ class Trainer:
             except Stopped:
                 self._check_finite(losses)
                 raise
-            losses.append(loss)
+            losses.add(loss)
             self.state.step, self.state.tokens = step + 1, self.state.tokens + tokens
             self._count_seconds()
             done, validation_is_due = self.done_fraction, self._validation_is_due()
@@ -242,7 +244,9 @@ class Trainer:
             Stopped: This process, the only one, received a signal. The weights are those before the step.
         """
         config, accelerator = self.config, self.accelerator
-        batch, normalizer, soft = self._draw_batch(step, windows, rows)
+        batch, normalizer, soft = draw(
+            self.unwrapped_model, config, windows, rows, step, self.batches.max_items
+        )
         torch.manual_seed(
             (config.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index
         )
@@ -256,32 +260,6 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         return torch.where(norm.isfinite(), loss, math.nan), int(lengths.sum()) * self.tokens_per_item
-
-    def _draw_batch(
-        self, step: int, windows: Windows, rows: np.ndarray
-    ) -> tuple[tuple[np.ndarray, ...], float, SoftTargets | None]:
-        """Draw the random parts of a step, for all processes alike.
-
-        Returns:
-            Arguments of the model's `forward`, [B, n, …] each (items first); the sum of the weights of the
-            whole step; and the soft targets of the items, None without teachers.
-        """
-        items = windows.padded(rows, self.batches.max_items)  # [B, n]
-        rng = np.random.default_rng([self.config.seed, 1, step])
-        soft, drawn = windows.soft, items
-        if soft is not None:  # a batch of indices tells where the model moves the items
-            drawn = np.where(items >= 0, np.arange(items.size).reshape(items.shape), -1)
-        batch = self.unwrapped_model.make_training_batch(drawn, rng, self.config.horizon)
-        normalizer = float(batch[1].sum(dtype=np.float64)) or 1.0
-        if soft is not None:
-            places = Sequences(soft.places, windows.offsets).padded(rows, self.batches.max_items)
-            items, places = (
-                np.where(batch[0] >= 0, array.ravel()[batch[0]], -1) for array in (items, places)
-            )
-            batch, soft = (items, *batch[1:]), soft.at(places)
-        if self.unwrapped_model.uses_user_ids:
-            batch = (*batch, windows.users[rows, None])
-        return batch, normalizer, soft
 
     def _backward(
         self, batch: tuple[np.ndarray, ...], soft: SoftTargets | None, lengths: np.ndarray, scale: float
@@ -343,41 +321,29 @@ class Trainer:
         self.state.seconds += now - self._counted_until
         self._counted_until = now
 
-    def _record(self, losses: list[Tensor]) -> None:
-        """Record the mean loss of the steps since the last record, and clear `losses`.
-
-        The steps in between do not wait for the device; this method does.
-        """
-        state = self.state
-        values = {
-            "loss": math.fsum(self._finite_losses(losses)) / len(losses),
-            "learning_rate": learning_rate(self.config, self.budget_fraction),
-            "seconds": state.seconds,
-            "tokens": float(state.tokens),
-        }
-        losses.clear()
-        state.history.extend((state.step, name, value) for name, value in values.items())
-        self.accelerator.log(values, step=state.step)
-
-    def _finite_losses(self, losses: list[Tensor]) -> list[float]:
-        """Return the losses of the last steps, averaged over the processes.
+    def _record(self, losses: Losses) -> None:
+        """Record the mean loss of the steps since the last record; waits for the device.
 
         Raises:
             TrainingDiverged: A loss is not finite.
         """
-        values = self.accelerator.reduce(torch.stack(losses), "mean").tolist() if losses else []
-        for step, value in enumerate(values, start=self.state.step - len(values) + 1):
-            if not math.isfinite(value):
-                raise TrainingDiverged(f"the loss or its gradient is not finite at step {step}")
-        return values
+        state = self.state
+        values = {
+            "loss": losses.take_mean(state.step),
+            "learning_rate": learning_rate(self.config, self.budget_fraction),
+            "seconds": state.seconds,
+            "tokens": float(state.tokens),
+        }
+        state.history.extend((state.step, name, value) for name, value in values.items())
+        self.accelerator.log(values, step=state.step)
 
-    def _check_finite(self, losses: list[Tensor]) -> None:
+    def _check_finite(self, losses: Losses) -> None:
         """Check losses and weights before a validation or a checkpoint; waits for the device.
 
         Raises:
             TrainingDiverged: A loss, a gradient or a weight is not finite.
         """
-        self._finite_losses(losses)
+        losses.check(self.state.step)
         weights = [weight.detach() for weight in self.unwrapped_model.parameters()]
         largest = torch.stack([torch.linalg.vector_norm(weight, ord=math.inf) for weight in weights])
         if self._max_over_processes(float(not largest.isfinite().all())):
