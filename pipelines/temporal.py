@@ -8,7 +8,7 @@ hold this for each user; a file without them has a leave-one-out split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -135,6 +135,24 @@ def count(parts: Iterable[pa.Table]) -> dict[str, dict[str, int]]:
             found |= {name: int(row.sum()) for name, row in zip(names[1:], rows, strict=True)}
             counts[period] = {name: counts[period][name] + found[name] for name in names}
     return counts
+
+
+def columns(
+    begins: Sequence[np.ndarray], items: np.ndarray, starts: np.ndarray, is_trained: np.ndarray
+) -> dict[str, pa.Array]:
+    """Return the columns `COLUMNS` of some users.
+
+    Args:
+        begins: for each period, number of each user's items before it, int64 [users].
+        items: numbers of their items, one user after the other, [n].
+        starts: place of each user's first item, and n at the end, int64 [users + 1].
+        is_trained: true for items with a training interaction, bool [I].
+    """
+    is_known = np.append(is_trained[items], False)  # [n + 1]
+    values = [*begins]
+    for begin, end in zip(begins, (begins[1], np.diff(starts)), strict=True):
+        values.append((begins[0] > 0) & (begin < end) & is_known[starts[:-1] + begin])
+    return {name: pa.array(value, kind) for (name, kind), value in zip(COLUMNS.items(), values, strict=True)}
 
 
 def bounds(path: Path, table: pa.Table, lengths: np.ndarray, first: int = 0) -> np.ndarray:

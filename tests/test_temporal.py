@@ -230,15 +230,21 @@ def test_co_occurrences_see_training_alone(workspace: Workspace, rows: list[Row]
     assert same.sum() == counts.sum()
 
 
-def test_forgotten_users_leave_the_counts(workspace: Workspace, dataset: Dataset, rows: list[Row]) -> None:
-    split = histories(load_sequences(dataset.sequences), "test")
-    gone = [names(dataset)[0][user] for user in split.users[:2]]
+def test_what_is_left_after_users_are_forgotten(
+    workspace: Workspace, dataset: Dataset, rows: list[Row], oracle: Oracle
+) -> None:
+    """Targets and counts are those of the log without these users, whose items may be trained no more."""
+    gone = sorted(oracle.log)[1::2]
     forget_users(workspace, dataset.name, gone)
-    left = TemporalSplit.of(dataset.sequences)
-    before = Oracle(rows, START + 40, START + 50).period("test")[1]
-    assert left and left.counts["test"]["targets"] == before["targets"] - 2 == len(
-        histories(load_sequences(dataset.sequences), "test")
-    )
+    left = Oracle([row for row in rows if row[0] not in gone], START + 40, START + 50)
+    assert left.trained < oracle.trained
+    split = TemporalSplit.of(dataset.sequences)
+    for period in ("validation", "test"):
+        expected, counts = left.period(period)
+        others = {user: found for user, found in oracle.period(period)[0].items() if user not in gone}
+        assert expected.items() < others.items()  # some targets are lost with their items' training
+        assert by_user(dataset, histories(load_sequences(dataset.sequences), period)) == expected
+        assert split and split.counts[period] == dict(counts)
 
 
 def test_a_data_set_keeps_what_it_holds_out(workspace: Workspace, rows: list[Row]) -> None:

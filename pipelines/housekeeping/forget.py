@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import artifacts, temporal
+from pipelines.data.sequences import places_of
 from pipelines.durable import Changes, changes
 from pipelines.errors import UserError
 from pipelines.housekeeping.mentions import files_with, without_ids
@@ -164,6 +165,7 @@ class _Removal:
             inputs["interactions"] = {**inputs["interactions"], "sha256": interactions}
         provenance = {**provenance, "inputs": inputs}
         if "split" in provenance.get("account", {}):
+            kept = _measured_anew(kept)
             split = provenance["account"]["split"] | {"counts": temporal.count([kept])}
             provenance["account"] = {**provenance["account"], "split": split}
         self.new_digest = self._replace(self.dataset.sequences, kept, provenance)
@@ -212,6 +214,20 @@ class _Removal:
             [dataset.name for dataset in named if _has_user(dataset, self.users)],
             files_with(self.workspace, self.dataset, self.users),
         )
+
+
+def _measured_anew(table: pa.Table) -> pa.Table:
+    """Return the sequences of a temporal split with the targets that are still measured: items that lost
+    their training interactions are no targets any more.
+    """
+    items = table["items"].combine_chunks()
+    starts, numbers = items.offsets.to_numpy().astype(np.int64), items.values.to_numpy()
+    begins = [table[f"{period}_begin"].to_numpy().astype(np.int64) for period in temporal.PERIODS]
+    is_trained = np.zeros(numbers.max(initial=-1) + 1, bool)
+    is_trained[numbers[places_of(starts[:-1], begins[0])]] = True
+    for name, column in temporal.columns(begins, numbers, starts, is_trained).items():
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
 
 
 def _counts(column: pa.ChunkedArray) -> list[tuple[Any, int]]:

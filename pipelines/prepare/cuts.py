@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipelines.errors import UserError
 from pipelines.prepare.coded import Coded, count_rows
 from pipelines.prepare.config import moment
-from pipelines.temporal import COLUMNS, EPOCH, PERIODS, TemporalSplit, count, holds_out_more, units_per_second
+from pipelines.temporal import EPOCH, PERIODS, TemporalSplit, columns, count, holds_out_more, units_per_second
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,17 +75,8 @@ class Cuts:
             item, when: codes and times of their interactions, in the order of the sequences, [n].
             starts: first interaction of each user, and n at the end, int64 [users + 1].
         """
-        validation, test = (
-            np.add.reduceat((when < time).astype(np.int64), starts[:-1]) for time in self.times
-        )
-        is_trained = np.append(self.is_trained[item], False)  # [n + 1]
-        lengths = np.diff(starts)
-        values = [validation, test]
-        for begin, end in ((validation, test), (test, lengths)):
-            values.append((validation > 0) & (begin < end) & is_trained[starts[:-1] + begin])
-        return {
-            name: pa.array(value, kind) for (name, kind), value in zip(COLUMNS.items(), values, strict=True)
-        }
+        begins = [np.add.reduceat((when < time).astype(np.int64), starts[:-1]) for time in self.times]
+        return columns(begins, item, starts, self.is_trained)
 
     def split(self, parts: list[pa.Table], name: str) -> TemporalSplit:
         """Return the split of the sequences.
