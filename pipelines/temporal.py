@@ -89,6 +89,18 @@ class TemporalSplit:
             f"without a training interaction, {found['untrained']:,} whose target has none."
         )
 
+    def measured(self, period: str) -> str:
+        """Return `line` of a period that has a target.
+
+        Raises:
+            UserError: it has none, which `maskgr data forget` may bring about.
+        """
+        if not self.counts[period]["targets"]:
+            raise UserError(
+                f"There is nothing to measure. {self.line(period)} Import the log again with other times."
+            )
+        return self.line(period)
+
     def lines(self) -> list[str]:
         """Return `line` of both periods."""
         return [self.line(period) for period in PERIODS]

@@ -72,6 +72,18 @@ def test_both_splits_from_import_to_evaluation(maskgr: Run, log: Path, tmp_path:
     done(maskgr("train", "--final", "timed"))
 
 
+def test_a_test_period_without_targets_is_said(maskgr: Run, log: Path, tmp_path: Path) -> None:
+    """Once all users with an interaction in it have left the data set."""
+    done(maskgr("import", "timed", "--interactions", log, "--split", "temporal", "--test-from", "2020-12-10"))
+    late = pl.read_csv(log).filter(pl.col("time") >= 1_607_558_400)["user"].unique().to_list()
+    (tmp_path / "late.txt").write_text("\n".join(late))
+    done(maskgr("data", "forget", "--user", f"@{tmp_path / 'late.txt'}", "--yes"))
+    left = sorted({*pl.read_csv(log)["user"]} - {*late})
+    pl.DataFrame({"user_id": left, "item_id": "i1"}).write_csv(tmp_path / "lists.csv")
+    told = refused(maskgr("eval", "--recommendations", tmp_path / "lists.csv"))
+    assert "nothing to measure. Temporal split, test from 2020-12-10 00:00:00: 0 interactions" in told
+
+
 def test_a_temporal_split_without_times_is_refused(maskgr: Run, log: Path, tmp_path: Path) -> None:
     temporal = ("--split", "temporal")
     told = refused(maskgr("import", "shop", "--interactions", log, "--time-column", "none", *temporal))
