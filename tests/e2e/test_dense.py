@@ -51,6 +51,10 @@ def test_dense_from_a_data_set_to_its_tables(toy: Workspace, maskgr: Maskgr) -> 
     assert changed > 100
     measured = maskgr("eval", "--retrieval", "unified", "--no-constrained", "--beams", 10)
     assert measured.returncode == 0, measured.stderr
+    maskgr(*TRAIN, "--steps", 4, "--dense", "--dense-vectors", "learned", "--name", "learned")
+    for retrieval in ("dense", "unified"):
+        measured = maskgr("eval", "learned", "--retrieval", retrieval, "--precision", "bf16")
+        assert measured.returncode == 0, measured.stderr
     weight = artifacts.read_json(toy.run("dense").config)["dense_weight"]
     assert f"{weight:g} of the dense score is the best on validation" in trained.stderr
 

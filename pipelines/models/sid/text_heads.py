@@ -121,11 +121,12 @@ class LearnedHead(TextHead):
 
     @property
     def vectors(self) -> Tensor:
-        """Vectors of all items, [N, D], kept while decoding."""
+        """Vectors of all items, [N, D], kept in float32 while decoding, as dense scores are."""
         if self.training or torch.is_grad_enabled():
             return self.texts(self.text * self.scale)
         if self._vectors is None:
-            self._vectors = self.texts(self.text * self.scale)
+            with in_float32(self.text.device):
+                self._vectors = self.texts(self.text * self.scale)
         return self._vectors
 
     def train(self, mode: bool = True) -> LearnedHead:

@@ -349,6 +349,10 @@ def test_learned_vectors_are_a_function_of_texts(model: MaskGR) -> None:
     with torch.no_grad():
         found = dense_search(asked[None], learned.text, Eligible.of(N), N)
         assert learned.text is learned.text  # kept while decoding
+        learned.eval()  # forgets them
+        with torch.autocast("cpu", torch.bfloat16):
+            assert learned.text.dtype == learned.dense_query(torch.tensor([items[:2]])).dtype == torch.float32
+            found = dense_search(asked[None], learned.text, Eligible.of(N), N)
     order = (vectors @ query).argsort(descending=True)
     assert found.items[0, :, 0].tolist() == order.tolist()
     weights, fully = torch.zeros(1, 3, H), torch.tensor([[0.0, 0.0, 1.0]])
