@@ -10,7 +10,7 @@ from maskgr_cli import console, launch
 from maskgr_cli.train_settings import count_items, count_sequences, names_sids, refuse_sids
 from pipelines.models.config import ModelConfig
 from pipelines.options import flag_named
-from pipelines.tokenize.config import CODES, TokenizeConfig
+from pipelines.tokenize.config import DIGITS, TokenizeConfig
 from pipelines.train.configure import (
     codes_for,
     configure,
@@ -48,13 +48,13 @@ def new_plans(
     _, schedule = configure(model, preset, typed, file)
     note_left_out(model, preset, typed, file)
     data = root.require_dataset(given["dataset"])
-    for teacher in schedule.teachers:
+    has_teachers = trains_teachers(preset, typed | file)
+    for teacher in () if has_teachers else schedule.teachers:
         root.require_run(teacher)
     if given["dataset"] is None and not launch.is_worker():
         console.note(f"Data set: {data.name} (the last downloaded or imported; --dataset takes another).")
 
     by_data = preset == STRONG  # rules that read the data set
-    has_teachers = trains_teachers(preset, typed | file)
     sizes = count_sequences(data) if by_data else (0, 0)
 
     def plan_of(
@@ -67,7 +67,7 @@ def new_plans(
             chosen |= chosen_by_data(model, preset, typed | file, *sizes)
         if chosen:
             config, schedule = configure(model, preset, typed | chosen, file)
-        sids = launch.by_first(lambda: ensure_inputs(context, data, config, teacher.codes if teacher else 1))
+        sids = launch.by_first(lambda: ensure_inputs(context, data, config, teacher))
         return Plan(data.name, sids, model, preset, config, schedule)
 
     if not has_teachers:
@@ -170,7 +170,7 @@ def settle_negatives(
 
 
 def ensure_inputs(
-    context: typer.Context, data: Dataset, model_settings: ModelConfig, factor: int = 1
+    context: typer.Context, data: Dataset, model_settings: ModelConfig, teacher: Teacher | None = None
 ) -> str | None:
     """Make the semantic IDs that the command's options select, if they do not exist, and return their name.
 
@@ -178,7 +178,7 @@ def ensure_inputs(
         context: context of the command.
         data: data set.
         model_settings: configuration of the model.
-        factor: factor by which the semantic IDs have more codes per digit.
+        teacher: teacher of a preset that the semantic IDs are for; None for the run of the command.
 
     Returns:
         Name of the semantic IDs; None for a model that does not use semantic IDs.
@@ -196,13 +196,16 @@ def ensure_inputs(
     options = context.params
     if names_sids(context):
         return named_sids(data, options["semantic_ids"], launch.progress())
-    items = count_items(data)
-    codes = options["codebook"] or codes_for(model_settings, options["sids"], items)
-    if not options["codebook"] and model_settings.scores_codes_alone:
-        launch.progress().say(
-            f"{items:,} items without embeddings of their own: {codes} codes per digit, by their number "
-            f"(--codebook {codes})."
-        )
-    codes = min(CODES[1], codes * factor)
-    tokenizer = TokenizeConfig(num_levels=options["sids"], codebook=codes, method=options["method"])
+    items, levels, codes = count_items(data), options["sids"], options["codebook"]
+    if teacher:
+        levels = min(DIGITS[1], levels * teacher.levels)
+        codes = None if teacher.alone else codes
+    if not codes:
+        codes = codes_for(model_settings, levels, items)
+        if model_settings.scores_codes_alone:
+            launch.progress().say(
+                f"{items:,} items without embeddings of their own: {codes} codes per digit, by their number"
+                f"{'' if teacher else f' (--codebook {codes})'}."
+            )
+    tokenizer = TokenizeConfig(num_levels=levels, codebook=codes, method=options["method"])
     return ensure_sids(data, tokenizer, options["embedding"], launch.progress())

@@ -21,6 +21,7 @@ PASSES = 10  # of a teacher over the windows of the data; more make one `small` 
 LEAST_STEPS = 400  # of a teacher, with smaller batches if need be
 LEAST_BATCH = 32
 LONG = 200  # items of a window where a user has more interactions than the preset's windows, on average
+ALONE = {"item_embeddings": False, "width": 128}  # of a teacher with semantic IDs alone
 DISTILLATION = {"distill", "teacher_share", "teacher_items"}  # options of the student alone
 SHARED = {field.name for field in dataclasses.fields(TrainConfig)} - DISTILLATION | SIZES | {"negatives"}
 
@@ -32,18 +33,20 @@ class Teacher:
     Attributes:
         model: name of the model.
         seed: number that is added to the seed of the student.
-        codes: factor by which its semantic IDs have more codes per digit than those of the student.
+        alone: true for semantic IDs alone, without item embeddings, with codes by the number of items.
+        levels: factor by which its semantic IDs have more levels than those of the student.
     """
 
     model: str = "maskgr"
     seed: int = 0
-    codes: int = 1
+    alone: bool = False
+    levels: int = 1
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that the teacher takes from those of a student.
 
         These are the options of the training and the sizes, as far as its model reads them. Options that make
-        another kind of model are the student's alone.
+        another kind of model are the student's alone; those of `ALONE` are the teacher's.
 
         Args:
             given: settings of the student, without those of its preset.
@@ -52,15 +55,16 @@ class Teacher:
         unread = unread_options(model)
         fields = {field.name for config in (model, TrainConfig) for field in dataclasses.fields(config)}
         values = {name: given[name] for name in given if name in SHARED & fields - unread}
-        return values | {"seed": given.get("seed", 0) + self.seed}
+        return (ALONE if self.alone else {}) | values | {"seed": given.get("seed", 0) + self.seed}
 
 
-# Seeds, two codebooks, and counts: members of a committee that is better than each of them (docs/results.md).
+# Two kinds of item vectors, three kinds of semantic IDs, and counts: a committee is better than each of its
+# members, the more they differ (docs/results.md).
 TEACHERS = (
     Teacher(),
-    Teacher(seed=1, codes=4),
+    Teacher(seed=1, alone=True),
     Teacher(seed=2),
-    Teacher(seed=3, codes=4),
+    Teacher(seed=3, alone=True, levels=2),
     Teacher("cooccurrence"),
 )
 

@@ -31,11 +31,23 @@ def test_teachers_are_trained_before_the_student_that_is_evaluated(
     workspace: Workspace, maskgr: Callable[..., Ran]
 ) -> None:
     write_toy(workspace, users=60)
-    done = maskgr("train", "--preset", "strong", *TINY, "--seed", 5, "--name", "student", "--no-centroids")
+    done = maskgr(
+        "train",
+        "--preset",
+        "strong",
+        *TINY,
+        "--seed",
+        5,
+        "--name",
+        "student",
+        "--no-centroids",
+        "--teacher-share",
+        0.7,
+    )
     assert done.returncode == 0, done.stderr
     assert "student learns from 5 runs, which are trained first" in done.stderr
     teachers = teachers_of(workspace, "student")
-    assert sorted(teachers.values()) == ["", "lsa-2x16", "lsa-2x16", "lsa-2x4", "lsa-2x4"]
+    assert sorted(teachers.values()) == ["", "lsa-2x256", "lsa-2x4", "lsa-2x4", "lsa-4x256"]
     configs = [workspace.run(name).read_config() for name in teachers]
     assert sorted(config["train"]["seed"] for config in configs) == [5, 5, 6, 7, 8]
     for config in configs:  # sizes and steps are those of the student, its kind of model is not
@@ -44,6 +56,8 @@ def test_teachers_are_trained_before_the_student_that_is_evaluated(
             assert config["preset"] == "small" and config["train"]["steps"] == 4
             assert settings["width"] == 8 and settings["centroids"]
             assert (settings["dropout"], settings["label_smoothing"]) == (0.3, 0.1)
+            assert settings["item_embeddings"] == (config["sids"] == "lsa-2x4")  # the others have codes alone
+    assert workspace.run("student").read_config()["train"]["teacher_share"] == 0.7
     settings = workspace.run("student").read_config()["model_settings"]
     assert settings["centroids"] is False
     assert (settings["dropout"], settings["label_smoothing"]) == (0.1, 0.0)
@@ -98,6 +112,8 @@ def test_settings_name_what_the_data_decide(workspace: Workspace, maskgr: Callab
     assert "5 teachers, which are trained first" in maskgr(*command).stdout
     assert maskgr(*command).stdout.count("rule: by the numbers of users") == 2  # batch size and steps
     assert "rule: by the numbers" not in maskgr(*command, "--steps", 7, "--batch-size", 8).stdout
+    shown = maskgr(*command, "--teacher-items", 64, "--format", "toml").stdout  # an option of the student
+    assert "teacher-items = 64" in shown and "distill" not in shown
 
 
 def test_jobs_train_the_teachers_side_by_side(workspace: Workspace, maskgr: Callable[..., Ran]) -> None:

@@ -45,6 +45,8 @@ def test_teachers_take_the_training_and_the_sizes_of_a_student_and_not_its_kind(
     assert Teacher(seed=1).settings(given) == {
         **{"seed": 4, "steps": 7, "width": 32, "max_items": 9, "cold": 0.1, "negatives": 5}
     }
+    assert Teacher(alone=True).settings({"width": 32}) == {"item_embeddings": False, "width": 32, "seed": 0}
+    assert Teacher(alone=True).settings({})["width"] > 64
     assert Teacher("cooccurrence").settings(given) == {"seed": 3, "max_items": 9, "cold": 0.1}
 
 

@@ -37,7 +37,13 @@ MASKGR_SMALL: dict[str, Any] = {
 # Ours: soft targets regularize a student, so that it needs less dropout and no label smoothing. On Beauty it
 # is as accurate with those of `small`, but learns more slowly and recommends fewer of the items
 # (docs/results.md, "Students").
-MASKGR_STRONG: dict[str, Any] = {**MASKGR_SMALL, "dropout": 0.1, "label_smoothing": 0.0, "steps": 3600}
+MASKGR_STRONG: dict[str, Any] = {
+    **MASKGR_SMALL,
+    "dropout": 0.1,
+    "label_smoothing": 0.0,
+    "steps": 3600,
+    "distill": "teachers",  # stands for their names, which they get when their settings are known
+}
 
 MASKGR_PRESETS: dict[str, dict[str, Any]] = {
     "paper": MASKGR,
