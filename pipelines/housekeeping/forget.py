@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines import artifacts, temporal
-from pipelines.data.sequences import places_of
 from pipelines.durable import Changes, changes
 from pipelines.errors import UserError
 from pipelines.housekeeping.mentions import files_with, without_ids
@@ -220,12 +219,14 @@ def _measured_anew(table: pa.Table) -> pa.Table:
     """Return the sequences of a temporal split with the targets that are still measured: items that lost
     their training interactions are no targets any more.
     """
-    items = table["items"].combine_chunks()
-    starts, numbers = items.offsets.to_numpy().astype(np.int64), items.values.to_numpy()
+    lengths = pc.list_value_length(table["items"]).to_numpy().astype(np.int64)
+    items = pc.list_flatten(table["items"]).to_numpy()
+    starts = np.concatenate([[0], np.cumsum(lengths)])
     begins = [table[f"{period}_begin"].to_numpy().astype(np.int64) for period in temporal.PERIODS]
-    is_trained = np.zeros(numbers.max(initial=-1) + 1, bool)
-    is_trained[numbers[places_of(starts[:-1], begins[0])]] = True
-    for name, column in temporal.columns(begins, numbers, starts, is_trained).items():
+    place = np.arange(len(items)) - np.repeat(starts[:-1], lengths)  # of each item in its sequence
+    is_trained = np.zeros(items.max(initial=-1) + 1, bool)
+    is_trained[items[place < np.repeat(begins[0], lengths)]] = True
+    for name, column in temporal.columns(begins, items, starts, is_trained).items():
         table = table.set_column(table.column_names.index(name), name, column)
     return table
 
