@@ -89,16 +89,18 @@ class TemporalSplit:
             f"without a training interaction, {found['untrained']:,} whose target has none."
         )
 
-    def measured(self, period: str) -> str:
+    def measured(self, period: str, name: str) -> str:
         """Return `line` of a period that has a target.
 
+        Args:
+            period: the period.
+            name: name of the data set, for messages.
+
         Raises:
-            UserError: it has none, which `maskgr data forget` may bring about.
+            UserError: it has none. A data set that had some may have lost them to `maskgr data forget`.
         """
         if not self.counts[period]["targets"]:
-            raise UserError(
-                f"There is nothing to measure. {self.line(period)} Import the log again with other times."
-            )
+            raise UserError(f"{name} has nothing to measure. {self.line(period)} Choose other times.")
         return self.line(period)
 
     def lines(self) -> list[str]:

@@ -119,7 +119,7 @@ def diagnose_run(
     _check_run(trained, decoding)
     users = trained.split(load_sequences(trained.dataset.sequences, trained.catalogue.items), split)
     if temporal := TemporalSplit.of(trained.dataset.sequences):
-        progress.say(temporal.measured(split))
+        progress.say(temporal.measured(split, trained.dataset.name))
     most = trained.model.config.max_items
     say_truncated(users.truncated(most), len(users), most, progress)
     folder = run.evaluation(_name(decoding, split) + "-digits" * (not searches))

@@ -125,7 +125,7 @@ def evaluate_lists(
     sequences = load_sequences(dataset.sequences, len(catalogue))
     users, decoding = histories(sequences, config.split), config.decoding
     if split := TemporalSplit.of(dataset.sequences):
-        progress.say(split.measured(config.split))
+        progress.say(split.measured(config.split, dataset.name))
     lists = _of_split(lists, users)
     if without := len(users) - len(np.unique(lists.users)):
         progress.say(f"{without:,} of {len(users):,} users have no list and count as misses.")

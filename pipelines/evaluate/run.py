@@ -96,7 +96,7 @@ def evaluate_run(
     if line := describe_new_items(trained, run.name):
         progress.say(line)
     if split := TemporalSplit.of(trained.dataset.sequences):
-        progress.say(split.measured(config.split))
+        progress.say(split.measured(config.split, trained.dataset.name))
     stored = StoredSequences(trained.dataset.sequences, trained.catalogue.items)
     counts = trained.training_counts(stored, Processes.started())
     everyone = HeldOut(stored, config.split, trained.horizon, np.flatnonzero(counts))

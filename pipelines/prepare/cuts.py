@@ -91,8 +91,7 @@ class Cuts:
         validation, test = (np.asarray(time).item() for time in self.times)
         split = TemporalSplit(validation, test, self.per_second, count(parts))
         for period in PERIODS:
-            if not split.counts[period]["targets"]:
-                raise UserError(f"{name} has nothing to measure. {split.line(period)} Choose other times.")
+            split.measured(period, name)
         return split
 
 
