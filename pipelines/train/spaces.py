@@ -73,7 +73,7 @@ SPACES: dict[str, Space] = {
     "cooccurrence": {
         "reach": Choices((1, 2, 3, 5, 8, 12)),
         "backward": FloatRange(0.0, 1.0),
-        "recency": FloatRange(0.3, 1.0),
+        "recency": FloatRange(0.05, 1.0),
         "popularity": FloatRange(0.001, 0.5, log=True),
         "max_items": Choices((1, 2, 4, 8, 16, 32)),
     },

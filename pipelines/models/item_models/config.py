@@ -152,11 +152,11 @@ class CooccurrenceConfig(ModelConfig):
         metadata=option("Largest distance of two items of a sequence that are counted as a pair.", 1, 20),
     )
     backward: float = field(
-        default=0.5,
+        default=0.1,
         metadata=option("Weight of the items before an item, relative to those after it.", *SHARE),
     )
     recency: float = field(
-        default=0.7,
+        default=0.4,
         metadata=option("Weight of an item of the history, relative to the item after it.", 0.01, 1.0),
     )
     popularity: float = field(
