@@ -33,13 +33,13 @@ class CommitteeConfig(ModelConfig):
     """What describes a committee; `max_items` is that of the member that sees the most.
 
     Attributes:
-        members: number of members.
+        weights: weights of the members, with sum 1.
         by_codes: if true, all members have semantic IDs.
     """
 
     name: ClassVar[str] = "committee"
 
-    members: int = 1
+    weights: tuple[float, ...] = ()
     by_codes: bool = False
 
     @property
@@ -48,7 +48,7 @@ class CommitteeConfig(ModelConfig):
 
     @property
     def traits(self) -> tuple[str, ...]:
-        return (f"geometric mean of {self.members} runs",)
+        return (f"geometric mean of {len(self.weights)} runs",)
 
 
 class Committee(Recommender):
@@ -75,7 +75,7 @@ class Committee(Recommender):
         self.scores_in_blocks = all(member.scores_in_blocks for member in members)
         self.config = CommitteeConfig(
             max_items=max(member.config.max_items for member in members),
-            members=len(members),
+            weights=self.weights,
             by_codes=all("sids" in member.config.needs for member in members),
         )
 

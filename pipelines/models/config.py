@@ -123,6 +123,18 @@ class ModelConfig:
                 "rotate pairs of numbers."
             )
 
+    @classmethod
+    def unread(cls) -> set[str]:
+        """Return the names of the settings that the model does not read: if counted, those of blocks."""
+        if not cls.is_counted:
+            return set()
+        return {field.name for field in dataclasses.fields(ModelConfig)} - {"max_items"}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the model reads, by name."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in self.unread()}
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Artifacts that the model needs besides the sequences: "sids", "embeddings"."""

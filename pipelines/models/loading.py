@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,25 @@ AGAIN = "Train the run again: `maskgr train --force`."
 MEMBERS_AGAIN = "Train its members again, then make it again: `maskgr ensemble --force`."
 
 
-def save(model: torch.nn.Module, path: Path) -> None:
-    """Write the weights of a model, atomically."""
+def save(model: Recommender, path: Path) -> None:
+    """Write the weights of a model and its settings, atomically."""
+    write_weights(path, model.state_dict(), model.config.settings)
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
+    """Write weights atomically, with the settings they are used with.
+
+    What is made with a run records the digest of this file. Models that recommend otherwise with the same
+    weights have other settings, and so another digest.
+
+    Args:
+        path: file to be written.
+        weights: tensors by name.
+        settings: values that JSON can hold, by name.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
     with artifacts.atomic(path, SafetensorError) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
+        save_file(tensors, temporary, {"settings": json.dumps(settings, sort_keys=True)})
 
 
 def load(model: Recommender, path: Path) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pipelines import __version__, artifacts
@@ -22,7 +21,7 @@ from pipelines.errors import UserError
 from pipelines.formats import MemberConfig, finals_of
 from pipelines.models.committee import Committee, committee_of
 from pipelines.models.distribution import has_distribution
-from pipelines.models.loading import TrainedRun, load_run
+from pipelines.models.loading import TrainedRun, load_run, write_weights
 from pipelines.options import quoted
 from pipelines.processes import process_state
 from pipelines.progress import Progress
@@ -208,8 +207,8 @@ def _write(new: Run, runs: Sequence[Run], choice: Choice, lead: int) -> None:
     weights: dict[str, Tensor] = {}
     for number, run in enumerate(runs):
         weights |= {f"members.{number}.{name}": tensor for name, tensor in load_file(run.weights).items()}
-    with artifacts.atomic(new.weights, SafetensorError) as temporary:
-        save_file(weights, temporary)
+    digests = [artifacts.digest(run.weights) for run in runs]
+    write_weights(new.weights, weights, {"members": digests, "weights": choice.weights})
     members: list[MemberConfig] = [
         {"run": run.name, "weight": weight, "config": run.read_config()}
         for run, weight in zip(runs, choice.weights, strict=True)

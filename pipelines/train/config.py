@@ -209,8 +209,7 @@ def unread_options(model: type[ModelConfig]) -> set[str]:
     """
     if not model.is_counted:
         return set()
-    of_blocks = {field.name for field in dataclasses.fields(ModelConfig)} - {"max_items"}
-    return of_blocks | {field.name for field in dataclasses.fields(TrainConfig)} - COUNTED_OPTIONS
+    return model.unread() | {field.name for field in dataclasses.fields(TrainConfig)} - COUNTED_OPTIONS
 
 
 def check_read(model: type[ModelConfig], given: Iterable[str]) -> None:

@@ -243,6 +243,20 @@ def test_sequences_in_files_are_counted_alike(data: Workspace, progress: ListPro
     assert config["train"].keys() >= {"steps", "seed"} and "learning_rate" not in config["train"]
 
 
+def test_a_run_with_other_settings_is_evaluated_anew(data: Workspace, progress: ListProgress) -> None:
+    """Also where its tensors are those of the run before: what was made with that run is out of date."""
+    config = EvalConfig(Decoding(beams=5), precision="fp32")
+    tensors, metrics = [], []
+    for recency in (1.0, 0.01):
+        model_settings, schedule = configure("cooccurrence", "smoke", {"recency": recency})
+        plan = Plan("toy", None, "cooccurrence", "smoke", model_settings, schedule)
+        run = train_run(data, plan, progress, name="run", existing="replace")
+        tensors.append(load_file(run.weights))
+        metrics.append(evaluate_run(data, run, config, progress).metrics)
+    assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+    assert not metrics[0].equals(metrics[1])
+
+
 @pytest.mark.parametrize(("owner", "method"), [(Cooccurrence, "count"), (Validator, "recall")])
 def test_an_interrupted_run_is_resumed(
     data: Workspace, progress: ListProgress, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
