@@ -156,7 +156,7 @@ class CooccurrenceConfig(ModelConfig):
         metadata=option("Weight of the items before an item, relative to those after it.", *SHARE),
     )
     recency: float = field(
-        default=0.4,
+        default=0.5,
         metadata=option("Weight of an item of the history, relative to the item after it.", 0.01, 1.0),
     )
     popularity: float = field(

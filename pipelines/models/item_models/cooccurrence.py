@@ -32,23 +32,23 @@ UNSEEN = 0.5  # interactions that count for an item without any, so that its pro
 class Cooccurrence(CountedModel):
     """Counts of pairs of items that are near each other in the training sequences.
 
-    An item's row has the shares of the items near it: those up to `reach` places after it weigh 1 / distance,
-    those before it `backward` / distance. The rows of a history's items are added, each item weighing
-    `recency` times as much as the one after it, and divided by their sum. A share `popularity` of the
-    probability follows the numbers of training interactions; all of it where no item of the history has a
-    row. The scores are the logarithms of the probabilities.
+    An item's row counts the items near it: those up to `reach` places after it as 1 / distance, those before
+    it as `backward` / distance. The rows of a history's items are added, each item weighing `recency` times
+    as much as the one after it, and divided by their sum; so an item that is counted often says more than a
+    rare one. A share `popularity` of the probability follows the numbers of training interactions; all of it
+    where no item of the history has a row. The scores are the logarithms of the probabilities.
 
     Attributes:
         interactions: number of training interactions of each item, float32 [N].
         offsets: begin of each item's row in the pairs, and their number at the end, int64 [N + 1].
         partners: items of the rows, int32 [Q].
-        shares: their shares, float32 [Q]; those of a row sum to 1.
+        counts: their counts, float32 [Q].
     """
 
     config: CooccurrenceConfig
     offsets: Tensor
     partners: Tensor
-    shares: Tensor
+    counts: Tensor
 
     def __init__(self, config: CooccurrenceConfig, catalogue: Catalogue) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Cooccurrence(CountedModel):
         self.interactions = nn.Parameter(torch.zeros(catalogue.items), requires_grad=False)
         self.register_buffer("offsets", torch.zeros(catalogue.items + 1, dtype=torch.int64))
         self.register_buffer("partners", torch.zeros(0, dtype=torch.int32))
-        self.register_buffer("shares", torch.zeros(0))
+        self.register_buffer("counts", torch.zeros(0))
 
     def count(self, sequences: Groups, processes: Processes) -> None:
         """Count the interactions and the pairs of training sequences; see `CountedModel.count`."""
@@ -67,13 +67,11 @@ class Cooccurrence(CountedModel):
         both = np.concatenate((pairs, second * N + first))
         pairs, near = _summed((both, np.concatenate((after, self.config.backward * after))))
         first, second = np.divmod(pairs[near > 0], N)
-        near = near[near > 0]
-        shares = near / np.bincount(first, near, minlength=N)[first]
         offsets = np.concatenate([[0], np.bincount(first, minlength=N).cumsum()])
         self.interactions.data = torch.as_tensor(interactions, dtype=torch.float32, device=device)
         self.offsets = torch.as_tensor(offsets, dtype=torch.int64, device=device)
         self.partners = torch.as_tensor(second.astype(np.int32), device=device)
-        self.shares = torch.as_tensor(shares.astype(np.float32), device=device)
+        self.counts = torch.as_tensor(near[near > 0].astype(np.float32), device=device)
 
     def spread(self, weights: dict[str, Tensor], known: Tensor) -> dict[str, Tensor]:
         """Give the model room for the pairs of weights over some items, and return them over all items; see
@@ -81,31 +79,32 @@ class Cooccurrence(CountedModel):
         """
         if not _is_whole(weights, len(known)):
             return weights
-        offsets, partners, shares = (weights[name] for name in ("offsets", "partners", "shares"))
+        offsets, partners = weights["offsets"], weights["partners"]
         lengths = torch.zeros(self.items, dtype=torch.int64)
         lengths[known] = offsets.diff().cpu()
         offsets = torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
         partners = known[partners.cpu().long()].int()
         self.partners = self.partners.new_empty(len(partners))
-        self.shares = self.shares.new_empty(len(shares))
+        self.counts = self.counts.new_empty(len(partners))
         return {**weights, "offsets": offsets, "partners": partners}
 
     def start_items(self, items: Tensor) -> None:
         self.interactions.data[items] = 0.0
 
     def history_vectors(self) -> Tensor:
-        """Return the items' rows on their first singular vectors, float32 [N, D], which keep the angles
-        between rows as well as D numbers can.
+        """Return the items' rows, scaled to length 1, on their first singular vectors, float32 [N, D], which
+        keep the angles between rows as well as D numbers can.
         """
         from scipy.sparse import csr_matrix
         from sklearn.decomposition import TruncatedSVD
+        from sklearn.preprocessing import normalize
         from threadpoolctl import threadpool_limits
 
-        N, device = self.items, self.shares.device
-        if not len(self.shares):
+        N, device = self.items, self.counts.device
+        if not len(self.counts):
             return torch.zeros(N, 1, device=device)
-        parts = (tensor.cpu().numpy() for tensor in (self.shares, self.partners, self.offsets))
-        rows = csr_matrix(tuple(parts), shape=(N, N))
+        parts = (tensor.cpu().numpy() for tensor in (self.counts, self.partners, self.offsets))
+        rows = normalize(csr_matrix(tuple(parts), shape=(N, N)))
         svd = TruncatedSVD(min(WIDTH, N), random_state=0)
         with threadpool_limits(1, user_api="blas"), np.errstate(divide="ignore", invalid="ignore"):
             return torch.as_tensor(svd.fit_transform(rows).astype(np.float32), device=device)
@@ -130,8 +129,8 @@ class Cooccurrence(CountedModel):
         lengths = (self.offsets[known + 1] - begins).masked_fill(history < 0, 0)  # [B, n]
         weights = self.config.recency ** torch.arange(n - 1, -1, -1, device=device)  # [n]
         if lengths.sum() > self.items**2:
-            shares = torch.where(history < 0, 0.0, weights)  # [B, n]
-            return F.embedding_bag(known, self._rows(), mode="sum", per_sample_weights=shares)
+            weights = torch.where(history < 0, 0.0, weights)  # [B, n]
+            return F.embedding_bag(known, self._rows(), mode="sum", per_sample_weights=weights)
         result = torch.zeros(B, self.items, device=device)
         for rows in _parts(lengths.sum(1).cumsum(0)):
             size = lengths[rows].flatten()
@@ -140,14 +139,14 @@ class Cooccurrence(CountedModel):
             pair = begins[rows].flatten()[place] + within
             cell = place // n * self.items + self.partners[pair]
             part = result[rows].view(-1)
-            part.scatter_add_(0, cell, self.shares[pair] * weights[place % n])
+            part.scatter_add_(0, cell, self.counts[pair] * weights[place % n])
         return result
 
     def _rows(self) -> Tensor:
         """Return the rows of all items, float32 [N, N]."""
-        rows = torch.zeros(self.items, self.items, device=self.shares.device)
+        rows = torch.zeros(self.items, self.items, device=self.counts.device)
         first = torch.repeat_interleave(self.offsets.diff())  # [Q]
-        rows[first, self.partners.long()] = self.shares
+        rows[first, self.partners.long()] = self.counts
         return rows
 
 
@@ -225,9 +224,9 @@ def _parts(ends: Tensor) -> Iterator[slice]:
 
 def _is_whole(weights: dict[str, Tensor], n_items: int) -> bool:
     """Return True if weights have rows of N' items whose pairs are of these items."""
-    if not {"offsets", "partners", "shares"} <= weights.keys():
+    if not {"offsets", "partners", "counts"} <= weights.keys():
         return False
-    offsets, partners, shares = (weights[name] for name in ("offsets", "partners", "shares"))
-    if len(offsets) != n_items + 1 or not len(partners) == len(shares) == offsets[-1]:
+    offsets, partners, counts = (weights[name] for name in ("offsets", "partners", "counts"))
+    if len(offsets) != n_items + 1 or not len(partners) == len(counts) == offsets[-1]:
         return False
     return not len(partners) or bool(partners.min() >= 0 and partners.max() < n_items)

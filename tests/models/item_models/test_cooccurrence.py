@@ -63,8 +63,8 @@ def build(items: int = N, **settings: object) -> Cooccurrence:
     ).eval()
 
 
-def shares_by_hand(rows: list[list[int]]) -> dict[int, dict[int, float]]:
-    """Item → item near it → share."""
+def counts_by_hand(rows: list[list[int]]) -> dict[int, dict[int, float]]:
+    """Item → item near it → count."""
     near: dict[int, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for row in rows:
         for i, first in enumerate(row):
@@ -72,20 +72,17 @@ def shares_by_hand(rows: list[list[int]]) -> dict[int, dict[int, float]]:
                 if 0 < j - i <= SETTINGS["reach"]:
                     near[first][second] += 1 / (j - i)
                     near[second][first] += SETTINGS["backward"] / (j - i)
-    return {
-        item: {other: weight / sum(row.values()) for other, weight in row.items()}
-        for item, row in near.items()
-    }
+    return near
 
 
 def probabilities_by_hand(rows: list[list[int]], history: list[int]) -> list[float]:
-    shares = shares_by_hand(rows)
+    near_each = counts_by_hand(rows)
     total = sum(map(len, rows))
     counts = [max(0.5, sum(row.count(item) for row in rows)) / total for item in range(N)]
     near = [0.0] * N
     for place, item in enumerate(history):
-        for other, share in shares.get(item, {}).items():
-            near[other] += SETTINGS["recency"] ** (len(history) - 1 - place) * share
+        for other, count in near_each.get(item, {}).items():
+            near[other] += SETTINGS["recency"] ** (len(history) - 1 - place) * count
     if not sum(near):
         return [count / sum(counts) for count in counts]
     mixed = [0.8 * weight / sum(near) + 0.2 * count for weight, count in zip(near, counts, strict=True)]
@@ -101,10 +98,10 @@ def test_counts_and_probabilities_are_those_of_the_definition(
     monkeypatch.setattr(cooccurrence, "PAIRS", pairs)
     rows, model = random_rows(seed), build()
     model.count(groups(rows, [7, 0, 3, 20]), Processes())
-    expected = shares_by_hand(rows)
+    expected = counts_by_hand(rows)
     for item in range(N):
         places = slice(*model.offsets[item : item + 2].tolist())
-        found = dict(zip(model.partners[places].tolist(), model.shares[places].tolist(), strict=True))
+        found = dict(zip(model.partners[places].tolist(), model.counts[places].tolist(), strict=True))
         assert found == pytest.approx(expected.get(item, {}))
     histories = [[3, 1, 1, 7], [0], [N - 1, 5], [N - 1], []]
     padded = torch.tensor([[-1] * (4 - len(row)) + row for row in histories])
@@ -133,7 +130,7 @@ def test_pairs_that_are_not_counted_leave_no_entry() -> None:
     model = build(backward=0.0)
     model.count(groups([[0, 1], [0, 2]]), Processes())
     assert model.offsets.tolist() == [0, 2] + [2] * (N - 1)
-    assert model.partners.tolist() == [1, 2] and model.shares.tolist() == [0.5, 0.5]
+    assert model.partners.tolist() == [1, 2] and model.counts.tolist() == [1.0, 1.0]
 
 
 def test_processes_together_count_what_one_counts() -> None:
@@ -189,7 +186,7 @@ def test_weights_that_are_not_whole_are_refused(tmp_path: Path) -> None:
     weights = model.state_dict()
     for name, changed in (
         ("partners", weights["partners"] + N),
-        ("shares", weights["shares"][:-1]),
+        ("counts", weights["counts"][:-1]),
         ("offsets", weights["offsets"][:-1]),
     ):
         with pytest.raises(UserError, match="fit the run's config.json: "):
@@ -204,7 +201,8 @@ def test_vectors_keep_the_angles_between_rows() -> None:
     model = build()
     model.count(groups(random_rows(0)), Processes())
     rows = torch.zeros(N, N)
-    rows[torch.repeat_interleave(model.offsets.diff()), model.partners.long()] = model.shares
+    rows[torch.repeat_interleave(model.offsets.diff()), model.partners.long()] = model.counts
+    rows = torch.nn.functional.normalize(rows)
     vectors = model.history_vectors()
     torch.testing.assert_close(vectors @ vectors.T, rows @ rows.T, atol=1e-5, rtol=1e-4)
     assert build().history_vectors().tolist() == [[0.0]] * N
@@ -310,7 +308,7 @@ def test_the_commands_take_it(data: Workspace) -> None:
         return done.stdout + done.stderr
 
     assert "Counting co on 1 × cpu: 60 users." in run("train", "--model", "cooccurrence", "--name", "co")
-    assert set(load_file(data.run("co").weights)) == {"interactions", "offsets", "partners", "shares"}
+    assert set(load_file(data.run("co").weights)) == {"interactions", "offsets", "partners", "counts"}
     run("train", "--model", "cooccurrence", "--name", "by-two", "--processes", "2", "--shuffle", "groups")
     assert data.run("by-two").weights.read_bytes() == data.run("co").weights.read_bytes()
     run("eval", "co")
