@@ -107,8 +107,9 @@ def check_requirements(config: Any, field: Field[Any]) -> None:
         allowed = field.metadata["requires"][name]
         flag = flag_of(others[name])
         needed = flag if allowed == GIVEN else " or ".join(typed(flag, choice) for choice in allowed)
-        actual = typed(flag, getattr(config, name))
-        raise UserError(f"{typed(flag_of(field), value)} needs {needed}; with {actual} leave it out.")
+        actual = getattr(config, name)
+        otherwise = f"without {flag}" if actual is None else f"with {typed(flag, actual)}"
+        raise UserError(f"{typed(flag_of(field), value)} needs {needed}; {otherwise} leave it out.")
 
 
 def drop_unmet(
