@@ -107,9 +107,10 @@ def check_requirements(config: Any, field: Field[Any]) -> None:
         allowed = field.metadata["requires"][name]
         flag = flag_of(others[name])
         needed = flag if allowed == GIVEN else " or ".join(typed(flag, choice) for choice in allowed)
-        actual = getattr(config, name)
-        otherwise = f"without {flag}" if actual is None else f"with {typed(flag, actual)}"
-        raise UserError(f"{typed(flag_of(field), value)} needs {needed}; {otherwise} leave it out.")
+        this, actual = typed(flag_of(field), value), getattr(config, name)
+        if actual is None:
+            raise UserError(f"{this} needs {needed}; without {flag} leave it out.")
+        raise UserError(f"{this} needs {needed}; with {typed(flag, actual)} leave it out.")
 
 
 def drop_unmet(
